@@ -1,1 +1,4 @@
-//! x
+//! Raw text in, BERT token shards out, without libtorch.
+#![deny(unsafe_code)]
+
+pub mod corpus;
