@@ -2,3 +2,7 @@
 #![deny(unsafe_code)]
 
 pub mod corpus;
+mod files;
+mod hash;
+pub mod manifest;
+pub mod shard;

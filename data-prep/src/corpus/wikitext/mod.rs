@@ -1,0 +1,87 @@
+//! Wikitext in, prose out: what a reader of the rendered page would read as running text.
+//!
+//! Out: paragraphs and list items, one a line, no blank lines, no markup. Cost: time linear in the input whatever it holds (no
+//! recursion, no search that is repeated), memory a few times the input. Any input is fine; broken markup loses its
+//! delimiters and keeps its text.
+//!
+//! Five passes, each a file, each over the output of the one before:
+//!
+//! 1. [`strip`]: comments, tags and templates, which MediaWiki's preprocessor also takes first;
+//! 2. [`tables`]: `{| … |}`, line by line;
+//! 3. [`links`]: `[[…]]` and `[http://…]`;
+//! 4. [`lines`]: headings, lists, rules, bold and italics; lines become paragraphs;
+//! 5. [`tidy`]: entities and white space, and the holes that removed markup leaves, such as `( , born 1970)`.
+//!
+//! What goes and what stays:
+//!
+//! - Gone with their content: templates, parser functions, parameters, tables, references, comments, headings, files,
+//!   categories, language links, formulas, code blocks (`source`), galleries, timelines, scores, image maps.
+//! - Kept: the shown text of links, of HTML elements and of list items; `nowiki` and `pre` literally.
+//! - Unclosed markup: `{{` loses its braces, and lines that start with `|` are dropped anyway; `{|` drops up to the next
+//!   blank line or heading; `[[` loses its brackets at the next blank line or heading (a file link drops what lies between); a
+//!   tag loses itself; `<!--` drops the rest of its line. So nothing swallows the rest of an article.
+
+mod entities;
+mod languages;
+mod lines;
+mod links;
+mod quotes;
+mod strip;
+mod tables;
+mod tags;
+#[cfg(test)]
+mod tests;
+mod tidy;
+
+/// Stands where markup was removed, until [`tidy`]. No input holds it: [`strip`] drops control characters.
+const HOLE: char = '\u{1}';
+
+/// Stands where a block element starts or ends: a paragraph ends here, until [`lines`].
+const BREAK: char = '\u{2}';
+
+/// The link prefixes whose links show nothing in running text: files, media and categories.
+///
+/// MediaWiki understands the English names in every language, beside those of the wiki's own language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenPrefixes(Vec<String>);
+
+impl Default for HiddenPrefixes {
+    fn default() -> Self {
+        HiddenPrefixes(["file", "image", "media", "category"].map(String::from).into())
+    }
+}
+
+impl HiddenPrefixes {
+    /// Adds the wiki's own name of such a namespace (`Datei`, `Catégorie`).
+    pub fn add(&mut self, name: &str) {
+        let name = normal_prefix(name);
+        if !name.is_empty() && !self.0.contains(&name) {
+            self.0.push(name);
+        }
+    }
+
+    fn contains(&self, prefix: &str) -> bool {
+        let prefix = normal_prefix(prefix);
+        self.0.contains(&prefix)
+    }
+}
+
+/// MediaWiki takes case, underscores and outer spaces of a prefix as equal.
+fn normal_prefix(prefix: &str) -> String {
+    prefix.replace('_', " ").trim().to_lowercase()
+}
+
+/// Cleans one page that uses the English namespace names.
+pub fn clean(wikitext: &str) -> String {
+    clean_with(wikitext, &HiddenPrefixes::default())
+}
+
+/// Cleans one page of a wiki whose files and categories go by the names in `hidden`.
+pub fn clean_with(wikitext: &str, hidden: &HiddenPrefixes) -> String {
+    let text = strip::strip(wikitext);
+    let text = tables::remove(&text);
+    let text = links::resolve(&text, hidden);
+    let mut prose = String::with_capacity(text.len());
+    lines::paragraphs(&text, |paragraph| tidy::append(paragraph, &mut prose));
+    prose
+}

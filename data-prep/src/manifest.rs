@@ -1,0 +1,310 @@
+//! `manifest.json`: what a folder of shards holds, and the sign that it is complete.
+//!
+//! In: the folder. Out: counts, sizes and hashes, checked. Cost: [`Manifest::check`] reads the size of every file and the header
+//! of every index; [`Manifest::verify`] reads every byte.
+
+use crate::corpus::Format;
+use crate::files::write_aside;
+use crate::hash;
+use crate::shard::{with_suffix, FileStamp, Shard, ShardError, Split, TokenType};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// Name of the manifest in its folder.
+pub const MANIFEST_FILE: &str = "manifest.json";
+/// Name of the tokenizer beside it.
+pub const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Name of the vocabulary beside it, one token a line.
+pub const VOCAB_FILE: &str = "vocab.txt";
+/// Folder in which a preparation works; without a manifest beside it, the preparation is unfinished.
+pub const PARTIAL_DIR: &str = ".partial";
+
+const VERSION: u32 = 1;
+
+/// The content of `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format, 1.
+    pub version: u32,
+    /// Version of `untie-data` that wrote it.
+    pub untie_data: String,
+    /// The tokenizer that made the tokens.
+    pub tokenizer: TokenizerStamp,
+    /// Counts of the training documents.
+    pub train: Counts,
+    /// Counts of the held-out documents.
+    pub valid: Counts,
+    /// Every shard, `train` first, in stream order.
+    pub shards: Vec<ShardStamp>,
+    /// The corpus files, in the order in which they were read.
+    pub sources: Vec<Source>,
+    /// The settings of the preparation that decide its result.
+    pub settings: Settings,
+}
+
+/// The tokenizer of a folder of shards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizerStamp {
+    /// Number of tokens in the vocabulary, special tokens included.
+    pub vocab_size: u32,
+    /// Whether it lower-cases text and strips accents; nothing if its normaliser does not say.
+    pub lowercase: Option<bool>,
+    /// `tokenizer.json`.
+    pub json: FileStamp,
+    /// `vocab.txt`.
+    pub vocab: FileStamp,
+}
+
+/// How much there is of something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Documents.
+    pub documents: u64,
+    /// Sequences.
+    pub sequences: u64,
+    /// Tokens.
+    pub tokens: u64,
+}
+
+/// One shard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardStamp {
+    /// File name without `.bin` and `.idx`.
+    pub name: String,
+    /// The split it belongs to.
+    pub split: Split,
+    /// How tokens are stored.
+    pub token_type: TokenType,
+    /// What it holds.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The tokens' file.
+    pub bin: FileStamp,
+    /// The index's file.
+    pub idx: FileStamp,
+}
+
+/// One corpus file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// File name, without its folder.
+    pub name: String,
+    /// Size and hash of the file as it was read, compressed or not.
+    #[serde(flatten)]
+    pub stamp: FileStamp,
+}
+
+/// What was asked of a preparation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Layout of the corpus files.
+    pub format: Format,
+    /// Hash of the tokenizer file that was given; nothing if the vocabulary was trained.
+    pub tokenizer: Option<String>,
+    /// Requested size of the vocabulary; nothing if it was given.
+    pub vocab_size: Option<usize>,
+    /// Whether text was to be lower-cased; nothing if the tokenizer was given and decides itself.
+    pub lowercase: Option<bool>,
+    /// Fraction of the documents that is held out.
+    pub valid_fraction: f64,
+    /// Tokens after which a shard is full.
+    pub shard_tokens: u64,
+}
+
+impl Manifest {
+    /// The version of manifests that this crate writes and reads.
+    pub const VERSION: u32 = VERSION;
+
+    /// Reads the manifest of `dir` and checks that it adds up; looks at no other file.
+    ///
+    /// # Errors
+    /// If there is none, or if it is invalid or of another version.
+    pub fn load(dir: &Path) -> Result<Manifest, ShardError> {
+        #[derive(Deserialize)]
+        struct VersionOnly {
+            version: u32,
+        }
+        let path = dir.join(MANIFEST_FILE);
+        let bytes = fs::read(&path).map_err(|source| ShardError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        let invalid = |source| ShardError::ManifestJson {
+            path: path.clone(),
+            source,
+        };
+        let found: VersionOnly = serde_json::from_slice(&bytes).map_err(invalid)?;
+        if found.version != VERSION {
+            return Err(ShardError::ManifestVersion {
+                path,
+                expected: VERSION,
+                got: found.version,
+            });
+        }
+        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(invalid)?;
+        manifest.check_sums(&path)?;
+        Ok(manifest)
+    }
+
+    /// Writes the manifest of `dir`, aside first.
+    pub(crate) fn save(&self, dir: &Path) -> std::io::Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        write_aside(&dir.join(MANIFEST_FILE), text.as_bytes())
+    }
+
+    /// The counts of one split.
+    pub fn counts(&self, split: Split) -> Counts {
+        match split {
+            Split::Train => self.train,
+            Split::Valid => self.valid,
+        }
+    }
+
+    fn check_sums(&self, path: &Path) -> Result<(), ShardError> {
+        for shard in &self.shards {
+            // The name becomes part of a path, so it must not lead out of the folder.
+            if !shard.split.names(&shard.name) {
+                return Err(ShardError::ManifestName {
+                    path: path.to_owned(),
+                    name: shard.name.clone(),
+                    split: shard.split,
+                });
+            }
+        }
+        for split in Split::ALL {
+            let expected = self.counts(split);
+            let sum = |count: fn(&Counts) -> u64| -> u64 {
+                self.shards
+                    .iter()
+                    .filter(|shard| shard.split == split)
+                    .fold(0, |sum, shard| sum.saturating_add(count(&shard.counts)))
+            };
+            let pairs = [
+                (
+                    "documents",
+                    expected.documents,
+                    sum(|counts| counts.documents),
+                ),
+                (
+                    "sequences",
+                    expected.sequences,
+                    sum(|counts| counts.sequences),
+                ),
+                ("tokens", expected.tokens, sum(|counts| counts.tokens)),
+            ];
+            for (what, expected, got) in pairs {
+                if expected != got {
+                    return Err(ShardError::ManifestCounts {
+                        path: path.to_owned(),
+                        split,
+                        what,
+                        expected,
+                        got,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the shards of one split and checks each against its entry: the sizes of both files and the counts.
+    ///
+    /// # Errors
+    /// If the split has none, or if one is missing, invalid or different.
+    pub fn open_shards(&self, dir: &Path, split: Split) -> Result<Vec<Shard>, ShardError> {
+        let mut shards = Vec::new();
+        for stamp in self.shards.iter().filter(|stamp| stamp.split == split) {
+            let prefix = dir.join(&stamp.name);
+            check_size(&with_suffix(&prefix, ".bin"), &stamp.bin)?;
+            check_size(&with_suffix(&prefix, ".idx"), &stamp.idx)?;
+            let shard = Shard::open(&prefix)?;
+            let pairs = [
+                ("documents", stamp.counts.documents, shard.num_documents()),
+                ("sequences", stamp.counts.sequences, shard.num_sequences()),
+                ("tokens", stamp.counts.tokens, shard.num_tokens()),
+            ];
+            for (what, expected, got) in pairs {
+                if expected != got {
+                    return Err(ShardError::ShardCounts {
+                        path: prefix,
+                        what,
+                        expected,
+                        got,
+                    });
+                }
+            }
+            shards.push(shard);
+        }
+        if shards.is_empty() {
+            return Err(ShardError::NoShards {
+                path: dir.to_owned(),
+                split,
+            });
+        }
+        Ok(shards)
+    }
+
+    /// Checks the sizes and counts of every file of `dir` against its manifest, which it returns.
+    ///
+    /// # Errors
+    /// If the manifest is invalid, or if a file is missing, invalid or of another size.
+    pub fn check(dir: &Path) -> Result<Manifest, ShardError> {
+        let manifest = Manifest::load(dir)?;
+        for split in Split::ALL {
+            if manifest.shards.iter().any(|shard| shard.split == split) {
+                manifest.open_shards(dir, split)?;
+            }
+        }
+        check_size(&dir.join(TOKENIZER_FILE), &manifest.tokenizer.json)?;
+        check_size(&dir.join(VOCAB_FILE), &manifest.tokenizer.vocab)?;
+        Ok(manifest)
+    }
+
+    /// Checks every file of `dir` against its manifest, which it returns, byte by byte.
+    ///
+    /// # Errors
+    /// As [`Manifest::check`], and if the content of a file is another one.
+    pub fn verify(dir: &Path) -> Result<Manifest, ShardError> {
+        let manifest = Manifest::check(dir)?;
+        for stamp in &manifest.shards {
+            let prefix = dir.join(&stamp.name);
+            check_hash(&with_suffix(&prefix, ".bin"), &stamp.bin)?;
+            check_hash(&with_suffix(&prefix, ".idx"), &stamp.idx)?;
+        }
+        check_hash(&dir.join(TOKENIZER_FILE), &manifest.tokenizer.json)?;
+        check_hash(&dir.join(VOCAB_FILE), &manifest.tokenizer.vocab)?;
+        Ok(manifest)
+    }
+}
+
+fn check_size(path: &Path, stamp: &FileStamp) -> Result<(), ShardError> {
+    let metadata = fs::metadata(path).map_err(|source| ShardError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    if metadata.len() != stamp.bytes {
+        return Err(ShardError::FileSize {
+            path: path.to_owned(),
+            expected: stamp.bytes,
+            got: metadata.len(),
+        });
+    }
+    Ok(())
+}
+
+fn check_hash(path: &Path, stamp: &FileStamp) -> Result<(), ShardError> {
+    let found = hash::stamp(path).map_err(|source| ShardError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    if found.xxh3 != stamp.xxh3 {
+        return Err(ShardError::FileHash {
+            path: path.to_owned(),
+            expected: stamp.xxh3.clone(),
+            got: found.xxh3,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,400 @@
+//! One shard of tokens: Megatron-LM's indexed dataset, a pair of files `PREFIX.idx` and `PREFIX.bin`.
+//!
+//! In: the two files, mapped into memory and never trusted. Out: token counts, sequences, document starts and runs of tokens.
+//! Cost: opening reads the header and a few entries of the index, whatever the size (10 billion tokens open in well under a
+//! millisecond); a lookup is O(1); no memory is kept per sequence, per document or per token.
+//!
+//! The layout is that of `megatron/core/datasets/indexed_dataset.py` in NVIDIA/Megatron-LM, all integers little-endian:
+//!
+//! | `.idx` | |
+//! |---|---|
+//! | 9 bytes | magic, `MMIDIDX` and two zero bytes |
+//! | u64 | version, 1 |
+//! | u8 | token type: 8 is uint16, 4 is int32 |
+//! | u64 | number of sequences, n |
+//! | u64 | number of document indices, m: one more than there are documents |
+//! | i32 × n | length of each sequence in tokens |
+//! | i64 × n | where each sequence starts in `.bin`, in bytes |
+//! | i64 × m | the first sequence of each document, from 0, and n at the end |
+//!
+//! `.bin` holds the tokens alone, sequence after sequence. Special tokens are not stored.
+
+mod error;
+mod set;
+mod writer;
+
+pub use error::ShardError;
+pub use set::{ShardSet, Split};
+pub use writer::{FileStamp, ShardWriter, WrittenShard};
+
+use memmap2::Mmap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 9] = b"MMIDIDX\x00\x00";
+const VERSION: u64 = 1;
+const HEADER_BYTES: usize = 34;
+
+/// How a token is stored in `.bin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenType {
+    /// uint16, for vocabularies below 65,500 tokens.
+    U16,
+    /// int32, for larger ones.
+    I32,
+}
+
+impl TokenType {
+    /// The type that Megatron-LM picks for a vocabulary of this size.
+    pub fn for_vocab_size(vocab_size: usize) -> TokenType {
+        if vocab_size < 65_500 {
+            TokenType::U16
+        } else {
+            TokenType::I32
+        }
+    }
+
+    /// Bytes a token.
+    pub fn size(self) -> usize {
+        match self {
+            TokenType::U16 => 2,
+            TokenType::I32 => 4,
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            TokenType::U16 => 8,
+            TokenType::I32 => 4,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<TokenType> {
+        [TokenType::U16, TokenType::I32]
+            .into_iter()
+            .find(|token_type| token_type.code() == code)
+    }
+
+    fn max_token(self) -> u32 {
+        match self {
+            TokenType::U16 => u32::from(u16::MAX),
+            TokenType::I32 => i32::MAX.unsigned_abs(),
+        }
+    }
+}
+
+/// A shard opened for reading.
+#[derive(Debug)]
+pub struct Shard {
+    prefix: PathBuf,
+    idx: Mmap,
+    bin: Mmap,
+    token_type: TokenType,
+    num_sequences: u64,
+    num_document_indices: u64,
+}
+
+impl Shard {
+    /// Maps `PREFIX.idx` and `PREFIX.bin` and checks the header, both sizes and the ends of the index. The rest of the index
+    /// is checked as it is used.
+    ///
+    /// # Errors
+    /// If a file cannot be opened, or if the pair is no indexed dataset of version 1 whose parts agree.
+    pub fn open(prefix: &Path) -> Result<Shard, ShardError> {
+        let idx_path = with_suffix(prefix, ".idx");
+        let bin_path = with_suffix(prefix, ".bin");
+        let idx = map(&idx_path)?;
+        let bin = map(&bin_path)?;
+
+        if idx.len() < HEADER_BYTES {
+            return Err(ShardError::IndexTooShort {
+                path: idx_path,
+                expected: HEADER_BYTES as u64,
+                got: idx.len() as u64,
+            });
+        }
+        if idx[..MAGIC.len()] != MAGIC[..] {
+            return Err(ShardError::Magic { path: idx_path });
+        }
+        let version = u64::from_le_bytes(bytes_at(&idx, 9));
+        if version != VERSION {
+            return Err(ShardError::Version {
+                path: idx_path,
+                expected: VERSION,
+                got: version,
+            });
+        }
+        let token_type = TokenType::from_code(idx[17]).ok_or_else(|| ShardError::TokenType {
+            path: idx_path.clone(),
+            code: idx[17],
+        })?;
+        let num_sequences = u64::from_le_bytes(bytes_at(&idx, 18));
+        let num_document_indices = u64::from_le_bytes(bytes_at(&idx, 26));
+
+        // In 128 bits, so that no count in the file can overflow the sum.
+        let expected = HEADER_BYTES as u128
+            + 12 * u128::from(num_sequences)
+            + 8 * u128::from(num_document_indices);
+        if idx.len() as u128 != expected {
+            return Err(ShardError::IndexSize {
+                path: idx_path,
+                num_sequences,
+                num_document_indices,
+                expected,
+                got: idx.len() as u64,
+            });
+        }
+        let shard = Shard {
+            prefix: prefix.to_owned(),
+            idx,
+            bin,
+            token_type,
+            num_sequences,
+            num_document_indices,
+        };
+        shard.check_ends()?;
+        Ok(shard)
+    }
+
+    fn check_ends(&self) -> Result<(), ShardError> {
+        if self.num_document_indices == 0 {
+            return Err(ShardError::NoDocumentIndex {
+                path: self.idx_path(),
+            });
+        }
+        let first = self.document_index(0);
+        if first != 0 {
+            return Err(ShardError::FirstDocument {
+                path: self.idx_path(),
+                got: first,
+            });
+        }
+        let last = self.document_index(self.num_document_indices - 1);
+        if u64::try_from(last) != Ok(self.num_sequences) {
+            return Err(ShardError::LastDocument {
+                path: self.idx_path(),
+                expected: self.num_sequences,
+                got: last,
+            });
+        }
+        let mut expected_bin_bytes = 0;
+        if let Some(last) = self.num_sequences.checked_sub(1) {
+            let first = self.pointer(0);
+            if first != 0 {
+                return Err(ShardError::FirstPointer {
+                    path: self.idx_path(),
+                    got: first,
+                });
+            }
+            let (pointer, length) = (self.pointer(last), self.sequence_length(last)?);
+            expected_bin_bytes =
+                i128::from(pointer) + i128::from(length) * self.token_type.size() as i128;
+        }
+        if expected_bin_bytes != self.bin.len() as i128
+            || self.bin.len() % self.token_type.size() != 0
+        {
+            return Err(ShardError::BinSize {
+                path: with_suffix(&self.prefix, ".bin"),
+                expected: expected_bin_bytes,
+                got: self.bin.len() as u64,
+            });
+        }
+        Ok(())
+    }
+
+    /// The path of the pair without `.idx` and `.bin`.
+    pub fn prefix(&self) -> &Path {
+        &self.prefix
+    }
+
+    /// How tokens are stored.
+    pub fn token_type(&self) -> TokenType {
+        self.token_type
+    }
+
+    /// Number of sequences (sentences, or documents where a document is one sequence).
+    pub fn num_sequences(&self) -> u64 {
+        self.num_sequences
+    }
+
+    /// Number of documents.
+    pub fn num_documents(&self) -> u64 {
+        self.num_document_indices - 1
+    }
+
+    /// Number of tokens.
+    pub fn num_tokens(&self) -> u64 {
+        (self.bin.len() / self.token_type.size()) as u64
+    }
+
+    /// Where document `document` starts, counted in tokens; `num_tokens()` for `num_documents()`, the end of the last one.
+    ///
+    /// # Errors
+    /// If there is no such document, or if the index is damaged there.
+    pub fn document_start(&self, document: u64) -> Result<u64, ShardError> {
+        if document > self.num_documents() {
+            return Err(ShardError::OutOfRange {
+                path: self.idx_path(),
+                what: "document",
+                got: document,
+                limit: self.num_documents(),
+            });
+        }
+        let sequence = self.document_index(document);
+        let next = if document == self.num_documents() {
+            sequence
+        } else {
+            self.document_index(document + 1)
+        };
+        if sequence < 0 || next < sequence || next.unsigned_abs() > self.num_sequences {
+            return Err(ShardError::DocumentOrder {
+                path: self.idx_path(),
+                document,
+                got: sequence,
+                next,
+            });
+        }
+        self.sequence_start(sequence.unsigned_abs())
+    }
+
+    /// The tokens of sequence `sequence`.
+    ///
+    /// # Errors
+    /// If there is no such sequence, or if the index or a token is damaged there.
+    pub fn sequence(&self, sequence: u64) -> Result<Vec<u32>, ShardError> {
+        if sequence >= self.num_sequences {
+            return Err(ShardError::OutOfRange {
+                path: self.idx_path(),
+                what: "sequence",
+                got: sequence,
+                limit: self.num_sequences,
+            });
+        }
+        let start = self.sequence_start(sequence)?;
+        let end = self.sequence_start(sequence + 1)?;
+        let length = self.sequence_length(sequence)?;
+        if start.checked_add(length) != Some(end) {
+            return Err(ShardError::SequenceEnd {
+                path: self.idx_path(),
+                sequence,
+                start,
+                length,
+                next: end,
+            });
+        }
+        // `end` is at most `num_tokens`, so the allocation is bounded by the size of the file.
+        let mut tokens = vec![0; length as usize];
+        self.read_tokens(start, &mut tokens)?;
+        Ok(tokens)
+    }
+
+    /// Fills `out` with the tokens from `start` on, sequence and document boundaries notwithstanding.
+    ///
+    /// # Errors
+    /// If they end behind the last token, or if a token is negative.
+    pub fn read_tokens(&self, start: u64, out: &mut [u32]) -> Result<(), ShardError> {
+        let end = start.saturating_add(out.len() as u64);
+        if end > self.num_tokens() {
+            return Err(ShardError::OutOfRange {
+                path: with_suffix(&self.prefix, ".bin"),
+                what: "the end of a run of tokens",
+                got: end,
+                limit: self.num_tokens(),
+            });
+        }
+        let size = self.token_type.size();
+        let bytes = &self.bin[start as usize * size..end as usize * size];
+        match self.token_type {
+            TokenType::U16 => {
+                for (token, raw) in out.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *token = u32::from(u16::from_le_bytes([raw[0], raw[1]]));
+                }
+            }
+            TokenType::I32 => {
+                for (token, raw) in out.iter_mut().zip(bytes.chunks_exact(4)) {
+                    *token = u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
+                }
+                if let Some(offset) = out
+                    .iter()
+                    .position(|&token| token > TokenType::I32.max_token())
+                {
+                    return Err(ShardError::NegativeToken {
+                        path: with_suffix(&self.prefix, ".bin"),
+                        position: start + offset as u64,
+                        got: out[offset] as i32,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where sequence `sequence` starts, in tokens; `num_tokens` for `num_sequences`. The caller checks the bound.
+    fn sequence_start(&self, sequence: u64) -> Result<u64, ShardError> {
+        if sequence == self.num_sequences {
+            return Ok(self.num_tokens());
+        }
+        let pointer = self.pointer(sequence);
+        let size = self.token_type.size() as u64;
+        match u64::try_from(pointer) {
+            Ok(bytes) if bytes <= self.bin.len() as u64 && bytes % size == 0 => Ok(bytes / size),
+            _ => Err(ShardError::Pointer {
+                path: self.idx_path(),
+                sequence,
+                got: pointer,
+                size,
+                limit: self.bin.len() as u64,
+            }),
+        }
+    }
+
+    fn sequence_length(&self, sequence: u64) -> Result<u64, ShardError> {
+        let length = i32::from_le_bytes(bytes_at(&self.idx, HEADER_BYTES + sequence as usize * 4));
+        u64::try_from(length).map_err(|_| ShardError::NegativeLength {
+            path: self.idx_path(),
+            sequence,
+            got: length,
+        })
+    }
+
+    fn pointer(&self, sequence: u64) -> i64 {
+        let table = HEADER_BYTES + self.num_sequences as usize * 4;
+        i64::from_le_bytes(bytes_at(&self.idx, table + sequence as usize * 8))
+    }
+
+    fn document_index(&self, document: u64) -> i64 {
+        let table = HEADER_BYTES + self.num_sequences as usize * 12;
+        i64::from_le_bytes(bytes_at(&self.idx, table + document as usize * 8))
+    }
+
+    fn idx_path(&self) -> PathBuf {
+        with_suffix(&self.prefix, ".idx")
+    }
+}
+
+/// `PREFIX` and `.idx` or `.bin`, whatever dots the prefix has.
+pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
+    let mut name = prefix.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn map(path: &Path) -> Result<Mmap, ShardError> {
+    let failed = |source| ShardError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    // SAFETY: the map is read-only and only read as bytes, so any content is valid. Shards are written aside and renamed, never
+    // changed in place; a process that truncates one under us gets us a SIGBUS, as with every mapped file.
+    #[allow(unsafe_code)]
+    unsafe { Mmap::map(&file) }.map_err(failed)
+}
+
+/// `N` bytes at `offset`, which `Shard::open` proved to be inside the file.
+fn bytes_at<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    let mut array = [0; N];
+    array.copy_from_slice(&bytes[offset..offset + N]);
+    array
+}
