@@ -6,3 +6,4 @@ mod files;
 mod hash;
 pub mod manifest;
 pub mod shard;
+pub mod wordpiece;

@@ -1,0 +1,282 @@
+//! Text in, WordPiece ids out: training, importing, saving and using a BERT tokenizer.
+//!
+//! The tokenizer is that of the `tokenizers` crate, so `tokenizer.json` loads in Hugging Face's `BertTokenizerFast` and gives
+//! the same ids. Training is our own, because that crate's depends on hash order: see [`WordCounter`].
+
+mod trainer;
+
+pub use trainer::WordCounter;
+
+use crate::hash;
+use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
+use ahash::AHashMap;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer};
+
+/// The special tokens of a trained vocabulary: their ids are their places here.
+pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// Prefix of a token that continues a word.
+pub const CONTINUATION: &str = "##";
+
+/// Words with more characters become `[UNK]`, as in Google's BERT.
+const MAX_WORD_CHARACTERS: usize = 100;
+
+/// Text is tokenised in pieces of about this many bytes, cut at whitespace: the crate needs some 100 bytes of memory a byte.
+const PIECE_BYTES: usize = 1 << 16;
+
+/// Why there is no tokenizer.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the fields are the words of the sentence above each variant
+pub enum TokenizerError {
+    /// The file system said no.
+    #[error("cannot access `{}`: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    /// Neither a `tokenizer.json` nor a `vocab.txt`.
+    #[error("`{}` is no tokenizer: {message}", path.display())]
+    Parse { path: PathBuf, message: String },
+    /// A token that occurs twice in `vocab.txt`.
+    #[error("`{}` has the token `{token}` twice: in line {first} and in line {second}", path.display())]
+    DuplicateToken { path: PathBuf, token: String, first: usize, second: usize },
+    /// A model other than WordPiece.
+    #[error("the tokenizer is not for BERT: expected a `WordPiece` model, got `{got}`")]
+    NotWordPiece { got: &'static str },
+    /// Ids that leave gaps.
+    #[error("the ids of the vocabulary have gaps: expected {vocab_size} tokens to end at id {}, got {got}", vocab_size - 1)]
+    IdGap { vocab_size: usize, got: u32 },
+    /// A special token that BERT needs.
+    #[error("the tokenizer has no `{token}`: expected {}", SPECIAL_TOKENS.map(|token| format!("`{token}`")).join(", "))]
+    MissingSpecialToken { token: &'static str },
+    /// A vocabulary that cannot even hold the characters.
+    #[error("a vocabulary of {got} tokens is too small for this text: expected at least {needed} for its characters")]
+    VocabularyTooSmall { got: usize, needed: usize },
+    /// The crate failed.
+    #[error("cannot tokenise: {0}")]
+    Tokenise(String),
+}
+
+/// Ids of the special tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// `[PAD]`, fills a sequence up.
+    pub pad: u32,
+    /// `[UNK]`, a word that the vocabulary cannot spell.
+    pub unk: u32,
+    /// `[CLS]`, the first token of a sequence.
+    pub cls: u32,
+    /// `[SEP]`, behind each segment.
+    pub sep: u32,
+    /// `[MASK]`, stands for a token to predict.
+    pub mask: u32,
+}
+
+impl SpecialTokens {
+    /// Looks them up.
+    ///
+    /// # Errors
+    /// If one is missing.
+    pub fn of(tokenizer: &Tokenizer) -> Result<SpecialTokens, TokenizerError> {
+        let id = |token| tokenizer.token_to_id(token).ok_or(TokenizerError::MissingSpecialToken { token });
+        Ok(SpecialTokens { pad: id("[PAD]")?, unk: id("[UNK]")?, cls: id("[CLS]")?, sep: id("[SEP]")?, mask: id("[MASK]")? })
+    }
+}
+
+/// Trains a vocabulary of up to `vocab_size` tokens on `texts`. The same texts give the same tokenizer, byte for byte, in any
+/// order and with any number of threads. Where the text does not have that many pieces that occur twice, the vocabulary is
+/// smaller.
+///
+/// # Errors
+/// If `vocab_size` is too small for the characters of the text.
+pub fn train(
+    texts: impl IntoIterator<Item = String>,
+    vocab_size: usize,
+    lowercase: bool,
+) -> Result<Tokenizer, TokenizerError> {
+    const BATCH: usize = 1024;
+    let mut counter = WordCounter::new(lowercase);
+    let mut batch = Vec::with_capacity(BATCH);
+    for text in texts {
+        batch.push(text);
+        if batch.len() == BATCH {
+            counter.add(&batch)?;
+            batch.clear();
+        }
+    }
+    counter.add(&batch)?;
+    counter.train(vocab_size)
+}
+
+/// Reads a tokenizer: Hugging Face's `tokenizer.json` (a name that ends in `.json`), or a `vocab.txt` with one token a line,
+/// for which `lowercase` says how text is normalised. Truncation and padding that a `tokenizer.json` may ask for are dropped.
+///
+/// # Errors
+/// If the file is no WordPiece tokenizer, or lacks a special token.
+pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
+    let bytes = fs::read(path).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
+    let parse = |message: String| TokenizerError::Parse { path: path.to_owned(), message };
+    let tokenizer = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| parse(error.to_string()))?;
+        tokenizer.with_truncation(None).map_err(|error| parse(error.to_string()))?;
+        tokenizer.with_padding(None);
+        // Text that spells a special token is text: shards hold no special tokens.
+        tokenizer.set_encode_special_tokens(true);
+        tokenizer
+    } else {
+        let text = String::from_utf8(bytes).map_err(|error| parse(error.to_string()))?;
+        from_tokens(read_vocab(path, &text)?, lowercase)?
+    };
+    check(&tokenizer)?;
+    Ok(tokenizer)
+}
+
+fn read_vocab(path: &Path, text: &str) -> Result<Vec<String>, TokenizerError> {
+    let mut lines = HashMap::new();
+    let tokens: Vec<String> = text.lines().map(str::to_owned).collect();
+    for (index, token) in tokens.iter().enumerate() {
+        if let Some(first) = lines.insert(token, index + 1) {
+            return Err(TokenizerError::DuplicateToken {
+                path: path.to_owned(),
+                token: token.clone(),
+                first,
+                second: index + 1,
+            });
+        }
+    }
+    Ok(tokens)
+}
+
+fn check(tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
+    let got = match tokenizer.get_model() {
+        ModelWrapper::WordPiece(_) => None,
+        ModelWrapper::BPE(_) => Some("BPE"),
+        ModelWrapper::WordLevel(_) => Some("WordLevel"),
+        ModelWrapper::Unigram(_) => Some("Unigram"),
+    };
+    if let Some(got) = got {
+        return Err(TokenizerError::NotWordPiece { got });
+    }
+    SpecialTokens::of(tokenizer)?;
+    let vocabulary = tokenizer.get_vocab(true);
+    match vocabulary.values().max() {
+        Some(&got) if got as usize != vocabulary.len() - 1 => {
+            Err(TokenizerError::IdGap { vocab_size: vocabulary.len(), got })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Google's BERT tokenizer with `tokens` as its vocabulary, in id order.
+fn from_tokens(tokens: Vec<String>, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| TokenizerError::Tokenise(error.to_string());
+    let vocabulary: AHashMap<String, u32> =
+        tokens.into_iter().enumerate().map(|(id, token)| (token, id as u32)).collect();
+    let model = WordPiece::builder()
+        .vocab(vocabulary)
+        .unk_token("[UNK]".to_owned())
+        .continuing_subword_prefix(CONTINUATION.to_owned())
+        .max_input_chars_per_word(MAX_WORD_CHARACTERS)
+        .build()
+        .map_err(failed)?;
+    let mut tokenizer = Tokenizer::new(model);
+    let special = SpecialTokens::of(&tokenizer)?;
+    tokenizer
+        .with_normalizer(Some(normalizer(lowercase)))
+        .map_err(failed)?
+        .with_pre_tokenizer(Some(BertPreTokenizer))
+        .with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::new(CONTINUATION.to_owned(), true)));
+    let template = TemplateProcessing::builder()
+        .try_single("[CLS]:0 $A:0 [SEP]:0")
+        .and_then(|builder| builder.try_pair("[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"))
+        .map_err(TokenizerError::Tokenise)?
+        .special_tokens(vec![("[CLS]", special.cls), ("[SEP]", special.sep)])
+        .build()
+        .map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
+    tokenizer.with_post_processor(Some(template));
+    tokenizer
+        .add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)))
+        .map_err(failed)?;
+    tokenizer.set_encode_special_tokens(true);
+    Ok(tokenizer)
+}
+
+fn normalizer(lowercase: bool) -> BertNormalizer {
+    BertNormalizer::new(true, true, None, lowercase)
+}
+
+/// Whether the tokenizer lower-cases; nothing if its normaliser is not BERT's.
+pub fn lowercase(tokenizer: &Tokenizer) -> Option<bool> {
+    match tokenizer.get_normalizer() {
+        Some(NormalizerWrapper::BertNormalizer(normalizer)) => Some(normalizer.lowercase),
+        _ => None,
+    }
+}
+
+/// Number of tokens in the vocabulary, special tokens included.
+pub fn vocab_size(tokenizer: &Tokenizer) -> u32 {
+    tokenizer.get_vocab_size(true) as u32
+}
+
+/// The content of `tokenizer.json`.
+///
+/// # Errors
+/// If the crate cannot write it.
+pub fn to_json(tokenizer: &Tokenizer) -> Result<String, TokenizerError> {
+    tokenizer.to_string(true).map_err(|error| TokenizerError::Tokenise(error.to_string()))
+}
+
+/// The hash of a `tokenizer.json`, by which two tokenizers are told apart: XXH3, 16 hexadecimal digits.
+pub fn hash(json: &[u8]) -> String {
+    hash::hex(json)
+}
+
+/// Writes `tokenizer.json` and `vocab.txt` (one token a line, in id order) into `dir`.
+///
+/// # Errors
+/// If the disk fails.
+pub fn save(tokenizer: &Tokenizer, dir: &Path) -> Result<(), TokenizerError> {
+    let mut vocabulary: Vec<(String, u32)> = tokenizer.get_vocab(true).into_iter().collect();
+    vocabulary.sort_unstable_by_key(|entry| entry.1);
+    let lines: String = vocabulary.into_iter().flat_map(|(token, _)| [token, "\n".to_owned()]).collect();
+    for (name, text) in [(TOKENIZER_FILE, to_json(tokenizer)?), (VOCAB_FILE, lines)] {
+        let path = dir.join(name);
+        crate::files::write_aside(&path, text.as_bytes()).map_err(|source| TokenizerError::Io { path, source })?;
+    }
+    Ok(())
+}
+
+/// Appends the ids of `text` to `ids`, without special tokens. Long texts are tokenised in pieces, with the same result.
+///
+/// # Errors
+/// If the crate fails.
+pub fn encode(tokenizer: &Tokenizer, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
+    for piece in pieces(text) {
+        let encoding =
+            tokenizer.encode_fast(piece, false).map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
+        ids.extend_from_slice(encoding.get_ids());
+    }
+    Ok(())
+}
+
+/// Cuts `text` behind newlines, and behind a space once a piece is long. No word crosses a cut.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| {
+        let mut rest = line;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let long = rest.len() > PIECE_BYTES;
+            let space = if long { rest.as_bytes()[PIECE_BYTES..].iter().position(|&byte| byte == b' ') } else { None };
+            // A space is one byte, so the cut is at a character boundary.
+            let (piece, remainder) = rest.split_at(space.map_or(rest.len(), |offset| PIECE_BYTES + offset + 1));
+            rest = remainder;
+            Some(piece)
+        })
+    })
+}
