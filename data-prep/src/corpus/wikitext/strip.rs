@@ -179,9 +179,11 @@ impl Strip<'_> {
                 continue;
             }
             if is_closing {
-                return Some((at - 1, tag_end(bytes, end).unwrap_or(end)));
-            }
-            if name == "ref" {
+                let blanks = bytes[end..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                if bytes.get(end + blanks) == Some(&b'>') {
+                    return Some((at - 1, end + blanks + 1));
+                }
+            } else if name == "ref" {
                 return None;
             }
         }

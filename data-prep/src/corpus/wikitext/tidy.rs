@@ -114,13 +114,20 @@ impl Line<'_> {
 
     /// Tidies what lies before a hole now that `next` follows it; returns whether `next` goes as well.
     fn closes_hole(&mut self, next: char) -> bool {
+        if self.text().is_empty() {
+            return is_joining(next) || is_dash(next) || next == '.';
+        }
+        if self.ends_with_opening_quote(next) {
+            self.out.pop();
+            return true;
+        }
         let text = self.text().trim_end_matches(' ');
         if text.ends_with(OPENING) || next == '.' || is_closing(next) || is_joining(next) {
             self.out.truncate(self.start + text.len());
         }
         if is_joining(next) {
             let text = self.text();
-            return text.is_empty() || text.ends_with(OPENING) || text.ends_with(is_joining);
+            return text.ends_with(OPENING) || text.ends_with(is_joining);
         }
         if is_closing(next) || next == '.' {
             let kept = self.text().trim_end_matches(|last| last == ' ' || is_joining(last)).len();
@@ -131,6 +138,21 @@ impl Line<'_> {
             return true;
         }
         false
+    }
+
+    /// Whether the text ends with the other half of the quotation marks that `next` would close.
+    fn ends_with_opening_quote(&self, next: char) -> bool {
+        let opening = match next {
+            '"' => '"',
+            '”' => '“',
+            '’' => '‘',
+            '»' => '«',
+            _ => return false,
+        };
+        match self.text().strip_suffix(opening) {
+            Some(before) => before.is_empty() || before.ends_with([' ', '(', '（']),
+            None => false,
+        }
     }
 }
 
@@ -143,6 +165,11 @@ fn is_closing(character: char) -> bool {
 /// Punctuation that needs something on both sides.
 fn is_joining(character: char) -> bool {
     matches!(character, ',' | ';' | ':' | '，' | '、' | '；')
+}
+
+/// What separates a list item's template from its description.
+fn is_dash(character: char) -> bool {
+    matches!(character, '-' | '–' | '—')
 }
 
 /// Characters that show nothing and only split words: soft hyphen, zero-width space, direction marks, word joiner, BOM.

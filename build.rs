@@ -1,0 +1,55 @@
+//! Compiles the shim (csrc/) against the libtorch that torch-sys found, and makes the binary find that libtorch at run
+//! time (rpath). Fails with one sentence and a hint when libtorch is missing.
+
+use std::path::{Path, PathBuf};
+use std::{env, process};
+
+fn main() {
+    println!("cargo:rerun-if-changed=csrc");
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    // torch-sys publishes the folder it links against to its direct dependents.
+    let lib = match env::var("DEP_TCH_LIBTORCH_LIB") {
+        Ok(folder) => PathBuf::from(folder),
+        Err(_) => stop("torch-sys did not say where libtorch is"),
+    };
+    if !lib.join("libtorch_cpu.so").exists() {
+        stop(&format!("`{}` has no libtorch_cpu.so", lib.display()));
+    }
+    compile_shim(&include_folder(&lib));
+    // DT_RPATH, not DT_RUNPATH: it also serves the libraries that libtorch itself loads.
+    println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{}", lib.display());
+    if lib.join("libtorch_cuda.so").exists() {
+        // Nothing refers to a symbol of libtorch_cuda; without this the linker drops it and CUDA silently is absent.
+        println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-L{},-ltorch_cuda,--as-needed", lib.display());
+    }
+}
+
+fn include_folder(lib: &Path) -> PathBuf {
+    let beside = lib.with_file_name("include");
+    let root = env::var_os("LIBTORCH_INCLUDE").map_or(beside, |folder| PathBuf::from(folder).join("include"));
+    if !root.join("ATen/ATen.h").exists() {
+        stop(&format!("`{}` has no ATen/ATen.h", root.display()));
+    }
+    root
+}
+
+fn compile_shim(include: &Path) {
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .pic(true)
+        .warnings(false)
+        .include(include)
+        .include(include.join("torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .files(["csrc/errors.cpp", "csrc/optim.cpp", "csrc/context.cpp"])
+        .compile("untie_shim");
+}
+
+fn stop(problem: &str) -> ! {
+    eprintln!("error: {problem}");
+    eprintln!("hint: run `make setup`, or set LIBTORCH to a folder with libtorch 2.11.0");
+    process::exit(1);
+}

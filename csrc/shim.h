@@ -1,0 +1,43 @@
+// The C interface between src/shim (Rust) and libtorch, for what the tch crate lacks.
+//
+// Every function returns NULL when it went well, else a message that the caller owns and gives back to
+// untie_free_message. No C++ exception crosses this line. A tensor argument is tch's C_tensor, an at::Tensor*.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace at {
+class Tensor;
+}
+
+extern "C" {
+
+void untie_free_message(char *message);
+
+// optim.cpp
+char *untie_fused_adamw(size_t count, at::Tensor *const *parameters, at::Tensor *const *gradients,
+                        at::Tensor *const *exp_avgs, at::Tensor *const *exp_avg_sqs, double learning_rate,
+                        double beta1, double beta2, double weight_decay, double epsilon, uint64_t step);
+char *untie_norms(size_t count, at::Tensor *const *tensors, double *norms);
+char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factors);
+
+// context.cpp
+char *untie_set_deterministic(bool enabled);
+char *untie_cpu_capability(char *name, size_t capacity);
+}
+
+// Runs `body` and turns whatever it throws into a message.
+char *untie_message(const std::string &text);
+
+template <typename Body> char *untie_guard(Body body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception &error) {
+    return untie_message(error.what());
+  } catch (...) {
+    return untie_message("unknown C++ exception");
+  }
+}

@@ -1,0 +1,146 @@
+//! Every way in which a preparation can fail, with what the user can do and the exit code.
+
+use crate::corpus::CorpusError;
+use crate::shard::ShardError;
+use crate::wordpiece::TokenizerError;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+/// Why there are no shards.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the fields are the words of the sentence above each variant
+pub enum PrepareError {
+    /// Nothing to read.
+    #[error("no input: expected at least one file")]
+    NoInput,
+    /// An input that is not there.
+    #[error("cannot open the input `{}`: {source}", path.display())]
+    Input { path: PathBuf, source: io::Error },
+    /// An input that is no file.
+    #[error("the input `{}` is a folder: expected a file", path.display())]
+    InputIsFolder { path: PathBuf },
+    /// A file name that does not tell the format.
+    #[error(
+        "cannot tell the format of `{}`: expected `.xml`, `.jsonl`, `.json` or `.txt`, perhaps with `.gz`, `.bz2` or `.zst`",
+        path.display()
+    )]
+    UnknownFormat { path: PathBuf },
+    /// A held-out fraction that makes no sense.
+    #[error("the valid fraction is out of range: expected 0 or more and less than 1, got {got}")]
+    ValidFraction { got: f64 },
+    /// Shards that cannot hold anything.
+    #[error("the shard size is out of range: expected at least 1 token, got 0")]
+    ShardTokens,
+    /// A vocabulary beyond what shards can hold.
+    #[error("the vocabulary size is out of range: expected at most {limit}, got {got}")]
+    VocabSize { got: usize, limit: usize },
+    /// The output folder is already complete, with other content.
+    #[error("`{}` already holds prepared data that differs: {difference}", path.display())]
+    OutputExists { path: PathBuf, difference: String },
+    /// The output folder holds shards from elsewhere.
+    #[error("`{}` holds shards without a manifest: expected an empty or new folder", path.display())]
+    OutputHasShards { path: PathBuf },
+    /// A corpus file that cannot be read to its end.
+    #[error("cannot read the corpus `{}`: {source}", path.display())]
+    Corpus { path: PathBuf, source: CorpusError },
+    /// Nothing but empty documents.
+    #[error("the corpus is empty: expected documents with text, got none ({skipped} skipped)")]
+    EmptyCorpus { skipped: u64 },
+    /// A corpus that cannot be split in two.
+    #[error("the corpus is too small to split: expected at least 2 documents, got {num_documents}")]
+    TooFewDocuments { num_documents: u64 },
+    /// All documents were held out.
+    #[error("no document is left to train on: all {num_documents} were held out")]
+    NoTraining { num_documents: u64 },
+    /// The tokenizer cannot be trained or used.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The shards cannot be written.
+    #[error(transparent)]
+    Shard(#[from] ShardError),
+    /// The output folder cannot be written.
+    #[error("cannot write `{}`: {source}", path.display())]
+    Output { path: PathBuf, source: io::Error },
+    /// The threads cannot be started.
+    #[error("cannot start {workers} worker threads: {message}")]
+    Workers { workers: usize, message: String },
+}
+
+impl PrepareError {
+    /// The exit code of the command line: 1 failed, 2 usage or config, 3 data invalid.
+    pub fn exit_code(&self) -> i32 {
+        use PrepareError as E;
+        match self {
+            E::NoInput
+            | E::Input { .. }
+            | E::InputIsFolder { .. }
+            | E::UnknownFormat { .. }
+            | E::ValidFraction { .. }
+            | E::ShardTokens
+            | E::VocabSize { .. }
+            | E::OutputExists { .. }
+            | E::OutputHasShards { .. }
+            | E::NoTraining { .. }
+            | E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => 2,
+            // The system's own errors have a number; those of a decoder have none.
+            E::Corpus { source: CorpusError::Io(error), .. } if error.raw_os_error().is_some() => 1,
+            E::Corpus { .. } | E::EmptyCorpus { .. } | E::TooFewDocuments { .. } => 3,
+            E::Tokenizer(TokenizerError::Tokenise(_)) => 1,
+            E::Tokenizer(TokenizerError::Io { .. }) => 2,
+            E::Tokenizer(_) => 3,
+            E::Shard(ShardError::Io { .. }) | E::Output { .. } | E::Workers { .. } => 1,
+            E::Shard(_) => 3,
+        }
+    }
+
+    /// What the user can do about it, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        use PrepareError as E;
+        if self.io_kind() == Some(ErrorKind::StorageFull) {
+            return Some("the disk is full: shards need about 2 bytes a token, and the text once more while a vocabulary is trained");
+        }
+        match self {
+            E::NoInput | E::Input { .. } => Some("name existing files with `--input`"),
+            E::InputIsFolder { .. } => Some("name its files, as in `--input FOLDER/*.jsonl`"),
+            E::UnknownFormat { .. } => Some("name the format with `--format text|blocks|jsonl|mediawiki`"),
+            E::OutputExists { .. } => Some("name another folder with `--out`, or replace this one with `--force`"),
+            E::OutputHasShards { .. } => Some("name another folder with `--out`, or delete these with `--force`"),
+            E::Corpus { source, .. } => corpus_hint(source),
+            E::EmptyCorpus { .. } => Some("check that `--format` is the format of the input"),
+            E::TooFewDocuments { .. } => Some(
+                "hold nothing out with `--valid-fraction 0`; a text file is one document, `--format blocks` splits it at blank lines",
+            ),
+            E::NoTraining { .. } => Some("lower `--valid-fraction`"),
+            E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => Some("raise `--vocab-size`"),
+            E::Tokenizer(TokenizerError::MissingSpecialToken { .. } | TokenizerError::NotWordPiece { .. }) => {
+                Some("name a BERT tokenizer with `--tokenizer`, or train one with `--vocab-size`")
+            }
+            E::Shard(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    fn io_kind(&self) -> Option<ErrorKind> {
+        match self {
+            PrepareError::Output { source, .. }
+            | PrepareError::Shard(ShardError::Io { source, .. })
+            | PrepareError::Tokenizer(TokenizerError::Io { source, .. })
+            | PrepareError::Corpus { source: CorpusError::Io(source), .. } => Some(source.kind()),
+            _ => None,
+        }
+    }
+}
+
+fn corpus_hint(error: &CorpusError) -> Option<&'static str> {
+    match error {
+        CorpusError::Io(error) if error.raw_os_error().is_none() => {
+            Some("the file was cut short or damaged: fetch it again")
+        }
+        CorpusError::Io(_) => None,
+        CorpusError::Utf8 { .. } => Some("convert the file to UTF-8, for instance with `iconv -f LATIN1 -t UTF-8`"),
+        CorpusError::Json { .. } => Some("expected one JSON object a line"),
+        CorpusError::MissingField { .. } => Some("name the field that holds the text with `--text-field`"),
+        CorpusError::Xml { .. } => Some("expected a MediaWiki export such as Wikipedia's pages-articles"),
+        CorpusError::TooLong { .. } => Some("split the file, or its documents at blank lines with `--format blocks`"),
+    }
+}

@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Brings libtorch into .venv, from PyPI's torch wheel; what `make setup` runs.
+
+In:   the table libtorch-wheels.txt beside this file; the flavour (auto, cpu, cuda).
+Out:  .venv/libtorch-<flavour>/{include,lib,build-version}, and .venv/libtorch, a link to the one in use.
+Cost: cpu 0.55 GB to download and 0.7 GB on disk, cuda 2.5 GB and 4.5 GB; nothing when it is already there.
+
+An interrupted run leaves complete wheels in .venv/wheels, which the next one uses, and never a folder that looks
+finished: the folder is filled under another name and renamed last. Standard library and pip only.
+"""
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+WHEELS = VENV / "wheels"
+TABLE = Path(__file__).with_name("libtorch-wheels.txt")
+GLIBC = (2, 28)
+# libtorch_cpu.so of the CUDA wheel is linked against these two; the rest of their packages is not needed for CPU.
+CPU_CUDA_LIBRARIES = {"libcudart.so.13", "libcupti.so.13"}
+CPU_TORCH_LIBRARIES = {"libtorch_cpu.so", "libc10.so", "libgomp.so.1"}
+# Python bindings and test helpers inside the wheel's lib folder; nothing here links to them.
+CUDA_LEFT_OUT = {"libtorch_python.so", "libshm.so", "libtorch_global_deps.so"}
+
+
+def say(text):
+    print(f"setup: {text}", file=sys.stderr, flush=True)
+
+
+def stop(text, hint):
+    sys.exit(f"error: {text}\nhint: {hint}")
+
+
+def check_host():
+    """Exits with one sentence and a hint where the wheels cannot run or the tools are missing."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        stop(
+            f"`make setup` has libtorch for Linux x86_64 only, this is {platform.system()} {platform.machine()}",
+            "install libtorch 2.11.0 yourself and set LIBTORCH to its folder",
+        )
+    name, version = platform.libc_ver()
+    if name == "glibc" and tuple(int(part) for part in version.split(".")[:2]) < GLIBC:
+        stop(f"libtorch 2.11.0 needs glibc 2.28 or newer, found {version}", "use a newer distribution or the Docker image")
+    for program, package in (("c++", "g++"), ("cargo", "cargo, or rustup from your distribution or its own site")):
+        if shutil.which(program) is None:
+            stop(f"`{program}` is not on the PATH", f"install it: Debian package {package}")
+
+
+def nvidia_visible():
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/proc/driver/nvidia/version").exists()
+
+
+def read_table(flavour):
+    rows = []
+    for line in TABLE.read_text().splitlines():
+        if line and not line.startswith("#"):
+            kind, package, version, megabytes, sha256 = line.split()
+            if kind == "cpu" or flavour == "cuda":
+                rows.append((package, version, int(megabytes), sha256))
+    return rows
+
+
+def make_venv():
+    if (VENV / "bin" / "pip").exists():
+        return
+    result = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
+    if result.returncode != 0 or not (VENV / "bin" / "pip").exists():
+        detail = (result.stdout + result.stderr).strip().splitlines()
+        stop(
+            f"`{sys.executable} -m venv` failed: {detail[-1] if detail else 'no message'}",
+            "install it: Debian packages python3-venv and python3-pip",
+        )
+
+
+def find_wheel(package, version, sha256):
+    """The wheel in .venv/wheels whose hash is right, or None; a wrong one is removed."""
+    for path in sorted(WHEELS.glob(f"{package.replace('-', '_')}-{version}-*.whl")):
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+        if digest.hexdigest() == sha256:
+            return path
+        say(f"{path.name} is not what it should be (SHA-256 {digest.hexdigest()}), fetching it again")
+        path.unlink()
+    return None
+
+
+def fetch(package, version, sha256):
+    """Downloads one wheel for CPython 3.11 on Linux x86_64, whatever Python runs this."""
+    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in range(5, GLIBC[1] + 1)]
+    platforms += ["--platform=manylinux2014_x86_64", "--platform=manylinux2010_x86_64", "--platform=manylinux1_x86_64"]
+    requirement = WHEELS / f"{package}.txt"
+    requirement.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
+    command = [str(VENV / "bin" / "pip"), "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command += ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp", "--abi=cp311", *platforms]
+    command += ["--require-hashes", "--no-cache-dir", "--dest", str(WHEELS), "--requirement", str(requirement)]
+    result = subprocess.run(command)
+    requirement.unlink()
+    path = find_wheel(package, version, sha256) if result.returncode == 0 else None
+    if path is None:
+        stop(f"`{package}=={version}` could not be downloaded", "check the network and run `make setup` again: it goes on")
+    return path
+
+
+def wanted(member, flavour):
+    """Where a wheel's member goes inside the libtorch folder, or None."""
+    if member.startswith("torch/include/"):
+        return Path("include") / member[len("torch/include/") :]
+    name = member.rsplit("/", 1)[-1]
+    if "/lib/" not in member or ".so" not in name or member.count("/") > 3:
+        return None
+    if flavour == "cpu":
+        kept = name in CPU_TORCH_LIBRARIES if member.startswith("torch/lib/") else name in CPU_CUDA_LIBRARIES
+    else:
+        kept = name not in CUDA_LEFT_OUT
+    return Path("lib") / name if kept else None
+
+
+def unpack(wheel, flavour, folder):
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            target = wanted(member, flavour)
+            if target is None or member.endswith("/"):
+                continue
+            path = folder / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(member) as source, path.open("wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 22)
+
+
+def install(flavour):
+    """Fills .venv/libtorch-<flavour>; returns at once when it is complete."""
+    folder = VENV / f"libtorch-{flavour}"
+    rows = read_table(flavour)
+    stamp = f"{rows[0][1]}+{flavour}\n"
+    if (folder / "build-version").exists() and (folder / "build-version").read_text() == stamp:
+        return folder
+    make_venv()
+    WHEELS.mkdir(exist_ok=True)
+    partial = VENV / f"libtorch-{flavour}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    total = sum(row[2] for row in rows)
+    say(f"libtorch {rows[0][1]}, {flavour} flavour: {len(rows)} wheels from PyPI, {total / 1000:.2f} GB to download")
+    for package, version, megabytes, sha256 in rows:
+        wheel = find_wheel(package, version, sha256)
+        say(f"{package} {version}: " + ("already downloaded" if wheel else f"downloading {megabytes} MB"))
+        unpack(wheel or fetch(package, version, sha256), flavour, partial)
+    if flavour == "cpu":
+        # The wheel's libtorch.so names libtorch_cuda.so as needed; for CPU the name is an alias.
+        (partial / "lib" / "libtorch.so").symlink_to("libtorch_cpu.so")
+    # torch-sys links `-lgomp`; the wheel ships the versioned name only.
+    (partial / "lib" / "libgomp.so").symlink_to("libgomp.so.1")
+    (partial / "build-version").write_text(stamp)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    shutil.rmtree(WHEELS)
+    return folder
+
+
+def select(folder):
+    """Points .venv/libtorch at the flavour; forgets torch-sys's build when that changes what it is linked to."""
+    link = VENV / "libtorch"
+    if link.is_symlink() and os.readlink(link) == folder.name:
+        return
+    switched = link.is_symlink()
+    fresh = VENV / "libtorch.link"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(folder.name)
+    fresh.replace(link)
+    if switched:
+        say("the flavour changed: torch-sys and untie will be built again")
+        subprocess.run(["cargo", "clean", "--quiet", "--package", "torch-sys", "--package", "untie"], cwd=ROOT, check=False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--flavour", choices=["auto", "cpu", "cuda"], default="auto", help="auto: cuda when an NVIDIA device is visible")
+    flavour = parser.parse_args().flavour
+    for name in ("LIBTORCH", "LIBTORCH_USE_PYTORCH"):
+        if os.environ.get(name):
+            say(f"{name}={os.environ[name]} is set and wins; nothing to download")
+            return
+    check_host()
+    if flavour == "auto":
+        flavour = "cuda" if nvidia_visible() else "cpu"
+    select(install(flavour))
+    say(f"libtorch is ready ({flavour})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+//! The one error type of the trainer: what went wrong, whose fault it is (the exit code), and what to do about it.
+//!
+//! A message is lower case, without a full stop, with the thing in backticks, what was expected and what was found;
+//! the hint is one sentence about what the user can change. Causes are kept as a chain.
+
+use std::fmt;
+
+/// A result with this crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Who can mend an error; decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The run failed: disk, device, library.
+    Failed,
+    /// The command line or the configuration is wrong.
+    Config,
+    /// Data or a checkpoint is invalid.
+    Data,
+}
+
+/// One error with its hint and its cause.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None, source: None }
+    }
+
+    /// The run itself failed; exit code 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    /// Command line or configuration; exit code 2.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(Kind::Config, message)
+    }
+
+    /// Data or checkpoint; exit code 3.
+    pub fn data(message: impl Into<String>) -> Self {
+        Self::new(Kind::Data, message)
+    }
+
+    /// Adds what the user can do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds the error below this one.
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Whose fault it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The process's exit code for this error.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Failed => 1,
+            Kind::Config => 2,
+            Kind::Data => 3,
+        }
+    }
+
+    /// The message, its chain of causes, and the hint, as a person reads them on a terminal.
+    pub fn report(&self) -> String {
+        let mut text = format!("error: {self}");
+        let mut hint = self.hint.as_deref();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {}", error.to_string().trim_end()));
+            hint = hint.or_else(|| error.downcast_ref::<Self>().and_then(|inner| inner.hint.as_deref()));
+            cause = error.source();
+        }
+        if let Some(hint) = hint {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(error: tch::TchError) -> Self {
+        let text = error.to_string();
+        // libtorch appends a C++ backtrace that no user can act on.
+        let first = text.split("\nException raised from").next().unwrap_or_default();
+        Self::failed(format!("libtorch: {}", first.trim()))
+    }
+}
+
+/// An I/O error on `path`: names the file, and says when the disk is full or may not be written.
+pub fn io(action: &str, path: &std::path::Path, error: std::io::Error) -> Error {
+    let outer = Error::failed(format!("cannot {action} `{}`", path.display()));
+    let outer = match error.kind() {
+        std::io::ErrorKind::StorageFull => outer.hint("free some space on that disk and run again with `--resume`"),
+        std::io::ErrorKind::PermissionDenied => outer.hint("check the permissions of the folder"),
+        _ => outer,
+    };
+    outer.caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_one_chain_and_the_nearest_hint() {
+        let inner = Error::data("`a.bin` is short").hint("write it again");
+        let outer = Error::failed("cannot open the data").caused_by(inner);
+        assert_eq!(outer.report(), "error: cannot open the data: `a.bin` is short\nhint: write it again");
+        assert_eq!(outer.exit_code(), 1);
+    }
+}

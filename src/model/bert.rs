@@ -1,0 +1,117 @@
+//! The whole model.
+
+use tch::{Kind, Tensor};
+
+use crate::error::Result;
+use crate::layer_map::LayerMap;
+use crate::model::config::BertConfig;
+use crate::model::embeddings::Embeddings;
+use crate::model::encoder::Encoder;
+use crate::model::heads::MaskedLmHead;
+use crate::model::weights::Weights;
+
+/// Whether dropout is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout on.
+    Train,
+    /// Dropout off.
+    Eval,
+}
+
+impl Mode {
+    /// Dropout with probability `probability` when training, else the input itself.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn dropout(self, input: &Tensor, probability: f64) -> Result<Tensor> {
+        if self == Mode::Train && probability > 0.0 {
+            Ok(input.f_dropout(probability, true)?)
+        } else {
+            Ok(input.shallow_clone())
+        }
+    }
+}
+
+/// What an encoder reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Token ids, int64 [B, T].
+    pub token_ids: &'a Tensor,
+    /// Segment ids, int64 [B, T]; `None`: all 0.
+    pub token_types: Option<&'a Tensor>,
+    /// 1 for tokens and 0 for padding, [B, T]; `None`: no padding.
+    pub attention_mask: Option<&'a Tensor>,
+}
+
+impl<'a> Input<'a> {
+    /// Sequences without padding and of one segment.
+    pub fn full(token_ids: &'a Tensor) -> Self {
+        Self { token_ids, token_types: None, attention_mask: None }
+    }
+}
+
+/// Embeddings, encoder and masked-language-model head over one set of [`Weights`].
+#[derive(Debug)]
+pub struct Bert {
+    embeddings: Embeddings,
+    encoder: Encoder,
+    head: MaskedLmHead,
+    kind: Kind,
+}
+
+impl Bert {
+    /// A model that computes in precision `kind` with the tensors of `weights`, shared as `map` says.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, kind: Kind) -> Result<Self> {
+        Ok(Self {
+            embeddings: Embeddings::new(config, weights)?,
+            encoder: Encoder::new(config, map, weights)?,
+            head: MaskedLmHead::new(config, weights)?,
+            kind,
+        })
+    }
+
+    /// Hidden states of the last layer, [B, T, C].
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn encode(&self, input: Input<'_>, mode: Mode) -> Result<Tensor> {
+        self.walk(input, mode, |_| ())
+    }
+
+    /// Hidden states before the first layer and after every layer, as transformers' `output_hidden_states` gives
+    /// them: `num_hidden_layers` + 1 tensors [B, T, C].
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn hidden_states(&self, input: Input<'_>, mode: Mode) -> Result<Vec<Tensor>> {
+        let mut states = Vec::new();
+        self.walk(input, mode, |hidden| states.push(hidden.shallow_clone()))?;
+        Ok(states)
+    }
+
+    fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor)) -> Result<Tensor> {
+        let bias = match input.attention_mask {
+            Some(mask) => {
+                let hidden = mask.f_eq(0)?.f_unsqueeze(1)?.f_unsqueeze(1)?; // [B, 1, 1, T]
+                let zeros = Tensor::f_zeros(hidden.size(), (self.kind, mask.device()))?;
+                Some(zeros.f_masked_fill(&hidden, f64::NEG_INFINITY)?)
+            }
+            None => None,
+        };
+        let embedded = self.embeddings.forward(input.token_ids, input.token_types, mode, self.kind)?;
+        self.encoder.forward(embedded, bias.as_ref(), mode, visit)
+    }
+
+    /// Logits [N, V] for the hidden states at `positions`, indices int64 [N] into the B·T tokens of `hidden`.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn mlm_logits(&self, hidden: &Tensor, positions: &Tensor) -> Result<Tensor> {
+        let flat = hidden.f_flatten(0, 1)?; // [B·T, C]
+        self.head.forward(&flat.f_index_select(0, positions)?)
+    }
+}

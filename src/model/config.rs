@@ -1,0 +1,211 @@
+//! The sizes of a BERT: the `[model]` table of a run, and the resolved configuration that the modules are built from.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Where a layer normalises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// After each residual sum, as the original BERT does.
+    Post,
+    /// Before attention and feed-forward, with one more LayerNorm after the last layer, as Megatron-LM does.
+    Pre,
+}
+
+/// Published sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preset {
+    /// 12 layers, hidden 768, 12 heads, feed-forward 3072.
+    #[serde(rename = "bert-base")]
+    BertBase,
+    /// 24 layers, hidden 1024, 16 heads, feed-forward 4096.
+    #[serde(rename = "bert-large")]
+    BertLarge,
+}
+
+/// The `[model]` table. Sizes come from `preset`, and each field named here replaces the preset's.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// `bert-base` or `bert-large`. Default: none, then the first three sizes below must be given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+    /// Width of the residual stream, in features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_size: Option<i64>,
+    /// Number of encoder layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_hidden_layers: Option<usize>,
+    /// Attention heads of each layer; must divide `hidden_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_attention_heads: Option<i64>,
+    /// Width of the feed-forward layer. Default: four times `hidden_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<i64>,
+    /// Longest sequence, in tokens. Default: 512.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_position_embeddings: Option<i64>,
+    /// `post` (BERT) or `pre` (Megatron-LM, the paper on Wikipedia + BookCorpus). Default: `post`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm: Option<Norm>,
+    /// Dropout after embeddings, attention and feed-forward, a probability. Default: 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_dropout_prob: Option<f64>,
+    /// Dropout on attention weights, a probability. Default: 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_probs_dropout_prob: Option<f64>,
+    /// A Hugging Face directory whose weights to start from instead of random ones. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+}
+
+/// Every size of one model, validated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BertConfig {
+    /// Tokens in the vocabulary (V), without padding.
+    pub vocab_size: i64,
+    /// Width of the residual stream (C).
+    pub hidden_size: i64,
+    /// Number of encoder layers.
+    pub num_hidden_layers: usize,
+    /// Attention heads (H).
+    pub num_attention_heads: i64,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: i64,
+    /// Longest sequence.
+    pub max_position_embeddings: i64,
+    /// Number of segment types; BERT has two.
+    pub type_vocab_size: i64,
+    /// Where layers normalise.
+    pub norm: Norm,
+    /// Dropout of the residual branches.
+    pub hidden_dropout_prob: f64,
+    /// Dropout of attention weights.
+    pub attention_probs_dropout_prob: f64,
+    /// ε of every LayerNorm; BERT's is 1e-12.
+    pub layer_norm_eps: f64,
+    /// Standard deviation of the truncated normal that weights start from; BERT's is 0.02.
+    pub initializer_range: f64,
+}
+
+impl ModelConfig {
+    /// Fills in preset and defaults for a tokenizer of `vocab_size` tokens, and checks that the sizes fit each other.
+    ///
+    /// # Errors
+    /// A missing or impossible size; the message names the setting.
+    pub fn resolve(&self, vocab_size: usize) -> Result<BertConfig> {
+        let (hidden, layers, heads, intermediate) = match self.preset {
+            Some(Preset::BertBase) => (Some(768), Some(12), Some(12), Some(3072)),
+            Some(Preset::BertLarge) => (Some(1024), Some(24), Some(16), Some(4096)),
+            None => (None, None, None, None),
+        };
+        let hidden_size = required("hidden_size", self.hidden_size.or(hidden))?;
+        let config = BertConfig {
+            vocab_size: i64::try_from(vocab_size)
+                .map_err(|_| Error::data(format!("a vocabulary of {vocab_size} tokens is too large")))?,
+            hidden_size,
+            num_hidden_layers: required("num_hidden_layers", self.num_hidden_layers.or(layers))?,
+            num_attention_heads: required("num_attention_heads", self.num_attention_heads.or(heads))?,
+            intermediate_size: self.intermediate_size.or(intermediate).unwrap_or(hidden_size.saturating_mul(4)),
+            max_position_embeddings: self.max_position_embeddings.unwrap_or(512),
+            type_vocab_size: 2,
+            norm: self.norm.unwrap_or(Norm::Post),
+            hidden_dropout_prob: self.hidden_dropout_prob.unwrap_or(0.1),
+            attention_probs_dropout_prob: self.attention_probs_dropout_prob.unwrap_or(0.1),
+            layer_norm_eps: 1e-12,
+            initializer_range: 0.02,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+fn required<T>(name: &str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| {
+        Error::config(format!("`model.{name}` is missing"))
+            .hint("give the sizes of the model, or `preset = \"bert-base\"` or `\"bert-large\"`")
+    })
+}
+
+impl BertConfig {
+    /// Checks that the sizes are possible and fit each other.
+    ///
+    /// # Errors
+    /// The first size that does not; the message names the setting to change.
+    pub fn validate(&self) -> Result<()> {
+        const LARGEST: i64 = 1 << 20;
+        for (name, value) in [
+            ("hidden_size", self.hidden_size),
+            ("num_hidden_layers", i64::try_from(self.num_hidden_layers).unwrap_or(i64::MAX)),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ] {
+            if !(1..=LARGEST).contains(&value) {
+                return Err(Error::config(format!("`model.{name}` must be between 1 and {LARGEST}, got {value}")));
+            }
+        }
+        if self.vocab_size < 1 {
+            return Err(Error::data("the tokenizer has no tokens"));
+        }
+        if self.hidden_size % self.num_attention_heads != 0 {
+            return Err(Error::config(format!(
+                "`model.hidden_size` = {} is not divisible by `model.num_attention_heads` = {}",
+                self.hidden_size, self.num_attention_heads
+            ))
+            .hint("every head needs the same whole number of features; change one of the two"));
+        }
+        for (name, value) in [
+            ("hidden_dropout_prob", self.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.attention_probs_dropout_prob),
+        ] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Error::config(format!("`model.{name}` must be in [0, 1), got {value}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of the word embeddings in memory: the vocabulary rounded up to a multiple of 64, which matrix units like.
+    pub fn padded_vocab_size(&self) -> i64 {
+        (self.vocab_size + 63) / 64 * 64
+    }
+
+    /// Features of one attention head.
+    pub fn head_size(&self) -> i64 {
+        self.hidden_size / self.num_attention_heads
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_the_published_sizes_and_fields_replace_them() {
+        let base = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
+        assert_eq!((base.hidden_size, base.num_hidden_layers, base.intermediate_size), (768, 12, 3072));
+        assert_eq!(base.padded_vocab_size(), 30528);
+        let small = ModelConfig { preset: Some(Preset::BertLarge), num_hidden_layers: Some(6), ..Default::default() };
+        assert_eq!(small.resolve(100).unwrap().num_hidden_layers, 6);
+    }
+
+    #[test]
+    fn impossible_sizes_name_the_setting() {
+        let base = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() };
+        for (config, words) in [
+            (ModelConfig::default(), "`model.hidden_size` is missing"),
+            (ModelConfig { num_attention_heads: Some(7), ..base.clone() }, "not divisible"),
+            (ModelConfig { hidden_size: Some(0), ..base.clone() }, "`model.hidden_size` must be between"),
+            (ModelConfig { hidden_dropout_prob: Some(1.0), ..base.clone() }, "hidden_dropout_prob"),
+            (ModelConfig { attention_probs_dropout_prob: Some(f64::NAN), ..base }, "attention_probs_dropout_prob"),
+        ] {
+            let message = config.resolve(100).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! BERT on libtorch: embeddings, an encoder that walks a [`LayerMap`](crate::layer_map::LayerMap), and the masked-language-model head.
+//!
+//! In: token ids. Out: hidden states, and logits for chosen positions. The modules hold views of the tensors in
+//! [`Weights`]; a group's layer exists once, however many layers use it. Weights are fp32 (or fp64) and are cast to the
+//! compute precision where they are used, so that autograd sums their gradients over tied layers in fp32.
+//!
+//! Shapes in comments: B sequences, T tokens each, C hidden size, H heads, D = C/H, V vocabulary (padded to 64 in
+//! memory), N chosen positions.
+
+pub mod attention;
+pub mod bert;
+pub mod config;
+pub mod embeddings;
+pub mod encoder;
+pub mod heads;
+pub mod layer;
+pub mod linear;
+pub mod weights;
+
+pub use bert::{Bert, Input, Mode};
+pub use config::{BertConfig, ModelConfig, Norm, Preset};
+pub use weights::{Spec, Weight, Weights};
