@@ -40,12 +40,7 @@ pub(crate) fn stamp(path: &Path) -> io::Result<FileStamp> {
     let mut bytes = 0;
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => {
-                return Ok(FileStamp {
-                    bytes,
-                    xxh3: hasher.hex(),
-                })
-            }
+            Ok(0) => return Ok(FileStamp { bytes, xxh3: hasher.hex() }),
             Ok(num_bytes) => {
                 hasher.update(&buffer[..num_bytes]);
                 bytes += num_bytes as u64;

@@ -1,9 +1,14 @@
 //! Raw text in, BERT token shards out, without libtorch.
+//!
+//! [`pipeline::prepare`] reads corpora ([`corpus`]), trains or imports a tokenizer ([`wordpiece`]) and writes Megatron-LM's
+//! indexed datasets ([`shard`]) with a [`manifest`]. [`shard::ShardSet`] reads them back: it is all that a trainer needs.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod corpus;
 mod files;
 mod hash;
 pub mod manifest;
+pub mod pipeline;
 pub mod shard;
 pub mod wordpiece;

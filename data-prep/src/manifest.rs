@@ -3,7 +3,7 @@
 //! In: the folder. Out: counts, sizes and hashes, checked. Cost: [`Manifest::check`] reads the size of every file and the header
 //! of every index; [`Manifest::verify`] reads every byte.
 
-use crate::corpus::Format;
+use crate::corpus::{Format, ReaderOptions};
 use crate::files::write_aside;
 use crate::hash;
 use crate::shard::{with_suffix, FileStamp, Shard, ShardError, Split, TokenType};
@@ -100,11 +100,13 @@ pub struct Source {
 pub struct Settings {
     /// Layout of the corpus files.
     pub format: Format,
+    /// What their readers were told.
+    pub reader: ReaderOptions,
     /// Hash of the tokenizer file that was given; nothing if the vocabulary was trained.
     pub tokenizer: Option<String>,
     /// Requested size of the vocabulary; nothing if it was given.
     pub vocab_size: Option<usize>,
-    /// Whether text was to be lower-cased; nothing if the tokenizer was given and decides itself.
+    /// Whether text was to be lower-cased; nothing if a `tokenizer.json` was given, which decides itself.
     pub lowercase: Option<bool>,
     /// Fraction of the documents that is held out.
     pub valid_fraction: f64,
@@ -126,21 +128,11 @@ impl Manifest {
             version: u32,
         }
         let path = dir.join(MANIFEST_FILE);
-        let bytes = fs::read(&path).map_err(|source| ShardError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        let invalid = |source| ShardError::ManifestJson {
-            path: path.clone(),
-            source,
-        };
+        let bytes = fs::read(&path).map_err(|source| ShardError::Io { path: path.clone(), source })?;
+        let invalid = |source| ShardError::ManifestJson { path: path.clone(), source };
         let found: VersionOnly = serde_json::from_slice(&bytes).map_err(invalid)?;
         if found.version != VERSION {
-            return Err(ShardError::ManifestVersion {
-                path,
-                expected: VERSION,
-                got: found.version,
-            });
+            return Err(ShardError::ManifestVersion { path, expected: VERSION, got: found.version });
         }
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(invalid)?;
         manifest.check_sums(&path)?;
@@ -182,27 +174,13 @@ impl Manifest {
                     .fold(0, |sum, shard| sum.saturating_add(count(&shard.counts)))
             };
             let pairs = [
-                (
-                    "documents",
-                    expected.documents,
-                    sum(|counts| counts.documents),
-                ),
-                (
-                    "sequences",
-                    expected.sequences,
-                    sum(|counts| counts.sequences),
-                ),
+                ("documents", expected.documents, sum(|counts| counts.documents)),
+                ("sequences", expected.sequences, sum(|counts| counts.sequences)),
                 ("tokens", expected.tokens, sum(|counts| counts.tokens)),
             ];
             for (what, expected, got) in pairs {
                 if expected != got {
-                    return Err(ShardError::ManifestCounts {
-                        path: path.to_owned(),
-                        split,
-                        what,
-                        expected,
-                        got,
-                    });
+                    return Err(ShardError::ManifestCounts { path: path.to_owned(), split, what, expected, got });
                 }
             }
         }
@@ -227,21 +205,13 @@ impl Manifest {
             ];
             for (what, expected, got) in pairs {
                 if expected != got {
-                    return Err(ShardError::ShardCounts {
-                        path: prefix,
-                        what,
-                        expected,
-                        got,
-                    });
+                    return Err(ShardError::ShardCounts { path: prefix, what, expected, got });
                 }
             }
             shards.push(shard);
         }
         if shards.is_empty() {
-            return Err(ShardError::NoShards {
-                path: dir.to_owned(),
-                split,
-            });
+            return Err(ShardError::NoShards { path: dir.to_owned(), split });
         }
         Ok(shards)
     }
@@ -280,31 +250,17 @@ impl Manifest {
 }
 
 fn check_size(path: &Path, stamp: &FileStamp) -> Result<(), ShardError> {
-    let metadata = fs::metadata(path).map_err(|source| ShardError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
+    let metadata = fs::metadata(path).map_err(|source| ShardError::Io { path: path.to_owned(), source })?;
     if metadata.len() != stamp.bytes {
-        return Err(ShardError::FileSize {
-            path: path.to_owned(),
-            expected: stamp.bytes,
-            got: metadata.len(),
-        });
+        return Err(ShardError::FileSize { path: path.to_owned(), expected: stamp.bytes, got: metadata.len() });
     }
     Ok(())
 }
 
 fn check_hash(path: &Path, stamp: &FileStamp) -> Result<(), ShardError> {
-    let found = hash::stamp(path).map_err(|source| ShardError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
+    let found = hash::stamp(path).map_err(|source| ShardError::Io { path: path.to_owned(), source })?;
     if found.xxh3 != stamp.xxh3 {
-        return Err(ShardError::FileHash {
-            path: path.to_owned(),
-            expected: stamp.xxh3.clone(),
-            got: found.xxh3,
-        });
+        return Err(ShardError::FileHash { path: path.to_owned(), expected: stamp.xxh3.clone(), got: found.xxh3 });
     }
     Ok(())
 }

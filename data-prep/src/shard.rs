@@ -71,9 +71,7 @@ impl TokenType {
     }
 
     fn from_code(code: u8) -> Option<TokenType> {
-        [TokenType::U16, TokenType::I32]
-            .into_iter()
-            .find(|token_type| token_type.code() == code)
+        [TokenType::U16, TokenType::I32].into_iter().find(|token_type| token_type.code() == code)
     }
 
     fn max_token(self) -> u32 {
@@ -119,23 +117,15 @@ impl Shard {
         }
         let version = u64::from_le_bytes(bytes_at(&idx, 9));
         if version != VERSION {
-            return Err(ShardError::Version {
-                path: idx_path,
-                expected: VERSION,
-                got: version,
-            });
+            return Err(ShardError::Version { path: idx_path, expected: VERSION, got: version });
         }
-        let token_type = TokenType::from_code(idx[17]).ok_or_else(|| ShardError::TokenType {
-            path: idx_path.clone(),
-            code: idx[17],
-        })?;
+        let token_type = TokenType::from_code(idx[17])
+            .ok_or_else(|| ShardError::TokenType { path: idx_path.clone(), code: idx[17] })?;
         let num_sequences = u64::from_le_bytes(bytes_at(&idx, 18));
         let num_document_indices = u64::from_le_bytes(bytes_at(&idx, 26));
 
         // In 128 bits, so that no count in the file can overflow the sum.
-        let expected = HEADER_BYTES as u128
-            + 12 * u128::from(num_sequences)
-            + 8 * u128::from(num_document_indices);
+        let expected = HEADER_BYTES as u128 + 12 * u128::from(num_sequences) + 8 * u128::from(num_document_indices);
         if idx.len() as u128 != expected {
             return Err(ShardError::IndexSize {
                 path: idx_path,
@@ -145,55 +135,33 @@ impl Shard {
                 got: idx.len() as u64,
             });
         }
-        let shard = Shard {
-            prefix: prefix.to_owned(),
-            idx,
-            bin,
-            token_type,
-            num_sequences,
-            num_document_indices,
-        };
+        let shard = Shard { prefix: prefix.to_owned(), idx, bin, token_type, num_sequences, num_document_indices };
         shard.check_ends()?;
         Ok(shard)
     }
 
     fn check_ends(&self) -> Result<(), ShardError> {
         if self.num_document_indices == 0 {
-            return Err(ShardError::NoDocumentIndex {
-                path: self.idx_path(),
-            });
+            return Err(ShardError::NoDocumentIndex { path: self.idx_path() });
         }
         let first = self.document_index(0);
         if first != 0 {
-            return Err(ShardError::FirstDocument {
-                path: self.idx_path(),
-                got: first,
-            });
+            return Err(ShardError::FirstDocument { path: self.idx_path(), got: first });
         }
         let last = self.document_index(self.num_document_indices - 1);
         if u64::try_from(last) != Ok(self.num_sequences) {
-            return Err(ShardError::LastDocument {
-                path: self.idx_path(),
-                expected: self.num_sequences,
-                got: last,
-            });
+            return Err(ShardError::LastDocument { path: self.idx_path(), expected: self.num_sequences, got: last });
         }
         let mut expected_bin_bytes = 0;
         if let Some(last) = self.num_sequences.checked_sub(1) {
             let first = self.pointer(0);
             if first != 0 {
-                return Err(ShardError::FirstPointer {
-                    path: self.idx_path(),
-                    got: first,
-                });
+                return Err(ShardError::FirstPointer { path: self.idx_path(), got: first });
             }
             let (pointer, length) = (self.pointer(last), self.sequence_length(last)?);
-            expected_bin_bytes =
-                i128::from(pointer) + i128::from(length) * self.token_type.size() as i128;
+            expected_bin_bytes = i128::from(pointer) + i128::from(length) * self.token_type.size() as i128;
         }
-        if expected_bin_bytes != self.bin.len() as i128
-            || self.bin.len() % self.token_type.size() != 0
-        {
+        if expected_bin_bytes != self.bin.len() as i128 || self.bin.len() % self.token_type.size() != 0 {
             return Err(ShardError::BinSize {
                 path: with_suffix(&self.prefix, ".bin"),
                 expected: expected_bin_bytes,
@@ -242,18 +210,9 @@ impl Shard {
             });
         }
         let sequence = self.document_index(document);
-        let next = if document == self.num_documents() {
-            sequence
-        } else {
-            self.document_index(document + 1)
-        };
+        let next = if document == self.num_documents() { sequence } else { self.document_index(document + 1) };
         if sequence < 0 || next < sequence || next.unsigned_abs() > self.num_sequences {
-            return Err(ShardError::DocumentOrder {
-                path: self.idx_path(),
-                document,
-                got: sequence,
-                next,
-            });
+            return Err(ShardError::DocumentOrder { path: self.idx_path(), document, got: sequence, next });
         }
         self.sequence_start(sequence.unsigned_abs())
     }
@@ -275,13 +234,7 @@ impl Shard {
         let end = self.sequence_start(sequence + 1)?;
         let length = self.sequence_length(sequence)?;
         if start.checked_add(length) != Some(end) {
-            return Err(ShardError::SequenceEnd {
-                path: self.idx_path(),
-                sequence,
-                start,
-                length,
-                next: end,
-            });
+            return Err(ShardError::SequenceEnd { path: self.idx_path(), sequence, start, length, next: end });
         }
         // `end` is at most `num_tokens`, so the allocation is bounded by the size of the file.
         let mut tokens = vec![0; length as usize];
@@ -315,10 +268,7 @@ impl Shard {
                 for (token, raw) in out.iter_mut().zip(bytes.chunks_exact(4)) {
                     *token = u32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]]);
                 }
-                if let Some(offset) = out
-                    .iter()
-                    .position(|&token| token > TokenType::I32.max_token())
-                {
+                if let Some(offset) = out.iter().position(|&token| token > TokenType::I32.max_token()) {
                     return Err(ShardError::NegativeToken {
                         path: with_suffix(&self.prefix, ".bin"),
                         position: start + offset as u64,
@@ -351,11 +301,7 @@ impl Shard {
 
     fn sequence_length(&self, sequence: u64) -> Result<u64, ShardError> {
         let length = i32::from_le_bytes(bytes_at(&self.idx, HEADER_BYTES + sequence as usize * 4));
-        u64::try_from(length).map_err(|_| ShardError::NegativeLength {
-            path: self.idx_path(),
-            sequence,
-            got: length,
-        })
+        u64::try_from(length).map_err(|_| ShardError::NegativeLength { path: self.idx_path(), sequence, got: length })
     }
 
     fn pointer(&self, sequence: u64) -> i64 {
@@ -381,10 +327,7 @@ pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
 }
 
 fn map(path: &Path) -> Result<Mmap, ShardError> {
-    let failed = |source| ShardError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| ShardError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     // SAFETY: the map is read-only and only read as bytes, so any content is valid. Shards are written aside and renamed, never
     // changed in place; a process that truncates one under us gets us a SIGBUS, as with every mapped file.

@@ -36,7 +36,7 @@ const PIECE_BYTES: usize = 1 << 16;
 #[allow(missing_docs)] // the fields are the words of the sentence above each variant
 pub enum TokenizerError {
     /// The file system said no.
-    #[error("cannot access `{}`: {source}", path.display())]
+    #[error("cannot access `{}`", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     /// Neither a `tokenizer.json` nor a `vocab.txt`.
     #[error("`{}` is no tokenizer: {message}", path.display())]
@@ -83,7 +83,13 @@ impl SpecialTokens {
     /// If one is missing.
     pub fn of(tokenizer: &Tokenizer) -> Result<SpecialTokens, TokenizerError> {
         let id = |token| tokenizer.token_to_id(token).ok_or(TokenizerError::MissingSpecialToken { token });
-        Ok(SpecialTokens { pad: id("[PAD]")?, unk: id("[UNK]")?, cls: id("[CLS]")?, sep: id("[SEP]")?, mask: id("[MASK]")? })
+        Ok(SpecialTokens {
+            pad: id("[PAD]")?,
+            unk: id("[UNK]")?,
+            cls: id("[CLS]")?,
+            sep: id("[SEP]")?,
+            mask: id("[MASK]")?,
+        })
     }
 }
 
@@ -120,7 +126,7 @@ pub fn train(
 pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
     let bytes = fs::read(path).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
     let parse = |message: String| TokenizerError::Parse { path: path.to_owned(), message };
-    let tokenizer = if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")) {
+    let tokenizer = if is_json(path) {
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| parse(error.to_string()))?;
         tokenizer.with_truncation(None).map_err(|error| parse(error.to_string()))?;
         tokenizer.with_padding(None);
@@ -133,6 +139,11 @@ pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError>
     };
     check(&tokenizer)?;
     Ok(tokenizer)
+}
+
+/// Whether a tokenizer file is a `tokenizer.json`, by its name.
+pub(crate) fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 
 fn read_vocab(path: &Path, text: &str) -> Result<Vec<String>, TokenizerError> {
@@ -198,9 +209,7 @@ fn from_tokens(tokens: Vec<String>, lowercase: bool) -> Result<Tokenizer, Tokeni
         .build()
         .map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
     tokenizer.with_post_processor(Some(template));
-    tokenizer
-        .add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)))
-        .map_err(failed)?;
+    tokenizer.add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true))).map_err(failed)?;
     tokenizer.set_encode_special_tokens(true);
     Ok(tokenizer)
 }

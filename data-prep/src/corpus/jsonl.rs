@@ -1,6 +1,6 @@
 //! JSON lines in, one document a line out.
 //!
-//! Each line is an object with its text in one string field (`text` unless named otherwise) and perhaps a string `title`;
+//! Each line is an object with its text in one string field (by default `text`) and perhaps a string `title`;
 //! other fields are passed over. Blank lines are no documents. Newlines within the text separate paragraphs. Cost: one line
 //! in memory, refused above [`MAX_DOCUMENT_BYTES`].
 
@@ -13,14 +13,6 @@ use serde_json::{Map, Value};
 pub struct Jsonl {
     /// Name of the field that holds the text.
     pub text_field: String,
-}
-
-impl Default for Jsonl {
-    fn default() -> Self {
-        Jsonl {
-            text_field: "text".to_owned(),
-        }
-    }
 }
 
 impl CorpusReader for Jsonl {
@@ -51,10 +43,7 @@ fn next_document(lines: &mut Lines, field: &str) -> Result<Option<Document>, Cor
         let line = lines.number;
         let mut object = parsed.map_err(|source| CorpusError::Json { line, source })?;
         let Some(Value::String(text)) = object.remove(field) else {
-            return Err(CorpusError::MissingField {
-                line,
-                field: field.to_owned(),
-            });
+            return Err(CorpusError::MissingField { line, field: field.to_owned() });
         };
         let title = match object.remove("title") {
             Some(Value::String(title)) => Some(title),
@@ -71,60 +60,40 @@ mod tests {
 
     fn read(reader: &Jsonl, text: &str) -> Vec<Result<Record, String>> {
         let input: Input = Box::new(Cursor::new(text.as_bytes().to_vec()));
-        reader
-            .read(input)
-            .map(|record| record.map_err(|error| error.to_string()))
-            .collect()
+        reader.read(input).map(|record| record.map_err(|error| error.to_string())).collect()
+    }
+
+    fn reader(text_field: &str) -> Jsonl {
+        Jsonl { text_field: text_field.to_owned() }
     }
 
     fn document(title: Option<&str>, text: &str) -> Result<Record, String> {
-        Ok(Record::Document(Document {
-            title: title.map(str::to_owned),
-            text: text.to_owned(),
-        }))
+        Ok(Record::Document(Document { title: title.map(str::to_owned), text: text.to_owned() }))
     }
 
     #[test]
     fn a_line_is_a_document() {
-        let text =
-            "{\"id\": 1, \"title\": \"T\", \"text\": \"a\\nb\"}\n\n{\"text\": \"c\", \"title\": 7}";
-        assert_eq!(
-            read(&Jsonl::default(), text),
-            [document(Some("T"), "a\nb"), document(None, "c")]
-        );
+        let text = "{\"id\": 1, \"title\": \"T\", \"text\": \"a\\nb\"}\n\n{\"text\": \"c\", \"title\": 7}";
+        assert_eq!(read(&reader("text"), text), [document(Some("T"), "a\nb"), document(None, "c")]);
     }
 
     #[test]
     fn the_text_field_can_be_named() {
-        let reader = Jsonl {
-            text_field: "body".to_owned(),
-        };
+        let reader = Jsonl { text_field: "body".to_owned() };
         assert_eq!(read(&reader, "{\"body\": \"a\"}"), [document(None, "a")]);
     }
 
     #[test]
     fn a_bad_line_is_named_and_ends_the_stream() {
         let errors = [
-            (
-                "{\"text\": \"a\"}\n{\"text\": 5}\n{\"text\": \"b\"}",
-                "line 2 has no string field `text`",
-            ),
-            (
-                "{\"text\": \"a\"}\n[\"text\"]\n",
-                "line 2 is not a JSON object",
-            ),
-            (
-                "{\"text\": \"a\"}\n{\"text\": \"b",
-                "line 2 is not a JSON object",
-            ),
+            ("{\"text\": \"a\"}\n{\"text\": 5}\n{\"text\": \"b\"}", "line 2 has no string field `text`"),
+            ("{\"text\": \"a\"}\n[\"text\"]\n", "line 2 is not a JSON object"),
+            ("{\"text\": \"a\"}\n{\"text\": \"b", "line 2 is not a JSON object"),
         ];
         for (text, message) in errors {
-            let records = read(&Jsonl::default(), text);
+            let records = read(&reader("text"), text);
             assert_eq!(records.len(), 2, "{text}");
-            assert!(
-                records[1].as_ref().unwrap_err().starts_with(message),
-                "{records:?}"
-            );
+            assert!(records[1].as_ref().unwrap_err().starts_with(message), "{records:?}");
         }
     }
 }

@@ -7,10 +7,13 @@
 //! [`Format::reader`].
 
 mod jsonl;
+mod mediawiki;
 mod open;
 mod text;
+pub mod wikitext;
 
 pub use jsonl::Jsonl;
+pub use mediawiki::Mediawiki;
 pub use open::{open, Compression};
 pub use text::{Blocks, Text};
 
@@ -51,7 +54,7 @@ pub enum Record {
 #[derive(Debug, thiserror::Error)]
 pub enum CorpusError {
     /// The stream failed: the disk, or a truncated or damaged compressed file.
-    #[error("cannot read the stream: {0}")]
+    #[error("cannot read the stream")]
     Io(#[from] io::Error),
     /// The bytes are not UTF-8.
     #[error("line {line} is not valid UTF-8")]
@@ -60,7 +63,7 @@ pub enum CorpusError {
         line: u64,
     },
     /// A line of JSONL does not parse.
-    #[error("line {line} is not a JSON object: {source}")]
+    #[error("line {line} is not a JSON object")]
     Json {
         /// Line number, from 1.
         line: u64,
@@ -95,18 +98,7 @@ pub enum CorpusError {
 pub const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
 
 /// How a corpus file is laid out.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    clap::ValueEnum,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// By the file name: `.xml` is `mediawiki`, `.jsonl` and `.json` are `jsonl`, `.txt` is `text`, each also with
@@ -121,6 +113,19 @@ pub enum Format {
     Jsonl,
     /// A MediaWiki XML dump, such as Wikipedia's pages-articles
     Mediawiki,
+}
+
+/// What readers can be told.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ReaderOptions {
+    /// Name of the field of JSONL that holds the text; default `text`.
+    pub text_field: String,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        ReaderOptions { text_field: "text".to_owned() }
+    }
 }
 
 impl Format {
@@ -138,13 +143,13 @@ impl Format {
     }
 
     /// The reader of this format, with `path` deciding for [`Format::Auto`]; nothing if the name does not tell.
-    pub fn reader(self, path: &Path) -> Option<Box<dyn CorpusReader>> {
+    pub fn reader(self, path: &Path, options: &ReaderOptions) -> Option<Box<dyn CorpusReader>> {
         match self {
-            Format::Auto => Format::of_path(path)?.reader(path),
+            Format::Auto => Format::of_path(path)?.reader(path, options),
             Format::Text => Some(Box::new(Text)),
             Format::Blocks => Some(Box::new(Blocks)),
-            Format::Jsonl => Some(Box::new(Jsonl::default())),
-            Format::Mediawiki => None,
+            Format::Jsonl => Some(Box::new(Jsonl { text_field: options.text_field.clone() })),
+            Format::Mediawiki => Some(Box::new(Mediawiki)),
         }
     }
 }
@@ -168,7 +173,7 @@ mod tests {
         ] {
             assert_eq!(Format::of_path(Path::new(name)), format, "{name}");
             assert_eq!(
-                Format::Auto.reader(Path::new(name)).is_some(),
+                Format::Auto.reader(Path::new(name), &ReaderOptions::default()).is_some(),
                 format.is_some(),
                 "{name}"
             );

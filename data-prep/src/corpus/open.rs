@@ -24,19 +24,12 @@ pub enum Compression {
 }
 
 impl Compression {
-    const SUFFIXES: [(&'static str, Compression); 3] = [
-        (".gz", Compression::Gzip),
-        (".bz2", Compression::Bzip2),
-        (".zst", Compression::Zstd),
-    ];
+    const SUFFIXES: [(&'static str, Compression); 3] =
+        [(".gz", Compression::Gzip), (".bz2", Compression::Bzip2), (".zst", Compression::Zstd)];
 
     /// The compression that a file name stands for.
     pub fn of_path(path: &Path) -> Compression {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_ascii_lowercase();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         Compression::SUFFIXES
             .iter()
             .find(|(suffix, _)| name.ends_with(suffix))
@@ -45,10 +38,7 @@ impl Compression {
 
     /// A lower-case file name without its compression suffix.
     pub(super) fn strip_suffix(name: &str) -> &str {
-        Compression::SUFFIXES
-            .iter()
-            .find_map(|(suffix, _)| name.strip_suffix(suffix))
-            .unwrap_or(name)
+        Compression::SUFFIXES.iter().find_map(|(suffix, _)| name.strip_suffix(suffix)).unwrap_or(name)
     }
 
     /// Wraps `raw`, compressed bytes, into a decoder.
@@ -76,10 +66,7 @@ fn buffered(decoder: impl Read + Send + 'static) -> Input {
 /// # Errors
 /// If the file cannot be opened.
 pub fn open(path: &Path, meter: impl FnMut(&[u8]) + Send + 'static) -> io::Result<Input> {
-    Compression::of_path(path).decode(Metered {
-        file: File::open(path)?,
-        meter,
-    })
+    Compression::of_path(path).decode(Metered { file: File::open(path)?, meter })
 }
 
 struct Metered<M> {
@@ -106,14 +93,12 @@ mod tests {
         match compression {
             Compression::None => bytes.to_vec(),
             Compression::Gzip => {
-                let mut encoder =
-                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
                 encoder.write_all(bytes).unwrap();
                 encoder.finish().unwrap()
             }
             Compression::Bzip2 => {
-                let mut encoder =
-                    bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
                 encoder.write_all(bytes).unwrap();
                 encoder.finish().unwrap()
             }
@@ -123,27 +108,16 @@ mod tests {
 
     fn unpacked(compression: Compression, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        compression
-            .decode(io::Cursor::new(bytes))?
-            .read_to_end(&mut out)?;
+        compression.decode(io::Cursor::new(bytes))?.read_to_end(&mut out)?;
         Ok(out)
     }
 
     #[test]
     fn several_members_are_read_to_the_end() {
-        for compression in [
-            Compression::None,
-            Compression::Gzip,
-            Compression::Bzip2,
-            Compression::Zstd,
-        ] {
+        for compression in [Compression::None, Compression::Gzip, Compression::Bzip2, Compression::Zstd] {
             let mut bytes = packed(compression, &TEXT[..20]);
             bytes.extend(packed(compression, &TEXT[20..]));
-            assert_eq!(
-                unpacked(compression, bytes).unwrap(),
-                TEXT,
-                "{compression:?}"
-            );
+            assert_eq!(unpacked(compression, bytes).unwrap(), TEXT, "{compression:?}");
         }
     }
 
@@ -160,10 +134,7 @@ mod tests {
     #[test]
     fn a_damaged_stream_is_an_error() {
         for compression in [Compression::Gzip, Compression::Bzip2, Compression::Zstd] {
-            assert!(
-                unpacked(compression, b"no such magic at all".to_vec()).is_err(),
-                "{compression:?}"
-            );
+            assert!(unpacked(compression, b"no such magic at all".to_vec()).is_err(), "{compression:?}");
         }
     }
 }

@@ -106,22 +106,13 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(input: Input, limit: u64) -> Lines {
-        Lines {
-            input,
-            buffer: Vec::new(),
-            number: 0,
-            limit,
-        }
+        Lines { input, buffer: Vec::new(), number: 0, limit }
     }
 
     /// The next line without its newline and without a byte order mark before the first; nothing at the end.
     pub(super) fn next_line(&mut self) -> Result<Option<&str>, CorpusError> {
         self.buffer.clear();
-        let num_bytes = self
-            .input
-            .by_ref()
-            .take(self.limit)
-            .read_until(b'\n', &mut self.buffer)?;
+        let num_bytes = self.input.by_ref().take(self.limit).read_until(b'\n', &mut self.buffer)?;
         if num_bytes == 0 {
             return Ok(None);
         }
@@ -129,13 +120,8 @@ impl Lines {
             return Err(CorpusError::TooLong { limit: self.limit });
         }
         self.number += 1;
-        let line = std::str::from_utf8(&self.buffer)
-            .map_err(|_| CorpusError::Utf8 { line: self.number })?;
-        let line = if self.number == 1 {
-            line.trim_start_matches('\u{feff}')
-        } else {
-            line
-        };
+        let line = std::str::from_utf8(&self.buffer).map_err(|_| CorpusError::Utf8 { line: self.number })?;
+        let line = if self.number == 1 { line.trim_start_matches('\u{feff}') } else { line };
         Ok(Some(line.trim_end_matches(['\n', '\r'])))
     }
 }
@@ -168,10 +154,7 @@ mod tests {
 
     #[test]
     fn blank_lines_end_the_documents_of_blocks() {
-        assert_eq!(
-            texts(&Blocks, b"\n\none\ntwo\n\n\nthree"),
-            ["one\ntwo", "three"]
-        );
+        assert_eq!(texts(&Blocks, b"\n\none\ntwo\n\n\nthree"), ["one\ntwo", "three"]);
         assert_eq!(texts(&Blocks, b"\n \n"), [""; 0]);
     }
 
@@ -189,14 +172,8 @@ mod tests {
     fn a_line_or_a_document_above_the_limit_is_refused() {
         let mut lines = Lines::new(input(b"12345\n123456789"), 8);
         assert_eq!(lines.next_line().unwrap(), Some("12345"));
-        assert_eq!(
-            lines.next_line().unwrap_err().to_string(),
-            "a document is larger than 8 bytes"
-        );
+        assert_eq!(lines.next_line().unwrap_err().to_string(), "a document is larger than 8 bytes");
         let mut lines = Lines::new(input(b"12345\n123\n"), 8);
-        assert!(matches!(
-            whole(&mut lines),
-            Err(CorpusError::TooLong { limit: 8 })
-        ));
+        assert!(matches!(whole(&mut lines), Err(CorpusError::TooLong { limit: 8 })));
     }
 }

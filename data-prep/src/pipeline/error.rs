@@ -14,7 +14,7 @@ pub enum PrepareError {
     #[error("no input: expected at least one file")]
     NoInput,
     /// An input that is not there.
-    #[error("cannot open the input `{}`: {source}", path.display())]
+    #[error("cannot open the input `{}`", path.display())]
     Input { path: PathBuf, source: io::Error },
     /// An input that is no file.
     #[error("the input `{}` is a folder: expected a file", path.display())]
@@ -31,9 +31,6 @@ pub enum PrepareError {
     /// Shards that cannot hold anything.
     #[error("the shard size is out of range: expected at least 1 token, got 0")]
     ShardTokens,
-    /// A vocabulary beyond what shards can hold.
-    #[error("the vocabulary size is out of range: expected at most {limit}, got {got}")]
-    VocabSize { got: usize, limit: usize },
     /// The output folder is already complete, with other content.
     #[error("`{}` already holds prepared data that differs: {difference}", path.display())]
     OutputExists { path: PathBuf, difference: String },
@@ -41,7 +38,7 @@ pub enum PrepareError {
     #[error("`{}` holds shards without a manifest: expected an empty or new folder", path.display())]
     OutputHasShards { path: PathBuf },
     /// A corpus file that cannot be read to its end.
-    #[error("cannot read the corpus `{}`: {source}", path.display())]
+    #[error("cannot read the corpus `{}`", path.display())]
     Corpus { path: PathBuf, source: CorpusError },
     /// Nothing but empty documents.
     #[error("the corpus is empty: expected documents with text, got none ({skipped} skipped)")]
@@ -59,7 +56,7 @@ pub enum PrepareError {
     #[error(transparent)]
     Shard(#[from] ShardError),
     /// The output folder cannot be written.
-    #[error("cannot write `{}`: {source}", path.display())]
+    #[error("cannot write `{}`", path.display())]
     Output { path: PathBuf, source: io::Error },
     /// The threads cannot be started.
     #[error("cannot start {workers} worker threads: {message}")]
@@ -68,7 +65,7 @@ pub enum PrepareError {
 
 impl PrepareError {
     /// The exit code of the command line: 1 failed, 2 usage or config, 3 data invalid.
-    pub fn exit_code(&self) -> i32 {
+    pub fn exit_code(&self) -> u8 {
         use PrepareError as E;
         match self {
             E::NoInput
@@ -77,7 +74,6 @@ impl PrepareError {
             | E::UnknownFormat { .. }
             | E::ValidFraction { .. }
             | E::ShardTokens
-            | E::VocabSize { .. }
             | E::OutputExists { .. }
             | E::OutputHasShards { .. }
             | E::NoTraining { .. }

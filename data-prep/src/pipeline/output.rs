@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Workplace {
     out: PathBuf,
     partial: PathBuf,
+    /// Whether `OUT` was not there before.
+    new: bool,
     keep: bool,
 }
 
@@ -22,6 +24,7 @@ impl Workplace {
     /// Makes `OUT/.partial`, without what an interrupted preparation left there.
     pub(super) fn create(out: &Path) -> Result<Workplace, PrepareError> {
         let partial = out.join(PARTIAL_DIR);
+        let new = !out.exists();
         let make = || {
             if partial.exists() {
                 fs::remove_dir_all(&partial)?;
@@ -29,7 +32,7 @@ impl Workplace {
             fs::create_dir_all(&partial)
         };
         make().map_err(|source| PrepareError::Output { path: partial.clone(), source })?;
-        Ok(Workplace { out: out.to_owned(), partial, keep: false })
+        Ok(Workplace { out: out.to_owned(), partial, new, keep: false })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -67,9 +70,11 @@ impl Workplace {
 impl Drop for Workplace {
     fn drop(&mut self) {
         if !self.keep {
-            // The error that led here is the one to report. The second call fails where the folder holds anything else.
+            // The error that led here is the one to report.
             let _ = fs::remove_dir_all(&self.partial);
-            let _ = fs::remove_dir(&self.out);
+            if self.new {
+                let _ = fs::remove_dir(&self.out);
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Cost: three chunks of up to [`CHUNK_BYTES`] of text (one more document at most), whatever the size of the corpus.
 
-use super::{PrepareError, Progress};
-use crate::corpus::{open, Format, Record};
+use super::{PrepareConfig, PrepareError, Progress};
+use crate::corpus::{open, Record};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -52,20 +52,21 @@ fn pump(
     })
 }
 
-/// Reads `inputs` through their readers.
+/// Reads the inputs through their readers.
 pub(super) fn read_corpus(
-    inputs: &[PathBuf],
-    format: Format,
+    config: &PrepareConfig,
     progress: &Arc<dyn Progress>,
     consume: impl FnMut(Chunk) -> Result<(), PrepareError>,
 ) -> Result<(), PrepareError> {
     pump(
         |sink| {
             let mut chunk = Chunk::default();
-            for path in inputs {
+            for path in &config.inputs {
                 let failed = |source| PrepareError::Input { path: path.clone(), source };
-                let reader =
-                    format.reader(path).ok_or_else(|| PrepareError::UnknownFormat { path: path.clone() })?;
+                let reader = config
+                    .format
+                    .reader(path, &config.reader)
+                    .ok_or_else(|| PrepareError::UnknownFormat { path: path.clone() })?;
                 let meter = Arc::clone(progress);
                 let input = open(path, move |bytes| meter.advance(bytes.len() as u64)).map_err(failed)?;
                 for record in reader.read(input) {

@@ -10,9 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which part of the documents.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     /// What a model learns from.
@@ -40,12 +38,8 @@ impl Split {
 
     /// Whether `name` is a shard of this split: `train-` and digits.
     pub(crate) fn names(self, name: &str) -> bool {
-        let digits = name
-            .strip_prefix(self.as_str())
-            .and_then(|rest| rest.strip_prefix('-'));
-        digits.is_some_and(|digits| {
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-        })
+        let digits = name.strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
     }
 }
 
@@ -81,16 +75,11 @@ impl ShardSet {
             return Ok(ShardSet::new(shards).with_vocab_size(manifest.tokenizer.vocab_size));
         }
         if dir.join(PARTIAL_DIR).exists() {
-            return Err(ShardError::Unfinished {
-                path: dir.to_owned(),
-            });
+            return Err(ShardError::Unfinished { path: dir.to_owned() });
         }
         let prefixes = find_prefixes(dir, split)?;
         if prefixes.is_empty() {
-            return Err(ShardError::NoShards {
-                path: dir.to_owned(),
-                split,
-            });
+            return Err(ShardError::NoShards { path: dir.to_owned(), split });
         }
         ShardSet::from_prefixes(&prefixes)
     }
@@ -100,19 +89,12 @@ impl ShardSet {
     /// # Errors
     /// If one of them is invalid.
     pub fn from_prefixes(prefixes: &[PathBuf]) -> Result<ShardSet, ShardError> {
-        let shards: Result<Vec<Shard>, ShardError> =
-            prefixes.iter().map(|prefix| Shard::open(prefix)).collect();
+        let shards: Result<Vec<Shard>, ShardError> = prefixes.iter().map(|prefix| Shard::open(prefix)).collect();
         Ok(ShardSet::new(shards?))
     }
 
     fn new(shards: Vec<Shard>) -> ShardSet {
-        let mut set = ShardSet {
-            stream_starts: vec![0],
-            num_tokens: 0,
-            num_documents: 0,
-            vocab_size: None,
-            shards,
-        };
+        let mut set = ShardSet { stream_starts: vec![0], num_tokens: 0, num_documents: 0, vocab_size: None, shards };
         for shard in &set.shards {
             // Both are bounded by the sizes of real files, so the sums do not overflow.
             set.num_tokens += shard.num_tokens();
@@ -156,29 +138,16 @@ impl ShardSet {
     pub fn read_stream(&self, position: u64, sep: u32, out: &mut [u32]) -> Result<(), ShardError> {
         let end = position.saturating_add(out.len() as u64);
         if end > self.stream_len() {
-            return Err(ShardError::StreamOutOfRange {
-                got: end,
-                limit: self.stream_len(),
-            });
+            return Err(ShardError::StreamOutOfRange { got: end, limit: self.stream_len() });
         }
         let mut filled = 0;
         while filled < out.len() {
             let position = position + filled as u64;
             // The last shard that starts at or before `position`; empty shards start where the next one does.
-            let index = self
-                .stream_starts
-                .partition_point(|&start| start <= position)
-                - 1;
-            let length = (self.stream_starts[index + 1] - position).min((out.len() - filled) as u64)
-                as usize;
+            let index = self.stream_starts.partition_point(|&start| start <= position) - 1;
+            let length = (self.stream_starts[index + 1] - position).min((out.len() - filled) as u64) as usize;
             let run = &mut out[filled..filled + length];
-            self.read_shard(
-                &self.shards[index],
-                position,
-                position - self.stream_starts[index],
-                sep,
-                run,
-            )?;
+            self.read_shard(&self.shards[index], position, position - self.stream_starts[index], sep, run)?;
             filled += length;
         }
         Ok(())
@@ -196,21 +165,15 @@ impl ShardSet {
         let mut document = find_document(shard, local)?;
         let mut start = shard.document_start(document)?;
         // A damaged index may send the search astray; a document that starts behind `local` shows it.
-        let mut offset = local
-            .checked_sub(start + document)
-            .ok_or_else(|| damaged(shard, document))?;
+        let mut offset = local.checked_sub(start + document).ok_or_else(|| damaged(shard, document))?;
         let mut filled = 0;
         while filled < out.len() {
             if document >= shard.num_documents() {
                 return Err(damaged(shard, document));
             }
             let end = shard.document_start(document + 1)?;
-            let length = end
-                .checked_sub(start)
-                .ok_or_else(|| damaged(shard, document))?;
-            let rest = length
-                .checked_sub(offset)
-                .ok_or_else(|| damaged(shard, document))?;
+            let length = end.checked_sub(start).ok_or_else(|| damaged(shard, document))?;
+            let rest = length.checked_sub(offset).ok_or_else(|| damaged(shard, document))?;
             let count = rest.min((out.len() - filled) as u64) as usize;
             let run = &mut out[filled..filled + count];
             shard.read_tokens(start + offset, run)?;
@@ -256,17 +219,11 @@ fn find_document(shard: &Shard, local: u64) -> Result<u64, ShardError> {
 }
 
 fn damaged(shard: &Shard, document: u64) -> ShardError {
-    ShardError::DocumentStarts {
-        path: with_suffix(shard.prefix(), ".idx"),
-        document,
-    }
+    ShardError::DocumentStarts { path: with_suffix(shard.prefix(), ".idx"), document }
 }
 
 fn find_prefixes(dir: &Path, split: Split) -> Result<Vec<PathBuf>, ShardError> {
-    let failed = |source| ShardError::Io {
-        path: dir.to_owned(),
-        source,
-    };
+    let failed = |source| ShardError::Io { path: dir.to_owned(), source };
     let mut prefixes = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -291,15 +248,7 @@ mod tests {
         assert_eq!(Split::Valid.shard_name(7), "valid-00007");
         assert_eq!(Split::Train.shard_name(123_456), "train-123456");
         assert!(Split::Train.names("train-00000"));
-        for name in [
-            "train-",
-            "train",
-            "valid-00000",
-            "train-0000a",
-            "train--1",
-            "train-0/../x",
-            "xtrain-00000",
-        ] {
+        for name in ["train-", "train", "valid-00000", "train-0000a", "train--1", "train-0/../x", "xtrain-00000"] {
             assert!(!Split::Train.names(name), "{name}");
         }
     }

@@ -78,29 +78,19 @@ impl ShardWriter {
         for sequence in sequences {
             match self.token_type {
                 TokenType::U16 => {
-                    self.scratch.extend(
-                        sequence
-                            .iter()
-                            .flat_map(|&token| (token as u16).to_le_bytes()),
-                    );
+                    self.scratch.extend(sequence.iter().flat_map(|&token| (token as u16).to_le_bytes()));
                 }
-                TokenType::I32 => self
-                    .scratch
-                    .extend(sequence.iter().flat_map(|&token| token.to_le_bytes())),
+                TokenType::I32 => self.scratch.extend(sequence.iter().flat_map(|&token| token.to_le_bytes())),
             }
         }
         self.bin
             .write_all(&self.scratch)
-            .map_err(|source| ShardError::Io {
-                path: with_suffix(&self.prefix, ".bin.tmp"),
-                source,
-            })?;
+            .map_err(|source| ShardError::Io { path: with_suffix(&self.prefix, ".bin.tmp"), source })?;
         for sequence in sequences {
             self.sequence_lengths.push(sequence.len() as i32);
             self.num_tokens += sequence.len() as u64;
         }
-        self.document_indices
-            .push(self.sequence_lengths.len() as i64);
+        self.document_indices.push(self.sequence_lengths.len() as i64);
         Ok(())
     }
 
@@ -115,11 +105,7 @@ impl ShardWriter {
                 });
             }
             if let Some(&got) = sequence.iter().find(|&&token| token > limit) {
-                return Err(ShardError::TokenTooLarge {
-                    path: self.prefix.clone(),
-                    got,
-                    limit,
-                });
+                return Err(ShardError::TokenTooLarge { path: self.prefix.clone(), got, limit });
             }
         }
         Ok(())
@@ -201,11 +187,7 @@ struct StampedFile {
 impl StampedFile {
     fn create(path: &Path) -> io::Result<StampedFile> {
         let file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
-        Ok(StampedFile {
-            file,
-            hasher: Hasher::default(),
-            bytes: 0,
-        })
+        Ok(StampedFile { file, hasher: Hasher::default(), bytes: 0 })
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -218,9 +200,6 @@ impl StampedFile {
     fn finish(&mut self) -> io::Result<FileStamp> {
         self.file.flush()?;
         self.file.get_ref().sync_all()?;
-        Ok(FileStamp {
-            bytes: self.bytes,
-            xxh3: self.hasher.hex(),
-        })
+        Ok(FileStamp { bytes: self.bytes, xxh3: self.hasher.hex() })
     }
 }

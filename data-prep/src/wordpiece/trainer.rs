@@ -157,10 +157,8 @@ impl Merger {
     fn new(tokens: Vec<String>, spelled: &[(Vec<String>, u64)]) -> Merger {
         let ids: HashMap<String, u32> =
             tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect();
-        let words: Vec<(Vec<u32>, u64)> = spelled
-            .iter()
-            .map(|(pieces, count)| (pieces.iter().map(|piece| ids[piece]).collect(), *count))
-            .collect();
+        let words: Vec<(Vec<u32>, u64)> =
+            spelled.iter().map(|(pieces, count)| (pieces.iter().map(|piece| ids[piece]).collect(), *count)).collect();
         let mut merger =
             Merger { tokens, ids, words, counts: HashMap::new(), places: HashMap::new(), queue: BinaryHeap::new() };
         for (index, (pieces, count)) in merger.words.iter().enumerate() {

@@ -1,0 +1,36 @@
+//! `untie-data`: raw text to token shards, on a machine without libtorch.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use untie_data::cli::PrepareArgs;
+
+#[derive(Parser)]
+#[command(name = "untie-data", version, about = "Raw text to BERT token shards")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make token shards, a tokenizer and a manifest from raw text
+    Prepare(PrepareArgs),
+}
+
+fn main() -> ExitCode {
+    let Cli { command: Command::Prepare(arguments) } = Cli::parse();
+    match arguments.run() {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let (hint, code) = (error.hint(), error.exit_code());
+            eprintln!("error: {:#}", anyhow::Error::from(error));
+            if let Some(hint) = hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a preparation made, as a short table.
+
+use super::source::Chunk;
+use crate::manifest::Manifest;
+use crate::shard::Split;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The result of a preparation.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The manifest of the folder.
+    pub manifest: Manifest,
+    /// What was done; nothing if the folder was up to date.
+    pub report: Option<Report>,
+}
+
+/// What a preparation met and did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Documents with text.
+    pub num_texts: u64,
+    /// Bytes of their text.
+    pub text_bytes: u64,
+    /// Words of their text, separated by whitespace.
+    pub words: u64,
+    /// Tokens that are `[UNK]`.
+    pub unknown: u64,
+    /// What was left out, by reason.
+    pub skipped: BTreeMap<&'static str, u64>,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+impl Report {
+    pub(super) fn read(&mut self, chunk: &Chunk) {
+        self.num_texts += chunk.texts.len() as u64;
+        self.text_bytes += chunk.texts.iter().map(|text| text.len() as u64).sum::<u64>();
+        for (reason, count) in &chunk.skipped {
+            *self.skipped.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Everything that was left out.
+    pub fn num_skipped(&self) -> u64 {
+        self.skipped.values().sum()
+    }
+}
+
+impl Summary {
+    /// Size of all shard files together.
+    pub fn shard_bytes(&self) -> u64 {
+        self.manifest.shards.iter().map(|shard| shard.bin.bytes + shard.idx.bytes).sum()
+    }
+
+    fn num_tokens(&self) -> u64 {
+        self.manifest.train.tokens + self.manifest.valid.tokens
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{:<8}{:>14}{:>18}{:>9}", "split", "documents", "tokens", "shards")?;
+        for split in Split::ALL {
+            let counts = self.manifest.counts(split);
+            let num_shards = self.manifest.shards.iter().filter(|shard| shard.split == split).count();
+            writeln!(formatter, "{split:<8}{:>14}{:>18}{num_shards:>9}", counts.documents, counts.tokens)?;
+        }
+        let tokenizer = &self.manifest.tokenizer;
+        writeln!(formatter, "vocabulary: {} tokens, hash {}", tokenizer.vocab_size, tokenizer.json.xxh3)?;
+        writeln!(formatter, "shards: {}", megabytes(self.shard_bytes()))?;
+        let Some(report) = &self.report else {
+            return write!(formatter, "up to date: nothing to do");
+        };
+        let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        writeln!(
+            formatter,
+            "text: {} in {} words, {:.3} tokens a word, {:.3} % `[UNK]`",
+            megabytes(report.text_bytes),
+            report.words,
+            ratio(self.num_tokens(), report.words),
+            100.0 * ratio(report.unknown, self.num_tokens()),
+        )?;
+        let skipped: Vec<String> = report.skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let skipped = if skipped.is_empty() { "nothing".to_owned() } else { skipped.join(", ") };
+        writeln!(formatter, "skipped: {skipped}")?;
+        let speed = report.text_bytes as f64 / 1e6 / report.seconds.max(1e-9);
+        write!(formatter, "time: {:.1} s, {speed:.2} MB of text a second", report.seconds)
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.2} MB", bytes as f64 / 1e6)
+}
