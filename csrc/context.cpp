@@ -2,6 +2,7 @@
 #include "shim.h"
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 
 #include <cstring>
 

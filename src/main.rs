@@ -1,1 +1,3 @@
+//! The `untie` binary.
+
 fn main() {}

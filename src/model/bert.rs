@@ -89,8 +89,7 @@ impl Bert {
     /// libtorch's own.
     pub fn hidden_states(&self, input: Input<'_>, mode: Mode) -> Result<Vec<Tensor>> {
         let mut states = Vec::new();
-        self.walk(input, mode, |hidden| states.push(hidden.shallow_clone()))?;
-        Ok(states)
+        self.walk(input, mode, |hidden| states.push(hidden.shallow_clone())).map(|_last| states)
     }
 
     fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor)) -> Result<Tensor> {

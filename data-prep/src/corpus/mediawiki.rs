@@ -15,7 +15,7 @@ use quick_xml::Reader;
 use std::io::{self, BufRead, Read};
 
 /// The most bytes of wikitext that a page may have.
-pub const MAX_PAGE_BYTES: usize = 64 << 20;
+const MAX_PAGE_BYTES: usize = 64 << 20;
 
 /// MediaWiki's export needs 5 levels.
 const MAX_DEPTH: usize = 64;
@@ -43,7 +43,7 @@ struct Pages {
     is_finished: bool,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Element {
     Mediawiki,
     Page,
@@ -82,12 +82,7 @@ impl Iterator for Pages {
 
 impl Pages {
     fn new(input: Input, limit: usize) -> Pages {
-        let mut xml = Reader::from_reader(Limited {
-            input,
-            limit,
-            left: limit,
-            is_exceeded: false,
-        });
+        let mut xml = Reader::from_reader(Limited { input, limit, left: limit, is_exceeded: false });
         xml.config_mut().expand_empty_elements = true;
         Pages {
             xml,
@@ -123,7 +118,7 @@ impl Pages {
                     self.start(element, tag.name().0)?;
                 }
                 Event::End(_) => {
-                    if let Some(record) = self.end() {
+                    if let Some(record) = self.end()? {
                         self.buffer = buffer;
                         return Ok(Some(record));
                     }
@@ -170,15 +165,16 @@ impl Pages {
         Ok(())
     }
 
-    fn end(&mut self) -> Option<Record> {
-        match self.open.pop()? {
-            Element::Page => Some(self.record()),
-            Element::HiddenNamespace => {
-                self.hidden.add(&std::mem::take(&mut self.page.prefix));
-                None
+    fn end(&mut self) -> Result<Option<Record>, CorpusError> {
+        match self.open.last() {
+            Some(Element::Page) if self.page.namespace.is_empty() => {
+                return Err(self.error("no <ns>: an export of version 0.6 or newer is needed"));
             }
-            _ => None,
+            Some(Element::HiddenNamespace) => self.hidden.add(&std::mem::take(&mut self.page.prefix)),
+            _ => {}
         }
+        let is_page = self.open.pop() == Some(Element::Page);
+        Ok(is_page.then(|| self.record()))
     }
 
     /// Character data of the innermost open element.
@@ -199,8 +195,8 @@ impl Pages {
         Ok(())
     }
 
-    fn record(&mut self) -> Record {
-        let page = std::mem::take(&mut self.page);
+    fn record(&self) -> Record {
+        let page = &self.page;
         if page.is_redirect || is_redirect(&page.text) {
             return Record::Skipped("redirect");
         }
@@ -214,7 +210,7 @@ impl Pages {
         if text.is_empty() {
             return Record::Skipped("no text");
         }
-        let title = Some(page.title).filter(|title| !title.is_empty());
+        let title = Some(page.title.clone()).filter(|title| !title.is_empty());
         Record::Document(Document { title, text })
     }
 
@@ -263,7 +259,7 @@ fn resolve(reference: &BytesRef) -> Option<String> {
     }
 }
 
-/// Dumps before 2010 have no `<redirect>`.
+/// Whether the page redirects in English words; `<redirect>`, which is there in any language, is missing from some exports.
 fn is_redirect(text: &str) -> bool {
     const MARK: &[u8] = b"#redirect";
     let start = text.trim_start().as_bytes().get(..MARK.len());
@@ -307,3 +303,6 @@ impl Read for Limited {
         Ok(num_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,11 +7,7 @@ use super::{quotes, BREAK, HOLE};
 
 /// Hands each paragraph to `emit`, still with entities and holes.
 pub(super) fn paragraphs(text: &str, emit: impl FnMut(&str)) {
-    let mut pass = Lines {
-        paragraph: String::new(),
-        in_open_table: false,
-        emit,
-    };
+    let mut pass = Lines { paragraph: String::new(), in_open_table: false, emit };
     for line in text.split('\n') {
         pass.line(line);
     }

@@ -8,12 +8,7 @@ use super::{languages, HiddenPrefixes, BREAK, HOLE};
 
 /// Replaces links by what they show.
 pub(super) fn resolve(text: &str, hidden: &HiddenPrefixes) -> String {
-    let mut pass = Links {
-        text,
-        hidden,
-        out: String::with_capacity(text.len()),
-        open: Vec::new(),
-    };
+    let mut pass = Links { text, hidden, out: String::with_capacity(text.len()), open: Vec::new() };
     pass.run();
     pass.out
 }
@@ -156,7 +151,8 @@ impl Links<'_> {
             }
             left -= 1;
             if kind == Kind::Plain {
-                self.out.push(']');
+                // an entity is text to the last pass, which takes a bare `]]` for markup
+                self.out.push_str("&#93;");
             } else if self.out.len() == start {
                 self.out.push(HOLE);
             }
@@ -196,9 +192,7 @@ impl Links<'_> {
         if rest.is_empty() || rest.starts_with(['\n', '=']) {
             self.give_up_all();
         }
-        while let Some(Bracket { kind: Kind::External | Kind::Plain | Kind::Target(_), .. }) =
-            self.open.last()
-        {
+        while let Some(Bracket { kind: Kind::External | Kind::Plain | Kind::Target(_), .. }) = self.open.last() {
             self.open.pop();
         }
         self.out.push('\n');
@@ -218,9 +212,7 @@ impl Links<'_> {
 /// The bytes of the URL that `text` starts with, and of the blank after it. Behind `[[` only a URL of the web counts.
 fn url_length(text: &str, is_single: bool) -> Option<usize> {
     const WEB: [&str; 3] = ["http://", "https://", "ftp://"];
-    const OTHER: [&str; 9] = [
-        "//", "mailto:", "news:", "irc://", "ircs://", "git://", "sftp://", "ssh://", "tel:",
-    ];
+    const OTHER: [&str; 9] = ["//", "mailto:", "news:", "irc://", "ircs://", "git://", "sftp://", "ssh://", "tel:"];
     let is_scheme = |scheme: &&str| {
         let start = text.as_bytes().get(..scheme.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()))

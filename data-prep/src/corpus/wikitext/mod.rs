@@ -6,11 +6,11 @@
 //!
 //! Five passes, each a file, each over the output of the one before:
 //!
-//! 1. [`strip`]: comments, tags and templates, which MediaWiki's preprocessor also takes first;
-//! 2. [`tables`]: `{| … |}`, line by line;
-//! 3. [`links`]: `[[…]]` and `[http://…]`;
-//! 4. [`lines`]: headings, lists, rules, bold and italics; lines become paragraphs;
-//! 5. [`tidy`]: entities and white space, and the holes that removed markup leaves, such as `( , born 1970)`.
+//! 1. `strip`: comments, tags and templates, which MediaWiki's preprocessor also takes first;
+//! 2. `tables`: `{| … |}`, line by line;
+//! 3. `links`: `[[…]]` and `[http://…]`;
+//! 4. `lines`: headings, lists, rules, bold and italics; lines become paragraphs;
+//! 5. `tidy`: entities and white space, and the holes that removed markup leaves, such as `( , born 1970)`.
 //!
 //! What goes and what stays:
 //!

@@ -46,8 +46,7 @@ impl Strip<'_> {
         let mut at = 0;
         while at < bytes.len() {
             let byte = bytes[at];
-            let special = matches!(byte, b'<' | b'{' | b'}' | 0x7f)
-                || (byte < b' ' && byte != b'\n' && byte != b'\t');
+            let special = matches!(byte, b'<' | b'{' | b'}' | 0x7f) || (byte < b' ' && byte != b'\n' && byte != b'\t');
             if !special {
                 at += 1;
                 continue;
@@ -79,10 +78,7 @@ impl Strip<'_> {
     fn open_braces(&mut self, at: usize) -> usize {
         let end = run_end(self.source, at);
         if end - at >= 2 {
-            self.braces.push(Braces {
-                start: self.out.len(),
-                count: end - at,
-            });
+            self.braces.push(Braces { start: self.out.len(), count: end - at });
         }
         self.out.push_str(&self.source[at..end]);
         end
@@ -224,23 +220,21 @@ impl Strip<'_> {
     fn comment(&mut self, at: usize) -> usize {
         const NAME: &str = "!--";
         let rest = &self.source[at..];
-        let length = if self.unclosed.contains(&NAME) {
-            None
-        } else {
-            rest[4..].find("-->").map(|found| 4 + found + 3)
-        };
+        let length =
+            if self.unclosed.contains(&NAME) { None } else { rest[4..].find("-->").map(|found| 4 + found + 3) };
         let Some(length) = length else {
             if !self.unclosed.contains(&NAME) {
                 self.unclosed.push(NAME);
             }
             return rest.find('\n').map_or(self.source.len(), |line| at + line);
         };
-        let kept = self.out.trim_end_matches([' ', '\t']).len();
         let after = rest[length..].trim_start_matches([' ', '\t']);
-        let starts_line = kept == 0 || self.out[..kept].ends_with('\n');
-        if starts_line && after.starts_with('\n') {
-            self.out.truncate(kept);
-            return self.source.len() - after.len() + 1;
+        if after.starts_with('\n') {
+            let kept = self.out.trim_end_matches([' ', '\t']).len();
+            if kept == 0 || self.out[..kept].ends_with('\n') {
+                self.out.truncate(kept);
+                return self.source.len() - after.len() + 1;
+            }
         }
         at + length
     }

@@ -12,11 +12,7 @@ pub(super) fn append(paragraph: &str, prose: &mut String) {
         prose.push('\n');
     }
     let start = prose.len();
-    let mut line = Line {
-        out: prose,
-        start,
-        at_hole: false,
-    };
+    let mut line = Line { out: prose, start, at_hole: false };
     line.run(paragraph);
     line.trim_space();
     if !prose[start..].contains(char::is_alphanumeric) {
@@ -184,8 +180,22 @@ fn run_length(text: &str, character: char) -> usize {
 /// The bytes of the behaviour switch, such as `__NOTOC__`, that `text` starts with.
 fn magic_word(text: &str) -> Option<usize> {
     const WORDS: [&str; 17] = [
-        "TOC", "NOTOC", "FORCETOC", "NOEDITSECTION", "NEWSECTIONLINK", "NONEWSECTIONLINK", "NOGALLERY", "HIDDENCAT",
-        "NOCONTENTCONVERT", "NOCC", "NOTITLECONVERT", "NOTC", "INDEX", "NOINDEX", "STATICREDIRECT", "DISAMBIG",
+        "TOC",
+        "NOTOC",
+        "FORCETOC",
+        "NOEDITSECTION",
+        "NEWSECTIONLINK",
+        "NONEWSECTIONLINK",
+        "NOGALLERY",
+        "HIDDENCAT",
+        "NOCONTENTCONVERT",
+        "NOCC",
+        "NOTITLECONVERT",
+        "NOTC",
+        "INDEX",
+        "NOINDEX",
+        "STATICREDIRECT",
+        "DISAMBIG",
         "EXPECTUNUSEDCATEGORY",
     ];
     let rest = text.strip_prefix("__")?;

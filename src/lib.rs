@@ -1,0 +1,12 @@
+//! `untie` pre-trains BERT with its encoder layers tied, unties them, and trains on (arXiv 2110.03848).
+//!
+//! One line of flow: shards → batches → model → loss → gradients (mean over tied layers) → AdamW → untying rule →
+//! transition (weights and moments copied per layer) → checkpoint, metrics → export. Each station is a module; the
+//! binary `untie` puts them together.
+#![deny(unsafe_code)]
+
+pub mod error;
+pub mod layer_map;
+pub mod model;
+pub mod optim;
+pub mod shim;

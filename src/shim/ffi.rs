@@ -1,0 +1,48 @@
+//! The C declarations of csrc/shim.h, and the way a message becomes an [`Error`].
+
+use std::ffi::{c_char, CStr};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::error::{Error, Result};
+
+extern "C" {
+    fn untie_free_message(message: *mut c_char);
+    pub(super) fn untie_fused_adamw(
+        count: usize,
+        parameters: *const *const C_tensor,
+        gradients: *const *const C_tensor,
+        exp_avgs: *const *const C_tensor,
+        exp_avg_sqs: *const *const C_tensor,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        step: u64,
+    ) -> *mut c_char;
+    pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
+    pub(super) fn untie_scale(count: usize, tensors: *const *const C_tensor, factors: *const f64) -> *mut c_char;
+    pub(super) fn untie_set_deterministic(enabled: bool) -> *mut c_char;
+    pub(super) fn untie_cpu_capability(name: *mut c_char, capacity: usize) -> *mut c_char;
+}
+
+/// Turns what a shim function returned into a result and frees the message.
+pub(super) fn check(message: *mut c_char) -> Result<()> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null return is a NUL-terminated string that csrc/errors.cpp allocated and handed over to us.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        untie_free_message(message);
+        text
+    };
+    Err(Error::failed(format!("libtorch: {text}")))
+}
+
+/// The pointers of `tensors`, valid while they live.
+pub(super) fn pointers<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Vec<*const C_tensor> {
+    tensors.into_iter().map(Tensor::as_ptr).collect()
+}

@@ -1,0 +1,11 @@
+//! Safe Rust over csrc/: what libtorch has and tch lacks. The only room with `unsafe`.
+//!
+//! Device, precision and shape of every tensor are checked here, before C++ sees it.
+#![allow(unsafe_code)]
+
+mod context;
+mod ffi;
+mod optim;
+
+pub use context::{cpu_capability, set_deterministic};
+pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};
