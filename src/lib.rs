@@ -5,8 +5,10 @@
 //! binary `untie` puts them together.
 #![deny(unsafe_code)]
 
+pub mod checkpoint;
 pub mod error;
 pub mod layer_map;
+pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod shim;
