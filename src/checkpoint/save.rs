@@ -53,7 +53,10 @@ fn check(state: &RunState, weights: &Weights, moments: &Moments) -> Result<()> {
     }
     let expected = specs(&state.bert, &state.layer_map);
     let entries = weights.entries();
-    if !expected.iter().map(|spec| (&spec.name, &spec.shape)).eq(entries.iter().map(|at| (&at.spec.name, &at.spec.shape)))
+    if !expected
+        .iter()
+        .map(|spec| (&spec.name, &spec.shape))
+        .eq(entries.iter().map(|at| (&at.spec.name, &at.spec.shape)))
     {
         return refuse("the weights are not those of its layer map".into());
     }

@@ -134,7 +134,8 @@ fn sorted() -> impl Iterator<Item = &'static str> {
 }
 
 fn hash_of(files: &BTreeMap<String, Stamp>) -> Result<String> {
-    let bytes = serde_json::to_vec(files).map_err(|error| Error::failed("cannot hash the checksums").caused_by(error))?;
+    let bytes =
+        serde_json::to_vec(files).map_err(|error| Error::failed("cannot hash the checksums").caused_by(error))?;
     Ok(hex(xxh3_128(&bytes)))
 }
 

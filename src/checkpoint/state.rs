@@ -82,17 +82,17 @@ impl RunState {
         }
         let path = path.join(STATE_FILE);
         let bytes = read_small(&path)?;
-        let refuse =
-            |error| Error::data(format!("`{}` is not the state of a run", path.display())).caused_by(error);
+        let refuse = |error| Error::data(format!("`{}` is not the state of a run", path.display())).caused_by(error);
         let Version { format } = serde_json::from_slice(&bytes).map_err(refuse)?;
         if format != FORMAT {
             return Err(Error::data(format!("`{}`: expected format {FORMAT}, got {format}", path.display()))
                 .hint("use the version of untie that wrote this checkpoint"));
         }
         let state: Self = serde_json::from_slice(&bytes).map_err(refuse)?;
-        state.bert.validate().map_err(|error| {
-            Error::data(format!("`{}` holds an impossible model", path.display())).caused_by(error)
-        })?;
+        state
+            .bert
+            .validate()
+            .map_err(|error| Error::data(format!("`{}` holds an impossible model", path.display())).caused_by(error))?;
         if state.layer_map.num_layers() != state.bert.num_hidden_layers {
             return Err(Error::data(format!(
                 "`{}`: expected a layer map of {} layers, got {}",

@@ -108,9 +108,7 @@ impl TensorFile {
         // The header was held against the file's size: this is no longer than the file.
         let (start, end) = info.data_offsets;
         self.buffer.resize(end - start, 0);
-        self.file
-            .seek(SeekFrom::Start(self.data + start as u64))
-            .map_err(|error| cannot_read(&self.path, error))?;
+        self.file.seek(SeekFrom::Start(self.data + start as u64)).map_err(|error| cannot_read(&self.path, error))?;
         read_exact(&mut self.file, &self.path, &mut self.buffer)?;
         Ok(Tensor::f_from_data_size(&self.buffer, shape, kind)?)
     }

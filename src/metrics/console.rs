@@ -34,7 +34,7 @@ impl Progress {
     /// Starts at `start_step` of `total_steps`; the time left is estimated from now on.
     pub fn new(total_steps: u64, start_step: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total_steps), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}");
+        let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_position(start_step);
         let bar = Some(bar).filter(|bar| !bar.is_hidden());
@@ -46,13 +46,12 @@ impl Progress {
         let done = step.saturating_sub(self.start_step);
         let left = self.total_steps.saturating_sub(step);
         let seconds = self.start.elapsed().as_secs_f64() / done as f64 * left as f64;
-        let text = text(line, seconds);
         match &self.bar {
             Some(bar) => {
-                bar.set_message(text);
+                bar.set_message(short_text(line, seconds));
                 bar.set_position(step);
             }
-            None => print(&format!("step {step}/{}  {text}", self.total_steps)),
+            None => print(&format!("step {step}/{}  {}", self.total_steps, text(line, seconds))),
         }
     }
 
@@ -84,6 +83,12 @@ fn text(line: &Line, seconds_left: f64) -> String {
     )
 }
 
+/// What fits beside a bar on a terminal of 80 columns.
+fn short_text(line: &Line, seconds_left: f64) -> String {
+    let throughput = human_integer(line.tokens_per_second.round() as u64);
+    format!("loss {:.3}  {throughput} tok/s  eta {}", line.loss, human_duration(seconds_left))
+}
+
 fn print(message: &str) {
     // Nobody is left to tell when stderr is gone.
     let _ = writeln!(io::stderr(), "{message}");
@@ -97,6 +102,7 @@ mod tests {
     fn a_line_reads_as_documented() {
         let line = Line { loss: 6.1234, accuracy: 0.123, learning_rate: 3e-4, tokens_per_second: 12_345.4 };
         assert_eq!(text(&line, 130.0), "loss 6.123  acc 12.3 %  lr 3.0e-4  12,345 tok/s  eta 2m 10s");
+        assert_eq!(short_text(&line, 130.0), "loss 6.123  12,345 tok/s  eta 2m 10s");
         let broken = Line { loss: f64::NAN, accuracy: f64::NAN, learning_rate: 0.0, tokens_per_second: f64::NAN };
         assert_eq!(text(&broken, f64::NAN), "loss NaN  acc NaN %  lr 0.0e0  0 tok/s  eta ?");
     }

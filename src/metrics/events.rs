@@ -123,10 +123,10 @@ fn end_of(file: &File, keep: u64) -> io::Result<u64> {
     let mut end = 0;
     loop {
         // Length and its checksum, the payload, its checksum.
-        let Some(header) = length.checked_sub(end).filter(|&left| left >= 16) else { return Ok(end) };
+        let Some(left) = length.checked_sub(end + 16) else { return Ok(end) };
         let (size, checksum) = (read::<8>(&mut reader)?, read::<4>(&mut reader)?);
         let payload_length = u64::from_le_bytes(size);
-        if masked_crc32c(&size) != u32::from_le_bytes(checksum) || payload_length > header - 16 {
+        if masked_crc32c(&size) != u32::from_le_bytes(checksum) || payload_length > left {
             return Ok(end);
         }
         let mut payload = vec![0; payload_length as usize];
