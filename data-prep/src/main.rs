@@ -1,6 +1,7 @@
 //! `untie-data`: raw text to token shards, on a machine without libtorch.
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 use untie_data::cli::PrepareArgs;
 
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
     let Cli { command: Command::Prepare(arguments) } = Cli::parse();
     match arguments.run() {
         Ok(summary) => {
-            println!("{summary}");
+            // A reader that went away is no failure of the preparation.
+            let _ = writeln!(std::io::stdout(), "{summary}");
             ExitCode::SUCCESS
         }
         Err(error) => {
