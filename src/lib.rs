@@ -5,8 +5,12 @@
 //! binary `untie` puts them together.
 #![deny(unsafe_code)]
 
+pub mod batch;
 pub mod error;
 pub mod layer_map;
+pub mod loss;
 pub mod model;
 pub mod optim;
+pub mod sharing;
 pub mod shim;
+pub mod step;
