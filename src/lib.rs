@@ -6,11 +6,17 @@
 #![deny(unsafe_code)]
 
 pub mod batch;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
 pub mod error;
+pub mod hub;
 pub mod layer_map;
 pub mod loss;
+pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod sharing;
 pub mod shim;
 pub mod step;
+pub mod train;

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
-use untie_data::cli::PrepareArgs;
+use untie_data::cli::{exit, PrepareArgs};
 
 #[derive(Parser)]
 #[command(name = "untie-data", version, about = "Raw text to BERT token shards")]
@@ -20,19 +20,5 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { command: Command::Prepare(arguments) } = Cli::parse();
-    match arguments.run() {
-        Ok(summary) => {
-            // A reader that went away is no failure of the preparation.
-            let _ = writeln!(std::io::stdout(), "{summary}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let (hint, code) = (error.hint(), error.exit_code());
-            eprintln!("error: {:#}", anyhow::Error::from(error));
-            if let Some(hint) = hint {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::from(code)
-        }
-    }
+    exit(arguments.run())
 }

@@ -24,6 +24,8 @@ pub struct Vocabulary {
     pub json: String,
     /// Tokens, special ones included.
     pub size: usize,
+    /// Hash of the tokens in id order: what ids mean.
+    pub hash: String,
     /// Ids of the special tokens.
     pub special: SpecialTokens,
 }
@@ -42,25 +44,36 @@ impl Vocabulary {
                 "prepare data with `untie prepare` (or `make data`), or set `data.tokenizer` to the one that made the shards",
             ));
         }
-        let tokenizer = wordpiece::import(path, true).map_err(tokenizer_error)?;
-        let vocabulary = Self {
-            json: wordpiece::to_json(&tokenizer).map_err(tokenizer_error)?,
-            size: wordpiece::vocab_size(&tokenizer) as usize,
-            special: SpecialTokens::of(&tokenizer).map_err(tokenizer_error)?,
-        };
+        let vocabulary = Self::read(path)?;
         if let Some(manifest) = manifest(&config.dir)? {
-            if manifest.tokenizer.vocab_size as usize != vocabulary.size {
+            if manifest.tokenizer.vocab.xxh3 != vocabulary.hash {
                 return Err(Error::data(format!(
-                    "`{}` is not the tokenizer that made `{}`: expected {} tokens, got {}",
+                    "`{}` is not the tokenizer that made `{}`: expected {} tokens with hash {}, got {} with {}",
                     path.display(),
                     config.dir.display(),
                     manifest.tokenizer.vocab_size,
-                    vocabulary.size
+                    manifest.tokenizer.vocab.xxh3,
+                    vocabulary.size,
+                    vocabulary.hash
                 ))
                 .hint("remove `data.tokenizer`, or prepare the data again with that tokenizer"));
             }
         }
         Ok(vocabulary)
+    }
+
+    /// Reads a tokenizer.json or vocab.txt.
+    ///
+    /// # Errors
+    /// A file that is no WordPiece tokenizer, or lacks a special token.
+    pub fn read(path: &Path) -> Result<Self> {
+        let tokenizer = wordpiece::import(path, true).map_err(tokenizer_error)?;
+        Ok(Self {
+            json: wordpiece::to_json(&tokenizer).map_err(tokenizer_error)?,
+            size: wordpiece::vocab_size(&tokenizer) as usize,
+            hash: wordpiece::hash(wordpiece::vocab_txt(&tokenizer).as_bytes()),
+            special: SpecialTokens::of(&tokenizer).map_err(tokenizer_error)?,
+        })
     }
 }
 
