@@ -5,7 +5,9 @@
 //! binary `untie` puts them together.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod error;
+pub mod hub;
 pub mod layer_map;
 pub mod model;
 pub mod optim;
