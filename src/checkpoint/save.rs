@@ -1,0 +1,203 @@
+//! State, weights and moments in, one more checkpoint on disk; and the oldest ones gone.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use tch::Tensor;
+
+use super::folder::{folder, list, scan, sync, Role, LATEST_FILE};
+use super::stamp::{Checksums, Stamp, Stamping};
+use super::{tensors, CheckpointConfig, RunState, CHECKSUMS_FILE, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, STATE_FILE};
+use crate::error::{io as io_error, Error, Result};
+use crate::model::weights::specs;
+use crate::model::Weights;
+use crate::optim::Moments;
+
+/// Saves a run at `state.step`, points `latest` to it, and removes what `keep` no longer wants. Returns its folder.
+///
+/// A checkpoint of the same step is replaced. One of a later step, which a run that went back leaves, stays.
+///
+/// # Errors
+/// When a file cannot be written; the earlier checkpoints and `latest` are then as they were.
+pub fn save(
+    run_dir: &Path,
+    state: &RunState,
+    weights: &Weights,
+    moments: &Moments,
+    keep: &CheckpointConfig,
+) -> Result<PathBuf> {
+    check(state, weights, moments)?;
+    let json = state.to_json()?;
+    let folder = folder(run_dir);
+    fs::create_dir_all(&folder).map_err(|error| io_error("create", &folder, error))?;
+    sync(run_dir)?;
+    clear(&folder)?;
+    let partial = folder.join(Role::Partial.name(state.step));
+    if let Err(error) = write(&partial, &json, weights, moments) {
+        // What is left of it would only take room on what may be a full disk; the next save clears it otherwise.
+        let _ = fs::remove_dir_all(&partial);
+        return Err(error);
+    }
+    let target = publish(&folder, state.step)?;
+    retain(run_dir, state.step, keep)?;
+    Ok(target)
+}
+
+/// Refuses what could be written but not be loaded again.
+fn check(state: &RunState, weights: &Weights, moments: &Moments) -> Result<()> {
+    let refuse = |what: String| Err(Error::failed(format!("cannot save step {}: {what}", state.step)));
+    if state.num_updates != moments.num_updates {
+        return refuse(format!("expected {} updates of the moments, got {}", state.num_updates, moments.num_updates));
+    }
+    let expected = specs(&state.bert, &state.layer_map);
+    let entries = weights.entries();
+    if !expected.iter().map(|spec| (&spec.name, &spec.shape)).eq(entries.iter().map(|at| (&at.spec.name, &at.spec.shape)))
+    {
+        return refuse("the weights are not those of its layer map".into());
+    }
+    for all in [&moments.exp_avg, &moments.exp_avg_sq] {
+        if !all.iter().map(Tensor::size).eq(entries.iter().map(|weight| weight.tensor.size())) {
+            return refuse("the moments do not have the shapes of the weights".into());
+        }
+    }
+    Ok(())
+}
+
+/// Removes what earlier crashes left, and gives an old checkpoint its name back if its successor never got it.
+fn clear(folder: &Path) -> Result<()> {
+    for (role, entry) in scan(folder)? {
+        let complete = folder.join(Role::Complete.name(entry.step));
+        match role {
+            Role::Complete => {}
+            Role::Replaced if !complete.exists() => rename(&entry.path, &complete)?,
+            Role::Partial | Role::Replaced | Role::Removed => remove(&entry.path)?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes every file of a checkpoint into `partial`, the checksums last, and syncs it.
+fn write(partial: &Path, state: &[u8], weights: &Weights, moments: &Moments) -> Result<()> {
+    fs::create_dir(partial).map_err(|error| io_error("create", partial, error))?;
+    let entries = weights.entries();
+    let model: Vec<(String, Tensor)> =
+        entries.iter().map(|weight| (weight.spec.name.clone(), weight.in_file(&weight.tensor.detach()))).collect();
+    let mut optimizer = Vec::with_capacity(2 * entries.len());
+    for (prefix, all) in MOMENTS.into_iter().zip([&moments.exp_avg, &moments.exp_avg_sq]) {
+        optimizer.extend(
+            entries
+                .iter()
+                .zip(all)
+                .map(|(weight, moment)| (format!("{prefix}{}", weight.spec.name), weight.in_file(&moment.detach()))),
+        );
+    }
+    let mut stamps = BTreeMap::new();
+    for (name, tensors) in [(MODEL_FILE, &model), (OPTIMIZER_FILE, &optimizer)] {
+        let stamp = write_file(&partial.join(name), |writer, path| tensors::write(writer, path, tensors))?;
+        stamps.insert(name.to_owned(), stamp);
+    }
+    stamps.insert(STATE_FILE.to_owned(), write_bytes(&partial.join(STATE_FILE), state)?);
+    write_bytes(&partial.join(CHECKSUMS_FILE), &Checksums::new(stamps)?.to_json()?)?;
+    sync(partial)
+}
+
+/// Creates a file, lets `fill` write it, syncs it, and returns its size and hash.
+fn write_file(path: &Path, fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>) -> Result<Stamp> {
+    let failed = |error| io_error("write", path, error);
+    let mut writer = Stamping::new(BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?));
+    fill(&mut writer, path)?;
+    let (buffered, stamp) = writer.finish();
+    let file = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_all().map_err(failed)?;
+    Ok(stamp)
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<Stamp> {
+    write_file(path, |writer, path| writer.write_all(bytes).map_err(|error| io_error("write", path, error)))
+}
+
+/// Gives the partial checkpoint of `step` its name, and names it in `latest`.
+fn publish(folder: &Path, step: u64) -> Result<PathBuf> {
+    let [target, partial, replaced] =
+        [Role::Complete, Role::Partial, Role::Replaced].map(|role| folder.join(role.name(step)));
+    let replaces = target.exists();
+    if replaces {
+        rename(&target, &replaced)?;
+    }
+    rename(&partial, &target)?;
+    sync(folder)?;
+    let latest = folder.join(LATEST_FILE);
+    let aside = folder.join(format!(".{LATEST_FILE}.partial"));
+    write_bytes(&aside, format!("{}\n", Role::Complete.name(step)).as_bytes())?;
+    rename(&aside, &latest)?;
+    sync(folder)?;
+    if replaces {
+        remove(&replaced)?;
+    }
+    Ok(target)
+}
+
+/// Removes every checkpoint before `step` that is neither among the newest nor one to keep for good.
+fn retain(run_dir: &Path, step: u64, keep: &CheckpointConfig) -> Result<()> {
+    let folder = folder(run_dir);
+    let older = list(run_dir)?.into_iter().filter(|entry| entry.step < step);
+    for entry in older.skip(keep.keep_last.saturating_sub(1)).filter(|entry| !keep.keeps_for_good(entry.step)) {
+        // Under another name first: half removed, it must not pass for a checkpoint.
+        let removed = folder.join(Role::Removed.name(entry.step));
+        rename(&entry.path, &removed)?;
+        sync(&folder)?;
+        remove(&removed)?;
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|error| io_error("rename", from, error))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(io_error("remove", path, error)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with room for `left` bytes.
+    struct FullDisk {
+        left: usize,
+    }
+
+    impl Write for FullDisk {
+        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+            if self.left == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = buffer.len().min(self.left);
+            self.left -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_one_error_with_the_file_and_a_hint() {
+        let all = [("weight".to_owned(), Tensor::from_slice(&[1.0_f32, 2.0]))];
+        let path = Path::new("model.safetensors");
+        let mut whole = Vec::new();
+        tensors::write(&mut whole, path, &all).unwrap();
+        for left in 0..whole.len() {
+            let report = tensors::write(FullDisk { left }, path, &all).unwrap_err().report();
+            assert!(report.starts_with("error: cannot write `model.safetensors`: "), "{report}");
+            assert!(report.contains("\nhint: free some space"), "{report}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `state.json`: where a run stands, besides its tensors.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::stamp::read_small;
+use super::STATE_FILE;
+use crate::error::{Error, Result};
+use crate::layer_map::LayerMap;
+use crate::model::BertConfig;
+
+/// The version of the checkpoint format that this program writes, and the only one that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Where a run stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// Version of the format, [`FORMAT`].
+    pub format: u32,
+    /// Updates attempted so far, skipped ones included.
+    pub step: u64,
+    /// Which weight group each layer uses.
+    pub layer_map: LayerMap,
+    /// Updates that AdamW has applied; skipped ones do not count.
+    pub num_updates: u64,
+    /// Position in the data: samples handed out so far, over all epochs.
+    pub samples_consumed: u64,
+    /// State of the untying rule, in its own words.
+    pub rule: serde_json::Value,
+    /// The run's configuration, resolved.
+    pub config: serde_json::Value,
+    /// Sums over the whole run, across resumes.
+    pub totals: Totals,
+    /// What bit-equal results depend on besides the configuration: versions, CPU capability, threads, device.
+    pub environment: BTreeMap<String, String>,
+    /// Every transition so far, in order.
+    pub untying: Vec<Untying>,
+    /// Sizes of the model.
+    pub bert: BertConfig,
+}
+
+/// Sums over a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// Wall time in seconds.
+    pub wall_seconds: f64,
+    /// Tokens trained on.
+    pub tokens: u64,
+    /// Steps whose update was skipped because a gradient was not finite.
+    pub skipped_steps: u64,
+}
+
+/// One transition that took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Untying {
+    /// Updates before it.
+    pub step: u64,
+    /// Weight groups after it.
+    pub groups: usize,
+}
+
+impl RunState {
+    /// The bytes of `state.json`, read back once: a number that JSON cannot hold must not make a dead checkpoint.
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        let refuse = |error| Error::failed("the run's state does not fit into `state.json`").caused_by(error);
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(refuse)?;
+        serde_json::from_slice::<Self>(&bytes).map_err(refuse)?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads and checks the `state.json` of the checkpoint at `path`.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let path = path.join(STATE_FILE);
+        let bytes = read_small(&path)?;
+        let refuse =
+            |error| Error::data(format!("`{}` is not the state of a run", path.display())).caused_by(error);
+        let Version { format } = serde_json::from_slice(&bytes).map_err(refuse)?;
+        if format != FORMAT {
+            return Err(Error::data(format!("`{}`: expected format {FORMAT}, got {format}", path.display()))
+                .hint("use the version of untie that wrote this checkpoint"));
+        }
+        let state: Self = serde_json::from_slice(&bytes).map_err(refuse)?;
+        state.bert.validate().map_err(|error| {
+            Error::data(format!("`{}` holds an impossible model", path.display())).caused_by(error)
+        })?;
+        if state.layer_map.num_layers() != state.bert.num_hidden_layers {
+            return Err(Error::data(format!(
+                "`{}`: expected a layer map of {} layers, got {}",
+                path.display(),
+                state.bert.num_hidden_layers,
+                state.layer_map.num_layers()
+            )));
+        }
+        Ok(state)
+    }
+}
