@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::layer_map::LayerMap;
+use crate::metrics::human::{human_bytes, human_count, human_duration};
 use crate::model::weights::specs;
 use crate::model::BertConfig;
 use crate::train::config::TrainConfig;
@@ -75,7 +76,7 @@ impl Numbers {
         format!(
             "{self}\ntime               matrix products run at {:.3} TFLOP/s here: at least {}",
             rate / 1e12,
-            crate::metrics::console::human_duration(seconds)
+            human_duration(seconds)
         )
     }
 
@@ -125,7 +126,6 @@ fn layer_activation_bytes(bert: &BertConfig, train: &TrainConfig, length: usize)
 
 impl fmt::Display for Numbers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use crate::metrics::console::{human_bytes, human_count};
         writeln!(formatter, "{:<18} {:>14} {:>14}", "parameters", "at the start", "untied")?;
         for part in &self.parts {
             writeln!(formatter, "  {:<16} {:>14} {:>14}", part.name, part.at_start, part.untied)?;
@@ -144,16 +144,16 @@ impl fmt::Display for Numbers {
             formatter,
             "the run            {} steps, {} tokens, {:.2} epochs of {} samples",
             self.steps,
-            human_count(self.steps as f64 * self.tokens as f64),
+            human_count(u128::from(self.steps) * u128::from(self.tokens)),
             self.epochs(),
             self.samples_per_epoch
         )?;
         write!(
             formatter,
             "memory             {} of weights, gradients and moments ({} untied), about {} of activations",
-            human_bytes(self.state_bytes[0]),
-            human_bytes(self.state_bytes[1]),
-            human_bytes(self.activation_bytes)
+            human_bytes(self.state_bytes[0] as u128),
+            human_bytes(self.state_bytes[1] as u128),
+            human_bytes(self.activation_bytes as u128)
         )
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::checkpoint::{Totals, Untying};
-use crate::metrics::console::{human_count, human_duration};
+use crate::metrics::human::{human_count, human_duration};
 use crate::train::evaluate::Evaluation;
 
 /// The last word of a run.
@@ -30,9 +30,9 @@ impl fmt::Display for Summary {
             formatter,
             "trained            {} steps, {} tokens in {} ({} tokens/s){}",
             self.steps,
-            human_count(self.totals.tokens as f64),
+            human_count(u128::from(self.totals.tokens)),
             human_duration(self.totals.wall_seconds),
-            human_count(self.totals.tokens as f64 / self.totals.wall_seconds.max(1e-9)),
+            human_count((self.totals.tokens as f64 / self.totals.wall_seconds.max(1e-9)) as u128),
             if self.totals.skipped_steps > 0 {
                 format!(", {} steps skipped", self.totals.skipped_steps)
             } else {
