@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <torch/version.h>
 
 #include <cstring>
 
@@ -13,12 +14,21 @@ char *untie_set_deterministic(bool enabled) {
   });
 }
 
-char *untie_cpu_capability(char *name, size_t capacity) {
+namespace {
+
+char *copy_text(const std::string &text, char *buffer, size_t capacity) {
   return untie_guard([&] {
-    const std::string capability = at::get_cpu_capability();
-    if (capability.size() + 1 > capacity) {
-      throw std::runtime_error("the name of the CPU capability is longer than expected");
+    if (text.size() + 1 > capacity) {
+      throw std::runtime_error("`" + text + "` is longer than expected");
     }
-    std::memcpy(name, capability.c_str(), capability.size() + 1);
+    std::memcpy(buffer, text.c_str(), text.size() + 1);
   });
 }
+
+} // namespace
+
+char *untie_cpu_capability(char *text, size_t capacity) {
+  return copy_text(at::get_cpu_capability(), text, capacity);
+}
+
+char *untie_libtorch_version(char *text, size_t capacity) { return copy_text(TORCH_VERSION, text, capacity); }

@@ -25,7 +25,8 @@ char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factor
 
 // context.cpp
 char *untie_set_deterministic(bool enabled);
-char *untie_cpu_capability(char *name, size_t capacity);
+char *untie_cpu_capability(char *text, size_t capacity);
+char *untie_libtorch_version(char *text, size_t capacity);
 }
 
 // Runs `body` and turns whatever it throws into a message.

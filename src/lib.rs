@@ -5,10 +5,18 @@
 //! binary `untie` puts them together.
 #![deny(unsafe_code)]
 
+pub mod batch;
 pub mod checkpoint;
+pub mod cli;
+pub mod config;
 pub mod error;
+pub mod hub;
 pub mod layer_map;
+pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod optim;
+pub mod sharing;
 pub mod shim;
+pub mod step;
+pub mod train;

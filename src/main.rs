@@ -1,3 +1,10 @@
 //! The `untie` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use untie::cli::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

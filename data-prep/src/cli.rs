@@ -5,6 +5,7 @@ use crate::pipeline::{prepare, PrepareConfig, PrepareError, Progress, Summary};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -69,6 +70,24 @@ impl PrepareArgs {
             shard_tokens: self.shard_tokens,
             workers: self.workers,
             force: self.force,
+        }
+    }
+}
+
+/// Prints the summary to stdout, or the error and its hint to stderr; the exit code of the process.
+pub fn exit(result: Result<Summary, PrepareError>) -> ExitCode {
+    match result {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let (hint, code) = (error.hint(), error.exit_code());
+            eprintln!("error: {:#}", anyhow::Error::from(error));
+            if let Some(hint) = hint {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(code)
         }
     }
 }

@@ -12,3 +12,8 @@ pub mod manifest;
 pub mod pipeline;
 pub mod shard;
 pub mod wordpiece;
+
+/// The examples of the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

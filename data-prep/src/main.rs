@@ -1,8 +1,9 @@
 //! `untie-data`: raw text to token shards, on a machine without libtorch.
 
 use clap::{Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
-use untie_data::cli::PrepareArgs;
+use untie_data::cli::{exit, PrepareArgs};
 
 #[derive(Parser)]
 #[command(name = "untie-data", version, about = "Raw text to BERT token shards")]
@@ -19,18 +20,5 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { command: Command::Prepare(arguments) } = Cli::parse();
-    match arguments.run() {
-        Ok(summary) => {
-            println!("{summary}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            let (hint, code) = (error.hint(), error.exit_code());
-            eprintln!("error: {:#}", anyhow::Error::from(error));
-            if let Some(hint) = hint {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::from(code)
-        }
-    }
+    exit(arguments.run())
 }

@@ -1,7 +1,8 @@
 //! Corpus files in, a complete folder of shards out.
 //!
 //! Two passes: the first reads and cleans the corpus, counts its words and keeps the text aside on disk, the second
-//! tokenises that text in parallel and writes the shards in the order of the input. With a given tokenizer one pass does.
+//! tokenises that text in parallel and writes the shards in the order of the input (save for a document that was kept back to
+//! be held out, and then was not). With a given tokenizer one pass does.
 //! Memory: a few chunks of text and one entry a distinct word. Disk: the shards, 2 bytes a token and 20 bytes a document, and
 //! while a vocabulary is trained the text once more, compressed. The result depends on the input and the settings alone, not
 //! on the number of workers.

@@ -251,7 +251,7 @@ impl Shard {
         if end > self.num_tokens() {
             return Err(ShardError::OutOfRange {
                 path: with_suffix(&self.prefix, ".bin"),
-                what: "the end of a run of tokens",
+                what: "token",
                 got: end,
                 limit: self.num_tokens(),
             });

@@ -239,9 +239,16 @@ pub fn to_json(tokenizer: &Tokenizer) -> Result<String, TokenizerError> {
     tokenizer.to_string(true).map_err(|error| TokenizerError::Tokenise(error.to_string()))
 }
 
-/// The hash of a `tokenizer.json`, by which two tokenizers are told apart: XXH3, 16 hexadecimal digits.
-pub fn hash(json: &[u8]) -> String {
-    hash::hex(json)
+/// The content of `vocab.txt`: one token a line, in id order.
+pub fn vocab_txt(tokenizer: &Tokenizer) -> String {
+    let mut vocabulary: Vec<(String, u32)> = tokenizer.get_vocab(true).into_iter().collect();
+    vocabulary.sort_unstable_by_key(|entry| entry.1);
+    vocabulary.into_iter().flat_map(|(token, _)| [token, "\n".to_owned()]).collect()
+}
+
+/// The hash of a `tokenizer.json` or `vocab.txt`, by which two tokenizers are told apart: XXH3, 16 hexadecimal digits.
+pub fn hash(content: &[u8]) -> String {
+    hash::hex(content)
 }
 
 /// Writes `tokenizer.json` and `vocab.txt` (one token a line, in id order) into `dir`.
@@ -249,10 +256,7 @@ pub fn hash(json: &[u8]) -> String {
 /// # Errors
 /// If the disk fails.
 pub fn save(tokenizer: &Tokenizer, dir: &Path) -> Result<(), TokenizerError> {
-    let mut vocabulary: Vec<(String, u32)> = tokenizer.get_vocab(true).into_iter().collect();
-    vocabulary.sort_unstable_by_key(|entry| entry.1);
-    let lines: String = vocabulary.into_iter().flat_map(|(token, _)| [token, "\n".to_owned()]).collect();
-    for (name, text) in [(TOKENIZER_FILE, to_json(tokenizer)?), (VOCAB_FILE, lines)] {
+    for (name, text) in [(TOKENIZER_FILE, to_json(tokenizer)?), (VOCAB_FILE, vocab_txt(tokenizer))] {
         let path = dir.join(name);
         crate::files::write_aside(&path, text.as_bytes()).map_err(|source| TokenizerError::Io { path, source })?;
     }

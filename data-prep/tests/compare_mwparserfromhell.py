@@ -39,20 +39,20 @@ def raw_pages(path):
             element.clear()
 
 
-def is_dropped(node, languages):
+def is_dropped(node, languages, tags):
     if isinstance(node, mwparserfromhell.nodes.Heading):
         return True
     if isinstance(node, mwparserfromhell.nodes.Tag):
-        return str(node.tag).strip().lower() in ("table", "ref", "references")
+        return str(node.tag).strip().lower() in tags
     if isinstance(node, mwparserfromhell.nodes.Wikilink):
         prefix, colon, _ = str(node.title).partition(":")
         return bool(colon) and (prefix.strip().lower() in HIDDEN or prefix.strip() in languages)
     return False
 
 
-def reference_text(wikitext, languages):
+def reference_text(wikitext, languages, tags=("table", "ref", "references")):
     tree = mwparserfromhell.parse(wikitext)
-    for node in tree.filter(recursive=True, matches=lambda node: is_dropped(node, languages)):
+    for node in tree.filter(recursive=True, matches=lambda node: is_dropped(node, languages, tags)):
         try:
             tree.remove(node)
         except ValueError:  # it went with the node around it
@@ -72,8 +72,10 @@ def main():
     parser.add_argument("--paragraphs", type=int, default=200, help="how many random paragraphs to look at for residue")
     parser.add_argument("--differences", type=int, default=0, help="print the words of the N worst articles")
     parser.add_argument("--languages", default="ar be-x-old bg cs da de es fi fr he it ja ko nl pl pt ru simple sv te th uk zh")
+    parser.add_argument("--count-references", action="store_true", help="expect the text of <ref> too, which we drop")
     arguments = parser.parse_args()
     languages = set(arguments.languages.split())
+    tags = ("table",) if arguments.count_references else ("table", "ref", "references")
 
     with open(arguments.cleaned, encoding="utf-8") as lines:
         ours = {page["title"]: page["text"] for page in map(json.loads, lines)}
@@ -88,7 +90,7 @@ def main():
     expected = kept = excess = 0
     articles = []
     for title, wikitext in raw_pages(arguments.dump):
-        theirs, mine = words(reference_text(wikitext, languages)), words(ours.get(title, ""))
+        theirs, mine = words(reference_text(wikitext, languages, tags)), words(ours.get(title, ""))
         lost, extra = theirs - mine, mine - theirs
         expected += sum(theirs.values())
         kept += sum((theirs & mine).values())

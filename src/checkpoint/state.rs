@@ -55,13 +55,15 @@ pub struct Totals {
 }
 
 /// One transition that took place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Untying {
     /// Updates before it.
     pub step: u64,
     /// Weight groups after it.
     pub groups: usize,
+    /// Held-out accuracy just before it, a fraction.
+    pub mlm_accuracy: f64,
 }
 
 impl RunState {

@@ -94,21 +94,14 @@ impl Weights {
     }
 
     /// Random weights as BERT starts them: truncated normal (σ = `initializer_range`, cut at 2σ), biases 0, scales 1.
-    /// A tensor depends on `seed` and its name only, so tied and untied models with one seed agree where names do.
+    /// See [`initial_values`].
     ///
     /// # Errors
     /// When memory for a tensor cannot be had.
     pub fn initialise(config: &BertConfig, map: &LayerMap, seed: u64, kind: Kind, device: Device) -> Result<Self> {
         let mut entries = Vec::new();
         for spec in specs(config, map) {
-            let values = match spec.init {
-                Init::Normal => {
-                    tch::manual_seed(xxh3_64_with_seed(spec.name.as_bytes(), seed) as i64);
-                    truncated_normal(&spec.shape, config.initializer_range)?
-                }
-                Init::Zero => Tensor::f_zeros(&spec.shape, (Kind::Float, Device::Cpu))?,
-                Init::One => Tensor::f_ones(&spec.shape, (Kind::Float, Device::Cpu))?,
-            };
+            let values = initial_values(&spec, config.initializer_range, seed)?;
             entries.push(leaf(config, map, spec, &values, kind, device)?);
         }
         Ok(Self::new(entries))
@@ -246,6 +239,22 @@ pub fn layer_specs(config: &BertConfig) -> Vec<(&'static str, Vec<i64>, Init)> {
         (norms[2], vec![hidden], Init::One),
         (norms[3], vec![hidden], Init::Zero),
     ]
+}
+
+/// How BERT starts one tensor, σ = `sigma`, on the CPU. The values depend on `seed` and the tensor's name only, so tied and
+/// untied models with one seed agree where names do. Reseeds libtorch's generator.
+///
+/// # Errors
+/// When memory for a tensor cannot be had.
+pub fn initial_values(spec: &Spec, sigma: f64, seed: u64) -> Result<Tensor> {
+    Ok(match spec.init {
+        Init::Normal => {
+            tch::manual_seed(xxh3_64_with_seed(spec.name.as_bytes(), seed) as i64);
+            truncated_normal(&spec.shape, sigma)?
+        }
+        Init::Zero => Tensor::f_zeros(&spec.shape, (Kind::Float, Device::Cpu))?,
+        Init::One => Tensor::f_ones(&spec.shape, (Kind::Float, Device::Cpu))?,
+    })
 }
 
 /// Pads the vocabulary's rows, converts, moves to the device and turns gradients on.

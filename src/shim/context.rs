@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, CStr};
 
-use super::ffi::{check, untie_cpu_capability, untie_set_deterministic};
+use super::ffi::{check, untie_cpu_capability, untie_libtorch_version, untie_set_deterministic};
 use crate::error::Result;
 
 /// Makes libtorch refuse operations that have no deterministic form, and choose that form where there are two.
@@ -19,11 +19,24 @@ pub fn set_deterministic(enabled: bool) -> Result<()> {
 /// # Errors
 /// libtorch's own.
 pub fn cpu_capability() -> Result<String> {
-    let mut name = [0 as c_char; 64];
+    text(untie_cpu_capability)
+}
+
+/// The version of the libtorch that the shim was compiled against, e.g. `2.11.0`.
+///
+/// # Errors
+/// Never in practice; the C interface reports a version that does not fit its buffer.
+pub fn libtorch_version() -> Result<String> {
+    text(untie_libtorch_version)
+}
+
+/// What a shim function writes into a buffer.
+fn text(write: unsafe extern "C" fn(*mut c_char, usize) -> *mut c_char) -> Result<String> {
+    let mut buffer = [0 as c_char; 128];
     // SAFETY: the buffer outlives the call, its length is passed, and C++ writes a terminated string or fails.
     let text = unsafe {
-        check(untie_cpu_capability(name.as_mut_ptr(), name.len()))?;
-        CStr::from_ptr(name.as_ptr())
+        check(write(buffer.as_mut_ptr(), buffer.len()))?;
+        CStr::from_ptr(buffer.as_ptr())
     };
     Ok(text.to_string_lossy().into_owned())
 }

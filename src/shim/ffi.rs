@@ -25,7 +25,8 @@ extern "C" {
     pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
     pub(super) fn untie_scale(count: usize, tensors: *const *const C_tensor, factors: *const f64) -> *mut c_char;
     pub(super) fn untie_set_deterministic(enabled: bool) -> *mut c_char;
-    pub(super) fn untie_cpu_capability(name: *mut c_char, capacity: usize) -> *mut c_char;
+    pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
+    pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;
 }
 
 /// Turns what a shim function returned into a result and frees the message.

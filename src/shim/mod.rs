@@ -7,5 +7,5 @@ mod context;
 mod ffi;
 mod optim;
 
-pub use context::{cpu_capability, set_deterministic};
+pub use context::{cpu_capability, libtorch_version, set_deterministic};
 pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};

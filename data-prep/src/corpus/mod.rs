@@ -136,6 +136,8 @@ impl Format {
         let (_, extension) = stem.rsplit_once('.')?;
         match extension {
             "xml" => Some(Format::Mediawiki),
+            // Wikipedia names the parts of a dump `.xml-p1p41242.bz2`.
+            part if part.starts_with("xml-p") => Some(Format::Mediawiki),
             "jsonl" | "json" | "ndjson" => Some(Format::Jsonl),
             "txt" | "text" => Some(Format::Text),
             _ => None,
@@ -163,6 +165,7 @@ mod tests {
         for (name, format) in [
             ("enwiki-pages-articles.xml.bz2", Some(Format::Mediawiki)),
             ("a.XML", Some(Format::Mediawiki)),
+            ("enwiki-pages-articles1.xml-p1p41242.bz2", Some(Format::Mediawiki)),
             ("books.jsonl.zst", Some(Format::Jsonl)),
             ("a.json.gz", Some(Format::Jsonl)),
             ("a.b.txt", Some(Format::Text)),

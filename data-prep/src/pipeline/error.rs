@@ -82,7 +82,8 @@ impl PrepareError {
             E::Corpus { source: CorpusError::Io(error), .. } if error.raw_os_error().is_some() => 1,
             E::Corpus { .. } | E::EmptyCorpus { .. } | E::TooFewDocuments { .. } => 3,
             E::Tokenizer(TokenizerError::Tokenise(_)) => 1,
-            E::Tokenizer(TokenizerError::Io { .. }) => 2,
+            E::Tokenizer(TokenizerError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => 2,
+            E::Tokenizer(TokenizerError::Io { .. }) => 1,
             E::Tokenizer(_) => 3,
             E::Shard(ShardError::Io { .. }) | E::Output { .. } | E::Workers { .. } => 1,
             E::Shard(_) => 3,
@@ -138,5 +139,33 @@ fn corpus_hint(error: &CorpusError) -> Option<&'static str> {
         CorpusError::MissingField { .. } => Some("name the field that holds the text with `--text-field`"),
         CorpusError::Xml { .. } => Some("expected a MediaWiki export such as Wikipedia's pages-articles"),
         CorpusError::TooLong { .. } => Some("split the file, or its documents at blank lines with `--format blocks`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_has_a_hint_wherever_it_shows() {
+        let full = || io::Error::from(ErrorKind::StorageFull);
+        let path = PathBuf::from("out");
+        for error in [
+            PrepareError::Output { path: path.clone(), source: full() },
+            PrepareError::Shard(ShardError::Io { path: path.clone(), source: full() }),
+            PrepareError::Tokenizer(TokenizerError::Io { path, source: full() }),
+        ] {
+            assert!(error.hint().unwrap().starts_with("the disk is full"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_system_fails_and_the_data_is_invalid() {
+        let corpus = |source| PrepareError::Corpus { path: PathBuf::from("a"), source: CorpusError::Io(source) };
+        assert_eq!(corpus(io::Error::from_raw_os_error(5)).exit_code(), 1);
+        assert_eq!(corpus(io::Error::from(ErrorKind::UnexpectedEof)).exit_code(), 3);
+        let tokenizer = |kind| TokenizerError::Io { path: PathBuf::from("a"), source: io::Error::from(kind) };
+        assert_eq!(PrepareError::Tokenizer(tokenizer(ErrorKind::NotFound)).exit_code(), 2);
+        assert_eq!(PrepareError::Tokenizer(tokenizer(ErrorKind::StorageFull)).exit_code(), 1);
     }
 }

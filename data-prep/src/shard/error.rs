@@ -81,7 +81,7 @@ pub enum ShardError {
     )]
     TokenOutOfVocabulary { position: u64, vocab_size: u32, got: u32 },
     /// The caller asked for more than there is.
-    #[error("{what} is out of range in `{}`: expected at most {limit}, got {got}", path.display())]
+    #[error("{what} {got} is out of range in `{}`: it has {limit}", path.display())]
     OutOfRange { path: PathBuf, what: &'static str, got: u64, limit: u64 },
     /// The caller asked for more than the whole stream has.
     #[error("the end of a run of the stream is out of range: expected at most {limit}, got {got}")]

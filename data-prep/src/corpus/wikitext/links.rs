@@ -4,7 +4,7 @@
 //! As in MediaWiki an external link ends with its line, a target does not hold a newline, and `[[a [[b]]` has only the inner
 //! link. At a blank line or a heading all that is open is given up.
 
-use super::{languages, HiddenPrefixes, BREAK, HOLE};
+use super::{languages, run_end, HiddenPrefixes, BREAK, HOLE};
 
 /// Replaces links by what they show.
 pub(super) fn resolve(text: &str, hidden: &HiddenPrefixes) -> String {
@@ -58,10 +58,9 @@ impl Links<'_> {
                 continue;
             }
             self.out.push_str(&self.text[copied..at]);
-            let end = at + bytes[at..].iter().take_while(|&&next| next == byte).count();
             at = match byte {
-                b'[' => self.opening(at, end),
-                b']' => self.closing(at, end),
+                b'[' => self.opening(at, run_end(bytes, at)),
+                b']' => self.closing(at, run_end(bytes, at)),
                 b'|' => self.bar(at),
                 _ => self.newline(at),
             };

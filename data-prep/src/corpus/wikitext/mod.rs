@@ -85,3 +85,8 @@ pub fn clean_with(wikitext: &str, hidden: &HiddenPrefixes) -> String {
     lines::paragraphs(&text, |paragraph| tidy::append(paragraph, &mut prose));
     prose
 }
+
+/// The end of the run of equal bytes that starts at `at`.
+fn run_end(bytes: &[u8], at: usize) -> usize {
+    at + bytes[at..].iter().take_while(|&&byte| byte == bytes[at]).count()
+}

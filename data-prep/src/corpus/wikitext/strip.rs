@@ -7,7 +7,7 @@
 //! A reference that runs into the next `<ref` before its `</ref>` counts as unclosed (most often a forgotten `/`).
 
 use super::tags::{self, Kind};
-use super::{entities, BREAK, HOLE};
+use super::{entities, run_end, BREAK, HOLE};
 use std::fmt::Write;
 
 /// Removes comments, tags and templates; leaves [`HOLE`] and [`BREAK`] where it matters to later passes.
@@ -76,7 +76,7 @@ impl Strip<'_> {
     }
 
     fn open_braces(&mut self, at: usize) -> usize {
-        let end = run_end(self.source, at);
+        let end = run_end(self.source.as_bytes(), at);
         if end - at >= 2 {
             self.braces.push(Braces { start: self.out.len(), count: end - at });
         }
@@ -85,7 +85,7 @@ impl Strip<'_> {
     }
 
     fn close_braces(&mut self, at: usize) -> usize {
-        let end = run_end(self.source, at);
+        let end = run_end(self.source.as_bytes(), at);
         let mut left = end - at;
         while left >= 2 {
             let Some(open) = self.braces.last_mut() else {
@@ -238,13 +238,6 @@ impl Strip<'_> {
         }
         at + length
     }
-}
-
-/// The end of the run of equal bytes that starts at `at`.
-fn run_end(source: &str, at: usize) -> usize {
-    let bytes = source.as_bytes();
-    let length = bytes[at..].iter().take_while(|&&byte| byte == bytes[at]);
-    at + length.count()
 }
 
 fn name_end(bytes: &[u8], start: usize) -> usize {

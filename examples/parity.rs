@@ -1,0 +1,142 @@
+//! Our side of scripts/parity.py, which compares it with transformers.
+//!
+//! `outputs MODEL INPUT OUTPUT KIND` loads a Hugging Face directory, runs it in `fp32` or `fp64` on the batch in INPUT
+//! (`input_ids`, `attention_mask`, `token_type_ids` [B, T], `positions` [N]) and writes `hidden_states` [L+1, B, T, C] and
+//! `logits` [N, V]. `export DIR NORM SHARING MODEL INPUT OUTPUT` makes a random model of MODEL's sizes and tokenizer with
+//! NORM `post` or `pre` and SHARING `tied`, `outer` (first and last layer) or `untied`, exports it, and writes the outputs of
+//! what it had in memory. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on `labels` [N] with the weights of each
+//! group's lowest layer, and writes `loss`, `norm` and the parameters after it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+use untie::error::{Error, Result};
+use untie::hub;
+use untie::layer_map::LayerMap;
+use untie::model::{Bert, BertConfig, Input, Mode, Norm, Weights};
+use untie::optim::{adamw_update, clip::mean_and_clip, Moments, OptimConfig};
+
+fn main() -> std::process::ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["outputs", model, input, output, kind] => outputs(model.as_ref(), input.as_ref(), output.as_ref(), kind),
+        ["export", dir, norm, sharing, model, input, output] => {
+            export(dir.as_ref(), norm, sharing, model.as_ref(), input.as_ref(), output.as_ref())
+        }
+        ["step", model, input, output, kind, sharing] => {
+            step(model.as_ref(), input.as_ref(), output.as_ref(), kind, sharing)
+        }
+        _ => Err(Error::config("expected `outputs`, `export` or `step` with its arguments")),
+    };
+    match done {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", error.report());
+            error.exit_code().into()
+        }
+    }
+}
+
+fn kind_of(name: &str) -> Result<Kind> {
+    match name {
+        "fp32" => Ok(Kind::Float),
+        "fp64" => Ok(Kind::Double),
+        other => Err(Error::config(format!("expected `fp32` or `fp64`, got `{other}`"))),
+    }
+}
+
+fn sharing_of(name: &str, layers: usize) -> Result<LayerMap> {
+    match name {
+        "tied" => Ok(LayerMap::tied(layers)),
+        "untied" => Ok(LayerMap::untied(layers)),
+        "outer" => {
+            let rest = (1..layers - 1).map(|layer| vec![layer]);
+            LayerMap::from_groups(layers, &std::iter::once(vec![0, layers - 1]).chain(rest).collect::<Vec<_>>())
+        }
+        other => Err(Error::config(format!("expected `tied`, `outer` or `untied`, got `{other}`"))),
+    }
+}
+
+/// The batch that the script wrote.
+struct Batch(HashMap<String, Tensor>);
+
+impl Batch {
+    fn read(path: &Path) -> Result<Self> {
+        Ok(Self(Tensor::read_safetensors(path)?.into_iter().collect()))
+    }
+
+    fn get(&self, name: &str) -> Result<&Tensor> {
+        self.0.get(name).ok_or_else(|| Error::data(format!("the batch has no `{name}`")))
+    }
+
+    fn input(&self) -> Result<Input<'_>> {
+        Ok(Input {
+            token_ids: self.get("input_ids")?,
+            token_types: Some(self.get("token_type_ids")?),
+            attention_mask: Some(self.get("attention_mask")?),
+        })
+    }
+}
+
+fn write_outputs(bert: &Bert, config: &BertConfig, batch: &Batch, path: &Path) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let states = bert.hidden_states(batch.input()?, Mode::Eval)?;
+    let logits = bert.mlm_logits(&states[states.len() - 1], batch.get("positions")?)?;
+    let logits = logits.f_narrow(1, 0, config.vocab_size)?.f_contiguous()?;
+    Ok(Tensor::write_safetensors(&[("hidden_states", Tensor::f_stack(&states, 0)?), ("logits", logits)], path)?)
+}
+
+fn outputs(model: &Path, input: &Path, output: &Path, kind: &str) -> Result<()> {
+    let kind = kind_of(kind)?;
+    let model = hub::load(model, kind, Device::Cpu)?;
+    let bert = Bert::new(&model.config, &model.layer_map(), &model.weights, kind)?;
+    write_outputs(&bert, &model.config, &Batch::read(input)?, output)
+}
+
+fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, output: &Path) -> Result<()> {
+    let norm = if norm == "pre" { Norm::Pre } else { Norm::Post };
+    let config = BertConfig { norm, ..hub::load_config(model)? };
+    let map = sharing_of(sharing, config.num_hidden_layers)?;
+    let weights = Weights::initialise(&config, &map, 1, Kind::Float, Device::Cpu)?;
+    tch::manual_seed(2);
+    tch::no_grad(|| -> Result<()> {
+        for weight in weights.entries() {
+            // Biases are no longer 0 nor LayerNorm's scales 1, so that none can stand for another.
+            let mut values = weight.in_file(&weight.tensor);
+            let noise = values.f_randn_like()? * 0.02;
+            let _ = values.f_add_(&noise)?;
+        }
+        Ok(())
+    })?;
+    hub::export(dir, &config, &map, &weights, &model.join("tokenizer.json"))?;
+    let bert = Bert::new(&config, &map, &weights, Kind::Float)?;
+    write_outputs(&bert, &config, &Batch::read(input)?, output)
+}
+
+fn step(model: &Path, input: &Path, output: &Path, kind: &str, sharing: &str) -> Result<()> {
+    let kind = kind_of(kind)?;
+    let model = hub::load(model, kind, Device::Cpu)?;
+    let config = BertConfig { hidden_dropout_prob: 0.0, attention_probs_dropout_prob: 0.0, ..model.config.clone() };
+    let map = sharing_of(sharing, config.num_hidden_layers)?;
+    let weights = Weights::from_named(&config, &map, kind, Device::Cpu, |spec| {
+        let own = model.weights.get(&spec.name).ok_or_else(|| Error::failed("no such weight"))?;
+        Ok(own.in_file(&own.tensor).detach())
+    })?;
+    let bert = Bert::new(&config, &map, &weights, kind)?;
+    let batch = Batch::read(input)?;
+    let hidden = bert.encode(batch.input()?, Mode::Train)?;
+    let logits = bert.mlm_logits(&hidden, batch.get("positions")?)?;
+    let loss = logits.f_cross_entropy_loss(batch.get("labels")?, None::<Tensor>, tch::Reduction::Mean, -100, 0.0)?;
+    loss.f_backward()?;
+    let norm = mean_and_clip(&weights, 1.0)?;
+    let optim = OptimConfig { lr: 1e-4, eps: 1e-6, weight_decay: 0.01, ..OptimConfig::default() };
+    adamw_update(&weights, &mut Moments::zeros(&weights)?, &optim, optim.lr)?;
+    let mut found = vec![("loss", loss.detach()), ("norm", Tensor::from(norm))];
+    found.extend(weights.entries().iter().map(|weight| {
+        let values = weight.in_file(&weight.tensor).detach().contiguous();
+        (weight.spec.name.as_str(), values)
+    }));
+    Ok(Tensor::write_safetensors(&found, output)?)
+}

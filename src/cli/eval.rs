@@ -1,0 +1,85 @@
+//! `untie eval`: held-out loss and accuracy of a model.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use untie_data::shard::Split;
+
+use crate::batch::samples::Vocabulary;
+use crate::batch::{DataConfig, Samples};
+use crate::error::{Error, Result};
+use crate::hub;
+use crate::layer_map::LayerMap;
+use crate::model::Bert;
+use crate::train::{evaluate, resolve_device, Precision};
+
+/// Arguments of `untie eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// A Hugging Face directory, e.g. a run's export/
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// A folder of shards with a valid split
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Tokens of a sequence
+    #[arg(long, default_value_t = 128)]
+    sequence_length: usize,
+    /// Held-out sequences, at most what there is
+    #[arg(long, default_value_t = 512)]
+    sequences: u64,
+    /// Sequences of one forward
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Seed of the masks; a run's own evaluation uses `train.seed`
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+}
+
+impl EvalArgs {
+    /// Prints loss, perplexity and accuracy to stdout; computes in fp32.
+    ///
+    /// # Errors
+    /// A model or data that is invalid, or that do not fit each other.
+    pub fn run(&self) -> Result<()> {
+        let data = DataConfig { dir: self.data.clone(), sequence_length: self.sequence_length, ..Default::default() };
+        data.validate()?;
+        if self.batch == 0 || self.sequences == 0 {
+            return Err(Error::config("`--batch` and `--sequences` must be at least 1"));
+        }
+        let device = resolve_device(&self.device)?;
+        let vocabulary = Vocabulary::open(&data)?;
+        let kind = Precision::Fp32.weight_kind();
+        let loaded = hub::load(&self.model, kind, device)?;
+        if Vocabulary::read(&loaded.tokenizer)?.hash != vocabulary.hash {
+            return Err(Error::data(format!(
+                "`{}` and `{}` have different vocabularies",
+                self.model.display(),
+                self.data.display()
+            ))
+            .hint("prepare the data with `--tokenizer` of the model"));
+        }
+        if self.sequence_length as i64 > loaded.config.max_position_embeddings {
+            return Err(Error::config(format!(
+                "`--sequence-length` {} is longer than the model's {} positions",
+                self.sequence_length, loaded.config.max_position_embeddings
+            )));
+        }
+        if !loaded.has_head {
+            return Err(Error::data(format!("`{}` has no masked-language-model head", self.model.display())));
+        }
+        let map = LayerMap::untied(loaded.config.num_hidden_layers);
+        let model = Bert::new(&loaded.config, &map, &loaded.weights, kind)?;
+        let samples = Samples::open(&data, &vocabulary, Split::Valid, self.seed)?;
+        let found = evaluate(&model, &samples, self.sequences, self.batch, device)?;
+        println!("masked tokens      {}", found.num_targets);
+        println!("loss               {:.4}", found.loss);
+        println!("perplexity         {:.3}", found.loss.exp());
+        println!("accuracy           {:.2} %", 100.0 * found.accuracy);
+        println!("unigram accuracy   {:.2} %", 100.0 * found.unigram_accuracy);
+        Ok(())
+    }
+}

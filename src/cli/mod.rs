@@ -1,0 +1,69 @@
+//! The command line: one file a subcommand, each a set of typed arguments and what they do.
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 data or
+//! checkpoint invalid, 75 stopped by SIGUSR1 and saved, 130 and 143 interrupted and saved.
+
+pub mod eval;
+pub mod export;
+pub mod fill_mask;
+pub mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use untie_data::cli::PrepareArgs;
+
+use crate::error::{Error, Result};
+
+/// Pre-trains BERT with tied encoder layers, then unties them and trains on.
+#[derive(Debug, Parser)]
+#[command(name = "untie", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Raw text to token shards
+    Prepare(PrepareArgs),
+    /// Train a model
+    Train(train::TrainArgs),
+    /// Held-out loss and accuracy of a model
+    Eval(eval::EvalArgs),
+    /// The most likely tokens for each [MASK] of a text
+    FillMask(fill_mask::FillMaskArgs),
+    /// A checkpoint as a Hugging Face directory
+    Export(export::ExportArgs),
+}
+
+impl Cli {
+    /// Runs the command and reports an error on stderr.
+    pub fn run(self) -> ExitCode {
+        let result = match self.command {
+            Command::Prepare(arguments) => return prepare(arguments),
+            Command::Train(arguments) => arguments.run(),
+            Command::Eval(arguments) => done(arguments.run()),
+            Command::FillMask(arguments) => done(arguments.run()),
+            Command::Export(arguments) => done(arguments.run()),
+        };
+        match result {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => fail(&error),
+        }
+    }
+}
+
+fn done(result: Result<()>) -> Result<u8> {
+    result.map(|()| 0)
+}
+
+fn fail(error: &Error) -> ExitCode {
+    eprintln!("{}", error.report());
+    ExitCode::from(error.exit_code())
+}
+
+/// The data crate knows its exit codes and hints itself.
+fn prepare(arguments: PrepareArgs) -> ExitCode {
+    untie_data::cli::exit(arguments.run())
+}

@@ -1,0 +1,100 @@
+//! `untie train`: a configuration becomes a run.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use untie_data::manifest::Manifest;
+use untie_data::shard::Split;
+
+use crate::batch::samples::{shard_error, Vocabulary};
+use crate::batch::Samples;
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::train::{prepare_process, Outcome, Plan, Precision, Run, StopFlag};
+
+/// Arguments of `untie train`.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// The run's configuration, a TOML file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Replaces a setting, e.g. `--set optim.lr=1e-4`; may be given several times
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
+    settings: Vec<String>,
+    /// The run's folder [default: runs/ and the name of the configuration]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Go on from the newest valid checkpoint, or start if there is none
+    #[arg(long)]
+    resume: bool,
+    /// Print sizes, memory, FLOPs and the least time, and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl TrainArgs {
+    /// Runs; the exit code is 0, or that of the signal that stopped the run.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with a configuration, data or a run folder.
+    pub fn run(&self) -> Result<u8> {
+        let mut config = RunConfig::load(&self.config, &self.settings)?;
+        let folder = match &self.run_dir {
+            Some(folder) => folder.clone(),
+            None => Path::new("runs").join(self.config.file_stem().unwrap_or_default()),
+        };
+        let device = prepare_process(&config.train)?;
+        config.train.precision = match (config.train.precision, self.resume) {
+            (Precision::Auto, true) => earlier_precision(&folder).unwrap_or(Precision::Auto).resolve(device),
+            (precision, _) => precision.resolve(device),
+        };
+        if config.data.verify {
+            Manifest::verify(&config.data.dir).map_err(shard_error)?;
+        }
+        let plan = plan(&config, device)?;
+        if self.dry_run {
+            let samples = Samples::open(&plan.data, &plan.vocabulary, Split::Train, plan.train.seed)?;
+            println!("{}", plan.numbers(&samples)?.describe(plan.product_rate()?));
+            return Ok(0);
+        }
+        let stop = StopFlag::on_signals()?;
+        let mut run = Run::open(plan, &folder, self.resume)?;
+        eprintln!("{}", run.describe()?);
+        match run.train(&stop)? {
+            Outcome::Finished(summary) => {
+                println!("{summary}");
+                Ok(0)
+            }
+            Outcome::Stopped(code, step) => {
+                eprintln!("stopped by a signal after step {step}; saved, go on with `--resume`");
+                Ok(code)
+            }
+        }
+    }
+}
+
+/// What `auto` became when the run in `folder` started.
+fn earlier_precision(folder: &Path) -> Option<Precision> {
+    let path = folder.join("config.toml");
+    path.exists().then(|| RunConfig::load(&path, &[]).ok()).flatten().map(|config| config.train.precision)
+}
+
+fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
+    let vocabulary = Vocabulary::open(&config.data)?;
+    let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
+    Ok(Plan {
+        bert: config.bert(vocabulary.size)?,
+        vocabulary,
+        init: config.model.init.clone(),
+        data: config.data.clone(),
+        train: config.train.clone(),
+        optim: config.optim.clone(),
+        sharing: config.sharing.clone(),
+        checkpoint: config.checkpoint.clone(),
+        eval: config.eval.clone(),
+        metrics: config.metrics.clone(),
+        config: serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?,
+        config_toml: toml::to_string(config).map_err(|error| unwritable(error.to_string()))?,
+        device,
+    })
+}

@@ -1,0 +1,151 @@
+//! One run's configuration: every room's table, read from TOML, changed by `--set`, and checked as a whole.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::DataConfig;
+use crate::checkpoint::CheckpointConfig;
+use crate::error::{io, Error, Result};
+use crate::metrics::MetricsConfig;
+use crate::model::{BertConfig, ModelConfig};
+use crate::optim::OptimConfig;
+use crate::sharing::SharingConfig;
+use crate::train::{EvalConfig, TrainConfig};
+
+/// All tables of a configuration file; a missing table or key has its default.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// Sizes of the model.
+    pub model: ModelConfig,
+    /// Where tokens come from.
+    pub data: DataConfig,
+    /// Length, batch, precision, device.
+    pub train: TrainConfig,
+    /// AdamW and its schedule.
+    pub optim: OptimConfig,
+    /// Tying and untying.
+    pub sharing: SharingConfig,
+    /// When to save, and what to keep.
+    pub checkpoint: CheckpointConfig,
+    /// Evaluation on held-out text.
+    pub eval: EvalConfig,
+    /// What is recorded.
+    pub metrics: MetricsConfig,
+}
+
+impl RunConfig {
+    /// Reads `path` and applies `settings`, each `table.key=value` with a TOML value (a bare word is a string).
+    ///
+    /// # Errors
+    /// A file that cannot be read or parsed, an unknown key, a value of the wrong type, and what [`Self::validate`]
+    /// refuses.
+    pub fn load(path: &Path, settings: &[String]) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Error::config(format!("there is no configuration at `{}`", path.display()))
+                .hint("see configs/ for examples, e.g. `--config configs/quickstart.toml`"),
+            _ => io("read", path, error),
+        })?;
+        let invalid = |error: toml::de::Error| {
+            Error::config(format!("`{}` is not a valid configuration", path.display())).caused_by(error)
+        };
+        let mut table: toml::Table = toml::from_str(&text).map_err(invalid)?;
+        // Parsed from the text first: its errors show the line.
+        let _: Self = toml::from_str(&text).map_err(invalid)?;
+        for setting in settings {
+            apply(&mut table, setting)?;
+        }
+        let config: Self = table
+            .try_into()
+            .map_err(|error: toml::de::Error| Error::config("a `--set` value is not valid").caused_by(error))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Checks every table that can be checked without the data.
+    ///
+    /// # Errors
+    /// The first setting that is impossible, by name.
+    pub fn validate(&self) -> Result<()> {
+        // The vocabulary does not matter to the other sizes.
+        let sizes = self.model.resolve(1)?;
+        self.data.validate()?;
+        self.train.validate()?;
+        self.optim.validate(self.train.steps)?;
+        self.sharing.validate(sizes.num_hidden_layers, self.train.steps)?;
+        self.checkpoint.validate()?;
+        if self.data.sequence_length as i64 > sizes.max_position_embeddings {
+            return Err(Error::config(format!(
+                "`data.sequence_length` = {} is longer than `model.max_position_embeddings` = {}",
+                self.data.sequence_length, sizes.max_position_embeddings
+            ))
+            .hint("raise `model.max_position_embeddings` or shorten the sequences"));
+        }
+        Ok(())
+    }
+
+    /// The model's sizes for a tokenizer of `vocab_size` tokens.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::resolve`].
+    pub fn bert(&self, vocab_size: usize) -> Result<BertConfig> {
+        self.model.resolve(vocab_size)
+    }
+}
+
+/// Sets one dotted key.
+fn apply(table: &mut toml::Table, setting: &str) -> Result<()> {
+    let shape = || Error::config(format!("`--set {setting}`: expected `table.key=value`"));
+    let (key, value) = setting.split_once('=').ok_or_else(shape)?;
+    let (section, name) = key.trim().split_once('.').ok_or_else(shape)?;
+    let value = value.trim();
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.into()));
+    let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    section.as_table_mut().ok_or_else(shape)?.insert(name.into(), parsed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "[model]\nhidden_size = 8\nnum_hidden_layers = 2\nnum_attention_heads = 2\n";
+
+    fn load(text: &str, settings: &[&str]) -> Result<RunConfig> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.toml");
+        std::fs::write(&path, text).unwrap();
+        RunConfig::load(&path, &settings.iter().map(|&setting| setting.into()).collect::<Vec<String>>())
+    }
+
+    #[test]
+    fn settings_replace_the_file_and_bare_words_are_strings() {
+        let config = load(SMALL, &["optim.lr=1e-3", "sharing.start=untied", "sharing.rule=never", "model.norm=pre"]);
+        let config = config.unwrap();
+        assert_eq!(config.optim.lr, 1e-3);
+        assert_eq!(config.sharing.start_map(2).unwrap().num_groups(), 2);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, settings, words) in [
+            ("[train]\nstep = 3\n", &[][..], "unknown field `step`"),
+            ("[trian]\n", &[], "unknown field `trian`"),
+            ("[train]\nsteps = \"many\"\n", &[], "invalid type"),
+            (SMALL, &["train.stepz=3"], "unknown field `stepz`"),
+            (SMALL, &["steps=3"], "expected `table.key=value`"),
+            (SMALL, &["model.num_attention_heads=3"], "not divisible"),
+            (SMALL, &["data.sequence_length=1024"], "longer than `model.max_position_embeddings`"),
+            (SMALL, &["sharing.start=2x2"], "does not fit"),
+            (SMALL, &["train.precision=fp8"], "unknown variant `fp8`"),
+            (SMALL, &["optim.warmup=1.5"], "`optim.warmup`"),
+        ] {
+            let report = load(text, settings).unwrap_err().report();
+            assert!(report.contains(words), "{report}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! config.json: transformers' description of a model ↔ [`BertConfig`].
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::CONFIG_FILE;
+use crate::error::{io, Error, Result};
+use crate::model::{BertConfig, Norm};
+
+/// Embedding tables hold fewer rows than this.
+const MOST_ROWS: i64 = 1 << 31;
+
+/// The part of config.json that says how to compute. Unknown keys are transformers' own and are passed over.
+#[derive(Debug, Serialize, Deserialize)]
+struct ConfigFile {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    architectures: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model_type: Option<String>,
+    vocab_size: i64,
+    hidden_size: i64,
+    num_hidden_layers: usize,
+    num_attention_heads: i64,
+    intermediate_size: i64,
+    #[serde(default = "gelu")]
+    hidden_act: String,
+    #[serde(default = "tenth")]
+    hidden_dropout_prob: f64,
+    #[serde(default = "tenth")]
+    attention_probs_dropout_prob: f64,
+    max_position_embeddings: i64,
+    #[serde(default = "absolute")]
+    position_embedding_type: String,
+    #[serde(default = "two")]
+    type_vocab_size: i64,
+    #[serde(default = "epsilon")]
+    layer_norm_eps: f64,
+    #[serde(default = "range")]
+    initializer_range: f64,
+    #[serde(default)]
+    pad_token_id: Option<u32>,
+    #[serde(default = "yes")]
+    tie_word_embeddings: bool,
+    #[serde(default)]
+    is_decoder: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dtype: Option<String>,
+    /// Marks our own exports, which a later export may replace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    untie_version: Option<String>,
+}
+
+// transformers' defaults, for keys that a file leaves out.
+fn gelu() -> String {
+    "gelu".into()
+}
+fn absolute() -> String {
+    "absolute".into()
+}
+fn tenth() -> f64 {
+    0.1
+}
+fn two() -> i64 {
+    2
+}
+fn epsilon() -> f64 {
+    1e-12
+}
+fn range() -> f64 {
+    0.02
+}
+fn yes() -> bool {
+    true
+}
+
+/// The sizes that `dir/config.json` names.
+///
+/// # Errors
+/// When the file is missing, is no JSON, is not of a BERT that `untie` computes, or names impossible sizes.
+pub fn load_config(dir: &Path) -> Result<BertConfig> {
+    let path = dir.join(CONFIG_FILE);
+    let bytes = fs::read(&path).map_err(|error| {
+        io("read", &path, error).hint("give a directory that `untie export` or transformers' `save_pretrained` wrote")
+    })?;
+    let invalid = || Error::data(format!("`{}` is not a config.json of a BERT", path.display()));
+    let file: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| invalid().caused_by(error))?;
+    file.into_config().map_err(|error| invalid().caused_by(error))
+}
+
+/// Whether `dir` holds a config.json that [`to_json`] made.
+pub(super) fn is_our_export(dir: &Path) -> bool {
+    fs::read(dir.join(CONFIG_FILE))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<ConfigFile>(&bytes).ok())
+        .is_some_and(|file| file.untie_version.is_some())
+}
+
+/// The content of config.json for `config`; `pad_token_id` is the tokenizer's.
+///
+/// # Errors
+/// When a number has no JSON form.
+pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>) -> Result<String> {
+    let (architecture, model_type) = match config.norm {
+        Norm::Post => ("BertForMaskedLM", "bert"),
+        Norm::Pre => ("MegatronBertForMaskedLM", "megatron-bert"),
+    };
+    let file = ConfigFile {
+        architectures: Some(vec![architecture.into()]),
+        model_type: Some(model_type.into()),
+        vocab_size: config.vocab_size,
+        hidden_size: config.hidden_size,
+        num_hidden_layers: config.num_hidden_layers,
+        num_attention_heads: config.num_attention_heads,
+        intermediate_size: config.intermediate_size,
+        hidden_act: gelu(),
+        hidden_dropout_prob: config.hidden_dropout_prob,
+        attention_probs_dropout_prob: config.attention_probs_dropout_prob,
+        max_position_embeddings: config.max_position_embeddings,
+        position_embedding_type: absolute(),
+        type_vocab_size: config.type_vocab_size,
+        layer_norm_eps: config.layer_norm_eps,
+        initializer_range: config.initializer_range,
+        pad_token_id,
+        tie_word_embeddings: true,
+        is_decoder: false,
+        dtype: Some("float32".into()),
+        untie_version: Some(env!("CARGO_PKG_VERSION").into()),
+    };
+    serde_json::to_string_pretty(&file)
+        .map(|text| text + "\n")
+        .map_err(|error| Error::failed("cannot write config.json").caused_by(error))
+}
+
+impl ConfigFile {
+    fn into_config(self) -> Result<BertConfig> {
+        let norm = self.norm()?;
+        for (name, expected, got) in [
+            ("hidden_act", "gelu", self.hidden_act.as_str()),
+            ("position_embedding_type", "absolute", &self.position_embedding_type),
+            ("tie_word_embeddings", "true", if self.tie_word_embeddings { "true" } else { "false" }),
+            ("is_decoder", "false", if self.is_decoder { "true" } else { "false" }),
+        ] {
+            if got != expected {
+                return Err(Error::data(format!("`{name}`: expected `{expected}`, got `{got}`"))
+                    .hint("`untie` computes BERT as published; this model is another one"));
+            }
+        }
+        for (name, value) in [("vocab_size", self.vocab_size), ("type_vocab_size", self.type_vocab_size)] {
+            if !(1..MOST_ROWS).contains(&value) {
+                return Err(Error::data(format!("`{name}` must be at least 1 and below {MOST_ROWS}, got {value}")));
+            }
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps.is_finite()) {
+            return Err(Error::data(format!("`layer_norm_eps` must be above 0, got {}", self.layer_norm_eps)));
+        }
+        if !(self.initializer_range >= 0.0 && self.initializer_range.is_finite()) {
+            return Err(Error::data(format!("`initializer_range` must be 0 or more, got {}", self.initializer_range)));
+        }
+        let config = BertConfig {
+            vocab_size: self.vocab_size,
+            hidden_size: self.hidden_size,
+            num_hidden_layers: self.num_hidden_layers,
+            num_attention_heads: self.num_attention_heads,
+            intermediate_size: self.intermediate_size,
+            max_position_embeddings: self.max_position_embeddings,
+            type_vocab_size: self.type_vocab_size,
+            norm,
+            hidden_dropout_prob: self.hidden_dropout_prob,
+            attention_probs_dropout_prob: self.attention_probs_dropout_prob,
+            layer_norm_eps: self.layer_norm_eps,
+            initializer_range: self.initializer_range,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Post-LN or Pre-LN, from the architecture and the model type, whichever is given.
+    fn norm(&self) -> Result<Norm> {
+        let architecture = self.architectures.as_ref().and_then(|all| all.first()).map(String::as_str);
+        let by_architecture = match architecture {
+            None => None,
+            Some("BertModel" | "BertForMaskedLM" | "BertForPreTraining") => Some(Norm::Post),
+            Some("MegatronBertModel" | "MegatronBertForMaskedLM" | "MegatronBertForPreTraining") => Some(Norm::Pre),
+            Some(other) => {
+                return Err(Error::data(format!(
+                    "`architectures`: expected `BertModel`, `BertForMaskedLM`, `BertForPreTraining` or their \
+                     `MegatronBert` forms, got `{other}`"
+                )))
+            }
+        };
+        let by_type = match self.model_type.as_deref() {
+            None => None,
+            Some("bert") => Some(Norm::Post),
+            Some("megatron-bert") => Some(Norm::Pre),
+            Some(other) => {
+                return Err(Error::data(format!("`model_type`: expected `bert` or `megatron-bert`, got `{other}`")))
+            }
+        };
+        match (by_architecture, by_type) {
+            (Some(one), Some(other)) if one != other => Err(Error::data("`architectures` and `model_type` disagree")),
+            (Some(norm), _) | (None, Some(norm)) => Ok(norm),
+            (None, None) => Err(Error::data("neither `architectures` nor `model_type` says which model this is")),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Configuration, weights and tokenizer → a directory of transformers.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::TensorView;
+use safetensors::Dtype;
+use tch::{Device, Kind};
+
+use super::config::{is_our_export, to_json};
+use super::names::parts;
+use super::{tokenizer, CONFIG_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, VOCAB_FILE};
+use crate::error::{io, Error, Result};
+use crate::layer_map::LayerMap;
+use crate::model::weights::{layer_prefix, Weight};
+use crate::model::{BertConfig, Weights};
+
+const FILES: [&str; 5] = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE];
+
+/// Writes `weights`, shared as `map` says, as the directory `dir`: fp32, every layer with its own tensors, the vocabulary
+/// without padding. The directory appears whole or not at all, and may replace an earlier export.
+///
+/// # Errors
+/// When `dir` exists and is neither empty nor an export of ours, when the tokenizer does not fit the model, and when a
+/// file cannot be written.
+pub fn export(dir: &Path, config: &BertConfig, map: &LayerMap, weights: &Weights, tokenizer_json: &Path) -> Result<()> {
+    let tokenizer = tokenizer::read(tokenizer_json, config.vocab_size)?;
+    let config_json = to_json(config, tokenizer.token_to_id("[PAD]"))?;
+    let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
+    let vocab = tokenizer::vocab_txt(&tokenizer)?;
+    let json = fs::read(tokenizer_json).map_err(|error| io("read", tokenizer_json, error))?;
+
+    let target = Target::new(dir)?;
+    target.create_aside()?;
+    write(&target.aside.join(CONFIG_FILE), config_json.as_bytes())?;
+    write(&target.aside.join(TOKENIZER_FILE), &json)?;
+    write(&target.aside.join(TOKENIZER_CONFIG_FILE), tokenizer_config.as_bytes())?;
+    write(&target.aside.join(VOCAB_FILE), vocab.as_bytes())?;
+    write_model(&target.aside, map, weights)?;
+    target.put_in_place()
+}
+
+/// One of our tensors on its way to the file: its bytes, and the names of its equal parts by row.
+struct Rows {
+    names: Vec<String>,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Rows {
+    fn new(weight: &Weight, map: &LayerMap) -> Result<Self> {
+        let values = tch::no_grad(|| {
+            weight.in_file(&weight.tensor).f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
+        })?;
+        let count = values.numel();
+        let mut bytes = vec![0; count * size_of::<f32>()];
+        values.f_copy_data_u8(&mut bytes, count)?;
+        let own = parts(&weight.spec.name);
+        let mut shape: Vec<usize> = weight.spec.shape.iter().map(|&size| size as usize).collect();
+        shape[0] /= own.len();
+        let names = match weight.spec.group {
+            None => own,
+            Some(group) => expanded(&own, map, group),
+        };
+        Ok(Self { names, shape, bytes })
+    }
+
+    /// Name and part of the bytes of every tensor in the file; a group's layers share the bytes.
+    fn views(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let length = self.shape.iter().product::<usize>() * size_of::<f32>();
+        self.names.iter().zip(self.bytes.chunks(length).cycle()).map(|(name, bytes)| (name.as_str(), bytes))
+    }
+}
+
+/// The names of a group's tensors, once for each layer that uses it.
+fn expanded(names: &[String], map: &LayerMap, group: usize) -> Vec<String> {
+    let own = layer_prefix(map.lowest(group));
+    map.members(group)
+        .into_iter()
+        .flat_map(|layer| {
+            let prefix = layer_prefix(layer);
+            names.iter().map(|name| name.replacen(&own, &prefix, 1)).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn write_model(dir: &Path, map: &LayerMap, weights: &Weights) -> Result<()> {
+    let path = dir.join(MODEL_FILE);
+    let rows = weights.entries().iter().map(|weight| Rows::new(weight, map)).collect::<Result<Vec<_>>>()?;
+    let failed = |error| Error::failed(format!("cannot write `{}`", path.display())).caused_by(error);
+    let mut views = Vec::new();
+    for rows in &rows {
+        for (name, bytes) in rows.views() {
+            views.push((name, TensorView::new(Dtype::F32, rows.shape.clone(), bytes).map_err(failed)?));
+        }
+    }
+    // transformers refuses a file that does not say which framework's layout it has.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), &path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(error) => io("write", &path, error),
+        other => failed(other),
+    })?;
+    // The crate writes through a temporary file that only its owner may read.
+    let readable = fs::metadata(dir.join(CONFIG_FILE)).map_err(|error| io("read", dir, error))?.permissions();
+    fs::set_permissions(&path, readable).map_err(|error| io("write", &path, error))?;
+    sync(&path)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    File::create(path)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .map_err(|error| io("write", path, error))
+}
+
+/// Waits until a file or a folder's list of names is on the disk.
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| io("write", path, error))
+}
+
+/// Where an export goes, and the folders beside it that are used on the way.
+struct Target {
+    dir: PathBuf,
+    parent: PathBuf,
+    /// The new export, until it is whole.
+    aside: PathBuf,
+    /// The earlier export, until the new one is in place.
+    old: PathBuf,
+    exists: bool,
+}
+
+impl Target {
+    fn new(dir: &Path) -> Result<Self> {
+        let exists = dir.exists();
+        let dir = if exists {
+            refuse_foreign(dir)?;
+            dir.canonicalize().map_err(|error| io("open", dir, error))?
+        } else {
+            let parent = match dir.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            fs::create_dir_all(parent).map_err(|error| io("create", parent, error))?;
+            let parent = parent.canonicalize().map_err(|error| io("open", parent, error))?;
+            match dir.file_name() {
+                Some(name) => parent.join(name),
+                None => return Err(Error::config(format!("`{}` does not name a folder", dir.display()))),
+            }
+        };
+        let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
+            return Err(Error::config(format!("`{}` cannot be replaced", dir.display())).hint("name a folder below it"));
+        };
+        let beside = |end: &str| {
+            let mut hidden = std::ffi::OsString::from(".");
+            hidden.push(name);
+            hidden.push(end);
+            parent.join(hidden)
+        };
+        Ok(Self { parent: parent.to_owned(), aside: beside(".untie-new"), old: beside(".untie-old"), exists, dir })
+    }
+
+    /// An empty folder for the new export; what an interrupted export left there goes.
+    fn create_aside(&self) -> Result<()> {
+        remove(&self.aside)?;
+        fs::create_dir(&self.aside).map_err(|error| io("create", &self.aside, error))
+    }
+
+    fn put_in_place(&self) -> Result<()> {
+        sync(&self.aside)?;
+        let rename = |from: &Path, to: &Path| {
+            fs::rename(from, to).map_err(|error| {
+                io("replace", &self.dir, error).hint("a mounted folder cannot be replaced: name a folder below it")
+            })
+        };
+        if self.exists {
+            remove(&self.old)?;
+            rename(&self.dir, &self.old)?;
+        }
+        rename(&self.aside, &self.dir)?;
+        sync(&self.parent)?;
+        remove(&self.old)
+    }
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove", dir, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a folder that holds anything but an earlier export of ours.
+fn refuse_foreign(dir: &Path) -> Result<()> {
+    let mut foreign = None;
+    let mut empty = true;
+    for entry in fs::read_dir(dir).map_err(|error| io("open", dir, error))? {
+        let name = entry.map_err(|error| io("open", dir, error))?.file_name();
+        empty = false;
+        if !FILES.iter().any(|file| name == *file) {
+            foreign = Some(name.to_string_lossy().into_owned());
+        }
+    }
+    let found = match foreign {
+        Some(name) => format!("it holds `{name}`"),
+        None if !empty && !is_our_export(dir) => format!("its `{CONFIG_FILE}` is not ours"),
+        None => return Ok(()),
+    };
+    Err(Error::config(format!("`{}` exists and is not an earlier export: {found}", dir.display()))
+        .hint("choose another folder with `--out`, or remove this one"))
+}

@@ -1,0 +1,28 @@
+//! Hugging Face directories in and out.
+//!
+//! In: a directory that transformers wrote, or weights of our own. Out: a [`HubModel`], or a directory that transformers
+//! reads: config.json, model.safetensors, tokenizer.json, tokenizer_config.json, vocab.txt. Post-LN models are
+//! `BertForMaskedLM`; Pre-LN models are `MegatronBertForMaskedLM`, which has no LayerNorm on the embeddings and one after the
+//! last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and value apart.
+//! Cost: one copy of the file in host memory while it is read, one copy of the unique weights while it is written.
+
+mod config;
+mod export;
+mod load;
+mod names;
+mod tokenizer;
+
+pub use config::load_config;
+pub use export::export;
+pub use load::{load, HubModel};
+
+/// Sizes and kind of the model.
+const CONFIG_FILE: &str = "config.json";
+/// The tensors.
+const MODEL_FILE: &str = "model.safetensors";
+/// The tokenizer, whole.
+const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Which class of transformers wraps the tokenizer.
+const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+/// One token a line, in id order, for tools without tokenizer.json.
+const VOCAB_FILE: &str = "vocab.txt";

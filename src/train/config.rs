@@ -1,0 +1,189 @@
+//! The `[train]` and `[eval]` tables, and how `auto` becomes a device and a precision.
+
+use serde::{Deserialize, Serialize};
+use tch::{Cuda, Device, Kind};
+
+use crate::error::{Error, Result};
+
+/// What activations and products are computed in; weights and moments stay fp32 (fp64 for `fp64`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// bf16 on CUDA and on CPUs with AVX512-BF16 or AMX, else fp32.
+    Auto,
+    /// 32-bit floating point.
+    Fp32,
+    /// bfloat16 activations over fp32 weights.
+    Bf16,
+    /// 64-bit, all state and kernels; for tests.
+    Fp64,
+}
+
+impl Precision {
+    /// Decides `auto` for `device`.
+    pub fn resolve(self, device: Device) -> Self {
+        match self {
+            Self::Auto if device.is_cuda() || cpu_has_bf16() => Self::Bf16,
+            Self::Auto => Self::Fp32,
+            decided => decided,
+        }
+    }
+
+    /// Kind of activations.
+    pub fn compute_kind(self) -> Kind {
+        match self {
+            Self::Bf16 => Kind::BFloat16,
+            Self::Fp64 => Kind::Double,
+            Self::Auto | Self::Fp32 => Kind::Float,
+        }
+    }
+
+    /// Kind of weights, gradients and moments.
+    pub fn weight_kind(self) -> Kind {
+        match self {
+            Self::Fp64 => Kind::Double,
+            _ => Kind::Float,
+        }
+    }
+}
+
+/// Whether the CPU multiplies bf16 matrices in hardware (AVX512-BF16 or AMX).
+fn cpu_has_bf16() -> bool {
+    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
+        text.lines()
+            .find(|line| line.starts_with("flags"))
+            .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "avx512_bf16" || flag == "amx_bf16"))
+    })
+}
+
+/// Length, batch, precision and device of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimizer steps of the whole run. Default: 500,000 (the paper).
+    pub steps: u64,
+    /// Sequences of one step, over all micro-batches. Default: 512 (the paper).
+    pub global_batch: usize,
+    /// Sequences of one forward and backward; must divide `global_batch`. Default: 32.
+    pub micro_batch: usize,
+    /// `auto`, `fp32`, `bf16` or `fp64`. Default: `auto`.
+    pub precision: Precision,
+    /// Seed of weights, order, masks and dropout, at most 2^63 - 1. Default: 42.
+    pub seed: u64,
+    /// Bit-reproducible on the same machine kind: libtorch's deterministic kernels. Default: false.
+    pub deterministic: bool,
+    /// `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`. Default: `auto`.
+    pub device: String,
+    /// CPU threads of libtorch's kernels; 0: one a core. Default: 0.
+    pub threads: usize,
+    /// Steps between two logged points. Default: 10.
+    pub log_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 500_000,
+            global_batch: 512,
+            micro_batch: 32,
+            precision: Precision::Auto,
+            seed: 42,
+            deterministic: false,
+            device: "auto".into(),
+            threads: 0,
+            log_every: 10,
+        }
+    }
+}
+
+/// Evaluation on held-out text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Steps between two evaluations; 0: only at the untying step and at the end. Default: 1000.
+    pub every: u64,
+    /// Held-out sequences to evaluate on, at most what there is. Default: 512.
+    pub sequences: u64,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { every: 1000, sequences: 512 }
+    }
+}
+
+impl TrainConfig {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// The first setting out of range, by name.
+    pub fn validate(&self) -> Result<()> {
+        for (name, value) in [
+            ("steps", self.steps),
+            ("global_batch", self.global_batch as u64),
+            ("micro_batch", self.micro_batch as u64),
+            ("log_every", self.log_every),
+        ] {
+            if value == 0 {
+                return Err(Error::config(format!("`train.{name}` must be at least 1, got 0")));
+            }
+        }
+        if self.global_batch % self.micro_batch != 0 {
+            return Err(Error::config(format!(
+                "`train.global_batch` = {} is not a multiple of `train.micro_batch` = {}",
+                self.global_batch, self.micro_batch
+            ))
+            .hint("micro-batches add up to the global batch; change one of the two"));
+        }
+        if self.seed > i64::MAX as u64 {
+            return Err(Error::config(format!("`train.seed` must be at most {}, got {}", i64::MAX, self.seed)));
+        }
+        Ok(())
+    }
+
+    /// Forwards and backwards of one step.
+    pub fn num_micro_batches(&self) -> usize {
+        self.global_batch / self.micro_batch
+    }
+}
+
+/// The device that `name` means.
+///
+/// # Errors
+/// An unknown name, or CUDA that is asked for and not there.
+pub fn resolve_device(name: &str) -> Result<Device> {
+    let index = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" if !Cuda::is_available() => return Ok(Device::Cpu),
+        "auto" | "cuda" => 0,
+        other => other.strip_prefix("cuda:").and_then(|index| index.parse::<usize>().ok()).ok_or_else(|| {
+            Error::config(format!("`train.device`: expected `auto`, `cpu`, `cuda` or `cuda:N`, got `{other}`"))
+        })?,
+    };
+    let devices = Cuda::device_count();
+    if index as i64 >= devices {
+        return Err(Error::config(format!("`train.device` = \"{name}\": expected a CUDA device, found {devices}"))
+            .hint("check `nvidia-smi`; build with `make setup FLAVOR=cuda`, or set `train.device = \"cpu\"`"));
+    }
+    Ok(Device::Cuda(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_batches_are_refused() {
+        let config = TrainConfig { global_batch: 10, micro_batch: 4, ..Default::default() };
+        assert!(config.validate().unwrap_err().to_string().contains("not a multiple"));
+        let config = TrainConfig { log_every: 0, ..Default::default() };
+        assert!(config.validate().unwrap_err().to_string().contains("`train.log_every`"));
+    }
+
+    #[test]
+    fn devices_have_names_and_cuda_never_falls_back() {
+        assert_eq!(resolve_device("cpu").unwrap(), Device::Cpu);
+        assert!(resolve_device("tpu").unwrap_err().to_string().contains("got `tpu`"));
+        assert!(resolve_device("cuda:4096").unwrap_err().to_string().contains("expected a CUDA device"));
+    }
+}

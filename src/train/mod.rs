@@ -1,0 +1,21 @@
+//! Pre-training: the loop, evaluation, and what is printed around them.
+
+pub mod calibrate;
+pub mod config;
+pub mod environment;
+pub mod evaluate;
+pub mod numbers;
+mod open;
+pub mod process;
+pub mod resume;
+pub mod run;
+pub mod stop;
+pub mod summary;
+
+pub use config::{resolve_device, EvalConfig, Precision, TrainConfig};
+pub use evaluate::{evaluate, Evaluation};
+pub use numbers::Numbers;
+pub use process::prepare_process;
+pub use run::{Outcome, Plan, Run};
+pub use stop::StopFlag;
+pub use summary::Summary;

@@ -1,0 +1,184 @@
+//! The derived numbers of a run: parameters by kind, tokens and FLOPs a step, memory. Printed before step 0.
+
+use std::fmt;
+
+use crate::layer_map::LayerMap;
+use crate::metrics::human::{human_bytes, human_count, human_duration};
+use crate::model::weights::specs;
+use crate::model::BertConfig;
+use crate::train::config::TrainConfig;
+
+/// Parameters of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The kind, e.g. `embeddings`.
+    pub name: &'static str,
+    /// With the sharing of the start.
+    pub at_start: i64,
+    /// With every layer on its own.
+    pub untied: i64,
+}
+
+/// What follows from the sizes; counts are of one step unless said.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// Parameters by kind.
+    pub parts: Vec<Part>,
+    /// Samples of an epoch.
+    pub samples_per_epoch: u64,
+    /// Tokens read.
+    pub tokens: u64,
+    /// Largest number of targets.
+    pub targets: u64,
+    /// Multiplications and additions of the matrix products, forward and backward.
+    pub flops: f64,
+    /// Bytes of weights, gradients and moments, at the start and untied.
+    pub state_bytes: [f64; 2],
+    /// Estimated bytes of activations of a micro-batch.
+    pub activation_bytes: f64,
+    /// Steps of the run.
+    pub steps: u64,
+    /// Sequences.
+    pub sequences: u64,
+}
+
+impl Numbers {
+    /// The numbers of a run on samples of `length` tokens with `capacity` target slots.
+    pub fn new(
+        bert: &BertConfig,
+        start: &LayerMap,
+        train: &TrainConfig,
+        length: usize,
+        capacity: usize,
+        samples_per_epoch: u64,
+    ) -> Self {
+        let parts = parts(bert, start);
+        let state_width = 4.0 * if train.precision.weight_kind() == tch::Kind::Double { 8.0 } else { 4.0 };
+        let total = |pick: fn(&Part) -> i64| parts.iter().map(pick).sum::<i64>() as f64;
+        let sequences = train.global_batch as u64;
+        let logits = 3.0 * 4.0 * (train.micro_batch * capacity) as f64 * bert.padded_vocab_size() as f64;
+        Self {
+            state_bytes: [state_width * total(|part| part.at_start), state_width * total(|part| part.untied)],
+            samples_per_epoch,
+            tokens: sequences * length as u64,
+            targets: sequences * capacity as u64,
+            flops: 3.0 * sequences as f64 * forward_flops(bert, length, capacity),
+            activation_bytes: layer_activation_bytes(bert, train, length) * bert.num_hidden_layers as f64 + logits,
+            steps: train.steps,
+            sequences,
+            parts,
+        }
+    }
+
+    /// All of them as a table, with the shortest time that a product rate of `rate` FLOP/s allows.
+    pub fn describe(&self, rate: f64) -> String {
+        let seconds = self.flops * self.steps as f64 / rate;
+        format!(
+            "{self}\ntime               matrix products run at {:.3} TFLOP/s here: at least {}",
+            rate / 1e12,
+            human_duration(seconds)
+        )
+    }
+
+    /// Epochs of the whole run.
+    pub fn epochs(&self) -> f64 {
+        self.steps as f64 * self.sequences as f64 / self.samples_per_epoch as f64
+    }
+}
+
+fn parts(bert: &BertConfig, start: &LayerMap) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let untied = LayerMap::untied(bert.num_hidden_layers);
+    for (map, is_start) in [(start, true), (&untied, false)] {
+        for spec in specs(bert, map) {
+            let size = spec.shape.iter().product::<i64>();
+            let at = parts.iter().position(|part| part.name == spec.part()).unwrap_or_else(|| {
+                parts.push(Part { name: spec.part(), at_start: 0, untied: 0 });
+                parts.len() - 1
+            });
+            *(if is_start { &mut parts[at].at_start } else { &mut parts[at].untied }) += size;
+        }
+    }
+    parts
+}
+
+/// FLOPs of the matrix products of one sequence's forward: a product [m, k]·[k, n] is 2·m·k·n. The backward is twice
+/// that. Per layer: 2T(4C² + 2C·I) for the projections, 4T²C for attention; per target: 2C² + 2CV for the head.
+pub fn forward_flops(bert: &BertConfig, length: usize, capacity: usize) -> f64 {
+    let (width, inner, length) = (bert.hidden_size as f64, bert.intermediate_size as f64, length as f64);
+    let layer = 2.0 * length * (4.0 * width * width + 2.0 * width * inner) + 4.0 * length * length * width;
+    let target = 2.0 * width * width + 2.0 * width * bert.padded_vocab_size() as f64;
+    bert.num_hidden_layers as f64 * layer + capacity as f64 * target
+}
+
+/// T·B·C·(34 + 5·H·T/C) bytes a layer in 16 bits (Korthikanti et al. 2022, equation 1), scaled to the precision.
+fn layer_activation_bytes(bert: &BertConfig, train: &TrainConfig, length: usize) -> f64 {
+    let (length, width) = (length as f64, bert.hidden_size as f64);
+    let elements = length * train.micro_batch as f64 * width;
+    let bytes = elements * (34.0 + 5.0 * bert.num_attention_heads as f64 * length / width);
+    let scale = match train.precision.compute_kind() {
+        tch::Kind::Double => 4.0,
+        tch::Kind::Float => 2.0,
+        _ => 1.0,
+    };
+    bytes * scale
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{:<18} {:>14} {:>14}", "parameters", "at the start", "untied")?;
+        for part in &self.parts {
+            writeln!(formatter, "  {:<16} {:>14} {:>14}", part.name, part.at_start, part.untied)?;
+        }
+        let sum = |pick: fn(&Part) -> i64| self.parts.iter().map(pick).sum::<i64>();
+        writeln!(formatter, "  {:<16} {:>14} {:>14}", "all", sum(|part| part.at_start), sum(|part| part.untied))?;
+        writeln!(
+            formatter,
+            "a step             {} sequences, {} tokens, up to {} targets, {:.3} TFLOP",
+            self.sequences,
+            self.tokens,
+            self.targets,
+            self.flops / 1e12
+        )?;
+        writeln!(
+            formatter,
+            "the run            {} steps, {} tokens, {:.2} epochs of {} samples",
+            self.steps,
+            human_count(u128::from(self.steps) * u128::from(self.tokens)),
+            self.epochs(),
+            self.samples_per_epoch
+        )?;
+        write!(
+            formatter,
+            "memory             {} of weights, gradients and moments ({} untied), about {} of activations",
+            human_bytes(self.state_bytes[0] as u128),
+            human_bytes(self.state_bytes[1] as u128),
+            human_bytes(self.activation_bytes as u128)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ModelConfig, Preset};
+
+    /// BERT-base at T = 128 by hand: 12·(2·128·7,077,888 + 4·128²·768) + 19·(2·768² + 2·768·30,528) FLOPs.
+    #[test]
+    fn flops_are_those_of_the_formula() {
+        let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
+        let expected = 12.0 * (2.0 * 128.0 * 7_077_888.0 + 4.0 * 16_384.0 * 768.0)
+            + 19.0 * (2.0 * 589_824.0 + 2.0 * 768.0 * 30_528.0);
+        assert_eq!(forward_flops(&bert, 128, 19), expected);
+    }
+
+    /// The parts add up to the published sizes: 109,514,298 untied; eleven of twelve layers of 7,087,872 fewer tied.
+    #[test]
+    fn parts_add_up() {
+        let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
+        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), 128, 19, 1000);
+        assert_eq!(numbers.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
+        assert_eq!(numbers.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
+        assert_eq!(numbers.state_bytes[1], 16.0 * 109_514_298.0);
+    }
+}

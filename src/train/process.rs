@@ -1,0 +1,24 @@
+//! Switches of the whole process: device, threads, determinism.
+
+use tch::Device;
+
+use crate::error::Result;
+use crate::shim::set_deterministic;
+use crate::train::config::{resolve_device, TrainConfig};
+
+/// Sets threads and determinism as `config` says, and returns the device.
+///
+/// # Errors
+/// A device that is not there.
+pub fn prepare_process(config: &TrainConfig) -> Result<Device> {
+    if config.deterministic {
+        // cuBLAS reads it when it starts; without it, it may add in any order.
+        std::env::set_var("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
+    }
+    let device = resolve_device(&config.device)?;
+    if config.threads > 0 {
+        tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
+    }
+    set_deterministic(config.deterministic)?;
+    Ok(device)
+}

@@ -1,0 +1,84 @@
+//! What may change between a checkpoint and the configuration that resumes it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Keys that do not decide what is computed, or that a user changes on purpose: where data lies, how long to go on, how
+/// often to look, how a step is cut into pieces.
+const MAY_CHANGE: [&str; 11] = [
+    "data.dir",
+    "data.verify",
+    "train.steps",
+    "train.micro_batch",
+    "train.device",
+    "train.threads",
+    "train.log_every",
+    "train.deterministic",
+    "checkpoint.",
+    "eval.",
+    "metrics.",
+];
+
+/// Compares a checkpoint's configuration with the present one: the changes that are allowed, as `key: before → now`.
+///
+/// # Errors
+/// A change that would make it another run; the message names the key and both values.
+pub fn changes(before: &Value, now: &Value) -> Result<Vec<String>> {
+    let (before, now) = (flatten(before), flatten(now));
+    let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let mut allowed = Vec::new();
+    for key in keys {
+        let (old, new) = (before.get(key), now.get(key));
+        if old == new {
+            continue;
+        }
+        let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
+        let change = format!("`{key}`: {} → {}", show(old), show(new));
+        if !MAY_CHANGE.iter().any(|name| key == name || (name.ends_with('.') && key.starts_with(name))) {
+            return Err(Error::config(format!("cannot resume with another {change}"))
+                .hint("restore the setting, or start a new run with another `--run-dir`"));
+        }
+        allowed.push(change);
+    }
+    Ok(allowed)
+}
+
+/// `{"a": {"b": 1}}` as `a.b` → 1; lists are values.
+fn flatten(value: &Value) -> BTreeMap<String, Value> {
+    fn walk(prefix: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    walk(&key, field, flat);
+                }
+            }
+            other => {
+                flat.insert(prefix.into(), other.clone());
+            }
+        }
+    }
+    let mut flat = BTreeMap::new();
+    walk("", value, &mut flat);
+    flat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn intervals_may_change_and_sizes_may_not() {
+        let before = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}, "model": {"hidden_size": 8}});
+        let longer = json!({"train": {"steps": 20, "seed": 1}, "eval": {"every": 1}, "model": {"hidden_size": 8}});
+        assert_eq!(changes(&before, &longer).unwrap(), ["`eval.every`: 5 → 1", "`train.steps`: 10 → 20"]);
+        let other = json!({"train": {"steps": 10, "seed": 2}, "eval": {"every": 5}, "model": {"hidden_size": 8}});
+        let message = changes(&before, &other).unwrap_err().to_string();
+        assert_eq!(message, "cannot resume with another `train.seed`: 1 → 2");
+        assert!(changes(&before, &json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}})).is_err());
+    }
+}

@@ -1,0 +1,344 @@
+//! The pre-training loop of one run folder.
+//!
+//! In: a [`Plan`] (sizes, tables, tokenizer) and a folder. Out: checkpoints, metrics, and an exported model in that
+//! folder. Step s of the run, from 0, reads samples s·G to (s+1)·G with G the global batch, whatever happened before:
+//! the state is the weights, the moments, the layer map and one integer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use tch::{Device, Tensor};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::batch::samples::Vocabulary;
+use crate::batch::{Batch, DataConfig, Loader, Samples};
+use crate::checkpoint::{self, CheckpointConfig, RunState, Totals, Untying};
+use crate::error::Result;
+use crate::hub;
+use crate::layer_map::LayerMap;
+use crate::loss::masked_lm;
+use crate::metrics::console::{Line, Progress};
+use crate::metrics::{MetricsConfig, Recorder};
+use crate::model::{Bert, BertConfig, Mode, Weights};
+use crate::optim::{Moments, OptimConfig, Schedule};
+use crate::sharing::{transition, Rule, SharingConfig};
+use crate::step::{train_step, StepReport};
+use crate::train::config::{EvalConfig, TrainConfig};
+use crate::train::evaluate::{evaluate, Evaluation};
+use crate::train::numbers::{forward_flops, Numbers};
+use crate::train::stop::StopFlag;
+use crate::train::summary::Summary;
+use crate::train::{calibrate, environment};
+
+/// Everything that decides what a run computes, resolved.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Sizes of the model.
+    pub bert: BertConfig,
+    /// The tokenizer that made the data.
+    pub vocabulary: Vocabulary,
+    /// Weights to start from.
+    pub init: Option<PathBuf>,
+    /// `[data]`.
+    pub data: DataConfig,
+    /// `[train]`, `auto` decided.
+    pub train: TrainConfig,
+    /// `[optim]`.
+    pub optim: OptimConfig,
+    /// `[sharing]`.
+    pub sharing: SharingConfig,
+    /// `[checkpoint]`.
+    pub checkpoint: CheckpointConfig,
+    /// `[eval]`.
+    pub eval: EvalConfig,
+    /// `[metrics]`.
+    pub metrics: MetricsConfig,
+    /// All tables, for state.json.
+    pub config: Value,
+    /// The same, as the run folder's config.toml.
+    pub config_toml: String,
+    /// Where to compute.
+    pub device: Device,
+}
+
+impl Plan {
+    /// The derived numbers of a run on `samples`.
+    ///
+    /// # Errors
+    /// A sharing pattern that does not fit.
+    pub fn numbers(&self, samples: &Samples) -> Result<Numbers> {
+        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
+        let (length, capacity) = (self.data.sequence_length, samples.capacity());
+        Ok(Numbers::new(&self.bert, &start, &self.train, length, capacity, samples.num_samples()))
+    }
+
+    /// The measured rate of this machine's matrix products at the shapes of the run, FLOP/s.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn product_rate(&self) -> Result<f64> {
+        let rows = self.train.micro_batch * self.data.sequence_length;
+        calibrate::product_rate(&self.bert, rows, self.train.precision.compute_kind(), self.device)
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished(Box<Summary>),
+    /// A signal asked to stop; the state is saved. Holds the exit code and the step.
+    Stopped(u8, u64),
+}
+
+/// A run in its folder.
+#[derive(Debug)]
+pub struct Run {
+    pub(super) plan: Plan,
+    pub(super) folder: PathBuf,
+    pub(super) train_samples: Arc<Samples>,
+    pub(super) valid_samples: Samples,
+    pub(super) recorder: Recorder,
+    pub(super) rule: Rule,
+    pub(super) schedule: Schedule,
+    pub(super) map: LayerMap,
+    pub(super) weights: Weights,
+    pub(super) moments: Moments,
+    pub(super) model: Bert,
+    pub(super) step: u64,
+    pub(super) totals: Totals,
+    pub(super) untying: Vec<Untying>,
+    pub(super) product_rate: f64,
+}
+
+impl Run {
+    /// What a step and the whole run amount to, and how fast the machine's matrix products are.
+    ///
+    /// # Errors
+    /// As [`Plan::numbers`].
+    pub fn describe(&self) -> Result<String> {
+        Ok(self.plan.numbers(&self.train_samples)?.describe(self.product_rate))
+    }
+
+    /// Trains to the end, or until `stop` asks; then exports.
+    ///
+    /// # Errors
+    /// A damaged shard, full disk, and libtorch's own.
+    pub fn train(&mut self, stop: &StopFlag) -> Result<Outcome> {
+        let TrainConfig { steps, global_batch, micro_batch, .. } = self.plan.train;
+        let loader = Loader::start(self.train_samples.clone(), self.step * global_batch as u64, micro_batch)?;
+        let mut progress = Progress::new(steps, self.step);
+        let mut clock = Instant::now();
+        let mut last = None;
+        if self.step == 0 {
+            let mut values = Values::new();
+            self.maybe_untie(&mut values, None, &progress)?;
+            values.insert("sharing/groups", self.map.num_groups() as f64);
+            self.recorder.record(0, &values.list())?;
+        }
+        let mut speed = Speed::default();
+        while self.step < steps {
+            if let Some(code) = stop.requested() {
+                self.save(&mut clock)?;
+                progress.finish();
+                return Ok(Outcome::Stopped(code, self.step));
+            }
+            let begin = Instant::now();
+            let batches: Vec<Batch> =
+                (0..self.plan.train.num_micro_batches()).map(|_| loader.next_batch()).collect::<Result<_>>()?;
+            let learning_rate = self.schedule.learning_rate(self.step);
+            let (report, accuracy) = self.update(&batches, learning_rate)?;
+            let tokens = (global_batch * self.plan.data.sequence_length) as u64;
+            speed.add(tokens, begin.elapsed().as_secs_f64());
+            self.step += 1;
+            self.totals.tokens += tokens;
+            if !report.applied {
+                self.totals.skipped_steps += 1;
+                progress.note(&format!(
+                    "step {}: loss {} or gradient norm {} is not finite, the update is skipped",
+                    self.step, report.loss, report.grad_norm
+                ));
+            }
+            let mut values = Values::new();
+            let ends = self.step == steps;
+            last = if ends || is_due(self.step, self.plan.eval.every) { Some(self.evaluate()?) } else { None };
+            if let Some(found) = last {
+                values.evaluation(found);
+                progress.note(&format!("step {}: held-out {found}", self.step));
+            }
+            if !ends {
+                self.maybe_untie(&mut values, last, &progress)?;
+            }
+            if ends || is_due(self.step, self.plan.train.log_every) {
+                let rate = speed.take();
+                self.step_values(&mut values, &report, accuracy, learning_rate, rate);
+                let line = Line { loss: report.loss, accuracy, learning_rate, tokens_per_second: rate };
+                progress.update(self.step, &line);
+            }
+            if !values.is_empty() {
+                self.recorder.record(self.step, &values.list())?;
+            }
+            if ends || is_due(self.step, self.plan.checkpoint.every) {
+                self.save(&mut clock)?;
+            }
+        }
+        progress.finish();
+        // A finished run that is resumed trains no step: it is evaluated again for the summary, and exported again.
+        let evaluation = match last {
+            Some(found) => found,
+            None => self.evaluate()?,
+        };
+        let export = self.folder.join("export");
+        hub::export(&export, &self.plan.bert, &self.map, &self.weights, &self.folder.join("tokenizer.json"))?;
+        let (totals, untying) = (self.totals, self.untying.clone());
+        Ok(Outcome::Finished(Box::new(Summary { steps, totals, untying, evaluation, export })))
+    }
+
+    /// One step on `batches`; its report and its masked-token accuracy.
+    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(StepReport, f64)> {
+        let num_targets = batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1);
+        let (model, device, seed, step) = (&self.model, self.plan.device, self.plan.train.seed, self.step);
+        let mut correct = Tensor::f_zeros([], (self.plan.train.precision.weight_kind(), device))?;
+        let report = train_step(
+            &self.weights,
+            &mut self.moments,
+            &self.plan.optim,
+            learning_rate,
+            batches.len(),
+            |index| {
+                // Dropout is a function of (seed, step, micro-batch), so a resumed run draws what the other drew.
+                let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
+                tch::manual_seed(xxh3_64(&words) as i64);
+                let found = masked_lm(model, &batches[index].to_device(device)?, num_targets, Mode::Train)?;
+                correct += found.num_correct;
+                Ok(found.loss)
+            },
+        )?;
+        Ok((report, f64::try_from(&correct)? / num_targets as f64))
+    }
+
+    /// Asks the rule, and unties if it says so. `found` is the evaluation of this step, if there was one.
+    fn maybe_untie(&mut self, values: &mut Values, found: Option<Evaluation>, progress: &Progress) -> Result<()> {
+        let Some(decision) = self.rule.decide(self.step, &self.map) else {
+            return Ok(());
+        };
+        let found = match found {
+            Some(found) => found,
+            None => self.evaluate()?,
+        };
+        let before = self.map.num_groups();
+        let (weights, moments) = transition(&self.map, &self.weights, &self.moments, &decision.map)?;
+        self.model = Bert::new(&self.plan.bert, &decision.map, &weights, self.plan.train.precision.compute_kind())?;
+        (self.map, self.weights, self.moments) = (decision.map, weights, moments);
+        let groups = self.map.num_groups();
+        self.untying.push(Untying { step: self.step, groups, mlm_accuracy: found.accuracy });
+        values.evaluation(found);
+        values.insert("sharing/groups", groups as f64);
+        progress.note(&format!(
+            "step {}: untying, {before} weight groups become {groups}: {}; held-out {found}",
+            self.step, decision.reason
+        ));
+        Ok(())
+    }
+
+    fn evaluate(&self) -> Result<Evaluation> {
+        let (train, sequences) = (&self.plan.train, self.plan.eval.sequences);
+        evaluate(&self.model, &self.valid_samples, sequences, train.micro_batch, self.plan.device)
+    }
+
+    fn step_values(
+        &self,
+        values: &mut Values,
+        report: &StepReport,
+        accuracy: f64,
+        learning_rate: f64,
+        rate: f64,
+    ) {
+        let length = self.plan.data.sequence_length;
+        let sequence_flops = 3.0 * forward_flops(&self.plan.bert, length, self.train_samples.capacity());
+        let samples = self.step as f64 * self.plan.train.global_batch as f64;
+        values.insert("train/loss", report.loss);
+        values.insert("train/mlm_accuracy", accuracy);
+        values.insert("train/lr", learning_rate);
+        values.insert("train/grad_norm", report.grad_norm);
+        values.insert("train/tokens_per_second", rate);
+        values.insert("train/mfu", rate * sequence_flops / length as f64 / self.product_rate);
+        values.insert("sharing/groups", self.map.num_groups() as f64);
+        values.insert("data/epoch", samples / self.train_samples.num_samples() as f64);
+    }
+
+    fn save(&mut self, clock: &mut Instant) -> Result<()> {
+        self.totals.wall_seconds += clock.elapsed().as_secs_f64();
+        *clock = Instant::now();
+        let state = RunState {
+            format: checkpoint::FORMAT,
+            step: self.step,
+            layer_map: self.map.clone(),
+            num_updates: self.moments.num_updates,
+            samples_consumed: self.step * self.plan.train.global_batch as u64,
+            rule: Value::Null,
+            config: self.plan.config.clone(),
+            totals: self.totals,
+            environment: environment::environment(self.plan.device)?,
+            untying: self.untying.clone(),
+            bert: self.plan.bert.clone(),
+        };
+        checkpoint::save(&self.folder, &state, &self.weights, &self.moments, &self.plan.checkpoint)?;
+        Ok(())
+    }
+}
+
+/// Whether something that happens every `every` steps (0: never) happens after `step`.
+fn is_due(step: u64, every: u64) -> bool {
+    every > 0 && step % every == 0
+}
+
+/// What is recorded for one step: each tag once.
+#[derive(Debug)]
+struct Values(BTreeMap<&'static str, f64>);
+
+impl Values {
+    fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    fn insert(&mut self, tag: &'static str, value: f64) {
+        self.0.insert(tag, value);
+    }
+
+    fn evaluation(&mut self, found: Evaluation) {
+        self.insert("eval/loss", found.loss);
+        self.insert("eval/mlm_accuracy", found.accuracy);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn list(&self) -> Vec<(&'static str, f64)> {
+        self.0.iter().map(|(&tag, &value)| (tag, value)).collect()
+    }
+}
+
+/// Tokens and seconds of steps since the last logged point; evaluation and checkpoints do not count.
+#[derive(Debug, Default)]
+struct Speed {
+    tokens: u64,
+    seconds: f64,
+}
+
+impl Speed {
+    fn add(&mut self, tokens: u64, seconds: f64) {
+        self.tokens += tokens;
+        self.seconds += seconds;
+    }
+
+    fn take(&mut self) -> f64 {
+        let rate = self.tokens as f64 / self.seconds.max(1e-9);
+        *self = Self::default();
+        rate
+    }
+}
