@@ -10,7 +10,6 @@ finished: the folder is filled under another name and renamed last. Standard lib
 """
 
 import argparse
-import hashlib
 import os
 import platform
 import shutil
@@ -19,24 +18,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-WHEELS = VENV / "wheels"
+from wheels import GLIBC, ROOT, VENV, WHEELS, fetch, find_wheel, make_venv, say, stop
+
 TABLE = Path(__file__).with_name("libtorch-wheels.txt")
-GLIBC = (2, 28)
 # libtorch_cpu.so of the CUDA wheel is linked against these two; the rest of their packages is not needed for CPU.
 CPU_CUDA_LIBRARIES = {"libcudart.so.13", "libcupti.so.13"}
 CPU_TORCH_LIBRARIES = {"libtorch_cpu.so", "libc10.so", "libgomp.so.1"}
 # Python bindings and test helpers inside the wheel's lib folder; nothing here links to them.
 CUDA_LEFT_OUT = {"libtorch_python.so", "libshm.so", "libtorch_global_deps.so"}
-
-
-def say(text):
-    print(f"setup: {text}", file=sys.stderr, flush=True)
-
-
-def stop(text, hint):
-    sys.exit(f"error: {text}\nhint: {hint}")
 
 
 def check_host():
@@ -66,49 +55,6 @@ def read_table(flavour):
             if kind == "cpu" or flavour == "cuda":
                 rows.append((package, version, int(megabytes), sha256))
     return rows
-
-
-def make_venv():
-    if (VENV / "bin" / "pip").exists():
-        return
-    result = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
-    if result.returncode != 0 or not (VENV / "bin" / "pip").exists():
-        detail = (result.stdout + result.stderr).strip().splitlines()
-        stop(
-            f"`{sys.executable} -m venv` failed: {detail[-1] if detail else 'no message'}",
-            "install it: Debian packages python3-venv and python3-pip",
-        )
-
-
-def find_wheel(package, version, sha256):
-    """The wheel in .venv/wheels whose hash is right, or None; a wrong one is removed."""
-    for path in sorted(WHEELS.glob(f"{package.replace('-', '_')}-{version}-*.whl")):
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-        if digest.hexdigest() == sha256:
-            return path
-        say(f"{path.name} is not what it should be (SHA-256 {digest.hexdigest()}), fetching it again")
-        path.unlink()
-    return None
-
-
-def fetch(package, version, sha256):
-    """Downloads one wheel for CPython 3.11 on Linux x86_64, whatever Python runs this."""
-    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in range(5, GLIBC[1] + 1)]
-    platforms += ["--platform=manylinux2014_x86_64", "--platform=manylinux2010_x86_64", "--platform=manylinux1_x86_64"]
-    requirement = WHEELS / f"{package}.txt"
-    requirement.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
-    command = [str(VENV / "bin" / "pip"), "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp", "--abi=cp311", *platforms]
-    command += ["--require-hashes", "--no-cache-dir", "--dest", str(WHEELS), "--requirement", str(requirement)]
-    result = subprocess.run(command)
-    requirement.unlink()
-    path = find_wheel(package, version, sha256) if result.returncode == 0 else None
-    if path is None:
-        stop(f"`{package}=={version}` could not be downloaded", "check the network and run `make setup` again: it goes on")
-    return path
 
 
 def wanted(member, flavour):
@@ -145,7 +91,6 @@ def install(flavour):
     if (folder / "build-version").exists() and (folder / "build-version").read_text() == stamp:
         return folder
     make_venv()
-    WHEELS.mkdir(exist_ok=True)
     partial = VENV / f"libtorch-{flavour}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     total = sum(row[2] for row in rows)

@@ -35,8 +35,8 @@ pub fn transition(
     let is_layer = |weight: &Weight| weight.spec.group.is_some();
     let first = old.iter().position(is_layer).unwrap_or(old.len());
     let last = old.iter().rposition(is_layer).map_or(old.len(), |at| at + 1);
-    for at in 0..first {
-        new.hand_over(&old[at], moments, at);
+    for (at, weight) in old.iter().enumerate().take(first) {
+        new.hand_over(weight, moments, at);
     }
     for group in 0..to.num_groups() {
         let source = from.group_of(to.lowest(group));
@@ -46,8 +46,8 @@ pub fn transition(
             new.exp_avg_sq.push(deep_copy(&moments.exp_avg_sq[at])?);
         }
     }
-    for at in last..old.len() {
-        new.hand_over(&old[at], moments, at);
+    for (at, weight) in old.iter().enumerate().skip(last) {
+        new.hand_over(weight, moments, at);
     }
     let moments = Moments { exp_avg: new.exp_avg, exp_avg_sq: new.exp_avg_sq, num_updates: moments.num_updates };
     Ok((Weights::new(new.weights), moments))

@@ -286,6 +286,8 @@ impl Run {
             untying: self.untying.clone(),
             bert: self.plan.bert.clone(),
         };
+        // Metrics on disk first: a checkpoint must never be ahead of them.
+        self.recorder.flush()?;
         checkpoint::save(&self.folder, &state, &self.weights, &self.moments, &self.plan.checkpoint)?;
         Ok(())
     }

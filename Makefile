@@ -1,0 +1,86 @@
+# Everything a user or CI runs. `make help` lists the targets.
+#
+#   FLAVOR=auto|cpu|cuda   which libtorch `make setup` brings (auto: cuda when an NVIDIA device is visible)
+#   CORPUS=FILE            raw text for `make data` and `make train` instead of the sample corpus
+#   CONFIG=FILE            configuration of `make train`
+#   RUN_DIR=DIR            folder of `make train`'s run
+#   ARGS="..."             more arguments for `make train`, e.g. ARGS="--set train.steps=500"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+FLAVOR ?= auto
+CORPUS ?=
+CONFIG ?= configs/quickstart.toml
+ARGS ?=
+PYTHON ?= python3
+
+# A corpus of your own has its own shards and its own run.
+CORPUS_NAME := $(firstword $(subst ., ,$(notdir $(CORPUS))))
+DATA := data/$(or $(CORPUS_NAME),sample)
+RUN_DIR ?= runs/$(basename $(notdir $(CONFIG)))$(addprefix -,$(CORPUS_NAME))
+VOCAB_SIZE ?= 8192
+# The sample has a hundred articles; one in ten gives enough held-out text to measure on.
+VALID_FRACTION ?= $(if $(CORPUS),0.02,0.1)
+
+UNTIE := target/release/untie
+DEV := .venv-dev/bin
+
+.PHONY: help setup build data train test check fmt docs parity tensorboard gpu-check clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n '3,9s/^#/ /p' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Bring libtorch into .venv (downloads 0.54 GB for cpu, 2.5 GB for cuda; once)
+	@command -v $(PYTHON) >/dev/null || { echo "error: \`$(PYTHON)\` is not on the PATH" >&2; \
+		echo "hint: install it: Debian packages python3 and python3-venv" >&2; exit 1; }
+	@$(PYTHON) scripts/libtorch.py --flavour $(FLAVOR)
+
+build: setup ## Compile the trainer
+	cargo build --locked --release
+
+data: build ## Make token shards in data/ from the sample corpus, or from CORPUS
+	@corpus="$(CORPUS)"; \
+	[ -n "$$corpus" ] || corpus=$$($(PYTHON) scripts/sample_corpus.py); \
+	$(UNTIE) prepare --input "$$corpus" --out $(DATA) --vocab-size $(VOCAB_SIZE) --valid-fraction $(VALID_FRACTION)
+
+train: ## Set up everything and train a model: tied, untied, finished, exported
+	@$(MAKE) --no-print-directory build; built=$$SECONDS; \
+	$(MAKE) --no-print-directory data; prepared=$$SECONDS; \
+	$(UNTIE) train --config $(CONFIG) --set data.dir=$(DATA) --run-dir $(RUN_DIR) --resume $(ARGS); \
+	echo "times              set-up $$built s, data $$((prepared - built)) s, training and export $$((SECONDS - prepared)) s"; \
+	echo "try                $(UNTIE) fill-mask --model $(RUN_DIR)/export \"the war ended in the [MASK] of 1945.\""
+
+test: setup ## Run the tests
+	cargo test --locked --release --workspace
+
+check: setup ## Formatting, clippy and documentation, without warnings
+	cargo fmt --all --check
+	cargo clippy --locked --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
+
+fmt: ## Format the code
+	cargo fmt --all
+
+docs: setup ## Build and open the API documentation
+	cargo doc --locked --release --workspace --no-deps --open
+
+parity: build .venv-dev/ready ## Compare with transformers and torch.optim (sets up .venv-dev, about 3 GB)
+	$(DEV)/python scripts/parity.py
+
+tensorboard: .venv-dev/ready ## Show the runs in TensorBoard on port 6006 (sets up .venv-dev)
+	$(DEV)/tensorboard --logdir runs
+
+gpu-check: FLAVOR := cuda
+gpu-check: build ## Train a short run on an NVIDIA GPU and on the CPU and compare them
+	$(PYTHON) scripts/gpu_check.py --untie $(UNTIE)
+
+.venv-dev/ready: scripts/dev-requirements.txt
+	$(PYTHON) -m venv .venv-dev
+	$(DEV)/pip install --quiet --requirement scripts/dev-requirements.txt
+	touch $@
+
+clean: ## Remove build output; keeps libtorch, data and runs
+	cargo clean

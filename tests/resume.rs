@@ -1,0 +1,142 @@
+//! kill -9 and `--resume`: the steps after it are those of a run that nobody killed, bit for bit.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{stderr, Workshop};
+use serde_json::Value;
+
+/// step → tag → value, without what depends on the clock; a tag that comes twice in a step is an error.
+fn metrics(run: &Path) -> BTreeMap<u64, BTreeMap<String, Value>> {
+    let mut rows: BTreeMap<u64, BTreeMap<String, Value>> = BTreeMap::new();
+    for line in fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
+        let row: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+        let entry = rows.entry(row["step"].as_u64().unwrap()).or_default();
+        for (tag, value) in row {
+            if !matches!(tag.as_str(), "step" | "train/tokens_per_second" | "train/mfu") {
+                assert_eq!(entry.insert(tag.clone(), value), None, "{tag} twice in a step");
+            }
+        }
+    }
+    rows
+}
+
+fn lines(run: &Path) -> usize {
+    fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// A run of 100 steps beside one that is killed after step 60 and resumed.
+fn killed_run_equals_uninterrupted_run(untie_at: u64, settings: &[&str]) {
+    let workshop = Workshop::new();
+    let untie_at = format!("sharing.untie_at={untie_at}");
+    let train = |run_dir: &'static str| {
+        let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--set", &untie_at];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        arguments
+    };
+    let whole = workshop.untie(&train("whole"));
+    assert!(whole.status.success(), "{}", stderr(&whole));
+
+    let mut child = workshop.command(&train("killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let killed = workshop.path("killed");
+    let start = Instant::now();
+    // A line a step and one for step 0, so line 64 is step 63: three steps behind the checkpoint of step 60.
+    while lines(&killed) < 64 {
+        assert!(start.elapsed() < Duration::from_secs(120), "the run to be killed does not get to step 63");
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!killed.join("export").exists());
+
+    let mut arguments = train("killed");
+    arguments.push("--resume");
+    let resumed = workshop.untie(&arguments);
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    assert!(stderr(&resumed).contains("resume: from `killed/checkpoints/step-"), "{}", stderr(&resumed));
+
+    let (expected, got) = (metrics(&workshop.path("whole")), metrics(&killed));
+    assert_eq!(expected.len(), 101);
+    for (step, values) in &expected {
+        assert_eq!(Some(values), got.get(step), "step {step}");
+    }
+    assert_eq!(expected.len(), got.len());
+    assert_eq!(expected[&100]["sharing/groups"], 3.0);
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let read = |run: &str| fs::read(workshop.path(run).join("checkpoints/step-00000100").join(file)).unwrap();
+        assert!(read("whole") == read("killed"), "{file} differs");
+    }
+}
+
+#[test]
+fn untying_after_the_kill_fp32() {
+    killed_run_equals_uninterrupted_run(80, &["train.precision=fp32"]);
+}
+
+#[test]
+fn untying_before_the_kill_fp32() {
+    killed_run_equals_uninterrupted_run(30, &["train.precision=fp32"]);
+}
+
+#[test]
+fn untying_after_the_kill_bf16_pre_ln() {
+    killed_run_equals_uninterrupted_run(80, &["train.precision=bf16", "model.norm=pre"]);
+}
+
+#[test]
+fn untying_before_the_kill_bf16_pre_ln() {
+    killed_run_equals_uninterrupted_run(30, &["train.precision=bf16", "model.norm=pre"]);
+}
+
+/// A step that is a checkpoint and the untying step at once is neither untied twice nor forgotten.
+#[test]
+fn untying_at_a_checkpoint() {
+    killed_run_equals_uninterrupted_run(60, &["train.precision=fp32"]);
+}
+
+/// Accumulation is a way to cut a step, not another run: dropout off, one micro-batch of 8 equals two of 4.
+#[test]
+fn micro_batches_add_up() {
+    let workshop = Workshop::new();
+    for (run_dir, micro_batch) in [("two", "train.micro_batch=4"), ("one", "train.micro_batch=8")] {
+        let output = workshop.untie(&[
+            "train", "--config", "run.toml", "--run-dir", run_dir, "--set", micro_batch, "--set", "train.precision=fp64",
+            "--set", "train.steps=30", "--set", "model.hidden_dropout_prob=0.0", "--set",
+            "model.attention_probs_dropout_prob=0.0", "--set", "sharing.untie_at=10",
+        ]);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let (one, two) = (metrics(&workshop.path("one")), metrics(&workshop.path("two")));
+    for step in 1..=30 {
+        let loss = |rows: &BTreeMap<u64, BTreeMap<String, Value>>| rows[&step]["train/loss"].as_f64().unwrap();
+        let difference = (loss(&one) - loss(&two)).abs();
+        assert!(difference < 1e-9, "step {step}: {difference}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_termination_signal_saves_and_says_so() {
+    let workshop = Workshop::new();
+    let mut child = workshop
+        .command(&["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.steps=100000"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while lines(&workshop.path("run")) < 5 {
+        assert!(start.elapsed() < Duration::from_secs(120), "the run does not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    let checkpoints = fs::read_dir(workshop.path("run/checkpoints")).unwrap().count();
+    assert!(checkpoints >= 2, "a checkpoint and `latest`, found {checkpoints} entries");
+}
