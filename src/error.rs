@@ -112,13 +112,17 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// An I/O error on `path`: names the file, and says when the disk is full or may not be written.
+/// An I/O error on `path`: names the file, and says when the disk is full or may not be written. A file that is not
+/// there counts as missing data, everything else as a failure of the machine.
 pub fn io(action: &str, path: &std::path::Path, error: std::io::Error) -> Error {
-    let outer = Error::failed(format!("cannot {action} `{}`", path.display()));
+    let message = format!("cannot {action} `{}`", path.display());
     let outer = match error.kind() {
-        std::io::ErrorKind::StorageFull => outer.hint("free some space on that disk and run again with `--resume`"),
-        std::io::ErrorKind::PermissionDenied => outer.hint("check the permissions of the folder"),
-        _ => outer,
+        std::io::ErrorKind::NotFound => Error::data(message),
+        std::io::ErrorKind::StorageFull => {
+            Error::failed(message).hint("free some space on that disk and run again with `--resume`")
+        }
+        std::io::ErrorKind::PermissionDenied => Error::failed(message).hint("check the permissions of the folder"),
+        _ => Error::failed(message),
     };
     outer.caused_by(error)
 }

@@ -66,7 +66,9 @@ impl LayerMap {
             for &layer in layers {
                 match of.get_mut(layer) {
                     None => {
-                        return Err(Error::config(format!("sharing names layer {layer}, there are {num_layers} layers")))
+                        return Err(Error::config(format!(
+                            "sharing names layer {layer}, there are {num_layers} layers"
+                        )))
                     }
                     Some(Some(_)) => return Err(Error::config(format!("sharing names layer {layer} twice"))),
                     Some(slot) => *slot = Some(group),

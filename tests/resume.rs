@@ -106,9 +106,23 @@ fn micro_batches_add_up() {
     let workshop = Workshop::new();
     for (run_dir, micro_batch) in [("two", "train.micro_batch=4"), ("one", "train.micro_batch=8")] {
         let output = workshop.untie(&[
-            "train", "--config", "run.toml", "--run-dir", run_dir, "--set", micro_batch, "--set", "train.precision=fp64",
-            "--set", "train.steps=30", "--set", "model.hidden_dropout_prob=0.0", "--set",
-            "model.attention_probs_dropout_prob=0.0", "--set", "sharing.untie_at=10",
+            "train",
+            "--config",
+            "run.toml",
+            "--run-dir",
+            run_dir,
+            "--set",
+            micro_batch,
+            "--set",
+            "train.precision=fp64",
+            "--set",
+            "train.steps=30",
+            "--set",
+            "model.hidden_dropout_prob=0.0",
+            "--set",
+            "model.attention_probs_dropout_prob=0.0",
+            "--set",
+            "sharing.untie_at=10",
         ]);
         assert!(output.status.success(), "{}", stderr(&output));
     }

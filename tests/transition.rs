@@ -93,10 +93,10 @@ fn every_layer_gets_bit_equal_weights_and_moments_in_storage_of_its_own() {
                 // The source is the tensor of the group that the layer was in, named by the group's lowest layer.
                 let source = match weight.spec.group {
                     None => weight.spec.name.clone(),
-                    Some(layer) => weight.spec.name.replace(
-                        &format!("layer.{layer}."),
-                        &format!("layer.{}.", from.lowest(from.group_of(layer))),
-                    ),
+                    Some(layer) => weight
+                        .spec
+                        .name
+                        .replace(&format!("layer.{layer}."), &format!("layer.{}.", from.lowest(from.group_of(layer)))),
                 };
                 let before = old.entries().iter().position(|entry| entry.spec.name == source).unwrap();
                 assert!(equal(&weight.tensor, &old.entries()[before].tensor), "{}", weight.spec.name);

@@ -37,8 +37,7 @@ impl Masking {
     /// Masks `ids` in place and fills `targets`, in the order of their positions.
     pub fn apply(&self, ids: &mut [u32], random: &mut SampleRandom, targets: &mut Vec<Target>) {
         let special = [self.special.pad, self.special.cls, self.special.sep, self.special.mask];
-        let mut candidates: Vec<usize> =
-            (0..ids.len()).filter(|&position| !special.contains(&ids[position])).collect();
+        let mut candidates: Vec<usize> = (0..ids.len()).filter(|&position| !special.contains(&ids[position])).collect();
         let count = self.count(candidates.len());
         // The first `count` entries of a Fisher-Yates shuffle are a uniform choice without replacement.
         for at in 0..count {
@@ -78,7 +77,8 @@ mod tests {
     /// 10⁶ positions: exact count in each sequence, specials untouched, 80/10/10 within five standard deviations.
     #[test]
     fn statistics_are_those_of_bert() {
-        let original: Vec<u32> = (0..128).map(|at| [2, 3, 500 + at][usize::from(at > 0) + usize::from(at % 50 != 0)]).collect();
+        let original: Vec<u32> =
+            (0..128).map(|at| [2, 3, 500 + at][usize::from(at > 0) + usize::from(at % 50 != 0)]).collect();
         let maskable = original.iter().filter(|&&id| id > 4).count();
         let (mut masked, mut kept, mut chosen, mut targets) = (0_u32, 0_u32, 0_u32, Vec::new());
         let mut per_position = vec![0_u32; 128];

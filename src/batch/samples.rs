@@ -170,9 +170,7 @@ impl Samples {
             ids[0] = self.masking.special.cls;
             ids[length - 1] = self.masking.special.sep;
             let start = sample * (length as u64 - 2);
-            self.shards
-                .read_stream(start, self.masking.special.sep, &mut ids[1..length - 1])
-                .map_err(shard_error)?;
+            self.shards.read_stream(start, self.masking.special.sep, &mut ids[1..length - 1]).map_err(shard_error)?;
             self.masking.apply(&mut ids, &mut SampleRandom::new(self.seed, epoch, sample), &mut targets);
             for (slot, target) in targets.iter().enumerate() {
                 let at = index * capacity + slot;

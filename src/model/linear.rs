@@ -18,10 +18,7 @@ impl Linear {
     /// # Errors
     /// When one is missing.
     pub fn new(weights: &Weights, name: &str) -> Result<Self> {
-        Ok(Self {
-            weight: weights.tensor(&format!("{name}.weight"))?,
-            bias: weights.tensor(&format!("{name}.bias"))?,
-        })
+        Ok(Self { weight: weights.tensor(&format!("{name}.weight"))?, bias: weights.tensor(&format!("{name}.bias"))? })
     }
 
     /// [.., in] → [.., out].

@@ -99,8 +99,10 @@ impl SharingConfig {
         self.start_map(num_layers)?;
         if let UntieAt::Fraction(fraction) = self.untie_at {
             if !(fraction > 0.0 && fraction < 1.0) {
-                return Err(Error::config(format!("`sharing.untie_at` must be a step or a fraction in (0, 1), got {fraction}"))
-                    .hint("write an integer for a step, e.g. `untie_at = 1000`"));
+                return Err(Error::config(format!(
+                    "`sharing.untie_at` must be a step or a fraction in (0, 1), got {fraction}"
+                ))
+                .hint("write an integer for a step, e.g. `untie_at = 1000`"));
             }
         }
         match self.untie_step(steps) {

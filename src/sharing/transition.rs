@@ -16,12 +16,7 @@ use crate::optim::Moments;
 ///
 /// # Errors
 /// When `to` joins layers that `from` keeps apart, or memory for a copy cannot be had.
-pub fn transition(
-    from: &LayerMap,
-    weights: &Weights,
-    moments: &Moments,
-    to: &LayerMap,
-) -> Result<(Weights, Moments)> {
+pub fn transition(from: &LayerMap, weights: &Weights, moments: &Moments, to: &LayerMap) -> Result<(Weights, Moments)> {
     if !to.refines(from) {
         return Err(Error::failed(format!(
             "a transition can only split groups: expected a refinement of {:?}, got {:?}",

@@ -144,20 +144,10 @@ mod tests {
     fn first_update_is_the_formula() {
         let (parameter, gradient) = (ones(3) * 2.0, ones(3));
         let (exp_avg, exp_avg_sq) = (ones(3) * 0.0, ones(3) * 0.0);
-        let tensors = [AdamWTensors {
-            parameter: &parameter,
-            gradient: &gradient,
-            exp_avg: &exp_avg,
-            exp_avg_sq: &exp_avg_sq,
-        }];
-        let arguments = AdamWArguments {
-            learning_rate: 0.1,
-            beta1: 0.9,
-            beta2: 0.999,
-            weight_decay: 0.01,
-            epsilon: 1e-6,
-            step: 1,
-        };
+        let tensors =
+            [AdamWTensors { parameter: &parameter, gradient: &gradient, exp_avg: &exp_avg, exp_avg_sq: &exp_avg_sq }];
+        let arguments =
+            AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, weight_decay: 0.01, epsilon: 1e-6, step: 1 };
         fused_adamw(&tensors, arguments).unwrap();
         let expected = 2.0 * (1.0 - 0.1 * 0.01) - 0.1 / (1.0 + 1e-6);
         assert!((parameter.double_value(&[0]) - expected).abs() < 1e-6);
@@ -170,14 +160,8 @@ mod tests {
     fn mismatched_and_undefined_tensors_are_refused() {
         let (three, four) = (ones(3), ones(4));
         let wrong = [AdamWTensors { parameter: &three, gradient: &four, exp_avg: &three, exp_avg_sq: &three }];
-        let arguments = AdamWArguments {
-            learning_rate: 0.1,
-            beta1: 0.9,
-            beta2: 0.999,
-            weight_decay: 0.0,
-            epsilon: 1e-6,
-            step: 1,
-        };
+        let arguments =
+            AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, weight_decay: 0.0, epsilon: 1e-6, step: 1 };
         assert!(fused_adamw(&wrong, arguments).unwrap_err().to_string().contains("gradient: expected"));
         let undefined = three.grad();
         let missing = [AdamWTensors { gradient: &undefined, parameter: &three, exp_avg: &three, exp_avg_sq: &three }];

@@ -202,21 +202,15 @@ impl Run {
         let num_targets = batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1);
         let (model, device, seed, step) = (&self.model, self.plan.device, self.plan.train.seed, self.step);
         let mut correct = Tensor::f_zeros([], (self.plan.train.precision.weight_kind(), device))?;
-        let report = train_step(
-            &self.weights,
-            &mut self.moments,
-            &self.plan.optim,
-            learning_rate,
-            batches.len(),
-            |index| {
+        let report =
+            train_step(&self.weights, &mut self.moments, &self.plan.optim, learning_rate, batches.len(), |index| {
                 // Dropout is a function of (seed, step, micro-batch), so a resumed run draws what the other drew.
                 let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
                 tch::manual_seed(xxh3_64(&words) as i64);
                 let found = masked_lm(model, &batches[index].to_device(device)?, num_targets, Mode::Train)?;
                 correct += found.num_correct;
                 Ok(found.loss)
-            },
-        )?;
+            })?;
         Ok((report, f64::try_from(&correct)? / num_targets as f64))
     }
 
@@ -249,14 +243,7 @@ impl Run {
         evaluate(&self.model, &self.valid_samples, sequences, train.micro_batch, self.plan.device)
     }
 
-    fn step_values(
-        &self,
-        values: &mut Values,
-        report: &StepReport,
-        accuracy: f64,
-        learning_rate: f64,
-        rate: f64,
-    ) {
+    fn step_values(&self, values: &mut Values, report: &StepReport, accuracy: f64, learning_rate: f64, rate: f64) {
         let length = self.plan.data.sequence_length;
         let sequence_flops = 3.0 * forward_flops(&self.plan.bert, length, self.train_samples.capacity());
         let samples = self.step as f64 * self.plan.train.global_batch as f64;

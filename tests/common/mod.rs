@@ -19,7 +19,9 @@ impl Workshop {
         let mut lines = String::new();
         for document in 0..60_usize {
             let sentence = |at: usize| {
-                let pick = |list: &[&'static str], step: usize| list[(document * step + at * (step + 3) + at * at) % list.len()];
+                let pick = |list: &[&'static str], step: usize| {
+                    list[(document * step + at * (step + 3) + at * at) % list.len()]
+                };
                 format!("{} {} {} .", pick(&subjects, 5), pick(&verbs, 3), pick(&objects, 11))
             };
             let text: Vec<String> = (0..20).map(sentence).collect();
@@ -28,7 +30,15 @@ impl Workshop {
         }
         fs::write(workshop.path("corpus.jsonl"), lines).unwrap();
         let output = workshop.untie(&[
-            "prepare", "--input", "corpus.jsonl", "--out", "data", "--vocab-size", "150", "--valid-fraction", "0.1",
+            "prepare",
+            "--input",
+            "corpus.jsonl",
+            "--out",
+            "data",
+            "--vocab-size",
+            "150",
+            "--valid-fraction",
+            "0.1",
         ]);
         assert!(output.status.success(), "{}", stderr(&output));
         fs::write(workshop.path("run.toml"), CONFIG).unwrap();
