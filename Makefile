@@ -74,7 +74,7 @@ tensorboard: .venv-dev/ready ## Show the runs in TensorBoard on port 6006 (sets 
 	$(DEV)/tensorboard --logdir runs
 
 gpu-check: FLAVOR := cuda
-gpu-check: build ## Train a short run on an NVIDIA GPU and on the CPU and compare them
+gpu-check: data ## Train a short run on an NVIDIA GPU and on the CPU and compare them
 	$(PYTHON) scripts/gpu_check.py --untie $(UNTIE)
 
 .venv-dev/ready: scripts/dev-requirements.txt

@@ -4,7 +4,7 @@
 //! targets of the WHOLE global batch, so that micro-batches and ranks add up to the same loss and gradients; and how
 //! many targets the model ranks first. Cost: logits of B·P positions, not of B·T.
 
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use crate::batch::BatchTensors;
 use crate::error::Result;
@@ -28,7 +28,8 @@ pub fn masked_lm(model: &Bert, batch: &BatchTensors, num_targets: usize, mode: M
     let logits = model.mlm_logits(&hidden, &batch.positions)?; // [B·P, V]
     let weights = batch.weights.f_to_kind(logits.kind())?;
     let surprise = logits.f_cross_entropy_loss(&batch.labels, None::<Tensor>, Reduction::None, -100, 0.0)?; // [B·P]
-    let loss = (surprise * &weights).f_sum(logits.kind())? / num_targets as f64;
+                                                                                                            // A sum over thousands of targets in fp64: fp32 would round the reported loss, and costs as much.
+    let loss = (surprise * &weights).f_sum(Kind::Double)? / num_targets as f64;
     let right = logits.detach().f_argmax(-1, false)?.f_eq_tensor(&batch.labels)?.f_to_kind(weights.kind())?;
     let num_correct = (right * weights).f_sum(logits.kind())?;
     Ok(MlmLoss { loss, num_correct })

@@ -1,0 +1,97 @@
+#!/usr/bin/env python3
+"""Trains a short run on the CPU and on an NVIDIA GPU and compares them; what `make gpu-check` runs.
+
+In:   an `untie` binary that is linked to the cuda flavour of libtorch, and a folder of shards.
+Out:  on stdout, a section for docs/gpu.md: the largest difference of the loss (fp32, dropout 0, tied and untied steps),
+      whether a run that is stopped and resumed on the GPU ends as one that was not, and tokens a second of bert-base.
+      Exit 1 when a comparison fails or the GPU is not there.
+Cost: about three minutes on one GPU. Standard library only: it also runs where there is neither Rust nor a network.
+"""
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# fp32 on CPU and GPU: products are summed in another order, and training amplifies the difference.
+LOSS_TOLERANCE = 1e-4
+NO_DROPOUT = ["model.hidden_dropout_prob=0.0", "model.attention_probs_dropout_prob=0.0"]
+
+
+def train(arguments, run, settings, resume=False):
+    """One run; its metrics by step."""
+    command = [str(arguments.untie), "train", "--config", str(ROOT / "configs/quickstart.toml"), "--run-dir", str(run)]
+    for setting in [f"data.dir={arguments.data}", *settings]:
+        command += ["--set", setting]
+    command += ["--resume"] if resume else []
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if result.returncode != 0:
+        sys.exit(f"error: {' '.join(command)}\n{result.stderr}")
+    rows = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        rows.setdefault(row["step"], {}).update(row)
+    return rows
+
+
+def compare_devices(arguments, work):
+    settings = NO_DROPOUT + ["train.steps=40", "train.precision=fp32", "train.log_every=1", "sharing.untie_at=20"]
+    cpu = train(arguments, work / "cpu", settings + ["train.device=cpu"])
+    gpu = train(arguments, work / "gpu", settings + [f"train.device={arguments.device}"])
+    worst = max(abs(cpu[step]["train/loss"] / gpu[step]["train/loss"] - 1) for step in range(1, 41))
+    print(f"| loss, fp32, 40 steps, untied at 20: largest relative difference to the CPU | {worst:.1e} |")
+    return worst <= LOSS_TOLERANCE
+
+
+def compare_resume(arguments, work):
+    """Longer by a resume: `train.steps` may grow when the schedule is constant."""
+    settings = ["train.precision=bf16", "train.log_every=1", "train.deterministic=true", "optim.schedule=constant",
+                "optim.warmup=10", "sharing.untie_at=30", f"train.device={arguments.device}"]
+    whole = train(arguments, work / "whole", settings + ["train.steps=60"])
+    train(arguments, work / "halves", settings + ["train.steps=45"])
+    halves = train(arguments, work / "halves", settings + ["train.steps=60"], resume=True)
+    equal = all(whole[step]["train/loss"] == halves[step]["train/loss"] for step in range(1, 61))
+    print(f"| bf16, dropout 0, deterministic: stopped at 45, resumed to 60, equal bit for bit | {'yes' if equal else 'NO'} |")
+    return equal
+
+
+def measure(arguments, work):
+    sizes = ["model.hidden_size=768", "model.num_hidden_layers=12", "model.num_attention_heads=12",
+             "model.intermediate_size=3072", "train.global_batch=256", "train.micro_batch=256", "train.precision=bf16",
+             "train.steps=60", "optim.warmup=10", "sharing.untie_at=30", "eval.sequences=32",
+             f"train.device={arguments.device}"]
+    rows = train(arguments, work / "speed", sizes)
+    for name, steps in (("tied", (20, 30)), ("untied", (50, 60))):
+        rate = sum(rows[step]["train/tokens_per_second"] for step in steps) / len(steps)
+        mfu = sum(rows[step]["train/mfu"] for step in steps) / len(steps)
+        print(f"| 12 layers of hidden 768, T 128, batch 256, bf16, {name}: tokens/s (part of the product rate) | {rate:,.0f} ({mfu:.0%}) |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--untie", type=Path, required=True, help="the binary")
+    parser.add_argument("--data", type=Path, default=ROOT / "data/sample", help="folder of shards")
+    parser.add_argument("--device", default="cuda", help="as `train.device`; `cpu` checks this script")
+    arguments = parser.parse_args()
+    arguments.untie, arguments.data = arguments.untie.resolve(), arguments.data.resolve()
+    probe = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        device = subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        if arguments.device != "cpu":
+            sys.exit("error: `nvidia-smi` finds no GPU\nhint: run this on a machine with an NVIDIA driver")
+        device = "no GPU"
+    print(f"## {datetime.date.today()}, {device}\n\n| check | result |\n|---|---|")
+    with tempfile.TemporaryDirectory() as work:
+        work = Path(work)
+        fine = [compare_devices(arguments, work), compare_resume(arguments, work)]
+        if arguments.device != "cpu":
+            measure(arguments, work)
+    return 0 if all(fine) else 1
+
+
+sys.exit(main())
