@@ -259,7 +259,9 @@ fn a_missing_foreign_or_misshapen_tensor_is_named() {
 
 #[test]
 fn a_missing_or_damaged_file_is_named() {
-    assert!(refused(Path::new("nowhere")).contains("cannot read `nowhere/config.json`"));
+    let nowhere = load(Path::new("nowhere")).unwrap_err();
+    assert!(nowhere.report().contains("cannot read `nowhere/config.json`"));
+    assert_eq!(nowhere.exit_code(), 3);
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         let copy = Copy::new();
         let path = copy.path().join(name);

@@ -34,8 +34,11 @@ impl FillMaskArgs {
     /// between one [MASK] and the next. Runs on the CPU: one sentence is faster there than a GPU is started.
     ///
     /// # Errors
-    /// As [`fill_mask`]; and when stdout cannot be written.
+    /// As [`fill_mask`]; when no candidates are asked for, and when stdout cannot be written.
     pub fn run(&self) -> Result<()> {
+        if self.top == 0 {
+            return Err(Error::config("`--top` must be at least 1, got 0"));
+        }
         let masks = fill_mask(&self.model, &self.text, self.top, Device::Cpu)?;
         let mut text = String::new();
         for (at, candidates) in masks.iter().enumerate() {

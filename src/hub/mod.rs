@@ -12,6 +12,11 @@ mod load;
 mod names;
 mod tokenizer;
 
+use std::io;
+use std::path::Path;
+
+use crate::error::Error;
+
 pub use config::load_config;
 pub use export::export;
 pub use load::{load, HubModel};
@@ -26,3 +31,11 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// One token a line, in id order, for tools without tokenizer.json.
 const VOCAB_FILE: &str = "vocab.txt";
+
+/// A file of the directory that cannot be read; one that is not there makes the directory invalid.
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::data(format!("cannot read `{}`", path.display())).caused_by(error),
+        _ => crate::error::io("read", path, error),
+    }
+}
