@@ -1,12 +1,12 @@
 //! Our side of scripts/parity.py, which compares it with transformers.
 //!
 //! `outputs MODEL INPUT OUTPUT KIND` loads a Hugging Face directory, runs it in `fp32` or `fp64` on the batch in INPUT
-//! (`input_ids`, `attention_mask`, `token_type_ids` [B, T], `positions` [N]) and writes `hidden_states` [L+1, B, T, C] and
-//! `logits` [N, V]. `export DIR NORM SHARING MODEL INPUT OUTPUT` makes a random model of MODEL's sizes and tokenizer with
-//! NORM `post` or `pre` and SHARING `tied`, `outer` (first and last layer) or `untied`, exports it, and writes the outputs of
-//! what it had in memory. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on `labels` [N] with the weights of each
-//! group's lowest layer, and writes `loss` (averaged in fp64),
-//! `loss_own_kind` (averaged in KIND), `norm` and the parameters after it.
+//! (`input_ids`, `attention_mask`, `token_type_ids` [B, T], `positions` [N]) and writes `hidden_states` [L+1, B, T, C]
+//! and `logits` [N, V]. `export DIR NORM SHARING MODEL INPUT OUTPUT` makes a random model of MODEL's sizes and
+//! tokenizer with NORM `post` or `pre` and SHARING `tied`, `outer` (first and last layer) or `untied`, exports it, and
+//! writes the outputs of what it had in memory. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on
+//! `labels` [N] with the weights of each group's lowest layer, and writes `loss` (averaged in fp64), `loss_own_kind`
+//! (averaged in KIND), `norm` and the parameters after it.
 
 use std::collections::HashMap;
 use std::path::Path;

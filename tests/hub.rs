@@ -1,5 +1,5 @@
-//! Hugging Face directories: what is written is read back bit for bit, and every way in which a directory can be wrong has its
-//! sentence.
+//! Hugging Face directories: what is written is read back bit for bit, and every way in which a directory can be wrong
+//! has its sentence.
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! transformers computes the same: hidden states, logits, one training step, fill-mask. The expected numbers are those of
-//! tests/fixtures/hub/make_fixtures.py, in fp64; scripts/parity.py does the same with real weights.
+//! transformers computes the same: hidden states, logits, one training step, fill-mask. The expected numbers are those
+//! of tests/fixtures/hub/make_fixtures.py, in fp64; scripts/parity.py does the same with real weights.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -69,8 +69,8 @@ fn hidden_states_and_logits_are_those_of_transformers() {
 }
 
 /// torch.optim.AdamW on n separate layers with equal gradients, clipped at 1 by the norm over all of them, moves every
-/// parameter where our one update of a group does. What fp32 gets least right are the keys' biases: their gradient is 0 but
-/// for rounding, and AdamW's first update is lr·g/(|g| + ε), a hundred times g.
+/// parameter where our one update of a group does. What fp32 gets least right are the keys' biases: their gradient is 0
+/// but for rounding, and AdamW's first update is lr·g/(|g| + ε), a hundred times g.
 #[test]
 fn one_step_is_that_of_pytorch_with_mean_gradients() {
     let maps = [

@@ -39,12 +39,13 @@ impl HubModel {
     }
 }
 
-/// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16, bf16,
-/// fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. Poolers and the next-sentence head are passed over.
+/// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
+/// bf16, fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. Poolers and the next-sentence head are
+/// passed over.
 ///
 /// # Errors
-/// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape (the
-/// message names it); and when the tokenizer has more tokens than the model.
+/// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape
+/// (the message names it); and when the tokenizer has more tokens than the model.
 pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
     let config = load_config(dir)?;
     let tokenizer = dir.join(TOKENIZER_FILE);
