@@ -97,7 +97,8 @@ pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Re
         let probabilities = logits.f_softmax(-1, Kind::Double)?; // [N, V]
 
         // Rows of the embeddings that no token has are not candidates.
-        Ok(probabilities.f_narrow(1, 0, vocabulary)?.f_topk(wanted, -1, true, true)?) // [N, top]
+        let candidates = probabilities.f_narrow(1, 0, vocabulary)?;
+        Ok(candidates.f_topk(wanted, -1, true, true)?) // [N, top], twice
     })?;
 
     sentence
