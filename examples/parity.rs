@@ -1,11 +1,12 @@
 //! Our side of scripts/parity.py, which compares it with transformers.
 //!
 //! `outputs MODEL INPUT OUTPUT KIND` loads a Hugging Face directory, runs it in `fp32` or `fp64` on the batch in INPUT
-//! (`input_ids`, `attention_mask`, `token_type_ids` [B, T], `positions` [N]) and writes `hidden_states` [L+1, B, T, C] and
-//! `logits` [N, V]. `export DIR NORM SHARING MODEL INPUT OUTPUT` makes a random model of MODEL's sizes and tokenizer with
-//! NORM `post` or `pre` and SHARING `tied`, `outer` (first and last layer) or `untied`, exports it, and writes the outputs of
-//! what it had in memory. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on `labels` [N] with the weights of each
-//! group's lowest layer, and writes `loss`, `norm` and the parameters after it.
+//! (`input_ids`, `attention_mask`, `token_type_ids` [B, T], `positions` [N]) and writes `hidden_states` [L+1, B, T, C]
+//! and `logits` [N, V]. `export DIR NORM SHARING MODEL INPUT OUTPUT` makes a random model of MODEL's sizes and
+//! tokenizer with NORM `post` or `pre` and SHARING `tied`, `outer` (first and last layer) or `untied`, exports it, and
+//! writes the outputs of what it had in memory. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on
+//! `labels` [N] with the weights of each group's lowest layer, and writes `loss` (averaged in fp64), `loss_own_kind`
+//! (averaged in KIND), `norm` and the parameters after it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -128,12 +129,16 @@ fn step(model: &Path, input: &Path, output: &Path, kind: &str, sharing: &str) ->
     let batch = Batch::read(input)?;
     let hidden = bert.encode(batch.input()?, Mode::Train)?;
     let logits = bert.mlm_logits(&hidden, batch.get("positions")?)?;
-    let loss = logits.f_cross_entropy_loss(batch.get("labels")?, None::<Tensor>, tch::Reduction::Mean, -100, 0.0)?;
+    let surprise =
+        logits.f_cross_entropy_loss(batch.get("labels")?, None::<Tensor>, tch::Reduction::None, -100, 0.0)?;
+    // Near ln V ≈ 10 two fp32 numbers are 1e-6 apart: a mean in fp32 could not be compared to 1e-6.
+    let loss = surprise.f_mean(Kind::Double)?;
     loss.f_backward()?;
     let norm = mean_and_clip(&weights, 1.0)?;
     let optim = OptimConfig { lr: 1e-4, eps: 1e-6, weight_decay: 0.01, ..OptimConfig::default() };
     adamw_update(&weights, &mut Moments::zeros(&weights)?, &optim, optim.lr)?;
-    let mut found = vec![("loss", loss.detach()), ("norm", Tensor::from(norm))];
+    let own_kind = surprise.f_mean(surprise.kind())?.f_detach()?;
+    let mut found = vec![("loss", loss.detach()), ("loss_own_kind", own_kind), ("norm", Tensor::from(norm))];
     found.extend(weights.entries().iter().map(|weight| {
         let values = weight.in_file(&weight.tensor).detach().contiguous();
         (weight.spec.name.as_str(), values)

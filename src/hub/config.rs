@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::CONFIG_FILE;
-use crate::error::{io, Error, Result};
+use super::{unreadable, CONFIG_FILE};
+use crate::error::{Error, Result};
 use crate::model::{BertConfig, Norm};
 
 /// Embedding tables hold fewer rows than this.
@@ -82,7 +82,7 @@ fn yes() -> bool {
 pub fn load_config(dir: &Path) -> Result<BertConfig> {
     let path = dir.join(CONFIG_FILE);
     let bytes = fs::read(&path).map_err(|error| {
-        io("read", &path, error).hint("give a directory that `untie export` or transformers' `save_pretrained` wrote")
+        unreadable(&path, error).hint("give a directory that `untie export` or transformers' `save_pretrained` wrote")
     })?;
     let invalid = || Error::data(format!("`{}` is not a config.json of a BERT", path.display()));
     let file: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| invalid().caused_by(error))?;

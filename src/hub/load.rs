@@ -9,8 +9,8 @@ use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use super::names::{canonical, is_ignored, parts, ALIASES};
-use super::{load_config, tokenizer, MODEL_FILE, TOKENIZER_FILE};
-use crate::error::{io, Error, Result};
+use super::{load_config, tokenizer, unreadable, MODEL_FILE, TOKENIZER_FILE};
+use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, Spec};
 use crate::model::{BertConfig, Weights};
@@ -39,12 +39,13 @@ impl HubModel {
     }
 }
 
-/// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16, bf16,
-/// fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. Poolers and the next-sentence head are passed over.
+/// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
+/// bf16, fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. Poolers and the next-sentence head are
+/// passed over.
 ///
 /// # Errors
-/// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape (the
-/// message names it); and when the tokenizer has more tokens than the model.
+/// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape
+/// (the message names it); and when the tokenizer has more tokens than the model.
 pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
     let config = load_config(dir)?;
     let tokenizer = dir.join(TOKENIZER_FILE);
@@ -77,7 +78,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
 
 fn read_model(dir: &Path, path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| {
-        let failure = io("read", path, error);
+        let failure = unreadable(path, error);
         if dir.join("model.safetensors.index.json").exists() {
             failure
                 .hint("the model is in several files; save it as one: `save_pretrained(.., max_shard_size=\"100GB\")`")

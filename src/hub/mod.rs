@@ -1,16 +1,22 @@
 //! Hugging Face directories in and out.
 //!
-//! In: a directory that transformers wrote, or weights of our own. Out: a [`HubModel`], or a directory that transformers
-//! reads: config.json, model.safetensors, tokenizer.json, tokenizer_config.json, vocab.txt. Post-LN models are
-//! `BertForMaskedLM`; Pre-LN models are `MegatronBertForMaskedLM`, which has no LayerNorm on the embeddings and one after the
-//! last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and value apart.
-//! Cost: one copy of the file in host memory while it is read, one copy of the unique weights while it is written.
+//! In: a directory that transformers wrote, or weights of our own. Out: a [`HubModel`], or a directory that
+//! transformers reads: config.json, model.safetensors, tokenizer.json, tokenizer_config.json, vocab.txt. Post-LN models
+//! are `BertForMaskedLM`; Pre-LN models are `MegatronBertForMaskedLM`, which has no LayerNorm on the embeddings and one
+//! after the last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and value
+//! apart. Cost: one copy of the file in host memory while it is read, one copy of the unique weights while it is
+//! written.
 
 mod config;
 mod export;
 mod load;
 mod names;
 mod tokenizer;
+
+use std::io;
+use std::path::Path;
+
+use crate::error::Error;
 
 pub use config::load_config;
 pub use export::export;
@@ -26,3 +32,11 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// One token a line, in id order, for tools without tokenizer.json.
 const VOCAB_FILE: &str = "vocab.txt";
+
+/// A file of the directory that cannot be read; one that is not there makes the directory invalid.
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::data(format!("cannot read `{}`", path.display())).caused_by(error),
+        _ => crate::error::io("read", path, error),
+    }
+}

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::json;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
-use crate::error::{io, Error, Result};
+use super::unreadable;
+use crate::error::{Error, Result};
 
 /// Reads `path`, and checks that a model with `vocab_size` embeddings knows every token.
 ///
@@ -14,7 +15,7 @@ use crate::error::{io, Error, Result};
 /// When the file is missing or is no tokenizer, or an id lies outside the vocabulary.
 pub(super) fn read(path: &Path, vocab_size: i64) -> Result<Tokenizer> {
     let bytes = fs::read(path).map_err(|error| {
-        io("read", path, error)
+        unreadable(path, error)
             .hint("save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`")
     })?;
     let tokenizer = Tokenizer::from_bytes(&bytes)

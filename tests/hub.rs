@@ -1,0 +1,282 @@
+//! Hugging Face directories: what is written is read back bit for bit, and every way in which a directory can be wrong
+//! has its sentence.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{json, Value};
+use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
+use untie::error::Result;
+use untie::hub::{self, HubModel};
+use untie::layer_map::LayerMap;
+use untie::model::{BertConfig, Norm, Weights};
+
+fn fixture(norm: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(norm)
+}
+
+fn tokenizer() -> PathBuf {
+    fixture("post").join("tokenizer.json")
+}
+
+fn load(dir: &Path) -> Result<HubModel> {
+    hub::load(dir, Kind::Float, Device::Cpu)
+}
+
+fn refused(dir: &Path) -> String {
+    load(dir).unwrap_err().report()
+}
+
+fn random(norm: Norm, map: &LayerMap) -> (BertConfig, Weights) {
+    let config = BertConfig { norm, ..hub::load_config(&fixture("post")).unwrap() };
+    let weights = Weights::initialise(&config, map, 1, Kind::Float, Device::Cpu).unwrap();
+    (config, weights)
+}
+
+/// A copy of the Post-LN fixture that a test may damage.
+struct Copy(TempDir);
+
+impl Copy {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+            fs::copy(fixture("post").join(name), dir.path().join(name)).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Sets (`null`: removes) one key of config.json.
+    fn set(self, key: &str, value: Value) -> Self {
+        let path = self.path().join("config.json");
+        let mut config: serde_json::Map<String, Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        if value.is_null() {
+            config.remove(key);
+        } else {
+            config.insert(key.into(), value);
+        }
+        fs::write(path, serde_json::to_vec(&config).unwrap()).unwrap();
+        self
+    }
+
+    fn tensors(self, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> Self {
+        let path = self.path().join("model.safetensors");
+        let mut tensors = Tensor::read_safetensors(&path).unwrap().into_iter().collect();
+        change(&mut tensors);
+        let list: Vec<(&String, &Tensor)> = tensors.iter().collect();
+        Tensor::write_safetensors(&list, &path).unwrap();
+        self
+    }
+}
+
+fn zeros(shape: &[i64]) -> Tensor {
+    Tensor::zeros(shape, (Kind::Float, Device::Cpu))
+}
+
+#[test]
+fn an_export_is_read_back_bit_for_bit_with_every_layer_its_own() {
+    let maps = [LayerMap::tied(3), LayerMap::from_groups(3, &[vec![0, 2], vec![1]]).unwrap(), LayerMap::untied(3)];
+    for norm in [Norm::Post, Norm::Pre] {
+        for map in &maps {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = parent.path().join("a/b");
+            let (config, weights) = random(norm, map);
+            hub::export(&dir, &config, map, &weights, &tokenizer()).unwrap();
+            let read = load(&dir).unwrap();
+            assert_eq!(read.config, config);
+            assert!(read.has_head);
+            assert_eq!(fs::read(&read.tokenizer).unwrap(), fs::read(tokenizer()).unwrap());
+            for weight in read.weights.entries() {
+                let name = &weight.spec.name;
+                let own = weight.spec.group.map_or(name.clone(), |layer| {
+                    let lowest = map.lowest(map.group_of(layer));
+                    name.replacen(&format!(".layer.{layer}."), &format!(".layer.{lowest}."), 1)
+                });
+                assert_eq!(weight.tensor, weights.get(&own).unwrap().tensor, "{name}");
+            }
+            let names: Vec<_> =
+                fs::read_dir(dir.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names, ["b"], "nothing is left beside the export");
+        }
+    }
+}
+
+#[test]
+fn an_export_replaces_an_export_or_an_empty_folder_and_nothing_else() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("model");
+    let map = LayerMap::untied(3);
+    let (config, weights) = random(Norm::Post, &map);
+    let export = || hub::export(&dir, &config, &map, &weights, &tokenizer());
+    fs::create_dir(&dir).unwrap();
+    export().unwrap();
+    fs::remove_file(dir.join("vocab.txt")).unwrap();
+    // What an interrupted export left behind is not in the way.
+    fs::create_dir(parent.path().join(".model.untie-new")).unwrap();
+    fs::create_dir(parent.path().join(".model.untie-old")).unwrap();
+    export().unwrap();
+    assert!(dir.join("vocab.txt").exists());
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+
+    fs::write(dir.join("notes.txt"), "mine").unwrap();
+    let message = export().unwrap_err().report();
+    assert!(message.contains("it holds `notes.txt`") && message.contains("hint:"), "{message}");
+    fs::remove_file(dir.join("notes.txt")).unwrap();
+    fs::copy(fixture("post").join("config.json"), dir.join("config.json")).unwrap();
+    assert!(export().unwrap_err().report().contains("`config.json` is not ours"));
+    fs::remove_dir_all(&dir).unwrap();
+    fs::write(&dir, "a file").unwrap();
+    assert!(export().unwrap_err().report().contains("model"), "a file is not replaced");
+}
+
+#[test]
+fn an_export_with_a_larger_tokenizer_is_refused_before_anything_is_written() {
+    let parent = tempfile::tempdir().unwrap();
+    let map = LayerMap::tied(3);
+    let config = BertConfig { vocab_size: 60, ..hub::load_config(&fixture("post")).unwrap() };
+    let weights = Weights::initialise(&config, &map, 1, Kind::Float, Device::Cpu).unwrap();
+    let error = hub::export(&parent.path().join("model"), &config, &map, &weights, &tokenizer()).unwrap_err();
+    assert!(error.report().contains("expected ids below 60, got 60 for `##k`"), "{}", error.report());
+    assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_encoder_alone_gets_the_random_head_of_bert() {
+    let copy = Copy::new().set("architectures", json!(["BertModel"])).tensors(|tensors| {
+        let encoder =
+            tensors.drain().filter_map(|(name, tensor)| Some((name.strip_prefix("bert.")?.to_owned(), tensor)));
+        *tensors = encoder.collect();
+        tensors.insert("pooler.dense.weight".into(), zeros(&[16, 16]));
+        tensors.insert("embeddings.position_ids".into(), zeros(&[1, 24]));
+    });
+    let (alone, again, whole) =
+        (load(copy.path()).unwrap(), load(copy.path()).unwrap(), load(&fixture("post")).unwrap());
+    assert!(!alone.has_head);
+    for weight in alone.weights.entries() {
+        let name = &weight.spec.name;
+        assert_eq!(weight.tensor, again.weights.get(name).unwrap().tensor, "{name}");
+        let same = weight.tensor == whole.weights.get(name).unwrap().tensor;
+        assert_eq!(same, name.starts_with("bert."), "{name}");
+    }
+    let scale = &alone.weights.get("cls.predictions.transform.LayerNorm.weight").unwrap().tensor;
+    assert_eq!(*scale, Tensor::ones([16], (Kind::Float, Device::Cpu)));
+}
+
+#[test]
+fn files_of_older_versions_and_other_precisions_are_read() {
+    let whole = load(&fixture("post")).unwrap();
+    for kind in [Kind::Half, Kind::BFloat16, Kind::Double] {
+        let copy = Copy::new().set("architectures", Value::Null).tensors(|tensors| {
+            let old = tensors.drain().map(|(name, tensor)| {
+                let name =
+                    name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
+                (name, tensor.to_kind(kind))
+            });
+            *tensors = old.collect();
+            let words = tensors["bert.embeddings.word_embeddings.weight"].copy();
+            let bias = tensors.remove("cls.predictions.bias").unwrap();
+            tensors.insert("cls.predictions.decoder.weight".into(), words);
+            tensors.insert("cls.predictions.decoder.bias".into(), bias);
+            tensors.insert("cls.seq_relationship.bias".into(), zeros(&[2]));
+        });
+        let read = load(copy.path()).unwrap();
+        for weight in read.weights.entries() {
+            assert_eq!(weight.tensor.kind(), Kind::Float);
+            let expected = weight.in_file(&whole.weights.get(&weight.spec.name).unwrap().tensor);
+            assert_eq!(weight.in_file(&weight.tensor), expected.to_kind(kind).to_kind(Kind::Float));
+        }
+    }
+}
+
+#[test]
+fn a_config_of_another_model_is_refused_by_name() {
+    for (key, value, words) in [
+        ("hidden_act", json!("relu"), "`hidden_act`: expected `gelu`, got `relu`"),
+        ("position_embedding_type", json!("relative_key"), "`position_embedding_type`: expected `absolute`"),
+        ("tie_word_embeddings", json!(false), "`tie_word_embeddings`: expected `true`"),
+        ("is_decoder", json!(true), "`is_decoder`: expected `false`"),
+        ("architectures", json!(["RobertaForMaskedLM"]), "got `RobertaForMaskedLM`"),
+        ("model_type", json!("roberta"), "got `roberta`"),
+        ("model_type", json!("megatron-bert"), "disagree"),
+        ("hidden_size", Value::Null, "missing field `hidden_size`"),
+        ("hidden_size", json!("16"), "invalid type"),
+        ("hidden_size", json!(17), "not divisible"),
+        ("num_attention_heads", json!(0), "num_attention_heads"),
+        ("num_hidden_layers", json!(-1), "invalid value"),
+        ("num_hidden_layers", json!(1_000_000), "expected 1000000 layers"),
+        ("vocab_size", json!(i64::MAX), "`vocab_size` must be"),
+        ("vocab_size", json!(60), "expected ids below 60"),
+        ("type_vocab_size", json!(0), "`type_vocab_size` must be"),
+        ("layer_norm_eps", json!(0.0), "`layer_norm_eps` must be"),
+        ("initializer_range", json!(-1.0), "`initializer_range` must be"),
+        ("hidden_dropout_prob", json!(2.0), "hidden_dropout_prob"),
+        ("vocab_size", json!(62), "word_embeddings.weight`: expected shape [62, 16], got [61, 16]"),
+        ("intermediate_size", json!(33), "intermediate.dense.weight`: expected shape [33, 16], got [32, 16]"),
+        ("num_hidden_layers", json!(4), "tensor `bert.encoder.layer.3.attention.self.query.weight` is missing"),
+        ("num_hidden_layers", json!(2), "tensor `bert.encoder.layer.2.attention.output.LayerNorm.bias` is unexpected"),
+    ] {
+        let message = refused(Copy::new().set(key, value).path());
+        assert!(message.contains(words), "{message}");
+    }
+    let neither = Copy::new().set("architectures", Value::Null).set("model_type", Value::Null);
+    assert!(refused(neither.path()).contains("neither `architectures` nor `model_type`"));
+}
+
+#[test]
+fn a_missing_foreign_or_misshapen_tensor_is_named() {
+    type Change = fn(&mut HashMap<String, Tensor>);
+    let cases: [(Change, &str); 7] = [
+        (|all| drop(all.remove("cls.predictions.bias")), "`cls.predictions.bias` is missing"),
+        (
+            |all| drop(all.remove("bert.encoder.layer.1.attention.self.key.bias")),
+            "`bert.encoder.layer.1.attention.self.key.bias` is missing",
+        ),
+        (|all| drop(all.insert("classifier.weight".into(), zeros(&[2, 16]))), "`classifier.weight` is unexpected"),
+        (
+            |all| drop(all.insert("bert.encoder.layer.1.attention.self.key.bias".into(), zeros(&[4, 4]))),
+            "`bert.encoder.layer.1.attention.self.key.bias`: expected shape [16], got [4, 4]",
+        ),
+        (
+            |all| drop(all.insert("cls.predictions.bias".into(), zeros(&[61]).to_kind(Kind::Int64))),
+            "`cls.predictions.bias`: expected F64, F32, F16 or BF16, got I64",
+        ),
+        (
+            |all| drop(all.insert("cls.predictions.decoder.weight".into(), zeros(&[61, 16]))),
+            "expected the same values as `bert.embeddings.word_embeddings.weight`",
+        ),
+        (|all| drop(all.insert("embeddings.LayerNorm.bias".into(), zeros(&[16]))), "are the same tensor"),
+    ];
+    for (change, words) in cases {
+        let message = refused(Copy::new().tensors(change).path());
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_or_damaged_file_is_named() {
+    let nowhere = load(Path::new("nowhere")).unwrap_err();
+    assert!(nowhere.report().contains("cannot read `nowhere/config.json`"));
+    assert_eq!(nowhere.exit_code(), 3);
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let copy = Copy::new();
+        let path = copy.path().join(name);
+        let bytes = fs::read(&path).unwrap();
+        for length in [0, 1, 7, 8, 20, bytes.len() / 2, bytes.len() - 3] {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert!(refused(copy.path()).contains(name), "{name} cut to {length} bytes");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(refused(copy.path()).contains(&format!("{name}`")));
+    }
+    let copy = Copy::new();
+    fs::remove_file(copy.path().join("model.safetensors")).unwrap();
+    fs::write(copy.path().join("pytorch_model.bin"), "").unwrap();
+    assert!(refused(copy.path()).contains("`pytorch_model.bin` is not read"));
+    fs::write(copy.path().join("model.safetensors.index.json"), "").unwrap();
+    assert!(refused(copy.path()).contains("in several files"));
+}
