@@ -45,7 +45,7 @@ impl LayerMap {
     /// # Errors
     /// When the number of layers is not a multiple of `groups`.
     pub fn contiguous(num_layers: usize, groups: usize) -> Result<Self> {
-        if groups == 0 || num_layers % groups != 0 {
+        if groups == 0 || !num_layers.is_multiple_of(groups) {
             return Err(Error::config(format!("{num_layers} layers do not split into {groups} groups of equal size"))
                 .hint("set `sharing.start` to `contiguous:G` with G a divisor of `model.num_hidden_layers`"));
         }

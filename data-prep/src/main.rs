@@ -1,7 +1,6 @@
 //! `untie-data`: raw text to token shards, on a machine without libtorch.
 
 use clap::{Parser, Subcommand};
-use std::io::Write;
 use std::process::ExitCode;
 use untie_data::cli::{exit, PrepareArgs};
 

@@ -161,7 +161,7 @@ impl Shard {
             let (pointer, length) = (self.pointer(last), self.sequence_length(last)?);
             expected_bin_bytes = i128::from(pointer) + i128::from(length) * self.token_type.size() as i128;
         }
-        if expected_bin_bytes != self.bin.len() as i128 || self.bin.len() % self.token_type.size() != 0 {
+        if expected_bin_bytes != self.bin.len() as i128 || !self.bin.len().is_multiple_of(self.token_type.size()) {
             return Err(ShardError::BinSize {
                 path: with_suffix(&self.prefix, ".bin"),
                 expected: expected_bin_bytes,

@@ -15,7 +15,7 @@ pub struct DataConfig {
     /// The tokenizer.json or vocab.txt that made the shards. Default: the one in `dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// Tokens of a sample, [CLS] and [SEP] included. Default: 128.
+    /// Tokens of a sample, `[CLS]` and `[SEP]` included. Default: 128.
     pub sequence_length: usize,
     /// Fraction of each sequence's tokens to predict. Default: 0.15.
     pub mask_rate: f64,

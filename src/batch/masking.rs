@@ -1,7 +1,7 @@
 //! Dynamic masking of one sequence (Devlin et al. 2018, §3.1).
 //!
 //! In: token ids, and the random stream of the sample. Out: ids with exactly max(1, round(rate·maskable)) positions
-//! chosen, of which 80 % become [MASK], 10 % a random token of the whole vocabulary, 10 % stay; and the chosen positions
+//! chosen, of which 80 % become `[MASK]`, 10 % a random token of the whole vocabulary, 10 % stay; and the chosen positions
 //! with the original tokens. Special tokens are never chosen. Cost: O(T).
 
 use untie_data::wordpiece::SpecialTokens;

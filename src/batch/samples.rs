@@ -1,6 +1,6 @@
-//! The samples of a split: windows of T − 2 tokens of the stream, as [CLS] … [SEP], masked.
+//! The samples of a split: windows of T − 2 tokens of the stream, as `[CLS]` … `[SEP]`, masked.
 //!
-//! The stream is the documents one after the other with a [SEP] behind each; window k covers tokens k·(T−2) to
+//! The stream is the documents one after the other with a `[SEP]` behind each; window k covers tokens k·(T−2) to
 //! (k+1)·(T−2), so that every token is in exactly one sample an epoch (the tail shorter than a window is left out).
 //! Position p of a run is sample p mod n of epoch p / n.
 

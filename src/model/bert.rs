@@ -105,7 +105,7 @@ impl Bert {
         self.encoder.forward(embedded, bias.as_ref(), mode, visit)
     }
 
-    /// Logits [N, V] for the hidden states at `positions`, indices int64 [N] into the B·T tokens of `hidden`.
+    /// Logits [N, V] for the hidden states at `positions`, indices int64 `[N]` into the B·T tokens of `hidden`.
     ///
     /// # Errors
     /// libtorch's own.

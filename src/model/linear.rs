@@ -13,7 +13,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// The tensors `{name}.weight` [out, in] and `{name}.bias` [out].
+    /// The tensors `{name}.weight` `[out, in]` and `{name}.bias` `[out]`.
     ///
     /// # Errors
     /// When one is missing.
@@ -40,7 +40,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// The tensors `{name}.weight` [C] and `{name}.bias` [C].
+    /// The tensors `{name}.weight` `[C]` and `{name}.bias` `[C]`.
     ///
     /// # Errors
     /// When one is missing.

@@ -170,6 +170,15 @@ mod tests {
         assert!(scale(&[four], &[]).is_err());
     }
 
+    /// n equal values v have the norm v·√n; adding 23 M squares in fp32 would be 1e-3 off.
+    #[test]
+    fn norms_of_large_tensors_are_exact() {
+        let tensor = Tensor::full([30_522, 768], 0.01, (Kind::Float, Device::Cpu));
+        let expected = f64::from(0.01_f32) * (30_522.0_f64 * 768.0).sqrt();
+        let relative = norms(&[tensor]).unwrap()[0] / expected - 1.0;
+        assert!(relative.abs() < 1e-6, "{relative:e}");
+    }
+
     #[test]
     fn norms_and_scale_work_on_lists() {
         let tensors = [ones(4), ones(9) * 2.0];

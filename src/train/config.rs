@@ -128,7 +128,7 @@ impl TrainConfig {
                 return Err(Error::config(format!("`train.{name}` must be at least 1, got 0")));
             }
         }
-        if self.global_batch % self.micro_batch != 0 {
+        if !self.global_batch.is_multiple_of(self.micro_batch) {
             return Err(Error::config(format!(
                 "`train.global_batch` = {} is not a multiple of `train.micro_batch` = {}",
                 self.global_batch, self.micro_batch

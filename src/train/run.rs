@@ -282,7 +282,7 @@ impl Run {
 
 /// Whether something that happens every `every` steps (0: never) happens after `step`.
 fn is_due(step: u64, every: u64) -> bool {
-    every > 0 && step % every == 0
+    every > 0 && step.is_multiple_of(every)
 }
 
 /// What is recorded for one step: each tag once.
