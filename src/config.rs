@@ -75,6 +75,7 @@ impl RunConfig {
         self.optim.validate(self.train.steps)?;
         self.sharing.validate(sizes.num_hidden_layers, self.train.steps)?;
         self.checkpoint.validate()?;
+        self.eval.validate()?;
         if self.data.sequence_length as i64 > sizes.max_position_embeddings {
             return Err(Error::config(format!(
                 "`data.sequence_length` = {} is longer than `model.max_position_embeddings` = {}",

@@ -60,11 +60,6 @@ impl Error {
         self
     }
 
-    /// Whose fault it is.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// The process's exit code for this error.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
@@ -108,7 +103,11 @@ impl From<tch::TchError> for Error {
         let text = error.to_string();
         // libtorch appends a C++ backtrace that no user can act on.
         let first = text.split("\nException raised from").next().unwrap_or_default();
-        Self::failed(format!("libtorch: {}", first.trim()))
+        let message = Self::failed(format!("libtorch: {}", first.trim()));
+        if first.contains("out of memory") || first.contains("can't allocate memory") {
+            return message.hint("lower `train.micro_batch`; the global batch, and so the result, stays the same");
+        }
+        message
     }
 }
 
@@ -118,9 +117,8 @@ pub fn io(action: &str, path: &std::path::Path, error: std::io::Error) -> Error 
     let message = format!("cannot {action} `{}`", path.display());
     let outer = match error.kind() {
         std::io::ErrorKind::NotFound => Error::data(message),
-        std::io::ErrorKind::StorageFull => {
-            Error::failed(message).hint("free some space on that disk and run again with `--resume`")
-        }
+        std::io::ErrorKind::StorageFull => Error::failed(message)
+            .hint("free some space on that disk and run again; a training run goes on with `--resume`"),
         std::io::ErrorKind::PermissionDenied => Error::failed(message).hint("check the permissions of the folder"),
         _ => Error::failed(message),
     };

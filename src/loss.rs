@@ -29,8 +29,8 @@ pub fn masked_lm(model: &Bert, batch: &BatchTensors, num_targets: usize, mode: M
     let weights = batch.weights.f_to_kind(logits.kind())?;
     // The sum over thousands of targets is in fp64: fp32 would round the loss that is reported, and costs as much.
     let surprise = logits.f_cross_entropy_loss(&batch.labels, None::<Tensor>, Reduction::None, -100, 0.0)?; // [B·P]
-    let loss = (surprise * &weights).f_sum(Kind::Double)? / num_targets as f64;
+    let loss = surprise.f_mul(&weights)?.f_sum(Kind::Double)?.f_div_scalar(num_targets as f64)?;
     let right = logits.detach().f_argmax(-1, false)?.f_eq_tensor(&batch.labels)?.f_to_kind(weights.kind())?;
-    let num_correct = (right * weights).f_sum(logits.kind())?;
+    let num_correct = right.f_mul(&weights)?.f_sum(logits.kind())?;
     Ok(MlmLoss { loss, num_correct })
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use untie::checkpoint::{
-    list, load, load_weights, newest_valid, save, verify, CheckpointConfig, Loaded, RunState, Totals, Untying, FORMAT,
+    list, load, load_weights, newest_valid, save, verify, CheckpointConfig, DataStamp, Loaded, RunState, Totals,
+    Untying, FORMAT,
 };
 use untie::layer_map::LayerMap;
 use untie::model::{BertConfig, ModelConfig, Norm, Weights};
@@ -51,6 +52,7 @@ fn run(step: u64, map: &LayerMap, norm: Norm, kind: Kind) -> (RunState, Weights,
         totals: Totals { wall_seconds: 1.5, tokens: 1 << 40, skipped_steps: step - step / 2 },
         environment: BTreeMap::from([("threads".to_owned(), "2".to_owned())]),
         untying: vec![Untying { step: 1, groups: map.num_groups(), mlm_accuracy: 0.25 }],
+        data: DataStamp { vocabulary: "0123456789abcdef".into(), shards: "fedcba9876543210".into() },
         bert,
     };
     (state, weights, moments)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Room → rooms that it may use. Every room may use `error`; `train` and `config` are widened below.
+/// Room → rooms that it may use. Every room may use `error`.
 const TABLE: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("shim", &[]),

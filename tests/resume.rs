@@ -31,9 +31,9 @@ fn lines(run: &Path) -> usize {
 }
 
 /// A run of 100 steps beside one that is killed after step 60 and resumed.
-fn killed_run_equals_uninterrupted_run(untie_at: u64, settings: &[&str]) {
+fn killed_run_equals_uninterrupted_run(untie_step: u64, settings: &[&str]) {
     let workshop = Workshop::new();
-    let untie_at = format!("sharing.untie_at={untie_at}");
+    let untie_at = format!("sharing.untie_at={untie_step}");
     let train = |run_dir: &'static str| {
         let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--set", &untie_at];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
@@ -55,11 +55,17 @@ fn killed_run_equals_uninterrupted_run(untie_at: u64, settings: &[&str]) {
     child.wait().unwrap();
     assert!(!killed.join("export").exists());
 
+    // What the kill left behind: groups before the untying step if that is still to come.
+    let left = fs::read_to_string(killed.join("metrics.jsonl")).unwrap();
+    let groups = |line: &str| serde_json::from_str::<Value>(line).ok()?["sharing/groups"].as_f64();
+    let expected_groups = if untie_step <= 63 { 3.0 } else { 1.0 };
+    assert_eq!(left.lines().filter_map(groups).last(), Some(expected_groups), "the kill came too late");
+
     let mut arguments = train("killed");
     arguments.push("--resume");
     let resumed = workshop.untie(&arguments);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
-    assert!(stderr(&resumed).contains("resume: from `killed/checkpoints/step-"), "{}", stderr(&resumed));
+    assert!(stderr(&resumed).contains("resume: from `killed/checkpoints/step-00000060`"), "{}", stderr(&resumed));
 
     let (expected, got) = (metrics(&workshop.path("whole")), metrics(&killed));
     assert_eq!(expected.len(), 101);
@@ -76,7 +82,7 @@ fn killed_run_equals_uninterrupted_run(untie_at: u64, settings: &[&str]) {
 
 #[test]
 fn untying_after_the_kill_fp32() {
-    killed_run_equals_uninterrupted_run(80, &["train.precision=fp32"]);
+    killed_run_equals_uninterrupted_run(90, &["train.precision=fp32"]);
 }
 
 #[test]
@@ -86,12 +92,18 @@ fn untying_before_the_kill_fp32() {
 
 #[test]
 fn untying_after_the_kill_bf16_pre_ln() {
-    killed_run_equals_uninterrupted_run(80, &["train.precision=bf16", "model.norm=pre"]);
+    killed_run_equals_uninterrupted_run(90, &["train.precision=bf16", "model.norm=pre"]);
 }
 
 #[test]
 fn untying_before_the_kill_bf16_pre_ln() {
     killed_run_equals_uninterrupted_run(30, &["train.precision=bf16", "model.norm=pre"]);
+}
+
+/// Kernels on two threads split their sums in the same places every time.
+#[test]
+fn untying_after_the_kill_on_two_threads() {
+    killed_run_equals_uninterrupted_run(90, &["train.precision=bf16", "train.threads=2"]);
 }
 
 /// A step that is a checkpoint and the untying step at once is neither untied twice nor forgotten.

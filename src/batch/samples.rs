@@ -85,6 +85,24 @@ fn manifest(dir: &Path) -> Result<Option<Manifest>> {
     Ok(None)
 }
 
+/// A hash of the training shards of `dir`: of their content, as the manifest has it, or for foreign data of their sizes.
+///
+/// # Errors
+/// Missing, unfinished or damaged shards.
+pub fn shards_hash(dir: &Path) -> Result<String> {
+    let facts: Vec<String> = match manifest(dir)? {
+        Some(manifest) => {
+            let train = manifest.shards.iter().filter(|shard| shard.split == Split::Train);
+            train.map(|shard| format!("{} {}", shard.bin.xxh3, shard.idx.xxh3)).collect()
+        }
+        None => {
+            let set = ShardSet::open(dir, Split::Train).map_err(shard_error)?;
+            set.shards().iter().map(|shard| format!("{} {}", shard.num_tokens(), shard.num_documents())).collect()
+        }
+    };
+    Ok(wordpiece::hash(facts.join("\n").as_bytes()))
+}
+
 /// One split as a sequence of samples without end.
 #[derive(Debug)]
 pub struct Samples {
@@ -146,12 +164,15 @@ impl Samples {
         })
     }
 
-    /// The batch of samples `first`, `first` + 1, … in the order of the text, with the masks of epoch 0: evaluation.
+    /// `count` samples for evaluation, from number `first` on of `total` that are spread evenly over the split, with the
+    /// masks of epoch 0.
     ///
     /// # Errors
     /// A shard that is damaged there.
-    pub fn in_order(&self, first: u64, count: usize) -> Result<Batch> {
-        self.collect(count, |index| (0, first + index as u64))
+    pub fn spread(&self, first: u64, count: usize, total: u64) -> Result<Batch> {
+        let at = |number: u64| u128::from(number) * u128::from(self.num_samples) / u128::from(total.max(1));
+        // Below `num_samples` for every number below `total`.
+        self.collect(count, |index| (0, at(first + index as u64) as u64))
     }
 
     fn collect(&self, count: usize, which: impl Fn(usize) -> (u32, u64)) -> Result<Batch> {

@@ -36,6 +36,15 @@ pub fn load(path: &Path, kind: Kind, device: Device) -> Result<Loaded> {
     Ok(Loaded { state, weights, moments })
 }
 
+/// Loads the state only.
+///
+/// # Errors
+/// As [`load`], for the file that is read.
+pub fn load_state(path: &Path) -> Result<RunState> {
+    Checksums::read(path)?.check(path, STATE_FILE)?;
+    RunState::read(path)
+}
+
 /// Loads state and weights only, for what does not train; the optimizer's file may be missing.
 ///
 /// # Errors

@@ -23,9 +23,9 @@ mod tensors;
 
 pub use config::CheckpointConfig;
 pub use folder::{list, newest_valid, verify, Entry};
-pub use load::{load, load_weights, Loaded};
+pub use load::{load, load_state, load_weights, Loaded};
 pub use save::save;
-pub use state::{RunState, Totals, Untying, FORMAT};
+pub use state::{DataStamp, RunState, Totals, Untying, FORMAT};
 
 /// The tensors of the model.
 const MODEL_FILE: &str = "model.safetensors";

@@ -38,8 +38,20 @@ pub struct RunState {
     pub environment: BTreeMap<String, String>,
     /// Every transition so far, in order.
     pub untying: Vec<Untying>,
+    /// What the run was trained on.
+    pub data: DataStamp,
     /// Sizes of the model.
     pub bert: BertConfig,
+}
+
+/// Which tokens a run reads; a position in the data means nothing in other data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataStamp {
+    /// Hash of the vocabulary in id order: what an id means.
+    pub vocabulary: String,
+    /// Hash of the training shards: what a position means.
+    pub shards: String,
 }
 
 /// Sums over a run.

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Bert;
-use crate::train::{evaluate, resolve_device, Precision};
+use crate::train::{evaluate, resolve_device, Precision, EVALUATION_SEED};
 
 /// Arguments of `untie eval`.
 #[derive(Debug, Args)]
@@ -31,9 +31,6 @@ pub struct EvalArgs {
     /// Sequences of one forward
     #[arg(long, default_value_t = 32)]
     batch: usize,
-    /// Seed of the masks; a run's own evaluation uses `train.seed`
-    #[arg(long, default_value_t = 42)]
-    seed: u64,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
@@ -73,7 +70,7 @@ impl EvalArgs {
         }
         let map = LayerMap::untied(loaded.config.num_hidden_layers);
         let model = Bert::new(&loaded.config, &map, &loaded.weights, kind)?;
-        let samples = Samples::open(&data, &vocabulary, Split::Valid, self.seed)?;
+        let samples = Samples::open(&data, &vocabulary, Split::Valid, EVALUATION_SEED)?;
         let found = evaluate(&model, &samples, self.sequences, self.batch, device)?;
         println!("masked tokens      {}", found.num_targets);
         println!("loss               {:.4}", found.loss);

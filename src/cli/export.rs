@@ -42,7 +42,7 @@ impl ExportArgs {
             None => match checkpoint::newest_valid(&self.run)? {
                 Some((path, damaged)) => {
                     for error in damaged {
-                        eprintln!("warning: a damaged checkpoint is skipped: {error}");
+                        eprintln!("warning: {}", error.report().trim_start_matches("error: "));
                     }
                     path
                 }

@@ -6,8 +6,9 @@ use clap::Args;
 use untie_data::manifest::Manifest;
 use untie_data::shard::Split;
 
-use crate::batch::samples::{shard_error, Vocabulary};
+use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::batch::Samples;
+use crate::checkpoint::{self, DataStamp};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::train::{prepare_process, Outcome, Plan, Precision, Run, StopFlag};
@@ -45,7 +46,7 @@ impl TrainArgs {
         };
         let device = prepare_process(&config.train)?;
         config.train.precision = match (config.train.precision, self.resume) {
-            (Precision::Auto, true) => earlier_precision(&folder).unwrap_or(Precision::Auto).resolve(device),
+            (Precision::Auto, true) => earlier_precision(&folder)?.unwrap_or(Precision::Auto).resolve(device),
             (precision, _) => precision.resolve(device),
         };
         if config.data.verify {
@@ -73,10 +74,13 @@ impl TrainArgs {
     }
 }
 
-/// What `auto` became when the run in `folder` started.
-fn earlier_precision(folder: &Path) -> Option<Precision> {
-    let path = folder.join("config.toml");
-    path.exists().then(|| RunConfig::load(&path, &[]).ok()).flatten().map(|config| config.train.precision)
+/// What `auto` became when the run in `folder` started, as its newest checkpoint has it.
+fn earlier_precision(folder: &Path) -> Result<Option<Precision>> {
+    let Some((path, _damaged)) = checkpoint::newest_valid(folder)? else {
+        return Ok(None);
+    };
+    let state = checkpoint::load_state(&path)?;
+    Ok(serde_json::from_value(state.config["train"]["precision"].clone()).ok())
 }
 
 fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
@@ -84,6 +88,7 @@ fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
         bert: config.bert(vocabulary.size)?,
+        data_stamp: DataStamp { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data.dir)? },
         vocabulary,
         init: config.model.init.clone(),
         data: config.data.clone(),

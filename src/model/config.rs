@@ -174,11 +174,6 @@ impl BertConfig {
     pub fn padded_vocab_size(&self) -> i64 {
         (self.vocab_size + 63) / 64 * 64
     }
-
-    /// Features of one attention head.
-    pub fn head_size(&self) -> i64 {
-        self.hidden_size / self.num_attention_heads
-    }
 }
 
 #[cfg(test)]

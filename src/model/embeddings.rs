@@ -48,7 +48,7 @@ impl Embeddings {
             Some(ids) => Tensor::f_embedding(&self.token_type, ids, -1, false, false)?, // [B, T, C]
             None => self.token_type.f_narrow(0, 0, 1)?,                                 // [1, C]
         };
-        let sum = words + self.position.f_narrow(0, 0, length)? + types;
+        let sum = words.f_add(&self.position.f_narrow(0, 0, length)?)?.f_add(&types)?;
         let hidden = match &self.norm {
             Some(norm) => norm.forward(&sum)?,
             None => sum,

@@ -39,6 +39,6 @@ impl MaskedLmHead {
         let kind = hidden.kind();
         let transformed = self.norm.forward(&self.dense.forward(hidden)?.f_gelu("none")?)?; // [N, C]
         let logits = transformed.f_linear(&self.embeddings.f_to_kind(kind)?, None::<Tensor>)?; // [N, V]
-        Ok(logits.f_to_kind(statistics_kind(kind))? + &self.bias)
+        Ok(logits.f_to_kind(statistics_kind(kind))?.f_add(&self.bias)?)
     }
 }

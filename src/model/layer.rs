@@ -53,17 +53,17 @@ impl Layer {
         match self.norm {
             Norm::Post => {
                 let attended = mode.dropout(&self.attention.forward(hidden, bias, mode)?, self.dropout)?;
-                let hidden = self.attention_norm.forward(&(hidden + attended))?;
+                let hidden = self.attention_norm.forward(&hidden.f_add(&attended)?)?;
                 let fed = mode.dropout(&self.feed_forward(&hidden)?, self.dropout)?;
-                self.output_norm.forward(&(hidden + fed))
+                self.output_norm.forward(&hidden.f_add(&fed)?)
             }
             Norm::Pre => {
                 let normed = self.attention_norm.forward(hidden)?;
                 let attended = mode.dropout(&self.attention.forward(&normed, bias, mode)?, self.dropout)?;
-                let hidden = hidden + attended;
+                let hidden = hidden.f_add(&attended)?;
                 let normed = self.output_norm.forward(&hidden)?;
                 let fed = mode.dropout(&self.feed_forward(&normed)?, self.dropout)?;
-                Ok(hidden + fed)
+                Ok(hidden.f_add(&fed)?)
             }
         }
     }

@@ -159,7 +159,7 @@ impl Weights {
         self.entries.iter().map(|weight| weight.spec.shape.iter().product::<i64>()).sum()
     }
 
-    /// Forgets every gradient; the next backward starts new ones.
+    /// Sets every gradient that exists to 0; the next backward adds to it.
     pub fn zero_gradients(&self) {
         for weight in &self.entries {
             let mut gradient = weight.tensor.grad();

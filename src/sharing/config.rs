@@ -87,7 +87,8 @@ impl SharingConfig {
         match (self.rule, self.untie_at) {
             (RuleKind::Never, _) => None,
             (RuleKind::Fixed, UntieAt::Step(step)) => Some(step),
-            (RuleKind::Fixed, UntieAt::Fraction(fraction)) => Some((fraction * steps as f64).round() as u64),
+            // A fraction asks for a tied phase, however short the run.
+            (RuleKind::Fixed, UntieAt::Fraction(fraction)) => Some(((fraction * steps as f64).round() as u64).max(1)),
         }
     }
 

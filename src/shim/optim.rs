@@ -45,6 +45,7 @@ pub fn fused_adamw(tensors: &[AdamWTensors<'_>], arguments: AdamWArguments) -> R
         return Err(Error::failed("an AdamW update is numbered from 1, got 0"));
     }
     for entry in tensors {
+        floating([entry.parameter])?;
         for (name, other) in
             [("gradient", entry.gradient), ("first moment", entry.exp_avg), ("second moment", entry.exp_avg_sq)]
         {
@@ -100,7 +101,7 @@ pub fn scale(tensors: &[Tensor], factors: &[f64]) -> Result<()> {
     check(unsafe { untie_scale(tensors.len(), list.as_ptr(), factors.as_ptr()) })
 }
 
-fn floating(tensors: &[Tensor]) -> Result<()> {
+fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     for tensor in tensors {
         if !tensor.defined() || !matches!(tensor.kind(), Kind::Float | Kind::Double) {
             return Err(Error::failed("expected a defined tensor of kind Float or Double"));

@@ -112,6 +112,19 @@ impl Default for EvalConfig {
     }
 }
 
+impl EvalConfig {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// The first setting out of range, by name.
+    pub fn validate(&self) -> Result<()> {
+        if self.sequences == 0 {
+            return Err(Error::config("`eval.sequences` must be at least 1, got 0"));
+        }
+        Ok(())
+    }
+}
+
 impl TrainConfig {
     /// Checks ranges.
     ///

@@ -10,6 +10,9 @@ use crate::error::Result;
 use crate::loss::masked_lm;
 use crate::model::{Bert, Mode};
 
+/// Seed of the masks of every evaluation, so that runs with different seeds are measured on the same masks.
+pub const EVALUATION_SEED: u64 = 0;
+
 /// What an evaluation found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
@@ -29,7 +32,8 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// Evaluates the first `sequences` samples of `samples` (all, if there are fewer), `batch` at a time, without dropout.
+/// Evaluates `sequences` samples spread evenly over `samples` (all, if there are fewer), `batch` at a time, without
+/// dropout. For results that do not depend on `batch` or on ties of rounded logits, `model` computes in fp32.
 ///
 /// # Errors
 /// A damaged shard, and libtorch's own.
@@ -40,7 +44,7 @@ pub fn evaluate(model: &Bert, samples: &Samples, sequences: u64, batch: usize, d
     let mut first = 0;
     while first < sequences {
         let count = (sequences - first).min(batch as u64) as usize;
-        let buffers = samples.in_order(first, count)?;
+        let buffers = samples.spread(first, count, sequences)?;
         let tensors = buffers.to_device(device)?;
         let found = tch::no_grad(|| masked_lm(model, &tensors, 1, Mode::Eval))?;
         loss += f64::try_from(&found.loss)?;

@@ -13,7 +13,7 @@ pub mod stop;
 pub mod summary;
 
 pub use config::{resolve_device, EvalConfig, Precision, TrainConfig};
-pub use evaluate::{evaluate, Evaluation};
+pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};
 pub use numbers::Numbers;
 pub use process::prepare_process;
 pub use run::{Outcome, Plan, Run};

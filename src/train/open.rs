@@ -1,21 +1,24 @@
 //! Opening a run folder: a new run, or the newest valid checkpoint of an earlier one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
 use untie_data::shard::Split;
 
+use crate::batch::samples::Vocabulary;
 use crate::batch::Samples;
 use crate::checkpoint::{self, RunState, Totals};
 use crate::error::{io, Error, Result};
 use crate::hub;
+use crate::layer_map::LayerMap;
 use crate::metrics::Recorder;
 use crate::model::{Bert, Weights};
 use crate::optim::{Moments, Schedule};
 use crate::sharing::Rule;
 use crate::train::run::{Plan, Run};
-use crate::train::{environment, resume};
+use crate::train::{environment, resume, EVALUATION_SEED};
 
 impl Run {
     /// Opens the data and the folder: a new run, or with `resume` the newest valid checkpoint (a new run if there is
@@ -24,40 +27,28 @@ impl Run {
     /// # Errors
     /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
     pub fn open(plan: Plan, folder: &Path, resume: bool) -> Result<Self> {
-        let seed = plan.train.seed;
-        let train_samples = Arc::new(Samples::open(&plan.data, &plan.vocabulary, Split::Train, seed)?);
-        let valid_samples = Samples::open(&plan.data, &plan.vocabulary, Split::Valid, seed)?;
-        let kind = plan.train.precision.weight_kind();
+        let train_samples = Samples::open(&plan.data, &plan.vocabulary, Split::Train, plan.train.seed)?;
+        let valid_samples = Samples::open(&plan.data, &plan.vocabulary, Split::Valid, EVALUATION_SEED)?;
         let found = if resume { newest(folder)? } else { None };
         if found.is_none() && !checkpoint::list(folder)?.is_empty() {
             return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
                 .hint("go on with `--resume`, or choose another `--run-dir`"));
         }
-        std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
         let facts = environment::environment(plan.device)?;
-        write(&folder.join("config.toml"), plan.config_toml.as_bytes())?;
-        write(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
-        write(&folder.join("env.json"), &to_json(&facts)?)?;
-        let start;
-        let recorder;
-        match found {
-            Some(path) => {
-                let loaded = checkpoint::load(&path, kind, plan.device)?;
-                for change in resume::changes(&loaded.state.config, &plan.config)? {
-                    eprintln!("resume: {change}");
-                }
-                for difference in environment::differences(&loaded.state.environment, &facts) {
-                    eprintln!("resume: results may differ in the last bits, {difference}");
-                }
-                eprintln!("resume: from `{}`", path.display());
-                recorder = Recorder::resume(folder, &plan.metrics, loaded.state.step)?;
-                start = loaded;
-            }
-            None => {
-                recorder = Recorder::create(folder, &plan.metrics)?;
-                start = fresh(&plan)?;
-            }
-        }
+        // Whatever can be refused is refused before anything is written.
+        let (start, is_fresh) = match found {
+            Some(path) => (go_on(&plan, &path, &facts)?, false),
+            None => (fresh(&plan)?, true),
+        };
+        std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+        write_aside(&folder.join("config.toml"), plan.config_toml.as_bytes())?;
+        write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
+        write_aside(&folder.join("env.json"), &to_json(&facts)?)?;
+        let recorder = if is_fresh {
+            Recorder::create(folder, &plan.metrics)?
+        } else {
+            Recorder::resume(folder, &plan.metrics, start.state.step)?
+        };
         let checkpoint::Loaded { state, weights, moments } = start;
         let model = Bert::new(&plan.bert, &state.layer_map, &weights, plan.train.precision.compute_kind())?;
         let product_rate = plan.product_rate()?;
@@ -67,9 +58,10 @@ impl Run {
             folder: folder.into(),
             map: state.layer_map,
             step: state.step,
+            is_fresh,
             totals: state.totals,
             untying: state.untying,
-            train_samples,
+            train_samples: Arc::new(train_samples),
             valid_samples,
             recorder,
             weights,
@@ -87,9 +79,70 @@ fn newest(folder: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     };
     for error in damaged {
-        eprintln!("resume: a damaged checkpoint is skipped: {}", error.report().trim_start_matches("error: "));
+        eprintln!("resume: {}", error.report().trim_start_matches("error: "));
     }
     Ok(Some(path))
+}
+
+/// The checkpoint at `path`, if it is one of the run that `plan` describes.
+fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<checkpoint::Loaded> {
+    let loaded = checkpoint::load(path, plan.train.precision.weight_kind(), plan.device)?;
+    let state = &loaded.state;
+    let changes = resume::changes(&state.config, &plan.config)?;
+    resume::same_data(&state.data, &plan.data_stamp)?;
+    if state.bert != plan.bert {
+        return Err(Error::config(format!("cannot resume: expected a model of {:?}, got {:?}", state.bert, plan.bert))
+            .hint("restore `[model]` and the tokenizer, or start a new run with another `--run-dir`"));
+    }
+    if state.step > plan.train.steps {
+        return Err(Error::config(format!(
+            "`{}` is at step {}, behind the end of the run, `train.steps` = {}",
+            path.display(),
+            state.step,
+            plan.train.steps
+        ))
+        .hint("raise `train.steps`, or export that checkpoint with `untie export`"));
+    }
+    for change in changes {
+        eprintln!("resume: {change}");
+    }
+    for difference in environment::differences(&state.environment, facts) {
+        eprintln!("resume: results may differ from those of an uninterrupted run, {difference}");
+    }
+    eprintln!("resume: from `{}`", path.display());
+    Ok(loaded)
+}
+
+/// The weights of the Hugging Face model in `directory`, if it fits `plan`; a group starts from its lowest layer.
+fn initial_weights(plan: &Plan, map: &LayerMap, directory: &Path) -> Result<Weights> {
+    let source = hub::load(directory, plan.train.precision.weight_kind(), plan.device)?;
+    if Vocabulary::read(&source.tokenizer)?.hash != plan.vocabulary.hash {
+        return Err(Error::data(format!(
+            "`{}` and `{}` have different vocabularies",
+            directory.display(),
+            plan.data.dir.display()
+        ))
+        .hint("prepare the data with `--tokenizer` of the model that `model.init` names"));
+    }
+    let dropout = (plan.bert.hidden_dropout_prob, plan.bert.attention_probs_dropout_prob);
+    let mut config = source.config.clone();
+    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = dropout;
+    if config != plan.bert {
+        return Err(Error::config(format!(
+            "`model.init`: `{}` is another model: expected {:?}, got {config:?}",
+            directory.display(),
+            plan.bert
+        ))
+        .hint("give `[model]` the sizes of the model that `model.init` names"));
+    }
+    if !source.has_head {
+        eprintln!("`{}` has no masked-language-model head: it starts at random", directory.display());
+    }
+    Weights::from_named(&plan.bert, map, plan.train.precision.weight_kind(), plan.device, |spec| {
+        let weight = source.weights.get(&spec.name);
+        let weight = weight.ok_or_else(|| Error::failed(format!("the model has no tensor `{}`", spec.name)))?;
+        Ok(weight.in_file(&weight.tensor.detach()))
+    })
 }
 
 /// The state before step 0.
@@ -98,18 +151,7 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
     let (kind, device) = (plan.train.precision.weight_kind(), plan.device);
     let weights = match &plan.init {
         None => Weights::initialise(&plan.bert, &map, plan.train.seed, kind, device)?,
-        Some(directory) => {
-            // A group starts from its lowest layer.
-            let source = hub::load(directory, kind, device)?;
-            Weights::from_named(&plan.bert, &map, kind, device, |spec| {
-                let weight = source.weights.get(&spec.name);
-                let weight = weight.ok_or_else(|| {
-                    Error::data(format!("`{}` has no tensor `{}`", directory.display(), spec.name))
-                        .hint("the model in `model.init` and `[model]` must have the same `norm` and number of layers")
-                })?;
-                Ok(weight.in_file(&weight.tensor.detach()))
-            })?
-        }
+        Some(directory) => initial_weights(plan, &map, directory)?,
     };
     let moments = Moments::zeros(&weights)?;
     let state = RunState {
@@ -123,6 +165,7 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
         totals: Totals::default(),
         environment: environment::environment(device)?,
         untying: Vec::new(),
+        data: plan.data_stamp.clone(),
         bert: plan.bert.clone(),
     };
     Ok(checkpoint::Loaded { state, weights, moments })
@@ -132,6 +175,8 @@ fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).map_err(|error| Error::failed("cannot write JSON").caused_by(error))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).map_err(|error| io("write", path, error))
+/// Writes under another name and renames, so that the file is never half there.
+fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
+    let aside = path.with_extension("partial");
+    std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path)).map_err(|error| io("write", path, error))
 }

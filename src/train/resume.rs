@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::checkpoint::DataStamp;
 use crate::error::{Error, Result};
 
-/// Keys that do not decide what is computed, or that a user changes on purpose: where data lies, how long to go on, how
-/// often to look, how a step is cut into pieces.
+/// Keys that a user changes on purpose: where the data lies, how long to go on (which moves the schedule and fractions of
+/// the run), how often to look, how a step is cut into pieces (which draws other dropout). Each change is printed.
 const MAY_CHANGE: [&str; 11] = [
     "data.dir",
     "data.verify",
@@ -44,6 +45,22 @@ pub fn changes(before: &Value, now: &Value) -> Result<Vec<String>> {
         allowed.push(change);
     }
     Ok(allowed)
+}
+
+/// Checks that the vocabulary and the training shards are those of the checkpoint, wherever they lie now.
+///
+/// # Errors
+/// When they are not: ids or the position in the data would mean something else.
+pub fn same_data(before: &DataStamp, now: &DataStamp) -> Result<()> {
+    for (what, old, new) in
+        [("vocabulary", &before.vocabulary, &now.vocabulary), ("training data", &before.shards, &now.shards)]
+    {
+        if old != new {
+            return Err(Error::data(format!("cannot resume with another {what}: expected hash {old}, got {new}"))
+                .hint("restore the data of the run, or start a new run with another `--run-dir`"));
+        }
+    }
+    Ok(())
 }
 
 /// `{"a": {"b": 1}}` as `a.b` → 1; lists are values.

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::Vocabulary;
 use crate::batch::{Batch, DataConfig, Loader, Samples};
-use crate::checkpoint::{self, CheckpointConfig, RunState, Totals, Untying};
+use crate::checkpoint::{self, CheckpointConfig, DataStamp, RunState, Totals, Untying};
 use crate::error::Result;
 use crate::hub;
 use crate::layer_map::LayerMap;
@@ -40,6 +40,8 @@ pub struct Plan {
     pub bert: BertConfig,
     /// The tokenizer that made the data.
     pub vocabulary: Vocabulary,
+    /// What the vocabulary and the shards are.
+    pub data_stamp: DataStamp,
     /// Weights to start from.
     pub init: Option<PathBuf>,
     /// `[data]`.
@@ -109,6 +111,8 @@ pub struct Run {
     pub(super) moments: Moments,
     pub(super) model: Bert,
     pub(super) step: u64,
+    /// Whether nothing has been recorded yet.
+    pub(super) is_fresh: bool,
     pub(super) totals: Totals,
     pub(super) untying: Vec<Untying>,
     pub(super) product_rate: f64,
@@ -133,7 +137,7 @@ impl Run {
         let mut progress = Progress::new(steps, self.step);
         let mut clock = Instant::now();
         let mut last = None;
-        if self.step == 0 {
+        if self.is_fresh {
             let mut values = Values::new();
             self.maybe_untie(&mut values, None, &progress)?;
             values.insert("sharing/groups", self.map.num_groups() as f64);
@@ -208,7 +212,7 @@ impl Run {
                 let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
                 tch::manual_seed(xxh3_64(&words) as i64);
                 let found = masked_lm(model, &batches[index].to_device(device)?, num_targets, Mode::Train)?;
-                correct += found.num_correct;
+                correct = correct.f_add(&found.num_correct)?;
                 Ok(found.loss)
             })?;
         Ok((report, f64::try_from(&correct)? / num_targets as f64))
@@ -240,7 +244,9 @@ impl Run {
 
     fn evaluate(&self) -> Result<Evaluation> {
         let (train, sequences) = (&self.plan.train, self.plan.eval.sequences);
-        evaluate(&self.model, &self.valid_samples, sequences, train.micro_batch, self.plan.device)
+        // The same tensors in the precision of the weights, as `untie eval` computes.
+        let model = Bert::new(&self.plan.bert, &self.map, &self.weights, train.precision.weight_kind())?;
+        evaluate(&model, &self.valid_samples, sequences, train.micro_batch, self.plan.device)
     }
 
     fn step_values(&self, values: &mut Values, report: &StepReport, accuracy: f64, learning_rate: f64, rate: f64) {
@@ -266,6 +272,7 @@ impl Run {
             layer_map: self.map.clone(),
             num_updates: self.moments.num_updates,
             samples_consumed: self.step * self.plan.train.global_batch as u64,
+            data: self.plan.data_stamp.clone(),
             rule: Value::Null,
             config: self.plan.config.clone(),
             totals: self.totals,
