@@ -17,7 +17,8 @@ ARGS ?=
 PYTHON ?= python3
 
 # A corpus of your own has its own shards and its own run.
-CORPUS_NAME := $(firstword $(subst ., ,$(notdir $(CORPUS))))
+$(if $(word 2,$(CORPUS)),$(error CORPUS must be one path without spaces, got `$(CORPUS)`))
+CORPUS_NAME := $(notdir $(CORPUS))
 DATA := data/$(or $(CORPUS_NAME),sample)
 RUN_DIR ?= runs/$(basename $(notdir $(CONFIG)))$(addprefix -,$(CORPUS_NAME))
 VOCAB_SIZE ?= 8192

@@ -48,7 +48,7 @@ def compare_devices(arguments, work):
 
 
 def compare_resume(arguments, work):
-    """Longer by a resume: `train.steps` may grow when the schedule is constant."""
+    """Longer by a resume: with a constant schedule and steps in integers, more steps change none before."""
     settings = ["train.precision=bf16", "train.log_every=1", "train.deterministic=true", "optim.schedule=constant",
                 "optim.warmup=10", "sharing.untie_at=30", f"train.device={arguments.device}"]
     whole = train(arguments, work / "whole", settings + ["train.steps=60"])

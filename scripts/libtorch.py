@@ -3,7 +3,7 @@
 
 In:   the table libtorch-wheels.txt beside this file; the flavour (auto, cpu, cuda).
 Out:  .venv/libtorch-<flavour>/{include,lib,build-version}, and .venv/libtorch, a link to the one in use.
-Cost: cpu 0.55 GB to download and 0.7 GB on disk, cuda 2.5 GB and 4.5 GB; nothing when it is already there.
+Cost: cpu 0.54 GB to download and 0.5 GB on disk, cuda 2.5 GB and 3.6 GB; nothing when it is already there.
 
 An interrupted run leaves complete wheels in .venv/wheels, which the next one uses, and never a folder that looks
 finished: the folder is filled under another name and renamed last. Standard library and pip only.
@@ -18,7 +18,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from wheels import GLIBC, ROOT, VENV, WHEELS, fetch, find_wheel, make_venv, say, stop
+from wheels import GLIBC, ROOT, VENV, WHEELS, fetch, find_wheel, make_venv, run, say, stop
 
 TABLE = Path(__file__).with_name("libtorch-wheels.txt")
 # libtorch_cpu.so of the CUDA wheel is linked against these two; the rest of their packages is not needed for CPU.
@@ -29,7 +29,7 @@ CUDA_LEFT_OUT = {"libtorch_python.so", "libshm.so", "libtorch_global_deps.so"}
 
 
 def check_host():
-    """Exits with one sentence and a hint where the wheels cannot run or the tools are missing."""
+    """Exits with one sentence and a hint where the wheels cannot run."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         stop(
             f"`make setup` has libtorch for Linux x86_64 only, this is {platform.system()} {platform.machine()}",
@@ -38,9 +38,12 @@ def check_host():
     name, version = platform.libc_ver()
     if name == "glibc" and tuple(int(part) for part in version.split(".")[:2]) < GLIBC:
         stop(f"libtorch 2.11.0 needs glibc 2.28 or newer, found {version}", "use a newer distribution or the Docker image")
-    for program, package in (("c++", "g++"), ("cargo", "cargo, or rustup from your distribution or its own site")):
+
+
+def check_tools():
+    for program, how in (("c++", "Debian package g++"), ("cargo", "Rust 1.88 or newer, with rustup")):
         if shutil.which(program) is None:
-            stop(f"`{program}` is not on the PATH", f"install it: Debian package {package}")
+            stop(f"`{program}` is not on the PATH", f"install it: {how}")
 
 
 def nvidia_visible():
@@ -130,6 +133,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--flavour", choices=["auto", "cpu", "cuda"], default="auto", help="auto: cuda when an NVIDIA device is visible")
     flavour = parser.parse_args().flavour
+    check_tools()
     for name in ("LIBTORCH", "LIBTORCH_USE_PYTORCH"):
         if os.environ.get(name):
             say(f"{name}={os.environ[name]} is set and wins; nothing to download")
@@ -142,4 +146,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

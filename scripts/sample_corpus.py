@@ -10,7 +10,7 @@ import hashlib
 import os
 import zipfile
 
-from wheels import ROOT, fetch, find_wheel, make_venv, say, stop
+from wheels import ROOT, fetch, find_wheel, make_venv, run, say, stop
 
 PACKAGE, VERSION, MEGABYTES = "gensim", "4.4.0", 28
 WHEEL_SHA256 = "91a7fa5e814e7b1bad4b2dffa8d62c1e55410d5cbdf930714c1997ffb4404db8"
@@ -45,4 +45,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

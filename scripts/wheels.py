@@ -23,15 +23,28 @@ def stop(text, hint):
     sys.exit(f"error: {text}\nhint: {hint}")
 
 
+def run(main):
+    """Calls `main`; an interruption or a full disk is one line, not a traceback."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        stop("interrupted", "run it again: what was downloaded whole is kept")
+    except OSError as error:
+        stop(f"{error}", "check the disk and the permissions, and run it again")
+
+
 def make_venv():
-    if (VENV / "bin" / "pip").exists():
+    # A checkout that was moved has a .venv whose programs point elsewhere: ask, do not look.
+    python = VENV / "bin" / "python"
+    probe = [str(python), "-m", "pip", "--version"]
+    if python.exists() and subprocess.run(probe, capture_output=True).returncode == 0:
         return
     result = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True)
     if result.returncode != 0 or not (VENV / "bin" / "pip").exists():
         detail = (result.stdout + result.stderr).strip().splitlines()
         stop(
             f"`{sys.executable} -m venv` failed: {detail[-1] if detail else 'no message'}",
-            "install it: Debian packages python3-venv and python3-pip",
+            "install it: Debian package python3-venv",
         )
 
 
@@ -56,7 +69,7 @@ def fetch(package, version, sha256):
     platforms += ["--platform=manylinux2014_x86_64", "--platform=manylinux2010_x86_64", "--platform=manylinux1_x86_64"]
     requirement = WHEELS / f"{package}.txt"
     requirement.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
-    command = [str(VENV / "bin" / "pip"), "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp", "--abi=cp311", *platforms]
     command += ["--require-hashes", "--no-cache-dir", "--dest", str(WHEELS), "--requirement", str(requirement)]
     result = subprocess.run(command)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::DataConfig;
 use crate::checkpoint::CheckpointConfig;
-use crate::error::{io, Error, Result};
+use crate::error::{Error, Result};
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
@@ -45,20 +45,20 @@ impl RunConfig {
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::config(format!("there is no configuration at `{}`", path.display()))
                 .hint("see configs/ for examples, e.g. `--config configs/quickstart.toml`"),
-            _ => io("read", path, error),
+            _ => Error::config(format!("cannot read the configuration `{}`", path.display())).caused_by(error),
         })?;
         let invalid = |error: toml::de::Error| {
             Error::config(format!("`{}` is not a valid configuration", path.display())).caused_by(error)
         };
         let mut table: toml::Table = toml::from_str(&text).map_err(invalid)?;
-        // Parsed from the text first: its errors show the line.
-        let _: Self = toml::from_str(&text).map_err(invalid)?;
+        // From the text first: its errors show the line.
+        let mut config: Self = toml::from_str(&text).map_err(invalid)?;
         for setting in settings {
             apply(&mut table, setting)?;
+            config = table.clone().try_into().map_err(|error: toml::de::Error| {
+                Error::config(format!("`--set {setting}` is not valid")).caused_by(error)
+            })?;
         }
-        let config: Self = table
-            .try_into()
-            .map_err(|error: toml::de::Error| Error::config("a `--set` value is not valid").caused_by(error))?;
         config.validate()?;
         Ok(config)
     }

@@ -98,16 +98,22 @@ impl std::error::Error for Error {
     }
 }
 
+/// A message of libtorch: its first lines, without the C++ backtrace that no user can act on.
+pub fn libtorch(text: &str) -> Error {
+    let end = ["\nException raised from", "\nframe #"].iter().filter_map(|mark| text.find(mark)).min();
+    let error = Error::failed(format!("libtorch: {}", text[..end.unwrap_or(text.len())].trim()));
+    let memory = ["out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory"];
+    if memory.iter().any(|words| text.contains(words)) {
+        return error.hint(
+            "lower `train.micro_batch` (the global batch stays the same) or the sizes of the model; `--dry-run` estimates",
+        );
+    }
+    error
+}
+
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
-        let text = error.to_string();
-        // libtorch appends a C++ backtrace that no user can act on.
-        let first = text.split("\nException raised from").next().unwrap_or_default();
-        let message = Self::failed(format!("libtorch: {}", first.trim()));
-        if first.contains("out of memory") || first.contains("can't allocate memory") {
-            return message.hint("lower `train.micro_batch`; the global batch, and so the result, stays the same");
-        }
-        message
+        libtorch(&error.to_string())
     }
 }
 
@@ -128,6 +134,20 @@ pub fn io(action: &str, path: &std::path::Path, error: std::io::Error) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Both forms that libtorch 2.11 uses, copied from its output.
+    #[test]
+    fn messages_of_libtorch_lose_their_backtrace() {
+        let memory =
+            "[enforce fail at alloc_cpu.cpp:128] . DefaultCPUAllocator: not enough memory: you tried to allocate \
+                      1099511627776 bytes.\nframe #0: c10::ThrowEnforceNotMet";
+        let report = libtorch(memory).report();
+        assert!(report.contains("not enough memory") && report.contains("hint: lower `train.micro_batch`"), "{report}");
+        assert!(!report.contains("frame #"), "{report}");
+        let shape =
+            libtorch("mat1 and mat2 shapes cannot be multiplied\nException raised from meta at x.cpp:1\nframe #0");
+        assert_eq!(shape.report(), "error: libtorch: mat1 and mat2 shapes cannot be multiplied");
+    }
 
     #[test]
     fn a_report_is_one_chain_and_the_nearest_hint() {

@@ -29,7 +29,7 @@ fn a_run_is_trained_evaluated_asked_and_exported() {
     let output = workshop.untie(&train(&["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3"]));
     assert!(output.status.success(), "{}", stderr(&output));
     let summary = String::from_utf8_lossy(&output.stdout).into_owned();
-    for words in ["12 steps", "always the most frequent token", "at step 6        (3 groups after)", "run/export"] {
+    for words in ["12 steps", "baseline: the most frequent token", "at step 6        (untied to 3  )", "run/export"] {
         assert!(summary.contains(words), "{summary}");
     }
     for name in ["config.toml", "env.json", "metrics.jsonl", "tb", "checkpoints/latest", "export/model.safetensors"] {
@@ -151,6 +151,11 @@ fn wrong_configurations_are_refused() {
         ("train.precision=int8", &["unknown variant `int8`"]),
         ("checkpoint.keep_last=0", &["keep_last"]),
         ("eval.sequences=0", &["`eval.sequences`"]),
+        ("train.global_batch=1000000000000", &["`train.global_batch` must be at most"]),
+        ("train.threads=100000", &["`train.threads` must be at most"]),
+        ("model.num_hidden_layers=1048576", &["`model.num_hidden_layers` must be between 1 and 1024"]),
+        ("sharing.untie_at=soon", &["`--set sharing.untie_at=soon`", "a step (an integer of 0 or more) or a fraction"]),
+        ("train.steps=-5", &["`--set train.steps=-5`"]),
     ] {
         refused(&workshop, &train(&[setting]), 2, words);
     }
@@ -248,6 +253,9 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_taken() {
     let output = workshop.untie(&arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stderr(&output);
-    assert!(text.contains("skipped the checkpoint of step 12, it is damaged") && text.contains("optimizer.safetensors"), "{text}");
+    assert!(
+        text.contains("skipped the checkpoint of step 12, it is damaged") && text.contains("optimizer.safetensors"),
+        "{text}"
+    );
     assert!(text.contains("resume: from `run/checkpoints/step-00000008`"), "{text}");
 }

@@ -22,9 +22,12 @@ pub struct EvalArgs {
     /// A folder of shards with a valid split
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Tokens of a sequence
-    #[arg(long, default_value_t = 128)]
-    sequence_length: usize,
+    /// The tokenizer.json or vocab.txt that made the shards [default: the one in the folder]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Tokens of a sequence [default: 128, or the model's positions if fewer]
+    #[arg(long, value_name = "N")]
+    sequence_length: Option<usize>,
     /// Held-out sequences, at most what there is
     #[arg(long, default_value_t = 512)]
     sequences: u64,
@@ -42,7 +45,19 @@ impl EvalArgs {
     /// # Errors
     /// A model or data that is invalid, or that do not fit each other.
     pub fn run(&self) -> Result<()> {
-        let data = DataConfig { dir: self.data.clone(), sequence_length: self.sequence_length, ..Default::default() };
+        let positions = usize::try_from(hub::load_config(&self.model)?.max_position_embeddings).unwrap_or(usize::MAX);
+        let sequence_length = self.sequence_length.unwrap_or(positions.min(128));
+        if sequence_length > positions {
+            return Err(Error::config(format!(
+                "`--sequence-length` {sequence_length} is longer than the model's {positions} positions"
+            )));
+        }
+        let data = DataConfig {
+            dir: self.data.clone(),
+            tokenizer: self.tokenizer.clone(),
+            sequence_length,
+            ..Default::default()
+        };
         data.validate()?;
         if self.batch == 0 || self.sequences == 0 {
             return Err(Error::config("`--batch` and `--sequences` must be at least 1"));
@@ -58,12 +73,6 @@ impl EvalArgs {
                 self.data.display()
             ))
             .hint("prepare the data with `--tokenizer` of the model"));
-        }
-        if self.sequence_length as i64 > loaded.config.max_position_embeddings {
-            return Err(Error::config(format!(
-                "`--sequence-length` {} is longer than the model's {} positions",
-                self.sequence_length, loaded.config.max_position_embeddings
-            )));
         }
         if !loaded.has_head {
             return Err(Error::data(format!("`{}` has no masked-language-model head", self.model.display())));

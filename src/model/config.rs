@@ -137,16 +137,15 @@ impl BertConfig {
     /// # Errors
     /// The first size that does not; the message names the setting to change.
     pub fn validate(&self) -> Result<()> {
-        const LARGEST: i64 = 1 << 20;
-        for (name, value) in [
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", i64::try_from(self.num_hidden_layers).unwrap_or(i64::MAX)),
-            ("num_attention_heads", self.num_attention_heads),
-            ("intermediate_size", self.intermediate_size),
-            ("max_position_embeddings", self.max_position_embeddings),
+        for (name, value, largest) in [
+            ("hidden_size", self.hidden_size, 1 << 16),
+            ("num_hidden_layers", i64::try_from(self.num_hidden_layers).unwrap_or(i64::MAX), 1 << 10),
+            ("num_attention_heads", self.num_attention_heads, 1 << 16),
+            ("intermediate_size", self.intermediate_size, 1 << 20),
+            ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
         ] {
-            if !(1..=LARGEST).contains(&value) {
-                return Err(Error::config(format!("`model.{name}` must be between 1 and {LARGEST}, got {value}")));
+            if !(1..=largest).contains(&value) {
+                return Err(Error::config(format!("`model.{name}` must be between 1 and {largest}, got {value}")));
             }
         }
         if self.vocab_size < 1 {

@@ -18,7 +18,7 @@ pub enum ScheduleKind {
 
 /// Length of the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected steps (an integer of 0 or more) or a fraction of the run (0.01)")]
 pub enum Warmup {
     /// In steps.
     Steps(u64),
@@ -78,7 +78,7 @@ impl OptimConfig {
             Err(Error::config(format!("`optim.{name}` must be {range}, got {value}")))
         };
         if !(self.lr > 0.0 && self.lr.is_finite()) {
-            return refuse("lr", "above 0", self.lr);
+            return refuse("lr", "finite and above 0", self.lr);
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return refuse("weight_decay", "0 or more", self.weight_decay);

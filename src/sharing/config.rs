@@ -7,7 +7,7 @@ use crate::layer_map::LayerMap;
 
 /// How layers share weights at step 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected `tied`, `untied`, `AxB`, `contiguous:G` or lists of layers")]
 pub enum Start {
     /// `tied`, `untied`, `AxB` (units) or `contiguous:G`.
     Named(String),
@@ -27,7 +27,7 @@ pub enum RuleKind {
 
 /// When `fixed` unties.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a step (an integer of 0 or more) or a fraction of the run (0.1)")]
 pub enum UntieAt {
     /// After so many updates.
     Step(u64),

@@ -1,11 +1,11 @@
-//! The C declarations of csrc/shim.h, and the way a message becomes an [`Error`].
+//! The C declarations of csrc/shim.h, and the way a message becomes an error.
 
 use std::ffi::{c_char, CStr};
 
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use crate::error::{Error, Result};
+use crate::error::{libtorch, Result};
 
 extern "C" {
     fn untie_free_message(message: *mut c_char);
@@ -40,7 +40,7 @@ pub(super) fn check(message: *mut c_char) -> Result<()> {
         untie_free_message(message);
         text
     };
-    Err(Error::failed(format!("libtorch: {text}")))
+    Err(libtorch(&text))
 }
 
 /// The pointers of `tensors`, valid while they live.

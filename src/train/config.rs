@@ -141,6 +141,20 @@ impl TrainConfig {
                 return Err(Error::config(format!("`train.{name}` must be at least 1, got 0")));
             }
         }
+        const LARGEST_BATCH: usize = 1 << 20;
+        if self.global_batch > LARGEST_BATCH {
+            return Err(Error::config(format!(
+                "`train.global_batch` must be at most {LARGEST_BATCH}, got {}",
+                self.global_batch
+            )));
+        }
+        let most_threads = 4 * std::thread::available_parallelism().map_or(1, usize::from);
+        if self.threads > most_threads {
+            return Err(Error::config(format!(
+                "`train.threads` must be at most {most_threads}, four times the cores of this machine, got {}",
+                self.threads
+            )));
+        }
         if !self.global_batch.is_multiple_of(self.micro_batch) {
             return Err(Error::config(format!(
                 "`train.global_batch` = {} is not a multiple of `train.micro_batch` = {}",

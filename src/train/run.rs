@@ -236,7 +236,7 @@ impl Run {
         values.evaluation(found);
         values.insert("sharing/groups", groups as f64);
         progress.note(&format!(
-            "step {}: untying, {before} weight groups become {groups}: {}; held-out {found}",
+            "step {}: untied, {before} → {groups} sets of layer weights: {}; held-out just before: {found}",
             self.step, decision.reason
         ));
         Ok(())

@@ -40,11 +40,11 @@ impl fmt::Display for Summary {
             }
         )?;
         writeln!(formatter, "held-out text      {} masked tokens", found.num_targets)?;
-        writeln!(formatter, "  always the most frequent token   {}", percent(found.unigram_accuracy))?;
+        writeln!(formatter, "  baseline: the most frequent token {}", percent(found.unigram_accuracy))?;
         for untying in &self.untying {
             writeln!(
                 formatter,
-                "  at step {:<8} ({} groups after)  {}",
+                "  at step {:<8} (untied to {:<3})   {}",
                 untying.step,
                 untying.groups,
                 percent(untying.mlm_accuracy)
@@ -52,7 +52,7 @@ impl fmt::Display for Summary {
         }
         writeln!(
             formatter,
-            "  at the end                       {}, {:.2} times the most frequent token; loss {:.4}",
+            "  at the end                        {}, {:.2} times that baseline; loss {:.4}",
             percent(found.accuracy),
             found.accuracy / found.unigram_accuracy.max(1e-9),
             found.loss
