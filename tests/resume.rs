@@ -59,7 +59,7 @@ fn killed_run_equals_uninterrupted_run(untie_step: u64, settings: &[&str]) {
     let left = fs::read_to_string(killed.join("metrics.jsonl")).unwrap();
     let groups = |line: &str| serde_json::from_str::<Value>(line).ok()?["sharing/groups"].as_f64();
     let expected_groups = if untie_step <= 63 { 3.0 } else { 1.0 };
-    assert_eq!(left.lines().filter_map(groups).last(), Some(expected_groups), "the kill came too late");
+    assert_eq!(left.lines().filter_map(groups).next_back(), Some(expected_groups), "the kill came too late");
 
     let mut arguments = train("killed");
     arguments.push("--resume");
