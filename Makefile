@@ -50,7 +50,7 @@ data: build ## Make token shards in data/ from the sample corpus, or from CORPUS
 train: ## Set up everything and train a model: tied, untied, finished, exported
 	@$(MAKE) --no-print-directory build; built=$$SECONDS; \
 	$(MAKE) --no-print-directory data; prepared=$$SECONDS; \
-	$(UNTIE) train --config $(CONFIG) --set data.dir=$(DATA) --run-dir $(RUN_DIR) --resume $(ARGS); \
+	$(UNTIE) train --config $(CONFIG) $(if $(CORPUS),--set data.dir=$(DATA)) --run-dir $(RUN_DIR) --resume $(ARGS); \
 	echo "times              set-up $$built s, data $$((prepared - built)) s, training and export $$((SECONDS - prepared)) s"; \
 	echo "try                $(UNTIE) fill-mask --model $(RUN_DIR)/export \"the war ended in the [MASK] of 1945.\""
 
