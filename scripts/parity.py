@@ -174,7 +174,8 @@ def spacing(value, dtype):
 
 def part_c(directory, batch, work, norm, sharing):
     print(f"(c) one step, {norm} {sharing}")
-    for kind, dtype in (("fp32", torch.float32), ("fp64", torch.float64)):
+    exact_norm = None
+    for kind, dtype in (("fp64", torch.float64), ("fp32", torch.float32)):
         model = CLASSES[norm].from_pretrained(
             directory, dtype=dtype, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).train()
         loss, own_kind, gradient_norm = reference_step(model, batch, sharing)
@@ -192,7 +193,10 @@ def part_c(directory, batch, work, norm, sharing):
         check(f"loss, {kind}, averaged over tokens in fp64", abs(ours["loss"].item() - loss), limit)
         print(f"  (loss averaged in {kind}: {abs(ours['loss_own_kind'].item() - own_kind):.2e}; neighbouring numbers are "
               f"{spacing(loss, dtype):.2e} apart)")
-        check(f"norm, {kind}, relative", abs(ours["norm"].item() / gradient_norm - 1), 1e-5 if kind == "fp32" else 1e-10)
+        # torch adds the squares of a large fp32 tensor in fp32 and is 4e-4 off; its fp64 norm is the yardstick.
+        exact_norm = exact_norm or gradient_norm
+        print(f"  (torch's norm in {kind} is {abs(gradient_norm / exact_norm - 1):.2e} off its fp64, relative)")
+        check(f"norm, {kind}, relative", abs(ours["norm"].item() / exact_norm - 1), 1e-6 if kind == "fp32" else 1e-10)
         check(f"parameters after the step, {kind}", worst, limit)
 
 
