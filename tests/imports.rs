@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room → rooms that it may use. Every room may use `error`.
-const TABLE: [(&str, &[&str]); 16] = [
+const TABLE: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("shim", &[]),
     ("layer_map", &[]),
@@ -22,6 +22,8 @@ const TABLE: [(&str, &[&str]); 16] = [
         "train",
         &["layer_map", "model", "shim", "batch", "loss", "optim", "step", "sharing", "checkpoint", "hub", "metrics"],
     ),
+    ("report", &["metrics"]),
+    ("theory", &["report"]),
     ("config", &["model", "batch", "train", "optim", "sharing", "checkpoint", "metrics"]),
     (
         "cli",
@@ -39,6 +41,8 @@ const TABLE: [(&str, &[&str]); 16] = [
             "train",
             "config",
             "shim",
+            "report",
+            "theory",
         ],
     ),
     ("main", &["cli"]),
