@@ -23,6 +23,9 @@ char *untie_fused_adamw(size_t count, at::Tensor *const *parameters, at::Tensor 
 char *untie_norms(size_t count, at::Tensor *const *tensors, double *norms);
 char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factors);
 
+// autograd.cpp
+char *untie_retain_grad(const at::Tensor *tensor);
+
 // context.cpp
 char *untie_set_deterministic(bool enabled);
 char *untie_cpu_capability(char *text, size_t capacity);

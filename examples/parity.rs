@@ -16,7 +16,7 @@ use untie::error::{Error, Result};
 use untie::hub;
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, Norm, Weights};
-use untie::optim::{adamw_update, clip::mean_and_clip, Moments, OptimConfig};
+use untie::optim::{adamw_update, clip::reduce_and_clip, GroupGradient, Moments, OptimConfig};
 
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -134,7 +134,7 @@ fn step(model: &Path, input: &Path, output: &Path, kind: &str, sharing: &str) ->
     // Near ln V ≈ 10 two fp32 numbers are 1e-6 apart: a mean in fp32 could not be compared to 1e-6.
     let loss = surprise.f_mean(Kind::Double)?;
     loss.f_backward()?;
-    let norm = mean_and_clip(&weights, 1.0)?;
+    let norm = reduce_and_clip(&weights, GroupGradient::Mean, 1.0)?;
     let optim = OptimConfig { lr: 1e-4, eps: 1e-6, weight_decay: 0.01, ..OptimConfig::default() };
     adamw_update(&weights, &mut Moments::zeros(&weights)?, &optim, optim.lr)?;
     let own_kind = surprise.f_mean(surprise.kind())?.f_detach()?;

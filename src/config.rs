@@ -59,6 +59,7 @@ impl RunConfig {
                 Error::config(format!("`--set {setting}` is not valid")).caused_by(error)
             })?;
         }
+        config.sharing.resolve();
         config.validate()?;
         Ok(config)
     }

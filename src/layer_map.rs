@@ -120,6 +120,33 @@ impl LayerMap {
         self.members(group)[0]
     }
 
+    /// Layers that share weights and are adjacent in depth within their group, as (lower, upper), by the lower layer:
+    /// where a group can be split.
+    pub fn boundaries(&self) -> Vec<(usize, usize)> {
+        let above =
+            |layer: usize| (layer + 1..self.num_layers()).find(|&next| self.group_of[next] == self.group_of[layer]);
+        (0..self.num_layers()).filter_map(|layer| Some((layer, above(layer)?))).collect()
+    }
+
+    /// The layers of each unit, when this is the pattern of A×B units with B > 1 (all tied: A = 1).
+    pub fn repeated_units(&self) -> Option<Vec<Vec<usize>>> {
+        let (layers, unit) = (self.num_layers(), self.num_groups());
+        let is_pattern = unit < layers && layers.is_multiple_of(unit);
+        (is_pattern && (0..layers).all(|layer| self.group_of[layer] == layer % unit))
+            .then(|| (0..layers).step_by(unit).map(|first| (first..first + unit).collect()).collect())
+    }
+
+    /// Every group cut after those of its members that are in `cuts`.
+    pub fn split_after(&self, cuts: &[usize]) -> Self {
+        let piece = |layer: usize| {
+            let group = self.group_of[layer];
+            (group, cuts.iter().filter(|&&cut| cut < layer && self.group_of[cut] == group).count())
+        };
+        let pieces: Vec<(usize, usize)> = (0..self.num_layers()).map(piece).collect();
+        let first = |piece: &(usize, usize)| pieces.iter().take_while(|other| *other != piece).count();
+        Self::renumbered(pieces.iter().map(first))
+    }
+
     /// Whether every group of `self` lies inside one group of `coarser`: the condition for a transition to `self`.
     pub fn refines(&self, coarser: &Self) -> bool {
         self.num_layers() == coarser.num_layers()
@@ -179,6 +206,33 @@ mod tests {
             assert!(message.contains(words), "{message}");
         }
         assert!(serde_json::from_str::<LayerMap>("[1, 0]").is_err());
+    }
+
+    #[test]
+    fn boundaries_lie_between_members_adjacent_in_depth() {
+        assert_eq!(LayerMap::tied(4).boundaries(), [(0, 1), (1, 2), (2, 3)]);
+        assert_eq!(LayerMap::units(6, 2, 3).unwrap().boundaries(), [(0, 2), (1, 3), (2, 4), (3, 5)]);
+        assert_eq!(LayerMap::contiguous(4, 2).unwrap().boundaries(), [(0, 1), (2, 3)]);
+        assert!(LayerMap::untied(4).boundaries().is_empty());
+    }
+
+    #[test]
+    fn units_are_recognised() {
+        let units = |map: LayerMap| map.repeated_units();
+        assert_eq!(units(LayerMap::tied(3)), Some(vec![vec![0], vec![1], vec![2]]));
+        assert_eq!(units(LayerMap::units(6, 3, 2).unwrap()), Some(vec![vec![0, 1, 2], vec![3, 4, 5]]));
+        assert_eq!(units(LayerMap::contiguous(4, 2).unwrap()), None);
+        assert_eq!(units(LayerMap::untied(4)), None);
+    }
+
+    #[test]
+    fn groups_split_by_themselves() {
+        assert_eq!(Vec::from(LayerMap::tied(4).split_after(&[1])), [0, 0, 1, 1]);
+        assert_eq!(Vec::from(LayerMap::tied(4).split_after(&[0, 2])), [0, 1, 1, 2]);
+        let units = LayerMap::units(6, 2, 3).unwrap();
+        assert_eq!(Vec::from(units.split_after(&[0])), [0, 1, 2, 1, 2, 1]);
+        assert_eq!(units.split_after(&[0, 1, 2, 3]), LayerMap::untied(6));
+        assert_eq!(units.split_after(&[]), units);
     }
 
     #[test]

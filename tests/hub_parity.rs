@@ -9,7 +9,7 @@ use untie::cli::fill_mask::fill_mask;
 use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, Input, Mode, Weights};
-use untie::optim::{adamw_update, clip::mean_and_clip, Moments, OptimConfig};
+use untie::optim::{adamw_update, clip::reduce_and_clip, GroupGradient, Moments, OptimConfig};
 
 const NORMS: [&str; 2] = ["post", "pre"];
 
@@ -95,7 +95,7 @@ fn one_step_is_that_of_pytorch_with_mean_gradients() {
                     logits.cross_entropy_loss(&batch["labels"], None::<Tensor>, tch::Reduction::None, -100, 0.0);
                 let loss = surprise.mean(Kind::Double);
                 loss.backward();
-                let gradient_norm = mean_and_clip(&weights, 1.0).unwrap();
+                let gradient_norm = reduce_and_clip(&weights, GroupGradient::Mean, 1.0).unwrap();
                 let optim = OptimConfig { lr: 1e-4, eps: 1e-6, weight_decay: 0.01, ..OptimConfig::default() };
                 adamw_update(&weights, &mut Moments::zeros(&weights).unwrap(), &optim, optim.lr).unwrap();
 

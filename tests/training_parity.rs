@@ -15,8 +15,8 @@ use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, Weights};
-use untie::optim::{Moments, OptimConfig};
-use untie::step::train_step;
+use untie::optim::{GroupGradient, Moments, OptimConfig};
+use untie::step::{train_step, Update};
 use untie_data::shard::{ShardWriter, Split, TokenType};
 
 const NORMS: [&str; 2] = ["post", "pre"];
@@ -116,7 +116,8 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
                     let batches = micro_batches(&of_step("token_ids"), &of_step("labels"), sizes, 6);
                     assert_eq!([batches[0].num_targets, batches[1].num_targets], targets);
                     let (num_targets, mut num_correct) = (targets[0] + targets[1], 0.0);
-                    let report = train_step(&weights, &mut moments, &optim, learning_rate, 2, |index| {
+                    let update = Update { optim: &optim, learning_rate, gradient: GroupGradient::Mean };
+                    let report = train_step(&weights, &mut moments, update, 2, |index| {
                         let batch = batches[index].to_device(Device::Cpu)?;
                         let found = masked_lm(&model, &batch, num_targets, Mode::Train)?;
                         num_correct += f64::try_from(&found.num_correct)?;

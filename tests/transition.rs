@@ -6,9 +6,9 @@ use untie::batch::{Batch, BatchTensors};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weights};
-use untie::optim::{Moments, OptimConfig};
-use untie::sharing::transition;
-use untie::step::train_step;
+use untie::optim::{GroupGradient, Moments, OptimConfig};
+use untie::sharing::{transition, MomentsAt};
+use untie::step::{train_step, Update};
 
 const LAYERS: usize = 6;
 
@@ -48,7 +48,8 @@ fn loss(model: &Bert) -> f64 {
 fn step(config: &BertConfig, map: &LayerMap, weights: &Weights, moments: &mut Moments) {
     let model = Bert::new(config, map, weights, weights.entries()[0].tensor.kind()).unwrap();
     let optim = OptimConfig { lr: 1e-2, ..Default::default() };
-    train_step(weights, moments, &optim, 1e-2, 1, |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss)).unwrap();
+    let update = Update { optim: &optim, learning_rate: 1e-2, gradient: GroupGradient::Mean };
+    train_step(weights, moments, update, 1, |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss)).unwrap();
 }
 
 /// A model after three updates, so that weights and moments are no longer what they started as.
@@ -82,7 +83,7 @@ fn every_layer_gets_bit_equal_weights_and_moments_in_storage_of_its_own() {
         for from in starts() {
             let (_, old, old_moments) = trained(norm, &from, Kind::Float);
             let to = LayerMap::untied(LAYERS);
-            let (new, new_moments) = transition(&from, &old, &old_moments, &to).unwrap();
+            let (new, new_moments) = transition(&from, &old, &old_moments, &to, MomentsAt::Carry).unwrap();
             assert_eq!(new_moments.num_updates, 3);
             let mut pointers = Vec::new();
             for (at, weight) in new.entries().iter().enumerate() {
@@ -120,7 +121,7 @@ fn unique_parameter_counts_are_exact() {
         // V·C + T·C + 2·C + 2·C, and C² + C + 2·C + V for the head.
         let rest = 90 * 16 + 12 * 16 + 32 + 32 + 256 + 16 + 32 + 90;
         assert_eq!(weights.num_parameters(), rest + 1960 * from.num_groups() as i64);
-        let (untied, _) = transition(&from, &weights, &moments, &LayerMap::untied(LAYERS)).unwrap();
+        let (untied, _) = transition(&from, &weights, &moments, &LayerMap::untied(LAYERS), MomentsAt::Carry).unwrap();
         assert_eq!(untied.num_parameters(), rest + 1960 * LAYERS as i64);
     }
 }
@@ -133,7 +134,7 @@ fn the_loss_is_bit_equal_just_before_and_just_after() {
                 let (config, weights, moments) = trained(norm, &from, Kind::Float);
                 let before = loss(&Bert::new(&config, &from, &weights, compute).unwrap());
                 let to = LayerMap::untied(LAYERS);
-                let (weights, _) = transition(&from, &weights, &moments, &to).unwrap();
+                let (weights, _) = transition(&from, &weights, &moments, &to, MomentsAt::Carry).unwrap();
                 let after = loss(&Bert::new(&config, &to, &weights, compute).unwrap());
                 assert_eq!(before.to_bits(), after.to_bits());
             }
@@ -147,7 +148,7 @@ fn layers_drift_apart_only_after_the_transition() {
     let tied = LayerMap::tied(LAYERS);
     let (config, weights, moments) = trained(Norm::Post, &tied, Kind::Double);
     let untied = LayerMap::untied(LAYERS);
-    let (weights, mut moments) = transition(&tied, &weights, &moments, &untied).unwrap();
+    let (weights, mut moments) = transition(&tied, &weights, &moments, &untied, MomentsAt::Carry).unwrap();
     step(&config, &untied, &weights, &mut moments);
     let name = |layer: usize| format!("bert.encoder.layer.{layer}.output.dense.weight");
     let lowest = weights.tensor(&name(0)).unwrap();
@@ -162,11 +163,11 @@ fn a_chain_of_transitions_is_one_transition() {
     let tied = LayerMap::tied(LAYERS);
     let (_, weights, moments) = trained(Norm::Post, &tied, Kind::Float);
     let untied = LayerMap::untied(LAYERS);
-    let (at_once, at_once_moments) = transition(&tied, &weights, &moments, &untied).unwrap();
+    let (at_once, at_once_moments) = transition(&tied, &weights, &moments, &untied, MomentsAt::Carry).unwrap();
     let (mut map, mut weights, mut moments) = (tied, weights, moments);
     let three = LayerMap::from_groups(LAYERS, &[vec![0, 1, 2], vec![3], vec![4, 5]]).unwrap();
     for to in [LayerMap::contiguous(LAYERS, 2).unwrap(), three, untied] {
-        (weights, moments) = transition(&map, &weights, &moments, &to).unwrap();
+        (weights, moments) = transition(&map, &weights, &moments, &to, MomentsAt::Carry).unwrap();
         let members: usize = weights
             .entries()
             .iter()
@@ -188,6 +189,6 @@ fn a_chain_of_transitions_is_one_transition() {
 fn groups_are_never_joined() {
     let untied = LayerMap::untied(LAYERS);
     let (_, weights, moments) = trained(Norm::Post, &untied, Kind::Float);
-    let error = transition(&untied, &weights, &moments, &LayerMap::tied(LAYERS)).unwrap_err();
+    let error = transition(&untied, &weights, &moments, &LayerMap::tied(LAYERS), MomentsAt::Carry).unwrap_err();
     assert!(error.to_string().contains("can only split groups"), "{error}");
 }

@@ -2,7 +2,7 @@
 //!
 //! The framing is tensorboard-rs's [`RecordWriter`]. Its `SummaryWriter` is not used: it writes from a thread that
 //! panics on a full disk, and names a file by the second, so that a quick resume would overwrite the file before. The
-//! few fields of an event that scalars need are encoded here (tensorflow/core/util/event.proto, summary.proto).
+//! few fields of an event that scalars and pictures need are encoded here (tensorflow/core/util/event.proto, summary.proto).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tensorboard_rs::masked_crc32c::masked_crc32c;
 use tensorboard_rs::record_writer::RecordWriter;
 
-use crate::error::{io as io_error, Result};
+use super::image::matrix_image;
+use crate::error::{io as io_error, Error, Result};
 
 const PREFIX: &str = "events.out.tfevents.";
 
@@ -53,6 +54,23 @@ impl EventFile {
             entry.extend((*value as f32).to_le_bytes());
             put_bytes(&mut summary, 1, &entry);
         }
+        self.write(step, |event| put_bytes(event, 5, &summary))
+    }
+
+    /// summary.proto: a value's image is field 4; in it height 1, width 2, colours 3 (3: RGB) and the encoded file 4.
+    pub(super) fn append_matrix(&mut self, step: u64, tag: &str, values: &[f64]) -> Result<()> {
+        let image =
+            matrix_image(values).map_err(|error| Error::failed(format!("cannot draw `{tag}`")).caused_by(error))?;
+        let mut fields = Vec::new();
+        for (field, value) in [(1, image.side), (2, image.side), (3, 3)] {
+            fields.push(field << 3);
+            put_varint(&mut fields, u64::from(value));
+        }
+        put_bytes(&mut fields, 4, &image.png);
+        let (mut entry, mut summary) = (Vec::new(), Vec::new());
+        put_bytes(&mut entry, 1, tag.as_bytes());
+        put_bytes(&mut entry, 4, &fields);
+        put_bytes(&mut summary, 1, &entry);
         self.write(step, |event| put_bytes(event, 5, &summary))
     }
 

@@ -10,6 +10,7 @@
 pub mod console;
 mod events;
 pub mod human;
+mod image;
 mod jsonl;
 
 use std::fs;
@@ -86,6 +87,14 @@ impl Recorder {
         self.last_step = step;
         self.jsonl.append(step, values)?;
         self.events.as_mut().map_or(Ok(()), |events| events.append(step, values))
+    }
+
+    /// Records a square matrix of numbers in [-1, 1], given row by row, as a picture in TensorBoard.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn record_matrix(&mut self, step: u64, tag: &str, values: &[f64]) -> Result<()> {
+        self.events.as_mut().map_or(Ok(()), |events| events.append_matrix(step, tag, values))
     }
 
     /// Waits until everything recorded is on the disk; do it before a checkpoint, so that even after a power cut the

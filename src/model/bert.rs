@@ -8,6 +8,7 @@ use crate::model::config::BertConfig;
 use crate::model::embeddings::Embeddings;
 use crate::model::encoder::Encoder;
 use crate::model::heads::MaskedLmHead;
+use crate::model::layer_gradients::LayerGradients;
 use crate::model::weights::Weights;
 
 /// Whether dropout is on.
@@ -66,12 +67,27 @@ impl Bert {
     /// # Errors
     /// When a tensor is missing.
     pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, kind: Kind) -> Result<Self> {
-        Ok(Self {
-            embeddings: Embeddings::new(config, weights)?,
-            encoder: Encoder::new(config, map, weights)?,
-            head: MaskedLmHead::new(config, weights)?,
-            kind,
-        })
+        Self::assemble(config, weights, Encoder::new(config, map, weights)?, kind)
+    }
+
+    /// The same model, bit for bit, whose backward leaves the gradient of every layer apart.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn probed(
+        config: &BertConfig,
+        map: &LayerMap,
+        weights: &Weights,
+        kind: Kind,
+    ) -> Result<(Self, LayerGradients)> {
+        let gradients = LayerGradients::new(map, weights)?;
+        let encoder = Encoder::probed(config, map, weights, &gradients)?;
+        Ok((Self::assemble(config, weights, encoder, kind)?, gradients))
+    }
+
+    fn assemble(config: &BertConfig, weights: &Weights, encoder: Encoder, kind: Kind) -> Result<Self> {
+        let (embeddings, head) = (Embeddings::new(config, weights)?, MaskedLmHead::new(config, weights)?);
+        Ok(Self { embeddings, encoder, head, kind })
     }
 
     /// Hidden states of the last layer, [B, T, C].

@@ -1,4 +1,5 @@
 //! The stack of layers: walks the layer map, so that tied layers are the same [`Layer`] called again.
+//! With [`LayerGradients`] every layer is a [`Layer`] of its own over aliases of its group's weights.
 
 use tch::Tensor;
 
@@ -6,15 +7,16 @@ use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::config::{BertConfig, Norm};
 use crate::model::layer::Layer;
+use crate::model::layer_gradients::LayerGradients;
 use crate::model::linear::LayerNorm;
 use crate::model::weights::{layer_prefix, Weights};
 use crate::model::Mode;
 
-/// One [`Layer`] a group, and the map that says which layer uses which.
+/// The modules, and which of them each layer is.
 #[derive(Debug)]
 pub struct Encoder {
-    groups: Vec<Layer>,
-    map: LayerMap,
+    modules: Vec<Layer>,
+    module_of: Vec<usize>,
     final_norm: Option<LayerNorm>,
 }
 
@@ -24,14 +26,30 @@ impl Encoder {
     /// # Errors
     /// When one is missing.
     pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights) -> Result<Self> {
-        let groups = (0..map.num_groups())
+        let modules = (0..map.num_groups())
             .map(|group| Layer::new(config, weights, &layer_prefix(map.lowest(group))))
             .collect::<Result<_>>()?;
+        Self::assemble(config, weights, modules, map.clone().into())
+    }
+
+    /// The same, with every layer's gradients apart in `gradients`.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn probed(config: &BertConfig, map: &LayerMap, weights: &Weights, gradients: &LayerGradients) -> Result<Self> {
+        let prefix = |layer| layer_prefix(map.lowest(map.group_of(layer)));
+        let modules = (0..map.num_layers())
+            .map(|layer| Layer::new(config, gradients.weights(layer), &prefix(layer)))
+            .collect::<Result<_>>()?;
+        Self::assemble(config, weights, modules, (0..map.num_layers()).collect())
+    }
+
+    fn assemble(config: &BertConfig, weights: &Weights, modules: Vec<Layer>, module_of: Vec<usize>) -> Result<Self> {
         let final_norm = match config.norm {
             Norm::Post => None,
             Norm::Pre => Some(LayerNorm::new(weights, "bert.encoder.ln", config.layer_norm_eps)?),
         };
-        Ok(Self { groups, map: map.clone(), final_norm })
+        Ok(Self { modules, module_of, final_norm })
     }
 
     /// [B, T, C] → [B, T, C]; `visit` sees the hidden states that enter the first layer and those after each layer
@@ -47,9 +65,9 @@ impl Encoder {
         mut visit: impl FnMut(&Tensor),
     ) -> Result<Tensor> {
         let mut hidden = embedded;
-        for layer in 0..self.map.num_layers() {
+        for &module in &self.module_of {
             visit(&hidden);
-            hidden = self.groups[self.map.group_of(layer)].forward(&hidden, bias, mode)?;
+            hidden = self.modules[module].forward(&hidden, bias, mode)?;
         }
         if let Some(norm) = &self.final_norm {
             hidden = norm.forward(&hidden)?;

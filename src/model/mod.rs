@@ -14,9 +14,11 @@ pub mod embeddings;
 pub mod encoder;
 pub mod heads;
 pub mod layer;
+pub mod layer_gradients;
 pub mod linear;
 pub mod weights;
 
 pub use bert::{Bert, Input, Mode};
 pub use config::{BertConfig, ModelConfig, Norm, Preset};
+pub use layer_gradients::LayerGradients;
 pub use weights::{Spec, Weight, Weights};

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::model::Weights;
 use crate::shim::{fused_adamw, AdamWArguments, AdamWTensors};
 
+pub use clip::GroupGradient;
 pub use config::{OptimConfig, ScheduleKind, Warmup};
 pub use schedule::Schedule;
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
+use crate::optim::GroupGradient;
+use crate::sharing::transition::MomentsAt;
 
 /// How layers share weights at step 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,9 +25,13 @@ pub enum RuleKind {
     Never,
     /// The step `untie_at` (SWE-F).
     Fixed,
+    /// Low correlation of the gradients of most neighbours: unties everything (SWE-A).
+    Adaptive,
+    /// Low correlation at a boundary within a group: splits that group there (SWE-M).
+    MultiStep,
 }
 
-/// When `fixed` unties.
+/// A point of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a step (an integer of 0 or more) or a fraction of the run (0.1)")]
 pub enum UntieAt {
@@ -35,6 +41,53 @@ pub enum UntieAt {
     Fraction(f64),
 }
 
+impl UntieAt {
+    /// The number of updates before it in a run of `steps`.
+    pub fn step(self, steps: u64) -> u64 {
+        match self {
+            Self::Step(step) => step,
+            // A fraction asks for a tied phase, however short the run.
+            Self::Fraction(fraction) => ((fraction * steps as f64).round() as u64).max(1),
+        }
+    }
+
+    fn validate(self, name: &str, steps: u64) -> Result<()> {
+        if let Self::Fraction(fraction) = self {
+            if !(fraction > 0.0 && fraction < 1.0) {
+                return Err(Error::config(format!("`{name}` must be a step or a fraction in (0, 1), got {fraction}"))
+                    .hint(format!("write an integer for a step, e.g. `{name} = 1000`")));
+            }
+        }
+        match self.step(steps) {
+            step if step >= steps => Err(Error::config(format!(
+                "`{name}` = {step} is not before the end of the run, `train.steps` = {steps}"
+            ))
+            .hint("untie earlier, or set `sharing.rule = \"never\"`")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many boundaries of a group `multi_step` may split at one check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Splits {
+    /// The lowest one whose patience has ended.
+    Lowest,
+    /// Every one whose patience has ended.
+    All,
+}
+
+/// A transition by hand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transition {
+    /// After this step (an integer) or fraction of `train.steps`.
+    pub at: UntieAt,
+    /// The sharing from then on, written as `sharing.start` is; it must split groups of the sharing before it.
+    pub groups: Start,
+}
+
 /// How layers share weights, and when that ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,27 +95,147 @@ pub struct SharingConfig {
     /// Sharing at step 0: `tied`, `untied`, `AxB` (unit of A layers repeated B times), `contiguous:G`, or lists of
     /// layers. Default: `tied`.
     pub start: Start,
-    /// `never` or `fixed`. Default: `fixed`.
-    pub rule: RuleKind,
+    /// `never`, `fixed`, `adaptive` or `multi_step`. Default: `fixed`, or none where transitions are given by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleKind>,
     /// For `fixed`: a step (an integer N: N tied updates, update N+1 is untied) or a fraction of all steps. Default: 0.1.
     pub untie_at: UntieAt,
+    /// Steps between two checks of the gradients' correlations. Default: 1000 (the paper).
+    pub check_every: u64,
+    /// A correlation below this is low, in [-1, 1]. Default: 0.5 (the paper).
+    pub threshold: f64,
+    /// For `adaptive`: more than this fraction of the correlations must be low, in [0, 1). Default: 0.5 (the paper).
+    pub majority: f64,
+    /// Checks in a row at which they must be. Default: 3 (the paper).
+    pub patience: u64,
+    /// For `multi_step`: `lowest`, one split a group and check, or `all`. Default: `lowest`.
+    pub splits: Splits,
+    /// Whether to measure correlations at every check even where no rule needs them: under `fixed` and `never`, and after
+    /// untying. Changes no weight. Default: false.
+    pub monitor: bool,
+    /// What AdamW's moments become at a transition: `carry`, each layer its own copy, or `reset`, the optimizer starts
+    /// anew. Default: `carry`.
+    pub moments: MomentsAt,
+    /// What a group of tied layers hands to clipping and AdamW: the `mean` of its layers' gradients, or the `sum`, as
+    /// autograd leaves it. Default: `mean`; `sum` is wrong after untying (README) and there to show that.
+    pub gradient: GroupGradient,
+    /// Transitions by hand, instead of a rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transition: Vec<Transition>,
 }
 
 impl Default for SharingConfig {
     fn default() -> Self {
-        Self { start: Start::Named("tied".into()), rule: RuleKind::Fixed, untie_at: UntieAt::Fraction(0.1) }
+        Self {
+            start: Start::Named("tied".into()),
+            rule: None,
+            untie_at: UntieAt::Fraction(0.1),
+            check_every: 1000,
+            threshold: 0.5,
+            majority: 0.5,
+            patience: 3,
+            splits: Splits::Lowest,
+            monitor: false,
+            moments: MomentsAt::Carry,
+            gradient: GroupGradient::Mean,
+            transition: Vec::new(),
+        }
     }
 }
 
 impl SharingConfig {
+    /// Decides the default of `rule`, which depends on `transition`.
+    pub fn resolve(&mut self) {
+        if self.transition.is_empty() {
+            self.rule.get_or_insert(RuleKind::Fixed);
+        }
+    }
+
     /// The sharing at step 0 of a model with `num_layers`.
     ///
     /// # Errors
     /// An unknown pattern, or one that does not fit the number of layers.
     pub fn start_map(&self, num_layers: usize) -> Result<LayerMap> {
-        let name = match &self.start {
-            Start::Groups(groups) => return LayerMap::from_groups(num_layers, groups),
-            Start::Named(name) => name.as_str(),
+        self.start.map("sharing.start", num_layers)
+    }
+
+    /// The transitions by hand, each after so many steps of a run of `steps`, in their order.
+    ///
+    /// # Errors
+    /// A pattern that does not fit, or that joins layers which were apart; steps that do not rise.
+    pub fn transitions(&self, num_layers: usize, steps: u64) -> Result<Vec<(u64, LayerMap)>> {
+        let mut found: Vec<(u64, LayerMap)> = Vec::new();
+        let mut before = self.start_map(num_layers)?;
+        for (at, transition) in self.transition.iter().enumerate() {
+            let name = format!("sharing.transition[{at}].groups");
+            let map = transition.groups.map(&name, num_layers)?;
+            if !map.refines(&before) {
+                return Err(Error::config(format!("`{name}` joins layers that are apart by then"))
+                    .hint("a transition can only split groups of the sharing before it"));
+            }
+            let step = transition.at.step(steps);
+            if found.last().is_some_and(|(earlier, _)| *earlier >= step) {
+                return Err(Error::config(format!(
+                    "`sharing.transition[{at}].at` = {step} is not after the transition before it"
+                )));
+            }
+            before = map.clone();
+            found.push((step, map));
+        }
+        Ok(found)
+    }
+
+    /// Checks the pattern, the untying point and the numbers of the rule.
+    ///
+    /// # Errors
+    /// The first setting that is impossible, by name.
+    pub fn validate(&self, num_layers: usize, steps: u64) -> Result<()> {
+        self.start_map(num_layers)?;
+        let refuse = |name: &str, range: &str, value: f64| {
+            Err(Error::config(format!("`sharing.{name}` must be {range}, got {value}")))
+        };
+        if !(-1.0..=1.0).contains(&self.threshold) {
+            return refuse("threshold", "in [-1, 1]", self.threshold);
+        }
+        if !(0.0..1.0).contains(&self.majority) {
+            return refuse("majority", "in [0, 1)", self.majority);
+        }
+        for (name, value) in [("check_every", self.check_every), ("patience", self.patience)] {
+            if value == 0 {
+                return refuse(name, "at least 1", 0.0);
+            }
+        }
+        if self.rule.is_some() && !self.transition.is_empty() {
+            return Err(Error::config("`sharing.rule` and `sharing.transition` are both set")
+                .hint("transitions by hand take the place of a rule; remove one of the two"));
+        }
+        for (at, transition) in self.transition.iter().enumerate() {
+            transition.at.validate(&format!("sharing.transition[{at}].at"), steps)?;
+        }
+        self.transitions(num_layers, steps)?;
+        match self.rule {
+            Some(RuleKind::Fixed) => self.untie_at.validate("sharing.untie_at", steps),
+            Some(RuleKind::Adaptive | RuleKind::MultiStep)
+                if self.check_every.saturating_mul(self.patience) >= steps =>
+            {
+                Err(Error::config(format!(
+                    "`sharing.rule` can never untie: expected {} checks, one every `sharing.check_every` = {} steps, \
+                     before the end of the run, `train.steps` = {steps}",
+                    self.patience, self.check_every
+                ))
+                .hint("check more often; the paper checks every 1000 of 500,000 steps"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Start {
+    /// The pattern that this describes for `num_layers`; `setting` names it in errors.
+    fn map(&self, setting: &str, num_layers: usize) -> Result<LayerMap> {
+        let name = match self {
+            Self::Groups(groups) => return LayerMap::from_groups(num_layers, groups),
+            Self::Named(name) => name.as_str(),
         };
         let number = |text: &str| text.trim().parse::<usize>().ok();
         if name == "tied" {
@@ -78,41 +251,8 @@ impl SharingConfig {
             return LayerMap::units(num_layers, unit, repeats);
         }
         Err(Error::config(format!(
-            "`sharing.start`: expected `tied`, `untied`, `AxB`, `contiguous:G` or lists of layers, got `{name}`"
+            "`{setting}`: expected `tied`, `untied`, `AxB`, `contiguous:G` or lists of layers, got `{name}`"
         )))
-    }
-
-    /// The number of updates before untying in a run of `steps`; none if the rule never unties.
-    pub fn untie_step(&self, steps: u64) -> Option<u64> {
-        match (self.rule, self.untie_at) {
-            (RuleKind::Never, _) => None,
-            (RuleKind::Fixed, UntieAt::Step(step)) => Some(step),
-            // A fraction asks for a tied phase, however short the run.
-            (RuleKind::Fixed, UntieAt::Fraction(fraction)) => Some(((fraction * steps as f64).round() as u64).max(1)),
-        }
-    }
-
-    /// Checks the pattern and the untying point.
-    ///
-    /// # Errors
-    /// The first setting that is impossible, by name.
-    pub fn validate(&self, num_layers: usize, steps: u64) -> Result<()> {
-        self.start_map(num_layers)?;
-        if let UntieAt::Fraction(fraction) = self.untie_at {
-            if !(fraction > 0.0 && fraction < 1.0) {
-                return Err(Error::config(format!(
-                    "`sharing.untie_at` must be a step or a fraction in (0, 1), got {fraction}"
-                ))
-                .hint("write an integer for a step, e.g. `untie_at = 1000`"));
-            }
-        }
-        match self.untie_step(steps) {
-            Some(step) if step >= steps => Err(Error::config(format!(
-                "`sharing.untie_at` = {step} is not before the end of the run, `train.steps` = {steps}"
-            ))
-            .hint("untie earlier, or set `sharing.rule = \"never\"`")),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -131,12 +271,35 @@ mod tests {
 
     #[test]
     fn untying_points_are_steps_or_fractions() {
-        let with = |untie_at| SharingConfig { untie_at, ..Default::default() };
-        assert_eq!(with(UntieAt::Fraction(0.1)).untie_step(1500), Some(150));
-        assert_eq!(with(UntieAt::Step(7)).untie_step(1500), Some(7));
+        assert_eq!(UntieAt::Fraction(0.1).step(1500), 150);
+        assert_eq!(UntieAt::Step(7).step(1500), 7);
+        let with = |untie_at| SharingConfig { rule: Some(RuleKind::Fixed), untie_at, ..Default::default() };
         assert!(with(UntieAt::Step(10)).validate(2, 10).is_err());
         assert!(with(UntieAt::Fraction(1.0)).validate(2, 10).is_err());
-        let never = SharingConfig { rule: RuleKind::Never, ..Default::default() };
-        assert_eq!(never.untie_step(10), None);
+        with(UntieAt::Step(9)).validate(2, 10).unwrap();
+    }
+
+    #[test]
+    fn impossible_rules_are_named() {
+        let default = SharingConfig::default;
+        let at = |step, groups: &str| Transition { at: UntieAt::Step(step), groups: Start::Named(groups.into()) };
+        let adaptive = Some(RuleKind::Adaptive);
+        for (config, words) in [
+            (SharingConfig { threshold: 1.5, ..default() }, "`sharing.threshold` must be in [-1, 1], got 1.5"),
+            (SharingConfig { majority: 1.0, ..default() }, "`sharing.majority`"),
+            (SharingConfig { patience: 0, ..default() }, "`sharing.patience` must be at least 1"),
+            (SharingConfig { rule: adaptive, check_every: 4, ..default() }, "can never untie: expected 3 checks"),
+            (SharingConfig { rule: adaptive, transition: vec![at(3, "untied")], ..default() }, "are both set"),
+            (SharingConfig { transition: vec![at(12, "untied")], ..default() }, "is not before the end of the run"),
+            (SharingConfig { transition: vec![at(3, "untied"), at(5, "2x2")], ..default() }, "joins layers"),
+            (SharingConfig { transition: vec![at(3, "2x2"), at(3, "untied")], ..default() }, "is not after"),
+            (SharingConfig { transition: vec![at(3, "3x2")], ..default() }, "does not fit"),
+        ] {
+            let message = config.validate(4, 12).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+        let by_hand = SharingConfig { transition: vec![at(3, "2x2"), at(5, "untied")], ..default() };
+        by_hand.validate(4, 12).unwrap();
+        SharingConfig { rule: adaptive, check_every: 3, ..default() }.validate(4, 12).unwrap();
     }
 }

@@ -5,9 +5,11 @@
 //! both moments; nothing else changes, so the loss on a batch is the same just before and just after.
 
 pub mod config;
+pub mod probe;
 pub mod rule;
 pub mod transition;
 
-pub use config::{RuleKind, SharingConfig, Start, UntieAt};
+pub use config::{RuleKind, SharingConfig, Splits, Start, Transition, UntieAt};
+pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, GradientProducts, Pair};
 pub use rule::{Decision, Rule};
-pub use transition::transition;
+pub use transition::{transition, MomentsAt};

@@ -4,6 +4,7 @@
 //! of. Step count, schedule, data order and random state are not touched. Cost: one copy of the encoder's new groups;
 //! the tensors outside the encoder are handed over as they are.
 
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::error::{Error, Result};
@@ -12,11 +13,27 @@ use crate::model::weights::layer_prefix;
 use crate::model::{Weight, Weights};
 use crate::optim::Moments;
 
+/// What AdamW's moments become at a transition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MomentsAt {
+    /// Every layer gets its own copy; the count of updates goes on.
+    Carry,
+    /// All moments and the count of updates start at zero, as those of an optimizer made anew do.
+    Reset,
+}
+
 /// Splits groups: `to` must refine `from`.
 ///
 /// # Errors
 /// When `to` joins layers that `from` keeps apart, or memory for a copy cannot be had.
-pub fn transition(from: &LayerMap, weights: &Weights, moments: &Moments, to: &LayerMap) -> Result<(Weights, Moments)> {
+pub fn transition(
+    from: &LayerMap,
+    weights: &Weights,
+    moments: &Moments,
+    to: &LayerMap,
+    moments_at: MomentsAt,
+) -> Result<(Weights, Moments)> {
     if !to.refines(from) {
         return Err(Error::failed(format!(
             "a transition can only split groups: expected a refinement of {:?}, got {:?}",
@@ -44,8 +61,14 @@ pub fn transition(from: &LayerMap, weights: &Weights, moments: &Moments, to: &La
     for (at, weight) in old.iter().enumerate().skip(last) {
         new.hand_over(weight, moments, at);
     }
-    let moments = Moments { exp_avg: new.exp_avg, exp_avg_sq: new.exp_avg_sq, num_updates: moments.num_updates };
-    Ok((Weights::new(new.weights), moments))
+    let weights = Weights::new(new.weights);
+    let moments = match moments_at {
+        MomentsAt::Carry => {
+            Moments { exp_avg: new.exp_avg, exp_avg_sq: new.exp_avg_sq, num_updates: moments.num_updates }
+        }
+        MomentsAt::Reset => Moments::zeros(&weights)?,
+    };
+    Ok((weights, moments))
 }
 
 /// The new store, as it grows.

@@ -3,9 +3,11 @@
 //! Device, precision and shape of every tensor are checked here, before C++ sees it.
 #![allow(unsafe_code)]
 
+mod autograd;
 mod context;
 mod ffi;
 mod optim;
 
+pub use autograd::retain_gradient;
 pub use context::{cpu_capability, libtorch_version, set_deterministic};
 pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};

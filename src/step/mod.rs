@@ -8,7 +8,18 @@ use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::optim::{adamw_update, clip::mean_and_clip, Moments, OptimConfig};
+use crate::optim::{adamw_update, clip::reduce_and_clip, GroupGradient, Moments, OptimConfig};
+
+/// How a step's gradients become an update.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// AdamW and clipping.
+    pub optim: &'a OptimConfig,
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// What tied layers hand to AdamW.
+    pub gradient: GroupGradient,
+}
 
 /// What a step did.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +40,7 @@ pub struct StepReport {
 pub fn train_step(
     weights: &Weights,
     moments: &mut Moments,
-    config: &OptimConfig,
-    learning_rate: f64,
+    update: Update<'_>,
     num_micro_batches: usize,
     mut loss: impl FnMut(usize) -> Result<Tensor>,
 ) -> Result<StepReport> {
@@ -41,10 +51,10 @@ pub fn train_step(
         share.f_backward()?;
         total += f64::try_from(&share)?;
     }
-    let grad_norm = mean_and_clip(weights, config.clip_norm)?;
+    let grad_norm = reduce_and_clip(weights, update.gradient, update.optim.clip_norm)?;
     let applied = total.is_finite() && grad_norm.is_finite();
     if applied {
-        adamw_update(weights, moments, config, learning_rate)?;
+        adamw_update(weights, moments, update.optim, update.learning_rate)?;
     }
     Ok(StepReport { loss: total, grad_norm, applied })
 }

@@ -11,6 +11,8 @@ pub mod resume;
 pub mod run;
 pub mod stop;
 pub mod summary;
+pub mod trainee;
+mod values;
 
 pub use config::{resolve_device, EvalConfig, Precision, TrainConfig};
 pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};
@@ -19,3 +21,4 @@ pub use process::prepare_process;
 pub use run::{Outcome, Plan, Run};
 pub use stop::StopFlag;
 pub use summary::Summary;
+pub use trainee::{Recipe, Trainee};

@@ -14,10 +14,10 @@ use crate::error::{io, Error, Result};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::metrics::Recorder;
-use crate::model::{Bert, Weights};
+use crate::model::Weights;
 use crate::optim::{Moments, Schedule};
-use crate::sharing::Rule;
 use crate::train::run::{Plan, Run};
+use crate::train::trainee::Trainee;
 use crate::train::{environment, resume, EVALUATION_SEED};
 
 impl Run {
@@ -50,13 +50,12 @@ impl Run {
             Recorder::resume(folder, &plan.metrics, start.state.step)?
         };
         let checkpoint::Loaded { state, weights, moments } = start;
-        let model = Bert::new(&plan.bert, &state.layer_map, &weights, plan.train.precision.compute_kind())?;
+        let rule_state = Some(&state.rule).filter(|_| !is_fresh);
+        let trainee = Trainee::new(plan.recipe(), state.layer_map, weights, moments, rule_state)?;
         let product_rate = plan.product_rate()?;
         Ok(Self {
-            rule: Rule::new(&plan.sharing, plan.train.steps),
             schedule: Schedule::new(&plan.optim, plan.train.steps),
             folder: folder.into(),
-            map: state.layer_map,
             step: state.step,
             is_fresh,
             totals: state.totals,
@@ -64,9 +63,7 @@ impl Run {
             train_samples: Arc::new(train_samples),
             valid_samples,
             recorder,
-            weights,
-            moments,
-            model,
+            trainee,
             product_rate,
             plan,
         })

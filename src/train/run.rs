@@ -4,7 +4,6 @@
 //! folder. Step s of the run, from 0, reads samples s·G to (s+1)·G with G the global batch, whatever happened before:
 //! the state is the weights, the moments, the layer map and one integer.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,19 +17,20 @@ use crate::batch::{Batch, DataConfig, Loader, Samples};
 use crate::checkpoint::{self, CheckpointConfig, DataStamp, RunState, Totals, Untying};
 use crate::error::Result;
 use crate::hub;
-use crate::layer_map::LayerMap;
 use crate::loss::masked_lm;
 use crate::metrics::console::{Line, Progress};
 use crate::metrics::{MetricsConfig, Recorder};
-use crate::model::{Bert, BertConfig, Mode, Weights};
-use crate::optim::{Moments, OptimConfig, Schedule};
-use crate::sharing::{transition, Rule, SharingConfig};
-use crate::step::{train_step, StepReport};
+use crate::model::{BertConfig, Mode};
+use crate::optim::{OptimConfig, Schedule};
+use crate::sharing::{Check, SharingConfig};
+use crate::step::StepReport;
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::evaluate::{evaluate, Evaluation};
 use crate::train::numbers::{forward_flops, Numbers};
 use crate::train::stop::StopFlag;
 use crate::train::summary::Summary;
+use crate::train::trainee::{Recipe, Trainee};
+use crate::train::values::{Speed, Values};
 use crate::train::{calibrate, environment};
 
 /// Everything that decides what a run computes, resolved.
@@ -77,6 +77,17 @@ impl Plan {
         Ok(Numbers::new(&self.bert, &start, &self.train, length, capacity, samples.num_samples()))
     }
 
+    /// What decides how the model is trained, besides its data.
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            bert: self.bert.clone(),
+            optim: self.optim.clone(),
+            sharing: self.sharing.clone(),
+            compute: self.train.precision.compute_kind(),
+            steps: self.train.steps,
+        }
+    }
+
     /// The measured rate of this machine's matrix products at the shapes of the run, FLOP/s.
     ///
     /// # Errors
@@ -104,12 +115,8 @@ pub struct Run {
     pub(super) train_samples: Arc<Samples>,
     pub(super) valid_samples: Samples,
     pub(super) recorder: Recorder,
-    pub(super) rule: Rule,
     pub(super) schedule: Schedule,
-    pub(super) map: LayerMap,
-    pub(super) weights: Weights,
-    pub(super) moments: Moments,
-    pub(super) model: Bert,
+    pub(super) trainee: Trainee,
     pub(super) step: u64,
     /// Whether nothing has been recorded yet.
     pub(super) is_fresh: bool,
@@ -139,8 +146,8 @@ impl Run {
         let mut last = None;
         if self.is_fresh {
             let mut values = Values::new();
-            self.maybe_untie(&mut values, None, &progress)?;
-            values.insert("sharing/groups", self.map.num_groups() as f64);
+            self.maybe_untie(&mut values, None, None, &progress)?;
+            values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
             self.recorder.record(0, &values.list())?;
         }
         let mut speed = Speed::default();
@@ -154,7 +161,7 @@ impl Run {
             let batches: Vec<Batch> =
                 (0..self.plan.train.num_micro_batches()).map(|_| loader.next_batch()).collect::<Result<_>>()?;
             let learning_rate = self.schedule.learning_rate(self.step);
-            let (report, accuracy) = self.update(&batches, learning_rate)?;
+            let (report, check, accuracy) = self.update(&batches, learning_rate)?;
             let tokens = (global_batch * self.plan.data.sequence_length) as u64;
             speed.add(tokens, begin.elapsed().as_secs_f64());
             self.step += 1;
@@ -174,7 +181,10 @@ impl Run {
                 progress.note(&format!("step {}: held-out {found}", self.step));
             }
             if !ends {
-                self.maybe_untie(&mut values, last, &progress)?;
+                self.maybe_untie(&mut values, check.as_ref(), last, &progress)?;
+            }
+            if let Some(check) = &check {
+                self.record_check(&mut values, check, &progress)?;
             }
             if ends || is_due(self.step, self.plan.train.log_every) {
                 let rate = speed.take();
@@ -196,42 +206,48 @@ impl Run {
             None => self.evaluate()?,
         };
         let export = self.folder.join("export");
-        hub::export(&export, &self.plan.bert, &self.map, &self.weights, &self.folder.join("tokenizer.json"))?;
+        let tokenizer = self.folder.join("tokenizer.json");
+        hub::export(&export, &self.plan.bert, self.trainee.map(), self.trainee.weights(), &tokenizer)?;
         let (totals, untying) = (self.totals, self.untying.clone());
         Ok(Outcome::Finished(Box::new(Summary { steps, totals, untying, evaluation, export })))
     }
 
-    /// One step on `batches`; its report and its masked-token accuracy.
-    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(StepReport, f64)> {
+    /// One step on `batches`; its report, the correlations of its gradients if a check was due, and its masked-token
+    /// accuracy.
+    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(StepReport, Option<Check>, f64)> {
         let num_targets = batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1);
-        let (model, device, seed, step) = (&self.model, self.plan.device, self.plan.train.seed, self.step);
+        let (device, seed, step) = (self.plan.device, self.plan.train.seed, self.step);
         let mut correct = Tensor::f_zeros([], (self.plan.train.precision.weight_kind(), device))?;
-        let report =
-            train_step(&self.weights, &mut self.moments, &self.plan.optim, learning_rate, batches.len(), |index| {
-                // Dropout is a function of (seed, step, micro-batch), so a resumed run draws what the other drew.
-                let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
-                tch::manual_seed(xxh3_64(&words) as i64);
-                let found = masked_lm(model, &batches[index].to_device(device)?, num_targets, Mode::Train)?;
-                correct = correct.f_add(&found.num_correct)?;
-                Ok(found.loss)
-            })?;
-        Ok((report, f64::try_from(&correct)? / num_targets as f64))
+        let (report, check) = self.trainee.step(step + 1, learning_rate, batches.len(), |model, index| {
+            // Dropout is a function of (seed, step, micro-batch), so a resumed run draws what the other drew.
+            let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
+            tch::manual_seed(xxh3_64(&words) as i64);
+            let found = masked_lm(model, &batches[index].to_device(device)?, num_targets, Mode::Train)?;
+            correct = correct.f_add(&found.num_correct)?;
+            Ok(found.loss)
+        })?;
+        Ok((report, check, f64::try_from(&correct)? / num_targets as f64))
     }
 
-    /// Asks the rule, and unties if it says so. `found` is the evaluation of this step, if there was one.
-    fn maybe_untie(&mut self, values: &mut Values, found: Option<Evaluation>, progress: &Progress) -> Result<()> {
-        let Some(decision) = self.rule.decide(self.step, &self.map) else {
+    /// Asks the rule, and unties if it says so. `check` and `found` are the check and the evaluation of this step, if there
+    /// were any.
+    fn maybe_untie(
+        &mut self,
+        values: &mut Values,
+        check: Option<&Check>,
+        found: Option<Evaluation>,
+        progress: &Progress,
+    ) -> Result<()> {
+        let Some(decision) = self.trainee.decide(self.step, check) else {
             return Ok(());
         };
         let found = match found {
             Some(found) => found,
             None => self.evaluate()?,
         };
-        let before = self.map.num_groups();
-        let (weights, moments) = transition(&self.map, &self.weights, &self.moments, &decision.map)?;
-        self.model = Bert::new(&self.plan.bert, &decision.map, &weights, self.plan.train.precision.compute_kind())?;
-        (self.map, self.weights, self.moments) = (decision.map, weights, moments);
-        let groups = self.map.num_groups();
+        let before = self.trainee.map().num_groups();
+        self.trainee.untie(decision.map)?;
+        let groups = self.trainee.map().num_groups();
         self.untying.push(Untying { step: self.step, groups, mlm_accuracy: found.accuracy });
         values.evaluation(found);
         values.insert("sharing/groups", groups as f64);
@@ -242,10 +258,24 @@ impl Run {
         Ok(())
     }
 
+    fn record_check(&mut self, values: &mut Values, check: &Check, progress: &Progress) -> Result<()> {
+        let threshold = self.plan.sharing.threshold;
+        values.check(check, threshold);
+        self.recorder.record_matrix(self.step, "sharing/correlation_matrix", &check.matrix)?;
+        let standing = self.trainee.rule().standing().map_or(String::new(), |standing| format!("; {standing}"));
+        let (below, pairs) = check.below(threshold);
+        progress.note(&format!(
+            "step {}: gradient correlations {}, {below} of {pairs} below {threshold}{standing}",
+            self.step,
+            check.range()
+        ));
+        Ok(())
+    }
+
     fn evaluate(&self) -> Result<Evaluation> {
         let (train, sequences) = (&self.plan.train, self.plan.eval.sequences);
         // The same tensors in the precision of the weights, as `untie eval` computes.
-        let model = Bert::new(&self.plan.bert, &self.map, &self.weights, train.precision.weight_kind())?;
+        let model = self.trainee.model_in(train.precision.weight_kind())?;
         evaluate(&model, &self.valid_samples, sequences, train.micro_batch, self.plan.device)
     }
 
@@ -259,7 +289,7 @@ impl Run {
         values.insert("train/grad_norm", report.grad_norm);
         values.insert("train/tokens_per_second", rate);
         values.insert("train/mfu", rate * sequence_flops / length as f64 / self.product_rate);
-        values.insert("sharing/groups", self.map.num_groups() as f64);
+        values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
         values.insert("data/epoch", samples / self.train_samples.num_samples() as f64);
     }
 
@@ -269,11 +299,11 @@ impl Run {
         let state = RunState {
             format: checkpoint::FORMAT,
             step: self.step,
-            layer_map: self.map.clone(),
-            num_updates: self.moments.num_updates,
+            layer_map: self.trainee.map().clone(),
+            num_updates: self.trainee.moments().num_updates,
             samples_consumed: self.step * self.plan.train.global_batch as u64,
             data: self.plan.data_stamp.clone(),
-            rule: Value::Null,
+            rule: self.trainee.rule().state(),
             config: self.plan.config.clone(),
             totals: self.totals,
             environment: environment::environment(self.plan.device)?,
@@ -282,7 +312,8 @@ impl Run {
         };
         // Metrics on disk first: a checkpoint must never be ahead of them.
         self.recorder.flush()?;
-        checkpoint::save(&self.folder, &state, &self.weights, &self.moments, &self.plan.checkpoint)?;
+        let (weights, moments) = (self.trainee.weights(), self.trainee.moments());
+        checkpoint::save(&self.folder, &state, weights, moments, &self.plan.checkpoint)?;
         Ok(())
     }
 }
@@ -290,51 +321,4 @@ impl Run {
 /// Whether something that happens every `every` steps (0: never) happens after `step`.
 fn is_due(step: u64, every: u64) -> bool {
     every > 0 && step.is_multiple_of(every)
-}
-
-/// What is recorded for one step: each tag once.
-#[derive(Debug)]
-struct Values(BTreeMap<&'static str, f64>);
-
-impl Values {
-    fn new() -> Self {
-        Self(BTreeMap::new())
-    }
-
-    fn insert(&mut self, tag: &'static str, value: f64) {
-        self.0.insert(tag, value);
-    }
-
-    fn evaluation(&mut self, found: Evaluation) {
-        self.insert("eval/loss", found.loss);
-        self.insert("eval/mlm_accuracy", found.accuracy);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn list(&self) -> Vec<(&'static str, f64)> {
-        self.0.iter().map(|(&tag, &value)| (tag, value)).collect()
-    }
-}
-
-/// Tokens and seconds of steps since the last logged point; evaluation and checkpoints do not count.
-#[derive(Debug, Default)]
-struct Speed {
-    tokens: u64,
-    seconds: f64,
-}
-
-impl Speed {
-    fn add(&mut self, tokens: u64, seconds: f64) {
-        self.tokens += tokens;
-        self.seconds += seconds;
-    }
-
-    fn take(&mut self) -> f64 {
-        let rate = self.tokens as f64 / self.seconds.max(1e-9);
-        *self = Self::default();
-        rate
-    }
 }

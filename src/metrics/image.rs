@@ -1,0 +1,60 @@
+//! Pictures for TensorBoard.
+
+use std::io;
+
+/// An encoded picture.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// Both sides, in pixels.
+    pub(super) side: u32,
+    /// The file's bytes.
+    pub(super) png: Vec<u8>,
+}
+
+/// A picture is at least this wide, so that a cell can be seen.
+const SIDE: usize = 384;
+
+/// A square matrix of numbers in [-1, 1], row 0 on top: blue for 1, white for 0, red for -1, grey for what is no number.
+pub(super) fn matrix_image(values: &[f64]) -> io::Result<Image> {
+    let rows = values.len().isqrt();
+    let cell = SIDE.div_ceil(rows.max(1));
+    let side = cell * rows;
+    let mut pixels = Vec::with_capacity(3 * side * side);
+    for row in 0..side {
+        for column in 0..side {
+            pixels.extend(colour(values[row / cell * rows + column / cell]));
+        }
+    }
+    let side = u32::try_from(side).map_err(io::Error::other)?;
+    let mut png = Vec::new();
+    let mut encoder = png::Encoder::new(&mut png, side, side);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header()?.write_image_data(&pixels)?;
+    Ok(Image { side, png })
+}
+
+fn colour(value: f64) -> [u8; 3] {
+    const ENDS: [[f64; 3]; 2] = [[178.0, 24.0, 43.0], [33.0, 102.0, 172.0]];
+    if value.is_nan() {
+        return [128; 3];
+    }
+    let end = ENDS[usize::from(value > 0.0)];
+    end.map(|part| (255.0 + (part - 255.0) * value.abs().min(1.0)).round() as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_have_the_colours_of_their_values() {
+        let image = matrix_image(&[1.0, 0.0, -1.0, f64::NAN]).unwrap();
+        let mut reader = png::Decoder::new(image.png.as_slice()).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height, image.side), (384, 384, 384));
+        let at = |row: usize, column: usize| &pixels[3 * (row * 384 + column)..][..3];
+        assert_eq!([at(0, 0), at(191, 191)], [[33, 102, 172]; 2]);
+        assert_eq!([at(0, 192), at(192, 0), at(383, 383)], [[255; 3], [178, 24, 43], [128; 3]]);
+    }
+}
