@@ -30,12 +30,18 @@ fn lines(run: &Path) -> usize {
     fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
 }
 
-/// A run of 100 steps beside one that is killed after step 60 and resumed.
+/// A run of 100 steps that unties at `untie_step`, beside one that is killed after step 60 and resumed.
 fn killed_run_equals_uninterrupted_run(untie_step: u64, settings: &[&str]) {
-    let workshop = Workshop::new();
     let untie_at = format!("sharing.untie_at={untie_step}");
+    let settings = [&[untie_at.as_str()], settings].concat();
+    killed_run_with_groups(&[(untie_step, 3.0)], &settings);
+}
+
+/// The same for any rule; `groups` holds the steps of the transitions and the groups after each.
+fn killed_run_with_groups(groups: &[(u64, f64)], settings: &[&str]) {
+    let workshop = Workshop::new();
     let train = |run_dir: &'static str| {
-        let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--set", &untie_at];
+        let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         arguments
     };
@@ -57,9 +63,9 @@ fn killed_run_equals_uninterrupted_run(untie_step: u64, settings: &[&str]) {
 
     // What the kill left behind: groups before the untying step if that is still to come.
     let left = fs::read_to_string(killed.join("metrics.jsonl")).unwrap();
-    let groups = |line: &str| serde_json::from_str::<Value>(line).ok()?["sharing/groups"].as_f64();
-    let expected_groups = if untie_step <= 63 { 3.0 } else { 1.0 };
-    assert_eq!(left.lines().filter_map(groups).next_back(), Some(expected_groups), "the kill came too late");
+    let groups_of = |line: &str| serde_json::from_str::<Value>(line).ok()?["sharing/groups"].as_f64();
+    let expected_at = |step| groups.iter().rfind(|(at, _)| *at <= step).map_or(1.0, |(_, groups)| *groups);
+    assert_eq!(left.lines().filter_map(groups_of).next_back(), Some(expected_at(63)), "the kill came too late");
 
     let mut arguments = train("killed");
     arguments.push("--resume");
@@ -73,7 +79,9 @@ fn killed_run_equals_uninterrupted_run(untie_step: u64, settings: &[&str]) {
         assert_eq!(Some(values), got.get(step), "step {step}");
     }
     assert_eq!(expected.len(), got.len());
-    assert_eq!(expected[&100]["sharing/groups"], 3.0);
+    for step in 0..=100 {
+        assert_eq!(expected[&step]["sharing/groups"], expected_at(step), "step {step}");
+    }
     for file in ["model.safetensors", "optimizer.safetensors"] {
         let read = |run: &str| fs::read(workshop.path(run).join("checkpoints/step-00000100").join(file)).unwrap();
         assert!(read("whole") == read("killed"), "{file} differs");
@@ -104,6 +112,33 @@ fn untying_before_the_kill_bf16_pre_ln() {
 #[test]
 fn untying_after_the_kill_on_two_threads() {
     killed_run_equals_uninterrupted_run(90, &["train.precision=bf16", "train.threads=2"]);
+}
+
+/// Every correlation counts as low, so three checks decide: at 23, 46 and 69, two before the checkpoint and the kill.
+#[test]
+fn adaptive_counts_its_checks_across_the_kill() {
+    let rule = ["sharing.rule=adaptive", "sharing.threshold=1.0", "sharing.check_every=23"];
+    killed_run_with_groups(&[(69, 3.0)], &rule);
+}
+
+/// Two checks a boundary: 0|1 splits at the second, step 50; 1|2, ripe as well, at the third, after the kill.
+#[test]
+fn multi_step_goes_on_splitting_after_the_kill() {
+    let rule = ["sharing.rule=multi_step", "sharing.threshold=1.0", "sharing.check_every=25", "sharing.patience=2"];
+    killed_run_with_groups(&[(50, 2.0), (75, 3.0)], &rule);
+}
+
+/// Transitions by hand, one before and one after the kill, under the monitor and with moments that are reset.
+#[test]
+fn transitions_by_hand_around_the_kill() {
+    let settings = [
+        "sharing.transition=[{ at = 30, groups = [[0], [1, 2]] }, { at = 0.8, groups = \"untied\" }]",
+        "sharing.monitor=true",
+        "sharing.check_every=7",
+        "sharing.moments=reset",
+        "train.precision=bf16",
+    ];
+    killed_run_with_groups(&[(30, 2.0), (80, 3.0)], &settings);
 }
 
 /// A step that is a checkpoint and the untying step at once is neither untied twice nor forgotten.
