@@ -1,4 +1,4 @@
-"""Opens a run's TensorBoard events as TensorBoard does, and lists every tag with its steps.
+"""Opens a run's TensorBoard events as TensorBoard does, and lists every tag, pictures too, with its steps.
 
     python scripts/check_tensorboard.py RUN_DIR [--json]
 
@@ -24,7 +24,8 @@ def main():
     if not folder.is_dir():
         sys.exit(f"error: expected a folder `{folder}`, found none")
     # 0: keep every event instead of a sample.
-    accumulator = event_accumulator.EventAccumulator(str(folder), size_guidance={event_accumulator.SCALARS: 0})
+    keep_all = {event_accumulator.SCALARS: 0, event_accumulator.IMAGES: 0}
+    accumulator = event_accumulator.EventAccumulator(str(folder), size_guidance=keep_all)
     accumulator.Reload()
     scalars = {
         tag: [[event.step, event.value] for event in accumulator.Scalars(tag)]
@@ -36,10 +37,13 @@ def main():
     if arguments.json:
         print(json.dumps(scalars))
     wrong = 0
-    for tag, values in scalars.items():
-        steps = [step for step, _ in values]
+    pictures = {tag: accumulator.Images(tag) for tag in accumulator.Tags()["images"]}
+    found = {tag: ([step for step, _ in values], f"last value {values[-1][1]:g}") for tag, values in scalars.items()}
+    for tag, images in pictures.items():
+        found[tag] = ([image.step for image in images], f"{images[-1].width}x{images[-1].height} pixels")
+    for tag, (steps, last) in found.items():
         if not arguments.json:
-            print(f"{tag:<28} {len(steps):>6} steps  {steps[0]} .. {steps[-1]}  last value {values[-1][1]:g}")
+            print(f"{tag:<28} {len(steps):>6} steps  {steps[0]} .. {steps[-1]}  {last}")
         for before, after in zip(steps, steps[1:]):
             if after <= before:
                 print(f"error: `{tag}`: expected a step after {before}, got {after}", file=sys.stderr)

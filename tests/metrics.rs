@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use protobuf::Message;
 use serde_json::Value;
+use tensorboard_proto::event::Event;
 use tensorboard_rs::masked_crc32c::masked_crc32c;
 use untie::metrics::{MetricsConfig, Recorder};
 
@@ -147,4 +149,27 @@ fn a_file_that_cannot_be_written_is_named() {
     fs::create_dir(dir.path().join("metrics.jsonl")).unwrap();
     let error = Recorder::create(dir.path(), &MetricsConfig::default()).unwrap_err().report();
     assert!(error.contains("metrics.jsonl`"), "{error}");
+}
+
+/// Read with the messages of TensorFlow's own .proto files.
+#[test]
+fn a_matrix_is_a_picture_at_its_step_and_is_cut_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = MetricsConfig::default();
+    let mut recorder = Recorder::create(dir.path(), &config).unwrap();
+    for step in [1000, 2000] {
+        recorder.record_matrix(step, "sharing/correlation_matrix", &[1.0, 0.3, 0.3, 1.0]).unwrap();
+    }
+    drop(recorder);
+    let file = &event_files(dir.path())[0];
+    let found: Vec<Event> = events(file).iter().map(|payload| Event::parse_from_bytes(payload).unwrap()).collect();
+    assert_eq!(found.iter().map(|event| event.step).collect::<Vec<_>>(), [0, 1000, 2000]);
+    let value = &found[1].get_summary().value[0];
+    assert_eq!(value.tag, "sharing/correlation_matrix");
+    let image = value.get_image();
+    // Two cells a side of 384 pixels; 3 is RGB.
+    assert_eq!((image.height, image.width, image.colorspace), (384, 384, 3));
+    assert_eq!(image.encoded_image_string[..8], *b"\x89PNG\r\n\x1a\n");
+    drop(Recorder::resume(dir.path(), &config, 1500).unwrap());
+    assert_eq!(events(file).len(), 2, "the version and the picture of step 1000");
 }
