@@ -55,7 +55,7 @@ impl TrainArgs {
         let plan = plan(&config, device)?;
         if self.dry_run {
             let samples = Samples::open(&plan.data, &plan.vocabulary, Split::Train, plan.train.seed)?;
-            println!("{}", plan.numbers(&samples)?.describe(plan.product_rate()?));
+            println!("{}", plan.describe(&samples, plan.product_rate()?)?);
             return Ok(0);
         }
         let stop = StopFlag::on_signals()?;
@@ -99,6 +99,7 @@ fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
         eval: config.eval.clone(),
         metrics: config.metrics.clone(),
         config: serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?,
+        defaults: serde_json::to_value(RunConfig::default()).map_err(|error| unwritable(error.to_string()))?,
         config_toml: toml::to_string(config).map_err(|error| unwritable(error.to_string()))?,
         device,
     })

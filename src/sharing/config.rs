@@ -151,6 +151,31 @@ impl SharingConfig {
         }
     }
 
+    /// Whether the gradients' correlations are measured every `check_every` steps, at least at the start.
+    pub fn has_checks(&self) -> bool {
+        self.monitor || matches!(self.rule, Some(RuleKind::Adaptive | RuleKind::MultiStep))
+    }
+
+    /// When a run of `steps` unties, in words.
+    pub fn describe(&self, steps: u64) -> String {
+        let low = || {
+            let Self { threshold, patience, check_every, .. } = self;
+            format!("below {threshold} at {patience} checks in a row, one every {check_every} steps")
+        };
+        match self.rule {
+            None => {
+                let at = self.transition.iter().map(|transition| transition.at.step(steps).to_string());
+                format!("transitions by hand after step {}", at.collect::<Vec<_>>().join(", "))
+            }
+            Some(RuleKind::Never) => "never untied".into(),
+            Some(RuleKind::Fixed) => format!("untied after step {}", self.untie_at.step(steps)),
+            Some(RuleKind::Adaptive) => {
+                format!("untied when more than {} % of the correlations are {}", 100.0 * self.majority, low())
+            }
+            Some(RuleKind::MultiStep) => format!("a group splits where the correlation is {}", low()),
+        }
+    }
+
     /// The sharing at step 0 of a model with `num_layers`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::layer_map::LayerMap;
 use crate::metrics::human::{human_bytes, human_count, human_duration};
-use crate::model::weights::specs;
+use crate::model::weights::{layer_specs, specs};
 use crate::model::BertConfig;
 use crate::train::config::TrainConfig;
 
@@ -36,6 +36,8 @@ pub struct Numbers {
     pub state_bytes: [f64; 2],
     /// Estimated bytes of activations of a micro-batch.
     pub activation_bytes: f64,
+    /// Bytes of the gradients that a probed step keeps apart at the start: one for each layer that shares its weights.
+    pub probe_bytes: f64,
     /// Steps of the run.
     pub steps: u64,
     /// Sequences.
@@ -56,9 +58,13 @@ impl Numbers {
         let state_width = 4.0 * if train.precision.weight_kind() == tch::Kind::Double { 8.0 } else { 4.0 };
         let total = |pick: fn(&Part) -> i64| parts.iter().map(pick).sum::<i64>() as f64;
         let sequences = train.global_batch as u64;
+        let sharing_layers: usize =
+            (0..start.num_groups()).map(|group| start.members(group).len()).filter(|&members| members > 1).sum();
+        let layer_size: i64 = layer_specs(bert).iter().map(|(_, shape, _)| shape.iter().product::<i64>()).sum();
         let logits = 3.0 * 4.0 * (train.micro_batch * capacity) as f64 * bert.padded_vocab_size() as f64;
         Self {
             state_bytes: [state_width * total(|part| part.at_start), state_width * total(|part| part.untied)],
+            probe_bytes: state_width / 4.0 * (sharing_layers as i64 * layer_size) as f64,
             samples_per_epoch,
             tokens: sequences * length as u64,
             targets: sequences * capacity as u64,
@@ -180,5 +186,9 @@ mod tests {
         assert_eq!(numbers.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(numbers.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(numbers.state_bytes[1], 16.0 * 109_514_298.0);
+        assert_eq!(numbers.probe_bytes, 4.0 * 12.0 * 7_087_872.0);
+        let start = LayerMap::from_groups(12, &[(0..10).collect(), vec![10], vec![11]]).unwrap();
+        let numbers = Numbers::new(&bert, &start, &TrainConfig::default(), 128, 19, 1000);
+        assert_eq!(numbers.probe_bytes, 4.0 * 10.0 * 7_087_872.0);
     }
 }

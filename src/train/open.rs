@@ -85,7 +85,7 @@ fn newest(folder: &Path) -> Result<Option<PathBuf>> {
 fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<checkpoint::Loaded> {
     let loaded = checkpoint::load(path, plan.train.precision.weight_kind(), plan.device)?;
     let state = &loaded.state;
-    let changes = resume::changes(&state.config, &plan.config)?;
+    let changes = resume::changes(&state.config, &plan.config, &plan.defaults)?;
     resume::same_data(&state.data, &plan.data_stamp)?;
     if state.bert != plan.bert {
         return Err(Error::config(format!("cannot resume: expected a model of {:?}, got {:?}", state.bert, plan.bert))

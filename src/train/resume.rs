@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// Keys that a user changes on purpose: where the data lies, how long to go on (which moves the schedule and fractions of
 /// the run), how often to look, how a step is cut into pieces (which draws other dropout). Each change is printed.
-const MAY_CHANGE: [&str; 11] = [
+const MAY_CHANGE: [&str; 12] = [
     "data.dir",
     "data.verify",
     "train.steps",
@@ -18,21 +18,23 @@ const MAY_CHANGE: [&str; 11] = [
     "train.threads",
     "train.log_every",
     "train.deterministic",
+    "sharing.monitor",
     "checkpoint.",
     "eval.",
     "metrics.",
 ];
 
-/// Compares a checkpoint's configuration with the present one: the changes that are allowed, as `key: before → now`.
+/// Compares a checkpoint's configuration with the present one: the changes that are allowed, as `key: before → now`. A key
+/// that the checkpoint does not have came with a later version: it had its value in `defaults`.
 ///
 /// # Errors
 /// A change that would make it another run; the message names the key and both values.
-pub fn changes(before: &Value, now: &Value) -> Result<Vec<String>> {
-    let (before, now) = (flatten(before), flatten(now));
+pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Result<Vec<String>> {
+    let (before, now, defaults) = (flatten(before), flatten(now), flatten(defaults));
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let mut allowed = Vec::new();
     for key in keys {
-        let (old, new) = (before.get(key), now.get(key));
+        let (old, new) = (before.get(key).or(defaults.get(key)), now.get(key));
         if old == new {
             continue;
         }
@@ -92,10 +94,21 @@ mod tests {
     fn intervals_may_change_and_sizes_may_not() {
         let before = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}, "model": {"hidden_size": 8}});
         let longer = json!({"train": {"steps": 20, "seed": 1}, "eval": {"every": 1}, "model": {"hidden_size": 8}});
-        assert_eq!(changes(&before, &longer).unwrap(), ["`eval.every`: 5 → 1", "`train.steps`: 10 → 20"]);
+        let none = json!({});
+        assert_eq!(changes(&before, &longer, &none).unwrap(), ["`eval.every`: 5 → 1", "`train.steps`: 10 → 20"]);
         let other = json!({"train": {"steps": 10, "seed": 2}, "eval": {"every": 5}, "model": {"hidden_size": 8}});
-        let message = changes(&before, &other).unwrap_err().to_string();
+        let message = changes(&before, &other, &none).unwrap_err().to_string();
         assert_eq!(message, "cannot resume with another `train.seed`: 1 → 2");
-        assert!(changes(&before, &json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}})).is_err());
+        let smaller = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}});
+        assert!(changes(&before, &smaller, &none).is_err());
+    }
+
+    #[test]
+    fn a_key_that_did_not_exist_had_its_default() {
+        let (before, defaults) = (json!({"sharing": {"rule": "fixed"}}), json!({"sharing": {"patience": 3}}));
+        let with = |patience: u64| json!({"sharing": {"rule": "fixed", "patience": patience}});
+        assert!(changes(&before, &with(3), &defaults).unwrap().is_empty());
+        let message = changes(&before, &with(2), &defaults).unwrap_err().to_string();
+        assert_eq!(message, "cannot resume with another `sharing.patience`: 3 → 2");
     }
 }

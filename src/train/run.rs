@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::hub;
 use crate::loss::masked_lm;
 use crate::metrics::console::{Line, Progress};
+use crate::metrics::human::human_bytes;
 use crate::metrics::{MetricsConfig, Recorder};
 use crate::model::{BertConfig, Mode};
 use crate::optim::{OptimConfig, Schedule};
@@ -60,7 +61,9 @@ pub struct Plan {
     pub metrics: MetricsConfig,
     /// All tables, for state.json.
     pub config: Value,
-    /// The same, as the run folder's config.toml.
+    /// The same with every key at its default, for checkpoints of versions that had fewer keys.
+    pub defaults: Value,
+    /// The tables, as the run folder's config.toml.
     pub config_toml: String,
     /// Where to compute.
     pub device: Device,
@@ -75,6 +78,21 @@ impl Plan {
         let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
         let (length, capacity) = (self.data.sequence_length, samples.capacity());
         Ok(Numbers::new(&self.bert, &start, &self.train, length, capacity, samples.num_samples()))
+    }
+
+    /// What a step and the whole run on `samples` amount to, for a person; `rate` as [`Self::product_rate`] gives it.
+    ///
+    /// # Errors
+    /// As [`Self::numbers`].
+    pub fn describe(&self, samples: &Samples, rate: f64) -> Result<String> {
+        let numbers = self.numbers(samples)?;
+        let sharing = self.sharing.describe(self.train.steps);
+        let check = if self.sharing.has_checks() {
+            format!(", {} more at a check", human_bytes(numbers.probe_bytes as u128))
+        } else {
+            String::new()
+        };
+        Ok(format!("{}\nsharing            {sharing}{check}", numbers.describe(rate)))
     }
 
     /// What decides how the model is trained, besides its data.
@@ -131,7 +149,7 @@ impl Run {
     /// # Errors
     /// As [`Plan::numbers`].
     pub fn describe(&self) -> Result<String> {
-        Ok(self.plan.numbers(&self.train_samples)?.describe(self.product_rate))
+        self.plan.describe(&self.train_samples, self.product_rate)
     }
 
     /// Trains to the end, or until `stop` asks; then exports.

@@ -1,0 +1,150 @@
+//! What a probed step costs: time as a ratio to a plain step, alternated in one process, and memory.
+//!
+//!     cargo run --release --example probe_cost -- --hidden-size 768 --batch 8
+//!
+//! Prints one JSON object. The batch is made up; nothing is read or written.
+
+use std::time::Instant;
+
+use clap::Parser;
+use tch::Device;
+use untie::batch::{Batch, BatchTensors};
+use untie::error::Result;
+use untie::loss::masked_lm;
+use untie::model::{BertConfig, Mode, ModelConfig, Weights};
+use untie::optim::{Moments, OptimConfig};
+use untie::sharing::{RuleKind, SharingConfig, Start};
+use untie::train::{Precision, Recipe, Trainee};
+
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long, default_value_t = 12)]
+    layers: i64,
+    #[arg(long, default_value_t = 256)]
+    hidden_size: i64,
+    /// Sequences of a step
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    #[arg(long, default_value_t = 128)]
+    sequence_length: usize,
+    #[arg(long, default_value_t = 8192)]
+    vocab_size: usize,
+    /// Dropout probability
+    #[arg(long, default_value_t = 0.1)]
+    dropout: f64,
+    /// Sharing at the start, as `sharing.start`
+    #[arg(long, default_value = "tied")]
+    start: String,
+    /// Pairs of a plain and a probed step
+    #[arg(long, default_value_t = 8)]
+    pairs: u64,
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let device = untie::train::resolve_device(&arguments.device)?;
+    let precision = Precision::Auto.resolve(device);
+    let bert = sizes(&arguments)?;
+    let start = Start::Named(arguments.start.clone());
+    // Every second step is a check of a rule that watches.
+    let sharing =
+        SharingConfig { start, rule: Some(RuleKind::MultiStep), check_every: 2, monitor: true, ..Default::default() };
+    let map = sharing.start_map(bert.num_hidden_layers)?;
+    let weights = Weights::initialise(&bert, &map, 1, precision.weight_kind(), device)?;
+    let layers = weights.entries().iter().filter(|weight| weight.spec.group == Some(0));
+    let layer_bytes = 4.0 * layers.map(|weight| weight.tensor.numel() as f64).sum::<f64>();
+    let moments = Moments::zeros(&weights)?;
+    let recipe = Recipe {
+        bert: bert.clone(),
+        optim: OptimConfig::default(),
+        sharing,
+        compute: precision.compute_kind(),
+        steps: u64::MAX,
+    };
+    let mut trainee = Trainee::new(recipe, map, weights, moments, None)?;
+    let (batch, targets) = batch(&arguments, device)?;
+    let (mut seconds, mut peaks) = ([Vec::new(), Vec::new()], [0_u64; 2]);
+    let warm_up = 4;
+    for step in 1..=2 * (warm_up / 2 + arguments.pairs) {
+        reset_peak();
+        let begin = Instant::now();
+        let (_, check) =
+            trainee.step(step, 1e-5, 1, |model, _| Ok(masked_lm(model, &batch, targets, Mode::Train)?.loss))?;
+        synchronise(device);
+        let probed = usize::from(check.is_some());
+        if step > warm_up {
+            seconds[probed].push(begin.elapsed().as_secs_f64());
+            peaks[probed] = peaks[probed].max(peak_bytes());
+        }
+    }
+    let [plain, probed] = seconds.map(median);
+    let mib = |bytes: f64| (bytes / f64::from(1 << 20)).round();
+    let report = serde_json::json!({
+        "layers": arguments.layers, "hidden_size": arguments.hidden_size, "batch": arguments.batch,
+        "sequence_length": arguments.sequence_length, "start": arguments.start,
+        "compute": format!("{:?}", precision.compute_kind()), "device": arguments.device,
+        "plain_seconds": plain, "probed_seconds": probed, "ratio": probed / plain,
+        "gradients_of_all_layers_mib": mib(layer_bytes * arguments.layers as f64),
+        "peak_mib_plain": mib(peaks[0] as f64), "peak_mib_probed": mib(peaks[1] as f64),
+    });
+    println!("{report}");
+    Ok(())
+}
+
+fn sizes(arguments: &Arguments) -> Result<BertConfig> {
+    let width = arguments.hidden_size;
+    let model = ModelConfig {
+        hidden_size: Some(width),
+        num_hidden_layers: Some(arguments.layers as usize),
+        num_attention_heads: Some((width / 64).max(1)),
+        intermediate_size: Some(4 * width),
+        max_position_embeddings: Some(arguments.sequence_length as i64),
+        hidden_dropout_prob: Some(arguments.dropout),
+        attention_probs_dropout_prob: Some(arguments.dropout),
+        ..Default::default()
+    };
+    model.resolve(arguments.vocab_size)
+}
+
+/// 15 % of made-up tokens are targets.
+fn batch(arguments: &Arguments, device: Device) -> Result<(BatchTensors, usize)> {
+    let (sequences, length) = (arguments.batch, arguments.sequence_length);
+    let token = |at: usize| 5 + (at * 7919 % (arguments.vocab_size - 5)) as i64;
+    let positions: Vec<i64> = (0..sequences * length).step_by(7).map(|at| at as i64).collect();
+    let targets = positions.len();
+    let batch = Batch {
+        token_ids: (0..sequences * length).map(token).collect(),
+        sequence_length: length,
+        labels: positions.iter().map(|&at| token(at as usize + 1)).collect(),
+        weights: vec![1.0; targets],
+        num_targets: targets,
+        positions,
+    };
+    Ok((batch.to_device(device)?, targets))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn synchronise(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
+}
+
+/// Linux: forget the highest resident size so far.
+fn reset_peak() {
+    // Without the right to, the peaks of both kinds of steps are those of the whole process.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The highest resident size since, in bytes; 0 where the system does not tell.
+fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
