@@ -4,7 +4,7 @@
 #   CORPUS=FILE            raw text for `make data` and `make train` instead of the sample corpus
 #   CONFIG=FILE            configuration of `make train`
 #   RUN_DIR=DIR            folder of `make train`'s run
-#   ARGS="..."             more arguments for `make train`, e.g. ARGS="--set train.steps=500"
+#   ARGS="..."             more arguments for the program of the target, e.g. make train ARGS="--set train.steps=500"
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,6 +20,7 @@ PYTHON ?= python3
 $(if $(word 2,$(CORPUS)),$(error CORPUS must be one path without spaces, got `$(CORPUS)`))
 CORPUS_NAME := $(notdir $(CORPUS))
 DATA := data/$(or $(CORPUS_NAME),sample)
+RULES_DIR := runs/rules$(addprefix -,$(CORPUS_NAME))
 RUN_DIR ?= runs/$(basename $(notdir $(CONFIG)))$(addprefix -,$(CORPUS_NAME))
 VOCAB_SIZE ?= 8192
 # The sample has a hundred articles; one in ten gives enough held-out text to measure on.
@@ -28,10 +29,11 @@ VALID_FRACTION ?= $(if $(CORPUS),0.02,0.1)
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
-.PHONY: help setup build data train test check fmt docs parity tensorboard gpu-check clean
+.PHONY: help setup build data train rules theory probe-cost untying-updates test check fmt docs parity tensorboard gpu-check \
+	clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
 	@sed -n '3,9s/^#/ /p' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Bring libtorch into .venv (downloads 0.54 GB for cpu, 2.5 GB for cuda; once)
@@ -53,6 +55,22 @@ train: ## Set up everything and train a model: tied, untied, finished, exported
 	$(UNTIE) train --config $(CONFIG) $(if $(CORPUS),--set data.dir=$(DATA)) --run-dir $(RUN_DIR) --resume $(ARGS); \
 	echo "times              set-up $$built s, data $$((prepared - built)) s, training and export $$((SECONDS - prepared)) s"; \
 	echo "try                $(UNTIE) fill-mask --model $(RUN_DIR)/export \"the war ended in the [MASK] of 1945.\""
+
+rules: data ## Train configs/mini under the three untying rules, on the data of `make data`, and draw the runs
+	@for name in mini mini-adaptive mini-multi-step; do \
+		$(UNTIE) train --config configs/$$name.toml --set data.dir=$(DATA) --run-dir $(RULES_DIR)/$$name --resume $(ARGS); \
+	done; \
+	$(UNTIE) plot --runs $(addprefix $(RULES_DIR)/,mini mini-adaptive mini-multi-step) \
+		--out $(RULES_DIR)/rules.svg --out $(RULES_DIR)/rules.png
+
+theory: build ## Measure the paper's deep linear network against its bounds
+	$(UNTIE) theory $(ARGS)
+
+probe-cost: setup ## Time and memory of a step that measures gradient correlations, beside a plain one
+	cargo run --locked --release --example probe_cost -- $(ARGS)
+
+untying-updates: setup ## Sizes of the updates after untying: moments carried or reset, gradients meaned or summed
+	cargo run --locked --release --example untying_updates -- $(ARGS)
 
 test: setup ## Run the tests
 	cargo test --locked --release --workspace

@@ -10,6 +10,6 @@ pub mod rule;
 pub mod transition;
 
 pub use config::{RuleKind, SharingConfig, Splits, Start, Transition, UntieAt};
-pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, GradientProducts, Pair};
+pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, Pair};
 pub use rule::{Decision, Rule};
 pub use transition::{transition, MomentsAt};

@@ -108,18 +108,15 @@ impl Check {
 }
 
 /// ⟨∇ᵢ, ∇ⱼ⟩ for every two layers i, j.
-#[derive(Clone, Debug)]
-pub struct GradientProducts {
+#[derive(Debug)]
+struct GradientProducts {
     num_layers: usize,
     products: Vec<f64>,
 }
 
 impl GradientProducts {
     /// Reads the gradients of a step.
-    ///
-    /// # Errors
-    /// When no backward has run, and libtorch's own.
-    pub fn measure(gradients: &LayerGradients) -> Result<Self> {
+    fn measure(gradients: &LayerGradients) -> Result<Self> {
         let layers = gradients.read()?;
         let num_layers = layers.len();
         let mut products = vec![0.0; num_layers * num_layers];
@@ -132,7 +129,7 @@ impl GradientProducts {
     }
 
     /// The correlation between the two of `pair`.
-    pub fn correlation(&self, pair: &Pair) -> f64 {
+    fn correlation(&self, pair: &Pair) -> f64 {
         let product = |one: &[usize], other: &[usize]| -> f64 {
             one.iter().zip(other).map(|(&one, &other)| self.products[one * self.num_layers + other]).sum()
         };
@@ -145,7 +142,7 @@ impl GradientProducts {
     }
 
     /// The correlation of every two layers, n·n values, row by row.
-    pub fn matrix(&self) -> Vec<f64> {
+    fn matrix(&self) -> Vec<f64> {
         let layers = 0..self.num_layers;
         layers.clone().flat_map(|i| layers.clone().map(move |j| self.correlation(&Pair::of_layers(i, j)))).collect()
     }

@@ -88,7 +88,7 @@ impl Plan {
         let numbers = self.numbers(samples)?;
         let sharing = self.sharing.describe(self.train.steps);
         let check = if self.sharing.has_checks() {
-            format!(", {} more at a check", human_bytes(numbers.probe_bytes as u128))
+            format!("; a check needs {} more", human_bytes(numbers.probe_bytes as u128))
         } else {
             String::new()
         };
