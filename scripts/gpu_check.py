@@ -3,7 +3,8 @@
 
 In:   an `untie` binary that is linked to the cuda flavour of libtorch, and a folder of shards.
 Out:  on stdout, a section for docs/gpu.md: the largest difference of the loss (fp32, dropout 0, tied and untied steps),
-      whether a run that is stopped and resumed on the GPU ends as one that was not, and tokens a second of bert-base.
+      whether a run that is stopped and resumed on the GPU ends as one that was not, whether measuring correlations leaves
+      a run as it is, and tokens a second of bert-base.
       Exit 1 when a comparison fails or the GPU is not there.
 Cost: about three minutes on one GPU. Standard library only: it also runs where there is neither Rust nor a network.
 """
@@ -59,6 +60,19 @@ def compare_resume(arguments, work):
     return equal
 
 
+def compare_probe(arguments, work):
+    """A threshold of -1 is never crossed, so both runs stay tied; one of them measures correlations all the time."""
+    settings = ["train.precision=bf16", "train.log_every=1", "train.deterministic=true", "train.steps=40",
+                f"train.device={arguments.device}"]
+    plain = train(arguments, work / "plain", settings + ["sharing.rule=never"])
+    watching = ["sharing.rule=multi_step", "sharing.threshold=-1.0", "sharing.check_every=1"]
+    probed = train(arguments, work / "probed", settings + watching)
+    correlations = [value for name, value in probed[40].items() if name.startswith("sharing/correlation/")]
+    equal = len(correlations) == 5 and all(plain[at]["train/loss"] == probed[at]["train/loss"] for at in range(1, 41))
+    print(f"| bf16, deterministic: every step probed or none, equal bit for bit | {'yes' if equal else 'NO'} |")
+    return equal
+
+
 def measure(arguments, work):
     sizes = ["model.hidden_size=768", "model.num_hidden_layers=12", "model.num_attention_heads=12",
              "model.intermediate_size=3072", "train.global_batch=256", "train.micro_batch=256", "train.precision=bf16",
@@ -88,7 +102,7 @@ def main():
     print(f"## {datetime.date.today()}, {device}\n\n| check | result |\n|---|---|")
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        fine = [compare_devices(arguments, work), compare_resume(arguments, work)]
+        fine = [compare_devices(arguments, work), compare_resume(arguments, work), compare_probe(arguments, work)]
         if arguments.device != "cpu":
             measure(arguments, work)
     return 0 if all(fine) else 1
