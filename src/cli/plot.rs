@@ -19,7 +19,7 @@ pub struct PlotArgs {
     /// Pictures to write, as .svg or .png [default: plot.svg and plot.png in the first run's folder]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     out: Vec<PathBuf>,
-    /// Logged points that each point of a training curve is the mean of [default: a fiftieth of the run's, at most 100]
+    /// Logged points that each point of a training curve is the mean of [default: a fiftieth of the run's, at most 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     smooth: Option<u16>,
 }

@@ -6,7 +6,7 @@ use super::run::{Run, EVAL_ACCURACY, EVAL_LOSS, TRAIN_ACCURACY, TRAIN_LOSS};
 /// The curves of `runs`: training as a mean of `smooth` logged points around each, evaluations dashed in the same
 /// colour, and untying points as vertical lines.
 ///
-/// `smooth = None` takes a fiftieth of each run's points, at most 100. The heat maps of all runs have one range of
+/// `smooth = None` takes a fiftieth of each run's points, at most 1000. The heat maps of all runs have one range of
 /// colours: symmetric, white for no correlation, up to the first of 0.1, 0.2, 0.5 and 1 that holds the largest one.
 pub fn curves(runs: &[Run], smooth: Option<usize>) -> Figure {
     let panel = |title: &str, y_label: &str, factor: f64, train: &str, eval: &str| {
@@ -15,7 +15,7 @@ pub fn curves(runs: &[Run], smooth: Option<usize>) -> Figure {
             let scaled = |points: &[(f64, f64)]| points.iter().map(|(step, value)| (*step, factor * value)).collect();
             let line = |points, dashed| Series { name: run.name.clone(), points, dashed };
             let points = run.series(train);
-            let window = smooth.unwrap_or_else(|| (points.len() / 50).clamp(1, 100));
+            let window = smooth.unwrap_or_else(|| (points.len() / 50).clamp(1, 1000));
             let own = Some(series.len());
             series.push(line(scaled(&smoothed(points, window)), false));
             series.push(line(scaled(run.series(eval)), true));

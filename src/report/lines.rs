@@ -17,6 +17,8 @@ pub(super) const TITLE_ROW: f64 = 60.0;
 pub(super) const X_AXIS: f64 = 90.0;
 /// Height of the plot.
 const PLOT: f64 = 500.0;
+/// Between the legend and the plot, whose highest tick may have its label there.
+const GAP: f64 = 16.0;
 /// Rows for labels of marks.
 const MARK_ROWS: usize = 4;
 /// Length of a legend's sample of a line.
@@ -38,7 +40,7 @@ const PALETTE: [Color; 8] = [
 /// The height that a chart of this width needs.
 pub(super) fn height(sheet: &Sheet, chart: &Lines, width: f64) -> f64 {
     let rows = legend(sheet, chart, width).last().map_or(0, |entry| entry.row + 1);
-    TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + PLOT + X_AXIS
+    TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + GAP + PLOT + X_AXIS
 }
 
 /// Draws the chart into a frame of at least that height.
@@ -53,7 +55,7 @@ pub(super) fn draw(sheet: &mut Sheet, frame: Frame, chart: &Lines) {
         sheet.line(vec![(x, y), (x + SAMPLE, y)], stroke);
         sheet.text((x + SAMPLE + 14.0, y), entry.name, LABEL, INK, Anchor::Left);
     }
-    let top = frame.top + TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW;
+    let top = frame.top + TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + GAP;
     let bottom = frame.bottom - X_AXIS;
 
     let points = || chart.series.iter().flat_map(|series| &series.points).copied();

@@ -30,12 +30,14 @@ struct Medium {
     text: f64,
     /// By how much of its size a text is asked for lower.
     lowered: f64,
+    /// Whether a line is painted piece by piece: as a whole, plotters leaves holes in it where it covers itself.
+    pieces: bool,
 }
 
-const SVG: Medium = Medium { scale: 1.0, text: 1.0, lowered: 0.0 };
+const SVG: Medium = Medium { scale: 1.0, text: 1.0, lowered: 0.0, pieces: false };
 /// Of a size s, plotters makes an em of s / 1.24 in an SVG and of s / 1.362, the font's own height, on pixels; it sets
 /// the base line 0.22 s below the middle in an SVG, half an x height, and 0.11 s on pixels.
-const PIXELS: Medium = Medium { scale: OVERSAMPLING as f64, text: 1.362 / 1.24, lowered: 0.11 };
+const PIXELS: Medium = Medium { scale: OVERSAMPLING as f64, text: 1.362 / 1.24, lowered: 0.11, pieces: true };
 
 /// Almost black: text.
 pub(super) const INK: Color = Color(38, 38, 38);
@@ -214,6 +216,15 @@ impl Shape {
                 let style = ShapeStyle { color: stroke.color.into(), filled: false, stroke_width: width as u32 };
                 if stroke.dashed {
                     area.draw(&DashedPathElement::new(points, 5 * width, 3 * width, style)).map_err(failed)
+                } else if medium.pieces {
+                    let joint = |at: &(i32, i32)| Circle::new(*at, width / 2, style.filled());
+                    points
+                        .windows(2)
+                        .try_for_each(|piece| {
+                            area.draw(&PathElement::new(piece, style))?;
+                            area.draw(&joint(&piece[1]))
+                        })
+                        .map_err(failed)
                 } else {
                     area.draw(&PathElement::new(points, style)).map_err(failed)
                 }
