@@ -19,4 +19,5 @@ pub mod optim;
 pub mod sharing;
 pub mod shim;
 pub mod step;
+pub mod theory;
 pub mod train;
