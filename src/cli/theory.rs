@@ -14,9 +14,12 @@ pub struct TheoryArgs {
     /// Folder for the tables, CSV files and picture
     #[arg(long, value_name = "DIR", default_value = "runs/theory")]
     out: PathBuf,
-    /// Depths L of sharing and ZAS
+    /// Depths L of sharing and ZAS on positive definite targets
     #[arg(long, value_name = "L,L,..", value_delimiter = ',', default_value = "2,4,8,16,32,64")]
     layers: Vec<usize>,
+    /// Depths L on perturbed targets, even
+    #[arg(long, value_name = "L,L,..", value_delimiter = ',', default_value = "4,8,16")]
+    perturbed_layers: Vec<usize>,
     /// The loss that counts as reached
     #[arg(long, default_value_t = 1e-6)]
     epsilon: f64,
@@ -31,9 +34,14 @@ impl TheoryArgs {
     /// # Errors
     /// Arguments out of range, a folder that cannot be written, a bound that does not hold.
     pub fn run(&self) -> Result<()> {
-        let options = Options { layers: self.layers.clone(), epsilon: self.epsilon, literal_steps: self.literal_steps };
+        let options = Options {
+            layers: self.layers.clone(),
+            perturbed_layers: self.perturbed_layers.clone(),
+            epsilon: self.epsilon,
+            literal_steps: self.literal_steps,
+        };
         let started = Instant::now();
-        let report = Report::measure(&options)?;
+        let report = Report::measure(&options, |what| eprintln!("measuring {what}"))?;
         println!("{}", report.markdown());
         report.write(&self.out)?;
         eprintln!("written to {} after {:.1} s", self.out.display(), started.elapsed().as_secs_f64());

@@ -11,7 +11,7 @@ pub fn steps(rows: &[Row]) -> String {
     let mut text = String::from(
         "target,d,layers,method,initial_loss,initial_slope,flow_time,flow_change,flow_rate_bound,eta_allowed,bound_steps,\
          allowed_steps,allowed_literal,eta_edge,largest_stable_steps,eta_best,fewest_steps,checked_continuous,\
-         tightest_continuous,checked_discrete,tightest_discrete\n",
+         slowest_continuous,checked_discrete,slowest_discrete\n",
     );
     for row in rows {
         let [continuous, discrete] = &row.checks;
@@ -36,9 +36,9 @@ pub fn steps(rows: &[Row]) -> String {
             row.best_eta,
             row.best_steps,
             continuous.points,
-            continuous.tightest,
+            continuous.slowest,
             discrete.points,
-            discrete.tightest,
+            discrete.slowest,
         );
     }
     text

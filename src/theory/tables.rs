@@ -5,12 +5,12 @@ use std::fmt::Write;
 use super::fit::{fits, METHODS};
 use super::study::Row;
 use super::target::{perturbed, Perturbed};
-use super::unsharing::{Run, Way, DEPTHS, LIMIT};
+use super::unsharing::{Run, Way, LIMIT};
 
 /// The four theorems: how often each was checked, and how tight it was.
 pub fn bounds(rows: &[Row]) -> String {
-    let mut text =
-        String::from("| theorem | runs | points checked | largest R(t) / bound | holds |\n|---|---|---|---|---|\n");
+    let mut text = String::from("| theorem | runs | points | largest R / bound | slowest decay / promised | holds |\n");
+    text.push_str("|---|---|---|---|---|---|\n");
     let names = [
         (1, "1: ZAS, continuous, R ≤ e^(−2t)·R(0)"),
         (2, "2: sharing, continuous, R ≤ e^(−2L·min(1, λ²)·t)·R(0)"),
@@ -20,9 +20,11 @@ pub fn bounds(rows: &[Row]) -> String {
     for (theorem, name) in names {
         let checks: Vec<_> = rows.iter().flat_map(|row| &row.checks).filter(|check| check.theorem == theorem).collect();
         let points: u64 = checks.iter().map(|check| check.points).sum();
-        let tightest = checks.iter().map(|check| check.tightest).fold(0.0, f64::max);
+        let largest = checks.iter().map(|check| check.largest).fold(0.0, f64::max);
+        let slowest = checks.iter().map(|check| check.slowest).fold(f64::INFINITY, f64::min);
         let holds = if checks.iter().all(|check| check.holds()) { "yes" } else { "NO" };
-        let _ = writeln!(text, "| {name} | {} | {points} | {tightest:.9} | {holds} |", checks.len());
+        let runs = checks.len();
+        let _ = writeln!(text, "| {name} | {runs} | {points} | {largest:.9} | {slowest:.4} | {holds} |");
     }
     text
 }
@@ -31,7 +33,7 @@ pub fn bounds(rows: &[Row]) -> String {
 pub fn slopes(rows: &[Row]) -> String {
     let mut text = String::from("| L | ZAS, derived | ZAS, measured | sharing, derived | sharing, measured |\n");
     text.push_str("|---|---|---|---|---|\n");
-    for layers in depths(rows) {
+    for layers in depths(rows.iter().map(|row| row.layers)) {
         let range = |start| {
             let of = rows.iter().filter(move |row| row.layers == layers && row.start == start).map(|row| row.slope);
             let (low, high) = of.fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
@@ -97,18 +99,22 @@ pub fn targets() -> String {
 /// Every way on every perturbed target and depth.
 pub fn unsharing(runs: &[Run]) -> String {
     let mut text = String::from("| Φ | way |");
-    for layers in DEPTHS {
-        let _ = write!(text, " L={layers}: untied at | steps to ε | fewest, own η | adjacent cosine |");
+    let depths = depths(runs.iter().map(|run| run.layers));
+    for layers in &depths {
+        let _ = write!(text, " L={layers} | own η |");
     }
-    let _ = writeln!(text, "\n|{}", "---|".repeat(2 + 4 * DEPTHS.len()));
+    let _ = writeln!(text, "\n|{}", "---|".repeat(2 + 2 * depths.len()));
     for target in perturbed() {
         for way in Way::ALL {
             let _ = write!(text, "| {} | {} |", target.name, way.name());
             for run in runs.iter().filter(|run| run.target == target.name && run.way == way) {
-                let untied = run.untied_at.map_or("–".into(), |step| step.to_string());
-                let steps = run.steps.map_or(format!("R = {:.4} at {LIMIT}", run.loss), |steps| steps.to_string());
+                let steps = run.steps.map_or(format!("({:.4})", run.loss), |steps| steps.to_string());
+                let untied = match (way, run.untied_at) {
+                    (Way::Adaptive(_), Some(step)) => format!(" @{step}"),
+                    _ => String::new(),
+                };
                 let best = run.best.map_or("–".into(), |(_, steps)| steps.to_string());
-                let _ = write!(text, " {untied} | {steps} | {best} | {} |", cosine_when_tied(run));
+                let _ = write!(text, " {steps}{untied} | {best} |");
             }
             text.push('\n');
         }
@@ -116,11 +122,24 @@ pub fn unsharing(runs: &[Run]) -> String {
     text
 }
 
-/// The median cosine of adjacent layers at the last recorded step before untying, or at the end.
-fn cosine_when_tied(run: &Run) -> String {
-    let before = |step: u64| run.untied_at.is_none_or(|untied| step < untied);
-    let seen = run.trace.iter().rev().find(|seen| before(seen.step));
-    seen.map_or("–".into(), |seen| format!("{:.2}", seen.adjacent[1]).replace('-', "−"))
+/// The median cosine of adjacent layers over the steps of sharing alone.
+pub fn correlations(runs: &[Run]) -> String {
+    let steps = [0, 50, 100, 200, 500, 1000, 2000, 5000, LIMIT];
+    let mut text = String::from("| Φ | L |");
+    for step in steps {
+        let _ = write!(text, " {step} |");
+    }
+    let _ = writeln!(text, " first < 0.5 |\n|{}", "---|".repeat(3 + steps.len()));
+    for run in runs.iter().filter(|run| run.way == Way::Shared) {
+        let _ = write!(text, "| {} | {} |", run.target, run.layers);
+        for step in steps {
+            let seen = run.trace.iter().find(|seen| seen.step == step);
+            let _ = write!(text, " {} |", seen.map_or("–".into(), |seen| format!("{:.2}", seen.adjacent[1])));
+        }
+        let below = run.trace.iter().find(|seen| seen.adjacent[1] < 0.5);
+        let _ = writeln!(text, " {} |", below.map_or("–".into(), |seen| seen.step.to_string()));
+    }
+    text.replace(" -", " −")
 }
 
 /// How sharing alone creeps towards its infimum: R − infimum ∝ step^p.
@@ -147,8 +166,8 @@ pub fn approaches(runs: &[Run]) -> String {
     text
 }
 
-fn depths(rows: &[Row]) -> Vec<usize> {
-    let mut layers: Vec<_> = rows.iter().map(|row| row.layers).collect();
+fn depths(layers: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut layers: Vec<_> = layers.collect();
     layers.sort_unstable();
     layers.dedup();
     layers

@@ -12,8 +12,6 @@ use super::matrix;
 use super::network::Network;
 use super::target::{perturbed, Perturbed};
 
-/// Depths; even, as the floors of sharing ask.
-pub const DEPTHS: [usize; 3] = [4, 8, 16];
 /// Steps after which a run that has not got to ε is given up.
 pub const LIMIT: u64 = 10_000;
 /// Steps between two looks of the adaptive rule at the correlations.
@@ -109,19 +107,19 @@ pub struct Run {
 }
 
 impl Run {
-    /// p of R − `floor` ∝ step^p over the last nine tenths of the steps: how a stalled run creeps towards its infimum.
+    /// p of R − `floor` ∝ step^p over the last half of the steps: how a stalled run creeps towards its infimum.
     pub fn approach(&self, floor: f64) -> f64 {
         let last = self.trace.last().map_or(0, |seen| seen.step);
-        let late = self.trace.iter().filter(|seen| seen.step >= last / 10 && seen.step > 0);
+        let late = self.trace.iter().filter(|seen| 2 * seen.step >= last);
         exponent(&late.map(|seen| (seen.step as f64, seen.loss - floor)).collect::<Vec<_>>()).0
     }
 }
 
-/// Measures every way on every perturbed target and depth.
-pub fn measure(epsilon: f64) -> Vec<Run> {
+/// Measures every way on every perturbed target and depth, each depth even, as the floors of sharing ask.
+pub fn measure(depths: &[usize], epsilon: f64) -> Vec<Run> {
     let mut jobs = Vec::new();
     for target in perturbed() {
-        for layers in DEPTHS {
+        for &layers in depths {
             jobs.extend(Way::ALL.map(|way| (target.clone(), layers, way)));
         }
     }
