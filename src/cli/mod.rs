@@ -6,6 +6,7 @@
 pub mod eval;
 pub mod export;
 pub mod fill_mask;
+pub mod plot;
 pub mod theory;
 pub mod train;
 
@@ -36,6 +37,8 @@ enum Command {
     FillMask(fill_mask::FillMaskArgs),
     /// A checkpoint as a Hugging Face directory
     Export(export::ExportArgs),
+    /// Draw runs: loss, accuracy, untying points, correlations
+    Plot(plot::PlotArgs),
     /// The deep linear network of the paper, measured against its bounds
     Theory(theory::TheoryArgs),
 }
@@ -49,6 +52,7 @@ impl Cli {
             Command::Eval(arguments) => done(arguments.run()),
             Command::FillMask(arguments) => done(arguments.run()),
             Command::Export(arguments) => done(arguments.run()),
+            Command::Plot(arguments) => done(arguments.run()),
             Command::Theory(arguments) => done(arguments.run()),
         };
         match result {

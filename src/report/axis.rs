@@ -16,7 +16,8 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Spans all the values that have a place on the scale, and `margin` of that span on either side.
+    /// Spans all the values that have a place on the scale, and `margin` of that span on either side. A linear axis that
+    /// begins shortly above zero begins there.
     pub(super) fn around(values: impl Iterator<Item = f64>, scale: Scale, margin: f64) -> Option<Self> {
         let mut span: Option<(f64, f64)> = None;
         for value in values.filter_map(|value| place(value, scale)) {
@@ -24,6 +25,8 @@ impl Axis {
             span = Some((low.min(value), high.max(value)));
         }
         let (low, high) = span?;
+        let near_zero = scale == Scale::Linear && low > 0.0 && low < 0.1 * high;
+        let low = if near_zero { 0.0 } else { low };
         let size = low.abs().max(high.abs());
         // Equal values, or nearly: a span around them that ticks can tell apart.
         let pad = if high - low > (1e-9 * size).max(TINY) {
@@ -157,6 +160,8 @@ mod tests {
         assert_eq!((axis.at(0.0), axis.at(-1.0), axis.at(f64::NAN)), (None, None, None));
         let padded = Axis::around([0.0, 10.0].into_iter(), Scale::Linear, 0.1).unwrap();
         assert_eq!((padded.low, padded.high), (-1.0, 11.0));
+        let low = |low: f64| Axis::around([low, 100.0].into_iter(), Scale::Linear, 0.0).unwrap().low;
+        assert_eq!((low(9.0), low(11.0), low(-4.0)), (0.0, 11.0, -4.0));
     }
 
     #[test]

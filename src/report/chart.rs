@@ -2,7 +2,7 @@
 //!
 //! In: a [`Figure`], plain numbers and names. Out: a file. Numbers that are not finite, and those that are not positive
 //! on a logarithmic axis, are left out: they break a line and grey a cell. Nothing about the numbers is an error: a chart
-//! without any says `no data`.
+//! without any says `no data`. Texts may use what Noto Sans has: Latin, Greek, Cyrillic, arrows, − and ≈, but no ∇.
 
 use std::fs;
 use std::path::Path;
@@ -102,7 +102,7 @@ pub struct Figure {
 pub enum Format {
     /// Scales to any size; text in the reader's own sans-serif font.
     Svg,
-    /// Pixels, twice as many as an SVG's nominal size.
+    /// Pixels, twice as many each way as an SVG's nominal size.
     Png,
 }
 

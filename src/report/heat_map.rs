@@ -65,9 +65,9 @@ pub(super) fn draw(sheet: &mut Sheet, frame: Frame, map: &HeatMap) {
                 let x = |value: f64| axis.at(value).map(|at| plot.x(at).round());
                 let (Some(left), Some(right)) = (x(column.left), x(column.right)) else { continue };
                 if let Some(value) = mean(column.indices.iter().filter_map(|index| *cells.get(*index)?)) {
-                    // One unit over the next cells, so that no seam shows.
-                    let (right, top) = ((right + 1.0).min(plot.right), y(row + 1));
-                    sheet.fill(Frame { left, top, right, bottom: y(row) }, color_of(value, map.range));
+                    // One unit over the cells beside and below, so that no seam shows.
+                    let (right, bottom) = ((right + 1.0).min(plot.right), (y(row) + 1.0).min(plot.bottom));
+                    sheet.fill(Frame { left, top: y(row + 1), right, bottom }, color_of(value, map.range));
                 }
             }
         }
@@ -80,7 +80,7 @@ pub(super) fn draw(sheet: &mut Sheet, frame: Frame, map: &HeatMap) {
 /// The names of as many rows as there is room for.
 fn draw_names(sheet: &mut Sheet, plot: Frame, map: &HeatMap, width: f64) {
     let height = (plot.bottom - plot.top) / map.rows.len().max(1) as f64;
-    let stride = (32.0 / height).ceil() as usize;
+    let stride = (34.0 / height).ceil() as usize;
     for (row, (name, _)) in map.rows.iter().enumerate().step_by(stride.max(1)) {
         let y = plot.bottom - (row as f64 + 0.5) * height;
         let name = sheet.fit(name, TICK, width);
@@ -93,7 +93,7 @@ fn draw_bar(sheet: &mut Sheet, bar: Frame, ticks: Vec<(f64, String)>) {
     for step in 0..STEPS {
         let at = |step: usize| bar.y(step as f64 / STEPS as f64).round();
         let color = color_of((step as f64 + 0.5) / STEPS as f64, (0.0, 1.0));
-        sheet.fill(Frame { top: at(step + 1), bottom: at(step), ..bar }, color);
+        sheet.fill(Frame { top: at(step + 1), bottom: (at(step) + 1.0).min(bar.bottom), ..bar }, color);
     }
     sheet.outline(bar, Stroke { color: GREY, width: 2.0, dashed: false });
     for (at, label) in ticks {

@@ -2,21 +2,23 @@
 
 use super::axis::Axis;
 use super::chart::{Lines, Mark};
-use super::sheet::{Anchor, Frame, Sheet, Stroke, FAINT, GREY, INK};
+use super::sheet::{pale, Anchor, Frame, Sheet, Stroke, FAINT, GREY, INK};
 use plotters::style::RGBColor as Color;
 
 /// Sizes of text.
-pub(super) const TITLE: f64 = 38.0;
-pub(super) const LABEL: f64 = 31.0;
-pub(super) const TICK: f64 = 29.0;
+pub(super) const TITLE: f64 = 42.0;
+pub(super) const LABEL: f64 = 34.0;
+pub(super) const TICK: f64 = 32.0;
 /// Height of a line of text.
-pub(super) const ROW: f64 = 42.0;
+pub(super) const ROW: f64 = 44.0;
 /// Height of the title.
-pub(super) const TITLE_ROW: f64 = 56.0;
+pub(super) const TITLE_ROW: f64 = 60.0;
 /// Height of the ticks and the name of an x axis.
-pub(super) const X_AXIS: f64 = 84.0;
+pub(super) const X_AXIS: f64 = 90.0;
 /// Height of the plot.
 const PLOT: f64 = 500.0;
+/// Between the legend and the plot, whose highest tick may have its label there.
+const GAP: f64 = 16.0;
 /// Rows for labels of marks.
 const MARK_ROWS: usize = 4;
 /// Length of a legend's sample of a line.
@@ -38,7 +40,7 @@ const PALETTE: [Color; 8] = [
 /// The height that a chart of this width needs.
 pub(super) fn height(sheet: &Sheet, chart: &Lines, width: f64) -> f64 {
     let rows = legend(sheet, chart, width).last().map_or(0, |entry| entry.row + 1);
-    TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + PLOT + X_AXIS
+    TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + GAP + PLOT + X_AXIS
 }
 
 /// Draws the chart into a frame of at least that height.
@@ -53,7 +55,7 @@ pub(super) fn draw(sheet: &mut Sheet, frame: Frame, chart: &Lines) {
         sheet.line(vec![(x, y), (x + SAMPLE, y)], stroke);
         sheet.text((x + SAMPLE + 14.0, y), entry.name, LABEL, INK, Anchor::Left);
     }
-    let top = frame.top + TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW;
+    let top = frame.top + TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + GAP;
     let bottom = frame.bottom - X_AXIS;
 
     let points = || chart.series.iter().flat_map(|series| &series.points).copied();
@@ -99,12 +101,12 @@ pub(super) fn draw_title(sheet: &mut Sheet, frame: Frame, title: &str) {
 
 /// Ticks and name below a plot.
 pub(super) fn draw_x_axis(sheet: &mut Sheet, plot: Frame, axis: Option<Axis>, label: &str) {
-    for (at, label) in axis.map_or(Vec::new(), |axis| axis.ticks((plot.width() / 170.0) as usize)) {
+    for (at, label) in axis.map_or(Vec::new(), |axis| axis.ticks((plot.width() / 130.0) as usize)) {
         let x = plot.x(at);
         sheet.line(vec![(x, plot.bottom), (x, plot.bottom + 9.0)], Stroke { color: GREY, width: 2.0, dashed: false });
-        sheet.text((x, plot.bottom + 28.0), label, TICK, INK, Anchor::Centre);
+        sheet.text((x, plot.bottom + 30.0), label, TICK, INK, Anchor::Centre);
     }
-    sheet.text((plot.x(0.5), plot.bottom + 66.0), label, LABEL, INK, Anchor::Centre);
+    sheet.text((plot.x(0.5), plot.bottom + 70.0), label, LABEL, INK, Anchor::Centre);
 }
 
 /// The colour of a series: that of the first one with its name.
@@ -169,14 +171,16 @@ fn mark_rows(chart: &Lines) -> usize {
 fn draw_marks(sheet: &mut Sheet, plot: Frame, chart: &Lines, x_axis: Axis) {
     let rows = mark_rows(chart);
     let mut taken: Vec<Vec<(f64, f64)>> = vec![Vec::new(); rows];
-    for (series, marks) in mark_groups(chart) {
+    for (group, (series, marks)) in mark_groups(chart).into_iter().enumerate() {
         let known = series.filter(|series| *series < chart.series.len());
         let color = known.map_or(GREY, |series| color_of(chart, series));
-        let stroke = Stroke { color, width: 2.0, dashed: true };
+        let stroke = Stroke { color: pale(color), width: 3.0, dashed: true };
+        // Where marks of two series coincide, one shows in the gaps of the other.
+        let start = plot.bottom - if group % 2 == 0 { 0.0 } else { 12.0 };
         let mut places = Vec::new();
         for mark in marks {
             let Some(x) = x_axis.at(mark.x).map(|at| plot.x(at)) else { continue };
-            sheet.line(vec![(x, plot.bottom), (x, plot.top)], stroke);
+            sheet.line(vec![(x, start), (x, plot.top)], stroke);
             if !mark.label.is_empty() {
                 let half = sheet.text_width(&mark.label, TICK) / 2.0;
                 let middle = x.min(plot.right - half).max(plot.left + half);

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use epaint_default_fonts::UBUNTU_LIGHT;
+use notosans::REGULAR_TTF;
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
@@ -21,12 +21,36 @@ const OVERSAMPLING: u32 = 2;
 /// The family's generic name, which every browser has, and under which the font for PNGs is registered.
 const FAMILY: &str = "sans-serif";
 
+/// What plotters paints on, and what it takes to see the same there.
+#[derive(Clone, Copy, Debug)]
+struct Medium {
+    /// How many times as large everything is.
+    scale: f64,
+    /// How many times as large texts are asked for.
+    text: f64,
+    /// By how much of its size a text is asked for lower.
+    lowered: f64,
+    /// Whether a line is painted piece by piece: as a whole, plotters leaves holes in it where it covers itself.
+    pieces: bool,
+}
+
+const SVG: Medium = Medium { scale: 1.0, text: 1.0, lowered: 0.0, pieces: false };
+/// Of a size s, plotters makes an em of s / 1.24 in an SVG and of s / 1.362, the font's own height, on pixels; it sets
+/// the base line 0.22 s below the middle in an SVG, half an x height, and 0.11 s on pixels.
+const PIXELS: Medium = Medium { scale: OVERSAMPLING as f64, text: 1.362 / 1.24, lowered: 0.11, pieces: true };
+
 /// Almost black: text.
 pub(super) const INK: Color = Color(38, 38, 38);
 /// Frames, marks of no series, cells without a number.
 pub(super) const GREY: Color = Color(150, 150, 150);
 /// The grid.
 pub(super) const FAINT: Color = Color(228, 228, 228);
+
+/// Half-way from `color` to white.
+pub(super) fn pale(color: Color) -> Color {
+    let half = |value: u8| value.midpoint(255);
+    Color(half(color.0), half(color.1), half(color.2))
+}
 
 /// Part of a sheet.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,7 +115,7 @@ pub(super) struct Sheet {
 
 impl Sheet {
     pub(super) fn new() -> Result<Self> {
-        register_font(FAMILY, FontStyle::Normal, UBUNTU_LIGHT)
+        register_font(FAMILY, FontStyle::Normal, REGULAR_TTF)
             .map_err(|_| Error::failed("the font inside this program cannot be read"))?;
         Ok(Self { shapes: Vec::new(), height: 1 })
     }
@@ -128,7 +152,7 @@ impl Sheet {
 
     /// The width of a text; a little more than ours takes, as readers of an SVG have other fonts.
     pub(super) fn text_width(&self, text: &str, size: f64) -> f64 {
-        let measured = (FAMILY, size).into_font().box_size(text).map(|(width, _)| f64::from(width));
+        let measured = (FAMILY, size * PIXELS.text).into_font().box_size(text).map(|(width, _)| f64::from(width));
         1.08 * measured.unwrap_or(0.5 * size * text.chars().count() as f64)
     }
 
@@ -150,7 +174,7 @@ impl Sheet {
 
     pub(super) fn to_svg(&self) -> Result<String> {
         let mut text = String::new();
-        self.paint(SVGBackend::with_string(&mut text, (WIDTH, self.height)), 1)?;
+        self.paint(SVGBackend::with_string(&mut text, (WIDTH, self.height)), SVG)?;
         // Nominal pixels outside, units inside.
         let size = |scale: u32| format!("width=\"{}\" height=\"{}\"", WIDTH / scale, self.height / scale);
         Ok(text.replacen(&size(1), &size(2), 1))
@@ -159,7 +183,7 @@ impl Sheet {
     pub(super) fn to_png(&self) -> Result<Vec<u8>> {
         let (width, height) = (WIDTH * OVERSAMPLING, self.height * OVERSAMPLING);
         let mut pixels = vec![0; width as usize * height as usize * 3];
-        self.paint(BitMapBackend::with_buffer(&mut pixels, (width, height)), OVERSAMPLING)?;
+        self.paint(BitMapBackend::with_buffer(&mut pixels, (width, height)), PIXELS)?;
         let pixels = averaged(&pixels, width as usize, OVERSAMPLING as usize);
         let mut bytes = Vec::new();
         let mut encoder = png::Encoder::new(&mut bytes, WIDTH, self.height);
@@ -169,18 +193,17 @@ impl Sheet {
         Ok(bytes)
     }
 
-    /// Paints all shapes, `scale` times as large.
-    fn paint<B: DrawingBackend>(&self, backend: B, scale: u32) -> Result<()> {
+    fn paint<B: DrawingBackend>(&self, backend: B, medium: Medium) -> Result<()> {
         let area = backend.into_drawing_area();
         area.fill(&Color(255, 255, 255)).map_err(failed)?;
-        self.shapes.iter().try_for_each(|shape| shape.paint(&area, f64::from(scale)))?;
+        self.shapes.iter().try_for_each(|shape| shape.paint(&area, medium))?;
         area.present().map_err(failed)
     }
 }
 
 impl Shape {
-    fn paint<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, scale: f64) -> Result<()> {
-        let whole = |length: f64| (length * scale).round() as i32;
+    fn paint<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, medium: Medium) -> Result<()> {
+        let whole = |length: f64| (length * medium.scale).round() as i32;
         let place = |at: (f64, f64)| (whole(at.0), whole(at.1));
         match self {
             Self::Path { points, stroke } => {
@@ -193,6 +216,15 @@ impl Shape {
                 let style = ShapeStyle { color: stroke.color.into(), filled: false, stroke_width: width as u32 };
                 if stroke.dashed {
                     area.draw(&DashedPathElement::new(points, 5 * width, 3 * width, style)).map_err(failed)
+                } else if medium.pieces {
+                    let joint = |at: &(i32, i32)| Circle::new(*at, width / 2, style.filled());
+                    points
+                        .windows(2)
+                        .try_for_each(|piece| {
+                            area.draw(&PathElement::new(piece, style))?;
+                            area.draw(&joint(&piece[1]))
+                        })
+                        .map_err(failed)
                 } else {
                     area.draw(&PathElement::new(points, style)).map_err(failed)
                 }
@@ -210,10 +242,13 @@ impl Shape {
                     Anchor::Centre | Anchor::Upwards => HPos::Center,
                     Anchor::Right => HPos::Right,
                 };
-                let font = (FAMILY, size * scale).into_font();
-                let font = if *anchor == Anchor::Upwards { font.transform(FontTransform::Rotate270) } else { font };
+                let font = (FAMILY, size * medium.text * medium.scale).into_font();
+                let (font, at) = match anchor {
+                    Anchor::Upwards => (font.transform(FontTransform::Rotate270), (at.0 + medium.lowered * size, at.1)),
+                    _ => (font, (at.0, at.1 + medium.lowered * size)),
+                };
                 let style = TextStyle::from(font).color(color).pos(Pos::new(horizontal, VPos::Center));
-                area.draw(&Text::new(text.as_str(), place(*at), style)).map_err(failed)
+                area.draw(&Text::new(text.as_str(), place(at), style)).map_err(failed)
             }
         }
     }
