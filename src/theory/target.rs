@@ -128,6 +128,8 @@ pub fn perturbed() -> Vec<Perturbed> {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::PI;
+
     use super::*;
 
     /// The largest and smallest singular value of [a b; c d] from the trace and determinant of its Gram matrix.
@@ -166,9 +168,9 @@ mod tests {
                     try_out([a, b, c, d]);
                 }
             }
-            for (r, v) in grid(20, 0.6, 1.1).flat_map(|r| grid(24, -3.1416, 3.1416).map(move |v| (r, v))) {
+            for (r, v) in grid(20, 0.6, 1.1).flat_map(|r| grid(24, -PI, PI).map(move |v| (r, v))) {
                 for (u, rest) in grid(20, 0.0, 4.0).flat_map(|u| grid(40, -7.0, 1.1).map(move |rest| (u, rest))) {
-                    let angle = (std::f64::consts::PI - rest.exp()) / 4.0;
+                    let angle = (PI - rest.exp()) / 4.0;
                     let (x, size) = (r * angle.cos(), r * angle.sin());
                     let (z, w) = (size * u.sinh() * v.cos(), size * u.sinh() * v.sin());
                     try_out(Block { x, y: size * u.cosh(), z, w }.matrix());

@@ -276,4 +276,18 @@ mod tests {
         assert!(reached("pair", Way::ZeroAsymmetric) && reached("single", Way::ZeroAsymmetric));
         assert!(go("pair", Way::Shared, 3000).loss > target("pair").block.tied_floor());
     }
+
+    /// The last half of long runs creeps as derived (docs/theory.md): −L/(L−2) where the shared matrix becomes singular,
+    /// −½ where it runs off to infinity, and with it the curvature, so that η gets too large at about step 41,000.
+    #[test]
+    fn sharing_alone_creeps_as_derived() {
+        for (name, derived, faster) in [("single", -2.0, 4.0), ("pair", -0.5, 1.0)] {
+            let target = target(name);
+            let eta = faster * common_eta(&target, 4);
+            let found = run(&target, 4, Way::Shared, eta, 1e-6, 40_000, |run| run.rose_at.is_none());
+            assert_eq!((found.steps, found.rose_at), (None, None));
+            let power = found.approach(target.block.tied_floor());
+            assert!((power / derived - 1.0).abs() < 0.02, "{name}: {power}");
+        }
+    }
 }
