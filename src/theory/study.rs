@@ -54,7 +54,8 @@ pub struct Check {
     pub points: u64,
     /// The largest R(t) / (e^{−D(t)} R(0)) of them; the bound holds when it is at most 1. At t = 0 it is 1 by definition.
     pub largest: f64,
-    /// The smallest ln(R(0)/R(t)) / D(t), measured over promised decay, where R has fallen by 0.1 % at least.
+    /// The smallest ln(R(0)/R(t)) / D(t), measured over promised decay, where R has fallen by 0.1 % at least; infinite
+    /// when it has not.
     pub slowest: f64,
     initial_loss: f64,
 }

@@ -7,7 +7,8 @@ use super::study::Row;
 use super::target::{perturbed, Perturbed};
 use super::unsharing::{Run, Way, LIMIT};
 
-/// The four theorems: how often each was checked, and how tight it was.
+/// The four theorems: how often each was checked (in part: only the first steps of a run that would be too long), and how
+/// tight it was.
 pub fn bounds(rows: &[Row]) -> String {
     let mut text = String::from("| theorem | runs | points | largest R / bound | slowest decay / promised | holds |\n");
     text.push_str("|---|---|---|---|---|---|\n");
@@ -23,7 +24,9 @@ pub fn bounds(rows: &[Row]) -> String {
         let largest = checks.iter().map(|check| check.largest).fold(0.0, f64::max);
         let slowest = checks.iter().map(|check| check.slowest).fold(f64::INFINITY, f64::min);
         let holds = if checks.iter().all(|check| check.holds()) { "yes" } else { "NO" };
-        let runs = checks.len();
+        let part = rows.iter().filter(|row| row.checks[1].theorem == theorem && !row.literal).count();
+        let part = if part > 0 { format!(", {part} in part") } else { String::new() };
+        let runs = format!("{}{part}", checks.len());
         let _ = writeln!(text, "| {name} | {runs} | {points} | {largest:.9} | {slowest:.4} | {holds} |");
     }
     text
@@ -79,7 +82,7 @@ pub fn exponents(rows: &[Row]) -> String {
         }
         text.push('\n');
     }
-    text.replace(" -", " −").replace("(-", "(−")
+    text.replace("-0.00", "0.00").replace(" -", " −").replace("(-", "(−")
 }
 
 /// The perturbed targets and their floors.
