@@ -127,7 +127,7 @@ pub fn measure(depths: &[usize], epsilon: f64) -> Vec<Run> {
 }
 
 /// The η that all ways share.
-pub fn common_eta(target: &Perturbed, layers: usize) -> f64 {
+fn common_eta(target: &Perturbed, layers: usize) -> f64 {
     0.1 / (layers as f64 * target.spectral_norm().powi(2))
 }
 
