@@ -20,4 +20,5 @@ pub mod report;
 pub mod sharing;
 pub mod shim;
 pub mod step;
+pub mod theory;
 pub mod train;

@@ -7,6 +7,7 @@ pub mod eval;
 pub mod export;
 pub mod fill_mask;
 pub mod plot;
+pub mod theory;
 pub mod train;
 
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Draw runs: loss, accuracy, untying points, correlations
     Plot(plot::PlotArgs),
+    /// The deep linear network of the paper, measured against its bounds
+    Theory(theory::TheoryArgs),
 }
 
 impl Cli {
@@ -50,6 +53,7 @@ impl Cli {
             Command::FillMask(arguments) => done(arguments.run()),
             Command::Export(arguments) => done(arguments.run()),
             Command::Plot(arguments) => done(arguments.run()),
+            Command::Theory(arguments) => done(arguments.run()),
         };
         match result {
             Ok(code) => ExitCode::from(code),
