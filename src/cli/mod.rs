@@ -6,6 +6,7 @@
 pub mod eval;
 pub mod export;
 pub mod fill_mask;
+pub mod plot;
 pub mod train;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Command {
     FillMask(fill_mask::FillMaskArgs),
     /// A checkpoint as a Hugging Face directory
     Export(export::ExportArgs),
+    /// Draw runs: loss, accuracy, untying points, correlations
+    Plot(plot::PlotArgs),
 }
 
 impl Cli {
@@ -46,6 +49,7 @@ impl Cli {
             Command::Eval(arguments) => done(arguments.run()),
             Command::FillMask(arguments) => done(arguments.run()),
             Command::Export(arguments) => done(arguments.run()),
+            Command::Plot(arguments) => done(arguments.run()),
         };
         match result {
             Ok(code) => ExitCode::from(code),

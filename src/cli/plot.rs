@@ -1,0 +1,56 @@
+//! `untie plot`: pictures of runs.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::error::{io, Result};
+use crate::report::chart::Format;
+use crate::report::curves::curves;
+use crate::report::run::read_runs;
+
+/// Arguments of `untie plot`.
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Run folders, several in one picture
+    #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+    runs: Vec<PathBuf>,
+    /// Pictures to write, as .svg or .png [default: plot.svg and plot.png in the first run's folder]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    out: Vec<PathBuf>,
+    /// Logged points that each point of a training curve is the mean of [default: a fiftieth of the run's, at most 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    smooth: Option<u16>,
+}
+
+impl PlotArgs {
+    /// Writes the pictures and prints their paths to stdout.
+    ///
+    /// # Errors
+    /// A name that is no picture's, a run without metrics, a file that cannot be written.
+    pub fn run(&self) -> Result<()> {
+        let out = if self.out.is_empty() {
+            let first = self.runs.iter().take(1);
+            first.flat_map(|run_dir| ["plot.svg", "plot.png"].map(|name| run_dir.join(name))).collect()
+        } else {
+            self.out.clone()
+        };
+        for path in &out {
+            Format::of(path)?;
+        }
+        let runs = read_runs(&self.runs)?;
+        for run in runs.iter().filter(|run| run.damaged_lines > 0) {
+            eprintln!("warning: metrics.jsonl of {}: left out {} damaged lines", run.name, run.damaged_lines);
+        }
+        let figure = curves(&runs, self.smooth.map(usize::from));
+        for path in &out {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+            }
+            figure.write(path)?;
+            println!("{}", path.display());
+        }
+        Ok(())
+    }
+}

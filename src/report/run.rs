@@ -1,0 +1,232 @@
+//! A finished or running run, as its `metrics.jsonl` tells it.
+//!
+//! In: a run folder. Out: one series a tag, a number that was not finite as NaN. Cost: the file is read as a stream, line
+//! by line; what stays in memory is 16 bytes a number that charts show.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use crate::error::{io, Error, Result};
+
+/// Mean loss of the masked tokens.
+pub const TRAIN_LOSS: &str = "train/loss";
+/// Masked tokens that were predicted right, a fraction.
+pub const TRAIN_ACCURACY: &str = "train/mlm_accuracy";
+/// Held-out loss.
+pub const EVAL_LOSS: &str = "eval/loss";
+/// Held-out accuracy, a fraction.
+pub const EVAL_ACCURACY: &str = "eval/mlm_accuracy";
+/// Weight groups of the encoder.
+pub const GROUPS: &str = "sharing/groups";
+/// With the lower layer of a pair behind it: correlation of the gradients of the two layers.
+pub const CORRELATION: &str = "sharing/correlation/";
+
+const SHOWN: [&str; 5] = [TRAIN_LOSS, TRAIN_ACCURACY, EVAL_LOSS, EVAL_ACCURACY, GROUPS];
+/// No line that `untie train` writes is a thousandth as long.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// The metrics of one run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Run {
+    /// What it is called in a picture.
+    pub name: String,
+    /// Lines that are not metrics, e.g. hurt by a power cut; a last line without its end, which a kill leaves, is none.
+    pub damaged_lines: usize,
+    series: BTreeMap<String, Vec<(f64, f64)>>,
+}
+
+/// A step at which the encoder got more weight groups.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Untying {
+    /// The first recorded step with the new number.
+    pub step: f64,
+    /// Groups before.
+    pub from: f64,
+    /// Groups after.
+    pub to: f64,
+}
+
+impl Run {
+    /// Reads a run folder; the run is called like the folder.
+    ///
+    /// # Errors
+    /// A folder that is missing, is no run's, or holds no metrics; a file that cannot be read.
+    pub fn read(run_dir: &Path) -> Result<Self> {
+        let path = run_dir.join("metrics.jsonl");
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => missing(run_dir).caused_by(error),
+            _ => io("open", &path, error),
+        })?;
+        let name = run_dir.file_name().map_or_else(|| run_dir.display().to_string(), |n| n.to_string_lossy().into());
+        let mut run = Self { name, ..Default::default() };
+        let lines = run.fill(BufReader::new(file), &path)?;
+        if lines == 0 {
+            return Err(Error::data(format!("`{}` holds no metrics", path.display())).hint(
+                "expected one JSON object a line, `{\"step\": 10, \"train/loss\": 2.5}`; has the run logged yet?",
+            ));
+        }
+        Ok(run)
+    }
+
+    /// Reads all lines; the number of those that are metrics.
+    fn fill(&mut self, mut reader: impl BufRead, path: &Path) -> Result<usize> {
+        let (mut lines, mut line) = (0, Vec::new());
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line);
+            let read = read.map_err(|error| io("read", path, error))? as u64;
+            if read == 0 {
+                return Ok(lines);
+            }
+            let whole = line.last() == Some(&b'\n');
+            if read == LONGEST_LINE && !whole {
+                return Err(Error::data(format!("a line of `{}` is longer than {LONGEST_LINE} bytes", path.display()))
+                    .hint("expected the metrics that `untie train` writes, one JSON object a line"));
+            }
+            match serde_json::from_slice::<Map<String, Value>>(&line) {
+                Ok(values) if self.add(&values) => lines += 1,
+                _ if whole => self.damaged_lines += 1,
+                _ => {}
+            }
+        }
+    }
+
+    /// Keeps the numbers that charts show; whether there was a step.
+    fn add(&mut self, values: &Map<String, Value>) -> bool {
+        let Some(step) = values.get("step").and_then(Value::as_f64) else { return false };
+        for (tag, value) in values {
+            if SHOWN.contains(&tag.as_str()) || lower_layer(tag).is_some() {
+                let points = match self.series.get_mut(tag) {
+                    Some(points) => points,
+                    None => self.series.entry(tag.clone()).or_default(),
+                };
+                points.push((step, value.as_f64().unwrap_or(f64::NAN)));
+            }
+        }
+        true
+    }
+
+    /// (step, number) of a tag, empty if there are none.
+    pub fn series(&self, tag: &str) -> &[(f64, f64)] {
+        self.series.get(tag).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where the number of weight groups rises.
+    pub fn untyings(&self) -> Vec<Untying> {
+        let known: Vec<_> = self.series(GROUPS).iter().filter(|(_, groups)| groups.is_finite()).collect();
+        let pairs = known.windows(2).filter(|pair| pair[1].1 > pair[0].1);
+        pairs.map(|pair| Untying { step: pair[1].0, from: pair[0].1, to: pair[1].1 }).collect()
+    }
+
+    /// The correlations of each pair of layers, by its lower layer; empty if none were recorded.
+    pub fn correlations(&self) -> BTreeMap<usize, &[(f64, f64)]> {
+        self.series.iter().filter_map(|(tag, points)| Some((lower_layer(tag)?, points.as_slice()))).collect()
+    }
+}
+
+fn lower_layer(tag: &str) -> Option<usize> {
+    tag.strip_prefix(CORRELATION)?.parse().ok()
+}
+
+fn missing(run_dir: &Path) -> Error {
+    let hint = "name a run's folder, e.g. `runs/mini`, where `untie train` writes metrics.jsonl";
+    let what = if run_dir.is_dir() { "has no metrics.jsonl" } else { "is not a folder" };
+    Error::data(format!("`{}` {what}", run_dir.display())).hint(hint)
+}
+
+/// Reads several runs. Each is called like its folder; those of one name get as much of their path in front as tells
+/// them apart. A folder that is given twice counts once.
+///
+/// # Errors
+/// Those of [`Run::read`].
+pub fn read_runs(run_dirs: &[PathBuf]) -> Result<Vec<Run>> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for run_dir in run_dirs {
+        // `.` has no name of its own.
+        let path = run_dir.canonicalize().map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => missing(run_dir).caused_by(error),
+            _ => io("open", run_dir, error),
+        })?;
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    let names = names(&paths);
+    paths.iter().zip(names).map(|(path, name)| Ok(Run { name, ..Run::read(path)? })).collect()
+}
+
+/// The shortest ends of different paths that differ.
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    let end = |path: &Path, length: usize| {
+        let parts: Vec<_> = path.components().collect();
+        parts[parts.len().saturating_sub(length)..].iter().collect::<PathBuf>()
+    };
+    let name = |path: &PathBuf| {
+        let unique = |length: &usize| {
+            let same = |other: &&PathBuf| end(other, *length) == end(path, *length);
+            paths.iter().filter(same).count() == 1
+        };
+        let length = (1..path.components().count()).find(unique).unwrap_or(path.components().count());
+        end(path, length).display().to_string()
+    };
+    paths.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Run, usize) {
+        let mut run = Run::default();
+        let lines = run.fill(text.as_bytes(), Path::new("metrics.jsonl")).unwrap();
+        (run, lines)
+    }
+
+    #[test]
+    fn lines_become_series() {
+        let (run, lines) = read(concat!(
+            "{\"step\":0,\"sharing/groups\":1}\n",
+            "{\"step\":10,\"train/loss\":2.5,\"train/lr\":0.1}\n",
+            "{\"step\":20,\"train/loss\":null,\"sharing/correlation/00\":0.5,\"sharing/correlation/10\":-0.5}\n",
+            "not metrics\n",
+            "{\"step\":20,\"sharing/groups\":1}\n",
+            "{\"step\":21,\"sharing/groups\":3}\n",
+            "{\"step\":30,\"sharing/groups\":3,\"sharing/correlation/x\":1}\n",
+            "{\"step\":31,\"sharing/groups\":12}\n",
+            "{\"train/loss\":1}\n",
+            "{\"step\":40,\"train/loss\":2.",
+        ));
+        assert_eq!((lines, run.damaged_lines), (7, 2));
+        let loss = run.series(TRAIN_LOSS);
+        assert_eq!(loss[0], (10.0, 2.5));
+        assert!(loss.len() == 2 && loss[1].0 == 20.0 && loss[1].1.is_nan(), "{loss:?}");
+        assert_eq!(run.series("train/lr"), []);
+        let untying = |step, from, to| Untying { step, from, to };
+        assert_eq!(run.untyings(), [untying(21.0, 1.0, 3.0), untying(31.0, 3.0, 12.0)]);
+        let correlations = run.correlations();
+        assert_eq!(correlations.keys().copied().collect::<Vec<_>>(), [0, 10]);
+        assert_eq!(correlations[&10], [(20.0, -0.5)]);
+    }
+
+    #[test]
+    fn a_whole_last_line_counts_without_its_newline() {
+        assert_eq!(read("{\"step\":1,\"train/loss\":2}").0.series(TRAIN_LOSS), [(1.0, 2.0)]);
+    }
+
+    #[test]
+    fn an_endless_line_is_refused() {
+        let text = "x".repeat(LONGEST_LINE as usize + 1);
+        let error = Run::default().fill(text.as_bytes(), Path::new("m")).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+    }
+
+    #[test]
+    fn names_are_as_long_as_needed() {
+        let paths: Vec<_> = ["/a/one", "/b/c/two", "/d/c/two", "/two"].iter().map(PathBuf::from).collect();
+        assert_eq!(names(&paths), ["one", "b/c/two", "d/c/two", "/two"]);
+    }
+}
