@@ -34,13 +34,13 @@ pub struct Adaptive {
 }
 
 impl Adaptive {
-    pub fn check(&mut self, gradients: &[Tensor], labels: &mut Vec<usize>) {
+    pub fn check(&mut self, gradients: &[Tensor], labels: &mut [usize]) {
         if (0..labels.len()).all(|layer| labels[layer] == layer % self.unit) {
             let found = of_units(gradients, self.unit);
             let low = found.iter().filter(|&&value| value < self.threshold).count();
             self.in_a_row = if 2 * low > found.len() { self.in_a_row + 1 } else { 0 };
             if self.in_a_row >= self.patience {
-                *labels = (0..labels.len()).collect();
+                labels.iter_mut().enumerate().for_each(|(layer, label)| *label = layer);
             }
         }
     }
@@ -56,13 +56,13 @@ pub struct MultiStep {
 }
 
 impl MultiStep {
-    pub fn check(&mut self, gradients: &[Tensor], labels: &mut Vec<usize>) {
+    pub fn check(&mut self, gradients: &[Tensor], labels: &mut [usize]) {
         let found = within_groups(gradients, labels);
         for &(lower, upper, value) in &found {
             let count = self.in_a_row.entry((lower, upper)).or_insert(0);
             *count = if value < self.threshold { *count + 1 } else { 0 };
         }
-        let old = labels.clone();
+        let old = labels.to_owned();
         for group in 0..=old.iter().copied().max().unwrap() {
             let ripe = found
                 .iter()
