@@ -1,0 +1,196 @@
+//! What both sides get: a small model's values, batches, learning rates. Random numbers are made here, not by libtorch's
+//! generator, which all tests of a process share.
+
+use std::collections::BTreeMap;
+
+use tch::{Device, Kind, Tensor};
+use untie::batch::Batch;
+use untie::loss::masked_lm;
+use untie::model::weights::Init;
+use untie::model::{BertConfig, Mode, ModelConfig, Norm, Weights};
+use untie::optim::{Moments, OptimConfig};
+use untie::sharing::{Check, SharingConfig};
+use untie::step::StepReport;
+use untie::train::trainee::{Recipe, Trainee};
+
+use crate::literal::{self, border, Adam, Combine, Reference};
+
+pub const LAYERS: usize = 6;
+/// Not a multiple of 64, so that the product pads it.
+pub const VOCABULARY: u64 = 90;
+/// Tokens of a sequence.
+const LENGTH: usize = 12;
+/// Target slots of a sequence.
+const CAPACITY: usize = 4;
+
+/// Starts by their name, with the label of each layer.
+pub const STARTS: [(&str, [usize; LAYERS]); 4] = [
+    ("tied", [0; LAYERS]),
+    ("2x3", [0, 1, 0, 1, 0, 1]),
+    ("contiguous:3", [0, 0, 1, 1, 2, 2]),
+    ("untied", [0, 1, 2, 3, 4, 5]),
+];
+
+/// Knuth's 64-bit congruential generator.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// In [0, `bound`).
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    /// In [−1, 1).
+    fn signed(&mut self) -> f64 {
+        self.below(1 << 31) as f64 / f64::from(1 << 30) - 1.0
+    }
+}
+
+pub fn config(norm: Norm, hidden: i64, dropout: f64) -> BertConfig {
+    let sizes = ModelConfig {
+        hidden_size: Some(hidden),
+        num_hidden_layers: Some(LAYERS),
+        num_attention_heads: Some(4),
+        intermediate_size: Some(hidden * 3 / 2),
+        max_position_embeddings: Some(LENGTH as i64),
+        norm: Some(norm),
+        hidden_dropout_prob: Some(dropout),
+        attention_probs_dropout_prob: Some(dropout),
+        ..Default::default()
+    };
+    sizes.resolve(VOCABULARY as usize).unwrap()
+}
+
+/// A run's recipe; clipping is at work in some steps and not in others.
+pub fn recipe(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> Recipe {
+    let optim = OptimConfig { clip_norm: 1.5, weight_decay: 0.05, ..Default::default() };
+    Recipe { bert, optim, sharing, compute, steps: 1000 }
+}
+
+/// A model whose tensors all differ, biases from 0 and scales from 1, so that none can stand for another.
+pub fn trainee(recipe: Recipe, weight_kind: Kind) -> Trainee {
+    let map = recipe.sharing.start_map(LAYERS).unwrap();
+    let weights = Weights::from_named(&recipe.bert, &map, weight_kind, Device::Cpu, |spec| {
+        let mut dice = Dice::new(spec.name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte)));
+        let centre = if spec.init == Init::One { 1.0 } else { 0.0 };
+        // fp32, so that every precision starts from the same values.
+        let values = (0..spec.shape.iter().product::<i64>()).map(|_| (centre + 0.2 * dice.signed()) as f32);
+        Ok(Tensor::from_slice(&values.collect::<Vec<_>>()).view(spec.shape.as_slice()))
+    })
+    .unwrap();
+    let moments = Moments::zeros(&weights).unwrap();
+    Trainee::new(recipe, map, weights, moments, None).unwrap()
+}
+
+/// Weights, first and second moments of `trainee` in fp64, as in files, under the reference's names.
+pub fn state(trainee: &Trainee, labels: &[usize]) -> [BTreeMap<String, Tensor>; 3] {
+    let entries = trainee.weights().entries();
+    let named = |tensor: &dyn Fn(usize) -> Tensor| {
+        let in_file = |at: usize| entries[at].in_file(&tensor(at)).to_kind(Kind::Double);
+        let house = (0..entries.len()).map(|at| (entries[at].spec.name.clone(), in_file(at)));
+        border::copies(&house.collect(), labels)
+    };
+    let moments = trainee.moments();
+    [
+        named(&|at| entries[at].tensor.detach()),
+        named(&|at| moments.exp_avg[at].shallow_clone()),
+        named(&|at| moments.exp_avg_sq[at].shallow_clone()),
+    ]
+}
+
+/// A reference that starts from the weights of `trainee`, whose layers share as `labels` says.
+pub fn reference(recipe: &Recipe, trainee: &Trainee, labels: &[usize], combine: Combine) -> Reference {
+    let Recipe { bert, optim, .. } = recipe;
+    let sizes = literal::Sizes {
+        layers: LAYERS,
+        hidden: bert.hidden_size,
+        heads: bert.num_attention_heads,
+        pre_norm: bert.norm == Norm::Pre,
+        epsilon: bert.layer_norm_eps,
+    };
+    let adam = Adam {
+        beta1: optim.betas[0],
+        beta2: optim.betas[1],
+        epsilon: optim.eps,
+        weight_decay: optim.weight_decay,
+        clip_norm: optim.clip_norm,
+    };
+    let [weights, ..] = state(trainee, labels);
+    Reference::new(sizes, labels.to_vec(), weights, adam, combine)
+}
+
+/// The two micro-batches of a step: of three and two sequences, with different numbers of targets.
+pub fn micro_batches(step: u64) -> [literal::Batch; 2] {
+    let mut dice = Dice::new(1000 + step);
+    [3, 2].map(|sequences| {
+        let mut batch = literal::Batch { token_ids: Vec::new(), targets: Vec::new() };
+        for sequence in 0..sequences {
+            // Targets follow from their neighbours, so that there is something to learn.
+            let (first, stride) = (dice.below(VOCABULARY), 1 + dice.below(3));
+            let token = |at: usize| ((first + stride * at as u64) % VOCABULARY) as i64;
+            batch.token_ids.push((0..LENGTH).map(token).collect());
+            for slot in 0..1 + dice.below(CAPACITY as u64) as usize {
+                let position = 3 * slot + dice.below(3) as usize;
+                batch.targets.push((sequence, position, token(position)));
+                batch.token_ids[sequence][position] = 0;
+            }
+        }
+        batch
+    })
+}
+
+/// The global batch of two micro-batches.
+pub fn whole([one, other]: &[literal::Batch; 2]) -> literal::Batch {
+    let mut whole = one.clone();
+    let before = one.token_ids.len();
+    whole.token_ids.extend(other.token_ids.iter().cloned());
+    whole.targets.extend(other.targets.iter().map(|&(sequence, place, label)| (before + sequence, place, label)));
+    whole
+}
+
+/// The buffers that the product reads, with unused slots.
+fn house(batch: &literal::Batch) -> Batch {
+    let sequences = batch.token_ids.len();
+    let mut house = Batch {
+        token_ids: batch.token_ids.concat(),
+        sequence_length: LENGTH,
+        positions: vec![0; sequences * CAPACITY],
+        labels: vec![0; sequences * CAPACITY],
+        weights: vec![0.0; sequences * CAPACITY],
+        num_targets: batch.targets.len(),
+    };
+    for (slot, &(sequence, position, label)) in batch.targets.iter().enumerate() {
+        (house.positions[slot], house.labels[slot]) = ((sequence * LENGTH + position) as i64, label);
+        house.weights[slot] = 1.0;
+    }
+    house
+}
+
+/// One step of the product; `reseeds` dropout for each micro-batch, as a run does.
+pub fn step(
+    trainee: &mut Trainee,
+    number: u64,
+    batches: &[literal::Batch; 2],
+    reseeds: bool,
+) -> (StepReport, Option<Check>) {
+    let num_targets = batches.iter().map(|batch| batch.targets.len()).sum();
+    let result = trainee.step(number, learning_rate(number), batches.len(), |model, index| {
+        if reseeds {
+            tch::manual_seed((10 * number) as i64 + index as i64);
+        }
+        let batch = house(&batches[index]).to_device(Device::Cpu)?;
+        Ok(masked_lm(model, &batch, num_targets, Mode::Train)?.loss)
+    });
+    result.unwrap()
+}
+
+/// Five steps of warm-up, then slowly down.
+pub fn learning_rate(step: u64) -> f64 {
+    let warmup = (step as f64 / 5.0).min(1.0);
+    3e-3 * warmup * (1.0 - step as f64 / 60.0)
+}
