@@ -14,7 +14,7 @@ pub(super) struct Image {
 /// A picture is at least this wide, so that a cell can be seen.
 const SIDE: usize = 384;
 
-/// A square matrix of numbers in [-1, 1], row 0 on top: blue for 1, white for 0, red for -1, grey for what is no number.
+/// A square matrix of numbers in [-1, 1], row 0 on top: red for 1, white for 0, blue for -1, grey for what is no number.
 pub(super) fn matrix_image(values: &[f64]) -> io::Result<Image> {
     let rows = values.len().isqrt();
     let cell = SIDE.div_ceil(rows.max(1));
@@ -34,7 +34,7 @@ pub(super) fn matrix_image(values: &[f64]) -> io::Result<Image> {
 }
 
 fn colour(value: f64) -> [u8; 3] {
-    const ENDS: [[f64; 3]; 2] = [[178.0, 24.0, 43.0], [33.0, 102.0, 172.0]];
+    const ENDS: [[f64; 3]; 2] = [[33.0, 102.0, 172.0], [178.0, 24.0, 43.0]];
     if value.is_nan() {
         return [128; 3];
     }
@@ -55,7 +55,7 @@ mod tests {
         let info = reader.next_frame(&mut pixels).unwrap();
         assert_eq!((info.width, info.height), (384, 384));
         let at = |row: usize, column: usize| &pixels[3 * (row * 384 + column)..][..3];
-        assert_eq!([at(0, 0), at(191, 191)], [[33, 102, 172]; 2]);
-        assert_eq!([at(0, 192), at(192, 0), at(383, 383)], [[255; 3], [178, 24, 43], [128; 3]]);
+        assert_eq!([at(0, 0), at(191, 191)], [[178, 24, 43]; 2]);
+        assert_eq!([at(0, 192), at(192, 0), at(383, 383)], [[255; 3], [33, 102, 172], [128; 3]]);
     }
 }

@@ -7,7 +7,8 @@ use super::run::{Run, EVAL_ACCURACY, EVAL_LOSS, TRAIN_ACCURACY, TRAIN_LOSS};
 /// colour, and untying points as vertical lines.
 ///
 /// `smooth = None` takes a fiftieth of each run's points, at most 1000. The heat maps of all runs have one range of
-/// colours: symmetric, white for no correlation, up to the first of 0.1, 0.2, 0.5 and 1 that holds the largest one.
+/// colours. Where no correlation is negative it ends at 1 and starts at the first of 0.9, 0.8, 0.5 and 0 that holds the
+/// lowest one; else it is symmetric, white for no correlation, up to the first of 0.1, 0.2, 0.5 and 1 that holds all.
 pub fn curves(runs: &[Run], smooth: Option<usize>) -> Figure {
     let panel = |title: &str, y_label: &str, factor: f64, train: &str, eval: &str| {
         let (mut series, mut marks) = (Vec::new(), Vec::new());
@@ -32,13 +33,14 @@ pub fn curves(runs: &[Run], smooth: Option<usize>) -> Figure {
         panel("Loss (dashed: held out)", "loss", 1.0, TRAIN_LOSS, EVAL_LOSS),
         panel("Masked tokens predicted right (dashed: held out)", "accuracy, %", 100.0, TRAIN_ACCURACY, EVAL_ACCURACY),
     ];
-    let limit = limit(runs);
-    panels.extend(runs.iter().filter_map(|run| correlations(run, limit)).map(Panel::HeatMap));
+    let range = range(runs);
+    panels.extend(runs.iter().filter_map(|run| correlations(run, range)).map(Panel::HeatMap));
     Figure { panels }
 }
 
-/// Correlations of neighbouring layers' gradients over time; `None` if the run recorded none.
-fn correlations(run: &Run, limit: f64) -> Option<HeatMap> {
+/// Correlations of the gradients of neighbouring layers, or units, over time; `None` if the run recorded none. A pair is
+/// named by its lower layer, as in the metrics.
+fn correlations(run: &Run, range: (f64, f64)) -> Option<HeatMap> {
     let pairs = run.correlations();
     let mut columns: Vec<f64> = pairs.values().flat_map(|points| points.iter().map(|(step, _)| *step)).collect();
     columns.sort_by(f64::total_cmp);
@@ -50,20 +52,28 @@ fn correlations(run: &Run, limit: f64) -> Option<HeatMap> {
                 cells[column] = Some(*value).filter(|value| value.is_finite());
             }
         }
-        (format!("{layer}–{}", layer + 1), cells)
+        (layer.to_string(), cells)
     };
     let rows: Vec<_> = pairs.into_iter().map(row).collect();
     let title = format!("Gradient correlation, {}", run.name);
-    let (x_label, y_label, range) = ("step".into(), "layers".into(), (-limit, limit));
+    let (x_label, y_label) = ("step".into(), "lower layer".into());
     (!rows.is_empty()).then_some(HeatMap { title, x_label, y_label, columns, rows, range })
 }
 
-/// The heat maps' common range is symmetric, so that white means none and colours compare between runs, and just wide
-/// enough for the largest correlation: those of deep models are small, and pale in a range up to 1.
-fn limit(runs: &[Run]) -> f64 {
-    let values = runs.iter().flat_map(|run| run.correlations().into_values().flatten().map(|(_, value)| value.abs()));
-    let largest = values.filter(|value| value.is_finite()).fold(0.0, f64::max);
-    [0.1, 0.2, 0.5].into_iter().find(|limit| largest <= *limit).unwrap_or(1.0)
+/// One range for all heat maps, so that colours compare between runs, and no wider than it must be: the correlations of a
+/// young model are all near 1, those of an old deep one all near 0.
+fn range(runs: &[Run]) -> (f64, f64) {
+    let values = runs.iter().flat_map(|run| run.correlations().into_values().flatten().map(|(_, value)| *value));
+    let (lowest, size) = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, 0.0), |(lowest, size): (f64, f64), value| (lowest.min(value), size.max(value.abs())));
+    match [0.9, 0.8, 0.5, 0.0].into_iter().find(|low| lowest >= *low) {
+        Some(low) if lowest.is_finite() => (low, 1.0),
+        _ => {
+            let limit = [0.1, 0.2, 0.5].into_iter().find(|limit| size <= *limit).unwrap_or(1.0);
+            (-limit, limit)
+        }
+    }
 }
 
 /// The mean of `window` points around each, an even number counting as the next odd one; towards the ends as many as
@@ -83,6 +93,38 @@ fn smoothed(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn with_correlations(values: &[f64]) -> Run {
+        let folder = tempfile::tempdir().unwrap();
+        let line = |(at, value): (usize, &f64)| {
+            format!("{{\"step\":{at},\"sharing/correlation/02\":{value},\"sharing/correlation/00\":{value}}}\n")
+        };
+        std::fs::write(folder.path().join("metrics.jsonl"), values.iter().enumerate().map(line).collect::<String>())
+            .unwrap();
+        Run::read(folder.path()).unwrap()
+    }
+
+    #[test]
+    fn colours_reach_as_far_as_the_correlations() {
+        for (values, expected) in [
+            (&[0.97, 0.91][..], (0.9, 1.0)),
+            (&[0.97, 0.51], (0.5, 1.0)),
+            (&[0.3, 0.0], (0.0, 1.0)),
+            (&[0.05, -0.01], (-0.1, 0.1)),
+            (&[0.9, -0.01], (-1.0, 1.0)),
+        ] {
+            assert_eq!(range(&[with_correlations(values)]), expected);
+        }
+        assert_eq!(range(&[Run::default()]), (-0.1, 0.1));
+    }
+
+    #[test]
+    fn pairs_are_named_by_their_lower_layer() {
+        let map = correlations(&with_correlations(&[0.5, 0.25]), (0.0, 1.0)).unwrap();
+        let cells = vec![Some(0.5), Some(0.25)];
+        assert_eq!(map.rows, [("0".into(), cells.clone()), ("2".into(), cells)]);
+        assert!(correlations(&Run::default(), (0.0, 1.0)).is_none());
+    }
 
     #[test]
     fn a_mean_is_centred_and_leaves_gaps() {
