@@ -217,6 +217,22 @@ fn dozens_of_untying_points_are_all_drawn_and_some_labelled() {
     assert_eq!(places.len(), 23);
 }
 
+/// The first and last label of each run stay, also where another run's stands where the first would be.
+#[test]
+fn a_label_of_one_run_does_not_take_the_place_of_anothers() {
+    let workshop = Workshop::new();
+    let groups = |steps: &[(u64, u64)]| {
+        let values = |groups| [("sharing/groups", json!(groups)), ("train/loss", 1.into())];
+        steps.iter().map(|(step, groups)| line(*step, &values(*groups))).collect::<String>()
+    };
+    workshop.write("a", &groups(&[(0, 1), (40, 12), (400, 12)]));
+    workshop.write("b", &groups(&[(0, 1), (60, 2), (80, 3), (180, 4), (400, 4)]));
+    let svg = workshop.svg(&["--runs", "a", "b"]);
+    for label in ["1 → 12", "1 → 2", "3 → 4"] {
+        assert_eq!(count(&svg, label), 1, "{label}: {:?}", texts(&svg));
+    }
+}
+
 /// A crash leaves half a line; numbers that were not finite are null; neither is shown, and neither stops the picture.
 #[test]
 fn gaps_and_torn_lines() {

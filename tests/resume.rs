@@ -147,6 +147,34 @@ fn untying_at_a_checkpoint() {
     killed_run_equals_uninterrupted_run(60, &["train.precision=fp32"]);
 }
 
+/// A run of 60 steps that is made longer is the run of 100 steps, also where a rule decides after the 60th.
+#[test]
+fn a_finished_run_goes_on_as_a_longer_one() {
+    let workshop = Workshop::new();
+    let train = |run_dir: &'static str, steps: &'static str, more: &[&'static str]| {
+        let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--set", steps];
+        let settings = [
+            "sharing.rule=multi_step",
+            "sharing.threshold=1.0",
+            "sharing.patience=1",
+            "sharing.check_every=30",
+            "optim.schedule=constant",
+        ];
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        arguments.extend(more);
+        let output = workshop.untie(&arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    train("whole", "train.steps=100", &[]);
+    train("longer", "train.steps=60", &[]);
+    train("longer", "train.steps=100", &["--resume"]);
+    let (expected, got) = (metrics(&workshop.path("whole")), metrics(&workshop.path("longer")));
+    assert_eq!((&expected[&59]["sharing/groups"], &expected[&61]["sharing/groups"]), (&2.0.into(), &3.0.into()));
+    for step in 61..=100 {
+        assert_eq!(expected[&step], got[&step], "step {step}");
+    }
+}
+
 /// Accumulation is a way to cut a step, not another run: dropout off, one micro-batch of 8 equals two of 4.
 #[test]
 fn micro_batches_add_up() {

@@ -188,8 +188,8 @@ fn draw_marks(sheet: &mut Sheet, plot: Frame, chart: &Lines, x_axis: Axis) {
             }
         }
         // A row of its own if there is one where all labels fit that would fit alone, else what fits into the last.
-        let alone = fitting(&places, &[]).len();
-        let row = taken.iter().position(|row| fitting(&places, row).len() == alone);
+        let alone = fitting(&places, &[]);
+        let row = taken.iter().position(|row| fitting(&places, row) == alone);
         let Some(row) = row.or(rows.checked_sub(1)) else { continue };
         for (left, right, label) in fitting(&places, &taken[row]) {
             taken[row].push((left, right));

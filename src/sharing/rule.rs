@@ -114,7 +114,9 @@ impl Rule {
     pub fn standing(&self) -> Option<String> {
         match self {
             Self::Never | Self::Scheduled(_) => None,
-            Self::Adaptive { streak, patience, .. } => Some(format!("{streak} of {patience} such checks in a row")),
+            Self::Adaptive { streak, patience, .. } => {
+                Some(format!("a majority at {streak} of {patience} checks in a row"))
+            }
             Self::MultiStep { streaks, patience, .. } => {
                 let longest = streaks.iter().max().copied().unwrap_or(0);
                 Some(format!("longest streak at a boundary {longest} of {patience} checks"))

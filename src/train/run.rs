@@ -23,7 +23,7 @@ use crate::metrics::human::human_bytes;
 use crate::metrics::{MetricsConfig, Recorder};
 use crate::model::{BertConfig, Mode};
 use crate::optim::{OptimConfig, Schedule};
-use crate::sharing::{Check, SharingConfig};
+use crate::sharing::{Check, Decision, SharingConfig};
 use crate::step::StepReport;
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::evaluate::{evaluate, Evaluation};
@@ -164,7 +164,9 @@ impl Run {
         let mut last = None;
         if self.is_fresh {
             let mut values = Values::new();
-            self.maybe_untie(&mut values, None, None, &progress)?;
+            if let Some(decision) = self.trainee.decide(0, None) {
+                self.untie(decision, &mut values, None, &progress)?;
+            }
             values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
             self.recorder.record(0, &values.list())?;
         }
@@ -198,11 +200,13 @@ impl Run {
                 values.evaluation(found);
                 progress.note(&format!("step {}: held-out {found}", self.step));
             }
-            if !ends {
-                self.maybe_untie(&mut values, check.as_ref(), last, &progress)?;
-            }
+            // Also after the last step: a run that is made longer goes on from here as one that was always that long.
+            let decision = self.trainee.decide(self.step, check.as_ref());
             if let Some(check) = &check {
                 self.record_check(&mut values, check, &progress)?;
+            }
+            if let Some(decision) = decision {
+                self.untie(decision, &mut values, last, &progress)?;
             }
             if ends || is_due(self.step, self.plan.train.log_every) {
                 let rate = speed.take();
@@ -247,18 +251,14 @@ impl Run {
         Ok((report, check, f64::try_from(&correct)? / num_targets as f64))
     }
 
-    /// Asks the rule, and unties if it says so. `check` and `found` are the check and the evaluation of this step, if there
-    /// were any.
-    fn maybe_untie(
+    /// Splits groups as `decision` says. `found` is the evaluation of this step, if there was one.
+    fn untie(
         &mut self,
+        decision: Decision,
         values: &mut Values,
-        check: Option<&Check>,
         found: Option<Evaluation>,
         progress: &Progress,
     ) -> Result<()> {
-        let Some(decision) = self.trainee.decide(self.step, check) else {
-            return Ok(());
-        };
         let found = match found {
             Some(found) => found,
             None => self.evaluate()?,
