@@ -110,8 +110,9 @@ impl Rule {
         Some(pairs).filter(|pairs| !pairs.is_empty())
     }
 
-    /// How near the rule is to its next decision, for the log; none for a rule that does not decide by correlations.
-    pub fn standing(&self) -> Option<String> {
+    /// How near the rule is to its next decision on `map`, for the log; none where it needs no check.
+    pub fn standing(&self, map: &LayerMap) -> Option<String> {
+        self.watches(map)?;
         match self {
             Self::Never | Self::Scheduled(_) => None,
             Self::Adaptive { streak, patience, .. } => {
@@ -283,6 +284,8 @@ mod tests {
         let low = check(&adaptive, &tied, &[0.0, 0.0]);
         assert_eq!(adaptive.decide(1, Some(&low), &tied), None);
         assert_eq!(adaptive.decide(2, Some(&low), &tied), None);
+        assert_eq!(adaptive.standing(&tied).unwrap(), "a majority at 2 of 3 checks in a row");
+        assert_eq!(adaptive.standing(&LayerMap::untied(3)), None);
         let mut resumed = rule(RuleKind::Adaptive, 3);
         resumed.restore(&adaptive.state()).unwrap();
         assert!(resumed.decide(3, Some(&low), &tied).is_some());

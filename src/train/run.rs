@@ -280,7 +280,8 @@ impl Run {
         let threshold = self.plan.sharing.threshold;
         values.check(check, threshold);
         self.recorder.record_matrix(self.step, "sharing/correlation_matrix", &check.matrix)?;
-        let standing = self.trainee.rule().standing().map_or(String::new(), |standing| format!("; {standing}"));
+        let standing = self.trainee.rule().standing(self.trainee.map());
+        let standing = standing.map_or(String::new(), |standing| format!("; {standing}"));
         let (below, pairs) = check.below(threshold);
         progress.note(&format!(
             "step {}: gradient correlations {}, {below} of {pairs} below {threshold}{standing}",
