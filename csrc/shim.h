@@ -26,6 +26,9 @@ char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factor
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);
 
+// random.cpp
+char *untie_uniform(const at::Tensor *tensor, uint64_t seed);
+
 // context.cpp
 char *untie_set_deterministic(bool enabled);
 char *untie_cpu_capability(char *text, size_t capacity);

@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::config::{BertConfig, Norm};
+use crate::shim::uniform;
 
 /// A bias that makes a padded vocabulary row impossible: exp(−1e9 − x) is 0 in every precision.
 const PADDED_LOGIT: f64 = -1e9;
@@ -242,16 +243,13 @@ pub fn layer_specs(config: &BertConfig) -> Vec<(&'static str, Vec<i64>, Init)> {
 }
 
 /// How BERT starts one tensor, σ = `sigma`, on the CPU. The values depend on `seed` and the tensor's name only, so tied and
-/// untied models with one seed agree where names do. Reseeds libtorch's generator.
+/// untied models with one seed agree where names do.
 ///
 /// # Errors
 /// When memory for a tensor cannot be had.
 pub fn initial_values(spec: &Spec, sigma: f64, seed: u64) -> Result<Tensor> {
     Ok(match spec.init {
-        Init::Normal => {
-            tch::manual_seed(xxh3_64_with_seed(spec.name.as_bytes(), seed) as i64);
-            truncated_normal(&spec.shape, sigma)?
-        }
+        Init::Normal => truncated_normal(&spec.shape, sigma, xxh3_64_with_seed(spec.name.as_bytes(), seed))?,
         Init::Zero => Tensor::f_zeros(&spec.shape, (Kind::Float, Device::Cpu))?,
         Init::One => Tensor::f_ones(&spec.shape, (Kind::Float, Device::Cpu))?,
     })
@@ -282,10 +280,10 @@ fn leaf(
 }
 
 /// N(0, σ²) cut at ±2σ, by inverting the distribution function as torch.nn.init.trunc_normal_ does.
-fn truncated_normal(shape: &[i64], sigma: f64) -> Result<Tensor> {
+fn truncated_normal(shape: &[i64], sigma: f64, seed: u64) -> Result<Tensor> {
     // Φ(2) − Φ(−2) = erf(√2): the probability that is kept.
     const KEPT: f64 = 0.954_499_736_103_641_6;
-    let uniform = Tensor::f_rand(shape, (Kind::Double, Device::Cpu))? * (2.0 * KEPT) - KEPT;
+    let uniform = uniform(shape, seed)? * (2.0 * KEPT) - KEPT;
     Ok((uniform.f_erfinv()? * (sigma * std::f64::consts::SQRT_2)).f_clamp(-2.0 * sigma, 2.0 * sigma)?)
 }
 
@@ -305,8 +303,7 @@ mod tests {
 
     #[test]
     fn truncated_normal_has_the_moments_of_the_distribution() {
-        tch::manual_seed(1);
-        let values = truncated_normal(&[400_000], 0.02).unwrap();
+        let values = truncated_normal(&[400_000], 0.02, 1).unwrap();
         assert!(f64::try_from(values.abs().max()).unwrap() <= 0.04);
         // The standard deviation of a normal cut at ±2σ: σ·√(1 − 2·2φ(2)/erf(√2)) = 0.8796σ.
         let deviation = f64::try_from(values.std(true)).unwrap();

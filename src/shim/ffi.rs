@@ -25,6 +25,7 @@ extern "C" {
     pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
     pub(super) fn untie_scale(count: usize, tensors: *const *const C_tensor, factors: *const f64) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
+    pub(super) fn untie_uniform(tensor: *const C_tensor, seed: u64) -> *mut c_char;
     pub(super) fn untie_set_deterministic(enabled: bool) -> *mut c_char;
     pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;

@@ -135,7 +135,7 @@ impl Trainee {
     /// Splits groups: the transition to `map`.
     ///
     /// # Errors
-    /// As [`transition`].
+    /// As [`transition()`].
     pub fn untie(&mut self, map: LayerMap) -> Result<()> {
         let (weights, moments) =
             transition(&self.map, &self.weights, &self.moments, &map, self.recipe.sharing.moments)?;
