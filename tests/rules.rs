@@ -16,6 +16,7 @@ use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Splits, Start};
+use untie::shim::uniform;
 use untie::train::{Recipe, Trainee};
 
 const LAYERS: usize = 6;
@@ -60,17 +61,8 @@ fn fresh(sharing: &SharingConfig) -> Trainee {
 fn loss(model: &Bert, outside: &[Tensor], fields: Fields) -> Result<Tensor> {
     let ids = Tensor::from_slice(&(0..32_i64).map(|at| 5 + at * 7 % 50).collect::<Vec<_>>()).view([4, 8]);
     let states = model.hidden_states(Input::full(&ids), Mode::Train)?;
-    // A congruential generator's noise: libtorch's generator is shared with the tests that run beside this one.
-    let field = |number: u64| {
-        let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let noise: Vec<f32> = (0..4 * 8 * 16)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect();
-        Tensor::from_slice(&noise).view([4, 8, 16])
-    };
+    // Not libtorch's own generator, which the tests that run beside this one share.
+    let field = |number: u64| (uniform(&[4, 8, 16], number).unwrap() * 2.0 - 1.0).to_kind(Kind::Float);
     let mut sum = Tensor::zeros([], (Kind::Float, Device::Cpu));
     for tensor in outside {
         sum += tensor.sum(Kind::Float) * 0.0;

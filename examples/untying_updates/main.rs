@@ -1,20 +1,25 @@
 //! The size of each layer's first updates after untying, for AdamW's moments carried or reset and for the mean or the sum of
 //! the tied layers' gradients, beside the literal reference of tests/literal. `docs/untying.md` explains what comes out.
 //!
-//! `untying_updates [--tied N] [--out DIR]` trains a small BERT in fp64 on made-up text, tied and then untied, and prints tables; into
-//! DIR it writes `updates.csv`, `losses.csv` and the picture `untying-updates.{svg,png}`. Two minutes of one core.
+//! `untying_updates [--tied N] [--out DIR]` trains a small BERT in fp64 on made-up text, tied and then untied, and prints
+//! tables; into DIR it writes `updates.csv`, `losses.csv` and the picture `untying-updates.{svg,png}`. Two minutes of one
+//! core.
 
 #[path = "../../tests/literal/mod.rs"]
-#[expect(dead_code, reason = "the untying point is fixed, no rule is asked")]
+#[expect(
+    dead_code,
+    reason = "the untying point is fixed and numbers are whole: no rule is asked, no signed number drawn"
+)]
 mod literal;
 mod output;
 mod text;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
+use clap::Parser;
 use tch::{Device, Kind, Tensor};
-use untie::error::{Error, Result};
+use untie::error::Result;
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weights};
@@ -26,8 +31,6 @@ use literal::{border, Adam, Combine, Reference, Sizes};
 use text::{batch, house, LENGTH, VOCABULARY};
 
 const LAYERS: usize = 12;
-/// Tied updates, unless `--tied` says otherwise: until the loss is nearly flat.
-const TIED: u64 = 400;
 /// Updates after them.
 const UNTIED: u64 = 200;
 /// Updates of the tables and of the reference, counted from untying; update 1 is the first untied one.
@@ -42,6 +45,16 @@ const VARIANTS: [(&str, MomentsAt, GroupGradient); 3] = [
     ("reset, mean", MomentsAt::Reset, GroupGradient::Mean),
     ("carry, sum", MomentsAt::Carry, GroupGradient::Sum),
 ];
+
+#[derive(Parser)]
+struct Arguments {
+    /// Tied updates; after 400 the loss is nearly flat
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(3..))]
+    tied: u64,
+    /// Folder for CSV files and the picture
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
 
 /// The norm of each layer's update, by the update's number from untying.
 type Norms = BTreeMap<i64, Vec<f64>>;
@@ -191,24 +204,14 @@ fn run(name: &'static str, moments: MomentsAt, gradient: GroupGradient, tied: u6
 }
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (mut tied, mut out) = (TIED, None);
-    for pair in arguments.chunks(2) {
-        match (pair[0].as_str(), pair.get(1)) {
-            ("--out", Some(folder)) => out = Some(Path::new(folder)),
-            ("--tied", Some(number)) if number.parse::<u64>().is_ok_and(|number| number > 2) => {
-                tied = number.parse().unwrap_or(TIED);
-            }
-            _ => return Err(Error::config("usage: untying_updates [--tied N] [--out DIR], N more than 2")),
-        }
-    }
+    let Arguments { tied, out } = Arguments::parse();
     let all = VARIANTS
         .into_iter()
         .map(|(name, moments, gradient)| run(name, moments, gradient, tied))
         .collect::<Result<Vec<Curves>>>()?;
     output::print(&all, tied);
     match out {
-        Some(folder) => output::write(&all, folder),
+        Some(folder) => output::write(&all, &folder),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures for TensorBoard.
+//! Pictures: of matrices, for TensorBoard; and pixels as a PNG file, for whoever has some.
 
 use std::io;
 
@@ -26,11 +26,19 @@ pub(super) fn matrix_image(values: &[f64]) -> io::Result<Image> {
         }
     }
     let side = u32::try_from(side).map_err(io::Error::other)?;
-    let mut png = Vec::new();
-    let mut encoder = png::Encoder::new(&mut png, side, side);
+    Ok(Image { side, png: encode_png(side, side, &pixels)? })
+}
+
+/// A PNG file of `width` by `height` pixels, three bytes (RGB) each, row by row from the top.
+///
+/// # Errors
+/// When the sizes do not fit the bytes.
+pub fn encode_png(width: u32, height: u32, pixels: &[u8]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header()?.write_image_data(&pixels)?;
-    Ok(Image { side, png })
+    encoder.write_header()?.write_image_data(pixels)?;
+    Ok(bytes)
 }
 
 fn colour(value: f64) -> [u8; 3] {

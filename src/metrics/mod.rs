@@ -10,7 +10,7 @@
 pub mod console;
 mod events;
 pub mod human;
-mod image;
+pub mod image;
 mod jsonl;
 
 use std::fs;

@@ -14,6 +14,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{register_font, FontStyle, FontTransform, IntoFont, RGBColor as Color, ShapeStyle, TextStyle};
 
 use crate::error::{Error, Result};
+use crate::metrics::image::encode_png;
 
 const WIDTH: u32 = 1800;
 /// A PNG is painted so many times as large, then averaged: plotters smooths no thick lines.
@@ -185,12 +186,7 @@ impl Sheet {
         let mut pixels = vec![0; width as usize * height as usize * 3];
         self.paint(BitMapBackend::with_buffer(&mut pixels, (width, height)), PIXELS)?;
         let pixels = averaged(&pixels, width as usize, OVERSAMPLING as usize);
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, WIDTH, self.height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        encoder.write_header().and_then(|mut writer| writer.write_image_data(&pixels)).map_err(failed)?;
-        Ok(bytes)
+        encode_png(WIDTH, self.height, &pixels).map_err(failed)
     }
 
     fn paint<B: DrawingBackend>(&self, backend: B, medium: Medium) -> Result<()> {

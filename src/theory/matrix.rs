@@ -44,9 +44,19 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// The diagonal matrix of these numbers.
+pub fn diagonal(values: &[f64]) -> Vec<f64> {
+    let dim = values.len();
+    let mut matrix = vec![0.0; dim * dim];
+    for (at, value) in values.iter().enumerate() {
+        matrix[at * (dim + 1)] = *value;
+    }
+    matrix
+}
+
 /// The identity.
 pub fn identity(dim: usize) -> Vec<f64> {
-    (0..dim * dim).map(|at| if at % (dim + 1) == 0 { 1.0 } else { 0.0 }).collect()
+    diagonal(&vec![1.0; dim])
 }
 
 /// q·m·qᵀ.

@@ -105,11 +105,7 @@ mod tests {
     fn the_reduction_is_the_matrix_run() {
         let spectrum = [0.3, 0.9, 1.0, 1.7, 2.2];
         let dim = spectrum.len();
-        let mut diagonal = vec![0.0; dim * dim];
-        for (at, eigenvalue) in spectrum.iter().enumerate() {
-            diagonal[at * dim + at] = *eigenvalue;
-        }
-        let target = matrix::rotated(&matrix::orthogonal(dim, 5), &diagonal, dim);
+        let target = matrix::rotated(&matrix::orthogonal(dim, 5), &matrix::diagonal(&spectrum), dim);
         for layers in [2, 3, 4, 7, 16] {
             for start in [Start::Tied, Start::ZeroAsymmetric] {
                 let eta = 0.02 / layers as f64;

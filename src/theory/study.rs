@@ -205,11 +205,7 @@ fn row(case: &Case, layers: usize, start: Start, options: &Options) -> Result<Ro
 /// R'(0)/R(0) on real matrices in a rotated basis.
 fn literal_slope(case: &Case, layers: usize, start: Start) -> f64 {
     let dim = case.spectrum.len();
-    let mut diagonal = matrix::identity(dim);
-    for (at, eigenvalue) in case.spectrum.iter().enumerate() {
-        diagonal[at * dim + at] = *eigenvalue;
-    }
-    let target = matrix::rotated(&matrix::orthogonal(dim, 2021), &diagonal, dim);
+    let target = matrix::rotated(&matrix::orthogonal(dim, 2021), &matrix::diagonal(&case.spectrum), dim);
     initial_slope(&mut Network::new(layers, dim, &target, start), 1e-4 / layers as f64)
 }
 

@@ -101,11 +101,8 @@ impl Perturbed {
     pub fn matrix(&self) -> Vec<f64> {
         let dim = Self::DIM;
         let [a, b, c, d] = self.block.matrix();
-        let mut plain = vec![0.0; dim * dim];
-        (plain[0], plain[1], plain[dim], plain[dim + 1]) = (a, b, c, d);
-        for (at, value) in Self::REST.into_iter().enumerate() {
-            plain[(at + 2) * (dim + 1)] = value;
-        }
+        let mut plain = matrix::diagonal(&[a, d, Self::REST[0], Self::REST[1]]);
+        (plain[1], plain[dim]) = (b, c);
         matrix::rotated(&matrix::orthogonal(dim, 2110), &plain, dim)
     }
 

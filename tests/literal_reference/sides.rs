@@ -1,5 +1,4 @@
-//! What both sides get: a small model's values, batches, learning rates. Random numbers are made here, not by libtorch's
-//! generator, which all tests of a process share.
+//! What both sides get: a small model's values, batches, learning rates.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +12,7 @@ use untie::sharing::{Check, SharingConfig};
 use untie::step::StepReport;
 use untie::train::trainee::{Recipe, Trainee};
 
+use crate::literal::dice::Dice;
 use crate::literal::{self, border, Adam, Combine, Reference};
 
 pub const LAYERS: usize = 6;
@@ -30,26 +30,6 @@ pub const STARTS: [(&str, [usize; LAYERS]); 4] = [
     ("contiguous:3", [0, 0, 1, 1, 2, 2]),
     ("untied", [0, 1, 2, 3, 4, 5]),
 ];
-
-/// Knuth's 64-bit congruential generator.
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// In [0, `bound`).
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-
-    /// In [−1, 1).
-    fn signed(&mut self) -> f64 {
-        self.below(1 << 31) as f64 / f64::from(1 << 30) - 1.0
-    }
-}
 
 pub fn config(norm: Norm, hidden: i64, dropout: f64) -> BertConfig {
     let sizes = ModelConfig {
