@@ -121,6 +121,7 @@ fn batch(arguments: &Arguments, device: Device) -> Result<(BatchTensors, usize)>
         weights: vec![1.0; targets],
         num_targets: targets,
         positions,
+        ..Default::default()
     };
     Ok((batch.to_device(device)?, targets))
 }

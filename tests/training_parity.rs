@@ -56,14 +56,7 @@ fn by_hand(token_ids: &Tensor, labels: &Tensor, capacity: usize) -> Batch {
     let rows = |tensor: &Tensor| Vec::<Vec<i64>>::try_from(tensor).unwrap();
     let (token_ids, labels) = (rows(token_ids), rows(labels));
     let length = token_ids[0].len();
-    let mut batch = Batch {
-        token_ids: token_ids.concat(),
-        sequence_length: length,
-        positions: Vec::new(),
-        labels: Vec::new(),
-        weights: Vec::new(),
-        num_targets: 0,
-    };
+    let mut batch = Batch { token_ids: token_ids.concat(), sequence_length: length, ..Default::default() };
     for (sequence, row) in labels.iter().enumerate() {
         let targets: Vec<(usize, i64)> = row.iter().copied().enumerate().filter(|&(_, label)| label != -100).collect();
         assert!(targets.len() <= capacity);

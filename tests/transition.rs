@@ -36,6 +36,7 @@ fn batch() -> BatchTensors {
         labels: vec![9, 17, 33, 8, 70, 61, 25, 0],
         weights: vec![1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0],
         num_targets: 7,
+        ..Default::default()
     }
     .to_device(Device::Cpu)
     .unwrap()

@@ -53,5 +53,6 @@ pub fn house(batch: &Batch) -> batch::Batch {
         labels: batch.targets.iter().map(|&(.., label)| label).collect(),
         weights: vec![1.0; batch.targets.len()],
         num_targets: batch.targets.len(),
+        ..Default::default()
     }
 }

@@ -11,7 +11,7 @@ pub mod order;
 pub mod random;
 pub mod samples;
 
-pub use config::DataConfig;
+pub use config::{CorpusConfig, DataConfig, Objective, Packing};
 pub use loader::Loader;
 pub use masking::{Masking, Target};
 pub use samples::Samples;
@@ -21,10 +21,20 @@ use tch::{Device, Tensor};
 use crate::error::Result;
 
 /// A micro-batch in plain buffers; B sequences of T tokens with P target slots each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Masked ids, [B, T].
     pub token_ids: Vec<i64>,
+    /// Segment ids, 0 for the first of a pair and 1 for the second, [B, T]; none: all 0.
+    pub token_types: Option<Vec<i64>>,
+    /// Place of each token in its document, [B, T]; none: its place in the sequence.
+    pub position_ids: Option<Vec<i64>>,
+    /// Number of the document of each token, [B, T]; tokens see those of their own document only. None: they see all.
+    pub documents: Option<Vec<i64>>,
+    /// 1 for a token and 0 for padding, [B, T]; none: no padding.
+    pub attention_mask: Option<Vec<i64>>,
+    /// Class of each pair, `[B]`: 0 where the second segment follows the first, else 1; none: no pairs.
+    pub pair_labels: Option<Vec<i64>>,
     /// Tokens of a sequence, T.
     pub sequence_length: usize,
     /// Indices of the targets into the B·T tokens, [B·P]; 0 in unused slots.
@@ -42,6 +52,16 @@ pub struct Batch {
 pub struct BatchTensors {
     /// int64 [B, T].
     pub token_ids: Tensor,
+    /// int64 [B, T]; none: all 0.
+    pub token_types: Option<Tensor>,
+    /// int64 [B, T]; none: 0..T.
+    pub position_ids: Option<Tensor>,
+    /// int64 [B, T]; none: one document a sequence.
+    pub documents: Option<Tensor>,
+    /// int64 [B, T]; none: no padding.
+    pub attention_mask: Option<Tensor>,
+    /// int64 `[B]`; none: no pairs.
+    pub pair_labels: Option<Tensor>,
     /// int64 [B·P].
     pub positions: Tensor,
     /// int64 [B·P].
@@ -62,8 +82,18 @@ impl Batch {
     /// When memory cannot be had.
     pub fn to_device(&self, device: Device) -> Result<BatchTensors> {
         let shape = [self.num_sequences() as i64, self.sequence_length as i64];
+        let sequences = |values: &[i64]| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(values)?.f_view(shape)?.f_to_device(device)?)
+        };
+        let optional = |values: &Option<Vec<i64>>| values.as_deref().map(sequences).transpose();
+        let pair_labels = self.pair_labels.as_deref().map(|labels| Tensor::f_from_slice(labels)?.f_to_device(device));
         Ok(BatchTensors {
-            token_ids: Tensor::f_from_slice(&self.token_ids)?.f_view(shape)?.f_to_device(device)?,
+            token_ids: sequences(&self.token_ids)?,
+            token_types: optional(&self.token_types)?,
+            position_ids: optional(&self.position_ids)?,
+            documents: optional(&self.documents)?,
+            attention_mask: optional(&self.attention_mask)?,
+            pair_labels: pair_labels.transpose()?,
             positions: Tensor::f_from_slice(&self.positions)?.f_to_device(device)?,
             labels: Tensor::f_from_slice(&self.labels)?.f_to_device(device)?,
             weights: Tensor::f_from_slice(&self.weights)?.f_to_device(device)?,

@@ -183,7 +183,7 @@ impl Samples {
             positions: vec![0; count * capacity],
             labels: vec![0; count * capacity],
             weights: vec![0.0; count * capacity],
-            num_targets: 0,
+            ..Default::default()
         };
         let (mut ids, mut targets) = (vec![0; length], Vec::with_capacity(capacity));
         for index in 0..count {

@@ -28,8 +28,14 @@ pub type Records = Box<dyn Iterator<Item = Result<Record, CorpusError>> + Send>;
 
 /// Reads one format.
 pub trait CorpusReader: Send + Sync {
-    /// Yields the documents of `input` one after the other, holding one of them in memory.
+    /// Yields the documents of `input` one after the other, holding one of them in memory. One thread does this for the
+    /// whole corpus: what takes time and needs no order belongs into [`CorpusReader::finish`].
     fn read(&self, input: Input) -> Records;
+
+    /// Turns what `read` yielded into text, on any thread: parsing, cleaning.
+    fn finish(&self, document: Document) -> Result<Record, CorpusError> {
+        Ok(Record::Document(document))
+    }
 }
 
 /// One article, book, page or entry.
