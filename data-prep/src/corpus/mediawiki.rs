@@ -5,304 +5,260 @@
 //! names of files and categories in the wiki's language come from the dump's own `<namespaces>`. A file of `<page>` elements
 //! without a root, such as one stream of a multistream dump, reads as well.
 //!
-//! Cost: one page in memory. MediaWiki refuses pages above 2 MiB; a page, a tag or a comment above [`MAX_PAGE_BYTES`] is an
-//! error, found before more than that is held.
+//! Reading only looks for `<page>` and `</page>`, which XML has nowhere else (save in CDATA and comments, which MediaWiki does not
+//! write); finishing parses what lies between. So one broken page costs one page.
+//!
+//! Cost: one page in memory, and a larger one than the limit is read past (MediaWiki refuses pages above 2 MiB).
 
-use super::wikitext::{self, HiddenPrefixes};
-use super::{CorpusError, CorpusReader, Document, Input, Record, Records};
-use quick_xml::events::{BytesRef, Event};
-use quick_xml::Reader;
-use std::io::{self, BufRead, Read};
+mod page;
 
-/// The most bytes of wikitext that a page may have.
-const MAX_PAGE_BYTES: usize = 64 << 20;
-
-/// MediaWiki's export needs 5 levels.
-const MAX_DEPTH: usize = 64;
+use super::lines::{decode, without_mark};
+use super::wikitext::{self, CleanOptions, HiddenPrefixes};
+use super::{
+    CorpusError, CorpusReader, Document, Input, Origin, Position, ReaderOptions, Record, Records, BROKEN_PAGE,
+};
+use page::{Header, Page, Root};
+use std::io::{BufRead, Read};
+use std::sync::Arc;
 
 /// A MediaWiki XML dump.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Mediawiki;
+#[derive(Clone, Debug, Default)]
+pub struct Mediawiki {
+    /// Of which the limit, the strictness and the headings count.
+    pub options: ReaderOptions,
+}
 
 impl CorpusReader for Mediawiki {
     fn read(&self, input: Input) -> Records {
-        Box::new(Pages::new(input, MAX_PAGE_BYTES))
+        Box::new(Pages {
+            marks: Marks { input, section: Vec::new(), offset: 0 },
+            options: self.options.clone(),
+            hidden: Arc::default(),
+            state: State::Start,
+            last_title: String::new(),
+        })
+    }
+
+    fn finish(&self, document: Document) -> Result<Record, CorpusError> {
+        let Origin::Page { offset, hidden } = document.origin else {
+            return Ok(Record::Document(document));
+        };
+        let page = match Page::parse(&document.text, offset) {
+            Ok(page) => page,
+            Err(error) => return self.options.refuse(BROKEN_PAGE, error),
+        };
+        if let Some(reason) = page.skip_reason() {
+            return Ok(Record::Skipped(reason));
+        }
+        let options = CleanOptions { headings: self.options.headings, ..Default::default() };
+        let text = wikitext::clean_with(&page.text, &hidden, &options);
+        if text.is_empty() {
+            return Ok(Record::Skipped("no text"));
+        }
+        let title = Some(page.title).filter(|title| !title.is_empty());
+        Ok(Record::Document(Document { title, replaced: document.replaced, ..Document::plain(text) }))
     }
 }
 
-/// The pages of a dump, up to the first error.
+/// Where in the dump the reader is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the first element.
+    Start,
+    /// Between pages, inside `<mediawiki>`.
+    InRoot,
+    /// Between pages, where no `<mediawiki>` is open.
+    Outside,
+    /// Behind a `<page>`.
+    InPage { is_rooted: bool },
+    /// At the end, or behind an error.
+    Finished,
+}
+
+/// The raw pages of a dump, up to the first error.
 struct Pages {
-    xml: Reader<Limited>,
-    buffer: Vec<u8>,
-    hidden: HiddenPrefixes,
-    /// The elements that are open, outermost first.
-    open: Vec<Element>,
-    page: Page,
-    limit: usize,
-    is_empty: bool,
-    is_finished: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Element {
-    Mediawiki,
-    Page,
-    Title,
-    Namespace,
-    Revision,
-    Model,
-    Text,
-    /// The name of a namespace whose links show nothing, in `<siteinfo>`.
-    HiddenNamespace,
-    Other,
-}
-
-#[derive(Default)]
-struct Page {
-    title: String,
-    namespace: String,
-    model: String,
-    text: String,
-    prefix: String,
-    is_redirect: bool,
+    marks: Marks,
+    options: ReaderOptions,
+    hidden: Arc<HiddenPrefixes>,
+    state: State,
+    /// The title of the page that was read last, to say where an error is.
+    last_title: String,
 }
 
 impl Iterator for Pages {
     type Item = Result<Record, CorpusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.is_finished {
-            return None;
+        let record = self.next_record().transpose();
+        if !matches!(record, Some(Ok(_))) {
+            self.state = State::Finished;
         }
-        let record = self.next_page().transpose();
-        self.is_finished = !matches!(record, Some(Ok(_)));
         record
     }
 }
 
 impl Pages {
-    fn new(input: Input, limit: usize) -> Pages {
-        let mut xml = Reader::from_reader(Limited { input, limit, left: limit, is_exceeded: false });
-        xml.config_mut().expand_empty_elements = true;
-        Pages {
-            xml,
-            buffer: Vec::new(),
-            hidden: HiddenPrefixes::default(),
-            open: Vec::new(),
-            page: Page::default(),
-            limit,
-            is_empty: true,
-            is_finished: false,
-        }
-    }
-
-    /// The next page; nothing at a proper end of the dump.
-    fn next_page(&mut self) -> Result<Option<Record>, CorpusError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
+    fn next_record(&mut self) -> Result<Option<Record>, CorpusError> {
         loop {
-            buffer.clear();
-            self.xml.get_mut().start_event();
-            let event = match self.xml.read_event_into(&mut buffer) {
-                Ok(event) => event,
-                Err(error) => return Err(self.broken(error)),
+            let record = match self.state {
+                State::Finished => return Ok(None),
+                State::InPage { is_rooted } => Some(self.page(is_rooted)?),
+                State::Start | State::InRoot | State::Outside => self.gap()?,
             };
-            match event {
-                Event::Start(tag) => {
-                    let element = match tag.name().0 {
-                        "namespace" => match tag.try_get_attribute("key") {
-                            Ok(Some(key)) if matches!(&*key.value, "-2" | "6" | "14") => Element::HiddenNamespace,
-                            _ => Element::Other,
-                        },
-                        name => element(name),
-                    };
-                    self.start(element, tag.name().0)?;
-                }
-                Event::End(_) => {
-                    if let Some(record) = self.end()? {
-                        self.buffer = buffer;
-                        return Ok(Some(record));
-                    }
-                }
-                Event::Text(text) => self.push(&text.xml10_content())?,
-                Event::CData(text) => self.push(&text.xml10_content())?,
-                Event::GeneralRef(reference) => match resolve(&reference) {
-                    Some(text) => self.push(&text)?,
-                    None => return Err(self.error(&format!("unknown entity `&{};`", &*reference))),
-                },
-                Event::Eof => {
-                    return if self.is_empty {
-                        Err(self.error("no <mediawiki> element"))
-                    } else if !self.open.is_empty() {
-                        Err(self.error("the file ends before its last element is closed"))
-                    } else {
-                        Ok(None)
-                    };
-                }
-                _ => {}
+            if record.is_some() {
+                return Ok(record);
             }
         }
     }
 
-    fn start(&mut self, element: Element, name: &str) -> Result<(), CorpusError> {
-        if self.open.is_empty() && !matches!(element, Element::Mediawiki | Element::Page) {
-            return Err(self.error(&format!("expected <mediawiki>, found <{name}>")));
-        }
-        if self.open.len() == MAX_DEPTH {
-            return Err(self.error(&format!("more than {MAX_DEPTH} elements are open")));
-        }
-        self.is_empty = false;
-        match element {
-            Element::Page => self.page = Page::default(),
-            // a later revision replaces an earlier one
-            Element::Revision => {
-                self.page.text.clear();
-                self.page.model.clear();
+    /// Reads up to the next `<page>` or the end of the file; a record if something was lost in between.
+    fn gap(&mut self) -> Result<Option<Record>, CorpusError> {
+        let offset = self.marks.offset;
+        let end = self.marks.next(self.options.limit())?;
+        let section = &self.marks.section;
+        let bytes = if self.state == State::Start { without_mark(section)? } else { section };
+        let shift = offset + (section.len() - bytes.len()) as u64;
+        let header = Header::parse(bytes);
+        if self.state == State::Start {
+            match &header.root {
+                _ if end.is_cut => {
+                    let message = format!("no <page> in the first {} bytes", self.options.limit());
+                    return Err(CorpusError::Xml { offset, message });
+                }
+                Root::Other { name, offset } => {
+                    let message = format!("expected <mediawiki>, found <{name}>");
+                    return Err(CorpusError::Xml { offset: shift + offset, message });
+                }
+                Root::None if end.mark != Some(Mark::Open) => {
+                    return Err(CorpusError::Xml { offset, message: "no <mediawiki> element".to_owned() });
+                }
+                Root::None | Root::Mediawiki => {}
             }
-            Element::Other if name == "redirect" => self.page.is_redirect = true,
-            _ => {}
         }
-        self.open.push(element);
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<Option<Record>, CorpusError> {
-        match self.open.last() {
-            Some(Element::Page) if self.page.namespace.is_empty() => {
-                return Err(self.error("no <ns>: an export of version 0.6 or newer is needed"));
-            }
-            Some(Element::HiddenNamespace) => self.hidden.add(&std::mem::take(&mut self.page.prefix)),
-            _ => {}
-        }
-        let is_page = self.open.pop() == Some(Element::Page);
-        Ok(is_page.then(|| self.record()))
-    }
-
-    /// Character data of the innermost open element.
-    fn push(&mut self, text: &str) -> Result<(), CorpusError> {
-        let parent = self.open.len().checked_sub(2).map(|index| self.open[index]);
-        let field = match (parent, self.open.last()) {
-            (Some(Element::Page), Some(Element::Title)) => &mut self.page.title,
-            (Some(Element::Page), Some(Element::Namespace)) => &mut self.page.namespace,
-            (Some(Element::Revision), Some(Element::Model)) => &mut self.page.model,
-            (Some(Element::Revision), Some(Element::Text)) => &mut self.page.text,
-            (_, Some(Element::HiddenNamespace)) => &mut self.page.prefix,
-            _ => return Ok(()),
+        let is_rooted = match (header.ends_open, self.state) {
+            (Some(ends_open), _) => ends_open,
+            (None, state) => state == State::InRoot,
         };
-        if field.len() + text.len() > self.limit {
-            return Err(self.error(&format!("more than {} bytes of text", self.limit)));
+        if let Some(hidden) = header.hidden {
+            self.hidden = Arc::new(hidden);
         }
-        field.push_str(text);
-        Ok(())
-    }
-
-    fn record(&self) -> Record {
-        let page = &self.page;
-        if page.is_redirect || is_redirect(&page.text) {
-            return Record::Skipped("redirect");
-        }
-        if page.namespace.trim() != "0" {
-            return Record::Skipped("not an article");
-        }
-        if !matches!(page.model.trim(), "" | "wikitext") {
-            return Record::Skipped("not wikitext");
-        }
-        let text = wikitext::clean_with(&page.text, &self.hidden);
-        if text.is_empty() {
-            return Record::Skipped("no text");
-        }
-        let title = Some(page.title.clone()).filter(|title| !title.is_empty());
-        Record::Document(Document { title, text })
-    }
-
-    fn broken(&self, error: quick_xml::Error) -> CorpusError {
-        match error {
-            quick_xml::Error::Io(_) if self.xml.get_ref().is_exceeded => {
-                self.error(&format!("more than {} bytes without a tag", self.limit))
-            }
-            quick_xml::Error::Io(error) => CorpusError::Io(io::Error::new(error.kind(), error.to_string())),
-            error => self.xml_error(self.xml.error_position(), &error.to_string()),
-        }
-    }
-
-    fn error(&self, message: &str) -> CorpusError {
-        self.xml_error(self.xml.buffer_position(), message)
-    }
-
-    fn xml_error(&self, offset: u64, message: &str) -> CorpusError {
-        let message = match self.page.title.as_str() {
-            "" => message.to_owned(),
-            title if self.open.contains(&Element::Page) => format!("in page `{title}`: {message}"),
-            title => format!("after page `{title}`: {message}"),
+        // a `</page>` here belongs to a page whose start was damaged
+        let is_stray = end.is_cut || end.mark == Some(Mark::Close) || !header.is_clean;
+        self.state = match end.mark {
+            Some(Mark::Open) => State::InPage { is_rooted },
+            Some(Mark::Close) if is_rooted => State::InRoot,
+            Some(Mark::Close) => State::Outside,
+            None if is_rooted => return Err(self.cut_short()),
+            None => State::Finished,
         };
-        CorpusError::Xml { offset, message }
+        if is_stray {
+            let message = "text between the pages".to_owned();
+            return self.options.refuse(BROKEN_PAGE, CorpusError::Xml { offset, message }).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Reads up to `</page>`.
+    fn page(&mut self, is_rooted: bool) -> Result<Record, CorpusError> {
+        let offset = self.marks.offset;
+        let end = self.marks.next(self.options.limit())?;
+        self.last_title = page::title(&self.marks.section);
+        match end.mark {
+            None => return Err(self.cut_short()),
+            // the next page starts, and this one has not ended
+            Some(Mark::Open) => {
+                let message = format!("in page `{}`: expected </page>, found <page>", self.last_title);
+                let error = CorpusError::Xml { offset: self.marks.offset, message };
+                return self.options.refuse(BROKEN_PAGE, error);
+            }
+            Some(Mark::Close) => self.state = if is_rooted { State::InRoot } else { State::Outside },
+        }
+        if end.is_cut {
+            return self.options.too_long(Position::Byte(offset));
+        }
+        let (text, replaced) = decode(&self.marks.section, self.options.strict, Position::Byte(offset))?;
+        let origin = Origin::Page { offset, hidden: Arc::clone(&self.hidden) };
+        Ok(Record::Document(Document { replaced, origin, ..Document::plain(text) }))
+    }
+
+    fn cut_short(&self) -> CorpusError {
+        let place = match (self.state, self.last_title.as_str()) {
+            (_, "") => String::new(),
+            (State::InPage { .. }, title) => format!("in page `{title}`: "),
+            (_, title) => format!("after page `{title}`: "),
+        };
+        let message = format!("{place}the file ends before its last element is closed");
+        CorpusError::Xml { offset: self.marks.offset, message }
     }
 }
 
-fn element(name: &str) -> Element {
-    match name {
-        "mediawiki" => Element::Mediawiki,
-        "page" => Element::Page,
-        "title" => Element::Title,
-        "ns" => Element::Namespace,
-        "revision" => Element::Revision,
-        "model" => Element::Model,
-        "text" => Element::Text,
-        _ => Element::Other,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// `<page>`
+    Open,
+    /// `</page>`
+    Close,
+}
+
+impl Mark {
+    const OPEN: &[u8] = b"<page>";
+    const CLOSE: &[u8] = b"</page>";
+
+    /// The mark that ends `bytes`, and its length.
+    fn at_end_of(bytes: &[u8]) -> Option<(Mark, usize)> {
+        if bytes.ends_with(Mark::CLOSE) {
+            Some((Mark::Close, Mark::CLOSE.len()))
+        } else if bytes.ends_with(Mark::OPEN) {
+            Some((Mark::Open, Mark::OPEN.len()))
+        } else {
+            None
+        }
     }
 }
 
-fn resolve(reference: &BytesRef) -> Option<String> {
-    match reference.resolve_char_ref() {
-        Ok(Some(character)) => Some(character.to_string()),
-        Ok(None) => quick_xml::escape::resolve_xml_entity(reference).map(String::from),
-        Err(_) => None,
-    }
+/// How a section ended.
+struct End {
+    /// What ends it; nothing at the end of the file.
+    mark: Option<Mark>,
+    /// Whether it is longer than the limit, and only its start is held.
+    is_cut: bool,
 }
 
-/// Whether the page redirects in English words; `<redirect>`, which is there in any language, is missing from some exports.
-fn is_redirect(text: &str) -> bool {
-    const MARK: &[u8] = b"#redirect";
-    let start = text.trim_start().as_bytes().get(..MARK.len());
-    start.is_some_and(|start| start.eq_ignore_ascii_case(MARK))
-}
-
-/// An input that fails once more than `limit` bytes are read for one XML event, so that the parser's buffer stays below that.
-struct Limited {
+/// Splits a stream at its marks.
+struct Marks {
     input: Input,
-    limit: usize,
-    left: usize,
-    is_exceeded: bool,
+    /// The section that was read last.
+    section: Vec<u8>,
+    /// Offset of the next byte to read, in the stream.
+    offset: u64,
 }
 
-impl Limited {
-    fn start_event(&mut self) {
-        self.left = self.limit;
-    }
-}
-
-impl BufRead for Limited {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let bytes = self.input.fill_buf()?;
-        if self.left == 0 && !bytes.is_empty() {
-            self.is_exceeded = true;
-            return Err(io::Error::other("limit exceeded"));
+impl Marks {
+    fn next(&mut self, limit: usize) -> Result<End, CorpusError> {
+        self.section.clear();
+        let mut is_cut = false;
+        loop {
+            // in text `>` is escaped, so that this stops a few dozen times a page
+            let num_bytes = self.input.by_ref().take(STEP_BYTES).read_until(b'>', &mut self.section)?;
+            self.offset += num_bytes as u64;
+            let found = Mark::at_end_of(&self.section);
+            if found.is_some() || num_bytes == 0 {
+                self.section.truncate(self.section.len() - found.map_or(0, |(_, length)| length));
+                is_cut |= self.section.len() > limit;
+                self.section.truncate(limit);
+                return Ok(End { mark: found.map(|(mark, _)| mark), is_cut });
+            }
+            if self.section.len() > limit + Mark::CLOSE.len() {
+                // the end may be the start of a mark
+                self.section.drain(limit..self.section.len() - Mark::CLOSE.len());
+                is_cut = true;
+            }
         }
-        Ok(&bytes[..bytes.len().min(self.left)])
-    }
-
-    fn consume(&mut self, num_bytes: usize) {
-        self.left -= num_bytes.min(self.left);
-        self.input.consume(num_bytes);
     }
 }
 
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let num_bytes = self.fill_buf()?.read(buffer)?;
-        self.consume(num_bytes);
-        Ok(num_bytes)
-    }
-}
+/// Bytes that are read at once, where there is no `>`.
+const STEP_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -1,24 +1,44 @@
 //! Raw text in, documents out: one file a format, one trait.
 //!
-//! In: a decompressed byte stream ([`Input`], from [`open`]). Out: a lazy stream of [`Record`]s, in the order of the input.
-//! Cost: one document in memory at a time, whatever the size of the input.
+//! In: files, folders, patterns or stdin, found by [`find_files`]. Out: [`CorpusFile::read`], a lazy stream of raw
+//! [`Record`]s in the order of the input on one thread, which [`CorpusReader::finish`] turns into text on any thread.
+//! Cost: a few times [`ReaderOptions::max_document_bytes`] at most, whatever the size of the input.
+//!
+//! Bad input is repaired or skipped, and counted: [`Document::replaced`], [`Document::is_cut`] and [`Record::Skipped`]. With
+//! [`ReaderOptions::strict`] it is an error that names its place. Damaged compression, a file that ends too early and a file
+//! of another format are always errors.
 //!
 //! A new format is one file here that implements [`CorpusReader`], one variant of [`Format`] and its line in
 //! [`Format::reader`].
 
+pub mod boilerplate;
+mod error;
+mod inputs;
 mod jsonl;
+mod lines;
 mod mediawiki;
+mod multistream;
 mod open;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod text;
+mod wikiextractor;
 pub mod wikitext;
 
+pub use error::{CorpusError, Position};
+pub use inputs::{find_files, CorpusFile, Found, InputError, STDIN};
 pub use jsonl::Jsonl;
 pub use mediawiki::Mediawiki;
-pub use open::{open, Compression};
+pub use open::{Compression, Meter};
+#[cfg(feature = "parquet")]
+pub use parquet::Parquet;
 pub use text::{Blocks, Text};
+pub use wikiextractor::Wikiextractor;
 
-use std::io::{self, BufRead};
+use std::io::BufRead;
 use std::path::Path;
+use std::sync::Arc;
+use wikitext::HiddenPrefixes;
 
 /// Decompressed bytes of one corpus file.
 pub type Input = Box<dyn BufRead + Send>;
@@ -28,11 +48,22 @@ pub type Records = Box<dyn Iterator<Item = Result<Record, CorpusError>> + Send>;
 
 /// Reads one format.
 pub trait CorpusReader: Send + Sync {
-    /// Yields the documents of `input` one after the other, holding one of them in memory. One thread does this for the
+    /// Yields the raw documents of `input` one after the other, holding one of them in memory. One thread does this for the
     /// whole corpus: what takes time and needs no order belongs into [`CorpusReader::finish`].
     fn read(&self, input: Input) -> Records;
 
+    /// As [`CorpusReader::read`], from a file; `threads` decompress where the file allows it.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    fn read_file(&self, file: &CorpusFile, threads: usize, meter: Meter) -> Result<Records, CorpusError> {
+        Ok(self.read(file.open(threads, meter)?))
+    }
+
     /// Turns what `read` yielded into text, on any thread: parsing, cleaning.
+    ///
+    /// # Errors
+    /// With [`ReaderOptions::strict`], if the document is not as it should be.
     fn finish(&self, document: Document) -> Result<Record, CorpusError> {
         Ok(Record::Document(document))
     }
@@ -43,8 +74,38 @@ pub trait CorpusReader: Send + Sync {
 pub struct Document {
     /// The document's name where the format has one. It is not part of the text and is not tokenised.
     pub title: Option<String>,
-    /// Plain text: paragraphs separated by one newline, no newline within a paragraph.
+    /// Plain text, paragraphs separated by newlines; before [`CorpusReader::finish`] the raw line or page.
     pub text: String,
+    /// Invalid sequences of UTF-8 that U+FFFD replaced.
+    pub replaced: u64,
+    /// Whether the document goes on in the next record, as it is longer than [`ReaderOptions::max_document_bytes`].
+    pub is_cut: bool,
+    /// What [`CorpusReader::finish`] has to know.
+    pub origin: Origin,
+}
+
+impl Document {
+    /// Text that needs no finishing.
+    pub fn plain(text: String) -> Document {
+        Document { text, ..Document::default() }
+    }
+}
+
+/// Where a document comes from, and so what its text is before it is finished.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nothing is left to do.
+    #[default]
+    Finished,
+    /// A line, from 1; the lines of a block from its first.
+    Line(u64),
+    /// The inside of a `<page>` of XML.
+    Page {
+        /// Offset of its first byte in the decompressed stream.
+        offset: u64,
+        /// The names of the wiki's files and categories.
+        hidden: Arc<HiddenPrefixes>,
+    },
 }
 
 /// What a reader met next.
@@ -56,59 +117,23 @@ pub enum Record {
     Skipped(&'static str),
 }
 
-/// Why a corpus cannot be read further.
-#[derive(Debug, thiserror::Error)]
-pub enum CorpusError {
-    /// The stream failed: the disk, or a truncated or damaged compressed file.
-    #[error("cannot read the stream")]
-    Io(#[from] io::Error),
-    /// The bytes are not UTF-8.
-    #[error("line {line} is not valid UTF-8")]
-    Utf8 {
-        /// Line number, from 1.
-        line: u64,
-    },
-    /// A line of JSONL does not parse.
-    #[error("line {line} is not a JSON object")]
-    Json {
-        /// Line number, from 1.
-        line: u64,
-        /// What the parser said.
-        source: serde_json::Error,
-    },
-    /// A line of JSONL lacks its text.
-    #[error("line {line} has no string field `{field}`")]
-    MissingField {
-        /// Line number, from 1.
-        line: u64,
-        /// The name that was looked for.
-        field: String,
-    },
-    /// XML that does not parse, or that is no MediaWiki export.
-    #[error("invalid MediaWiki XML at byte {offset}: {message}")]
-    Xml {
-        /// Offset in the decompressed stream.
-        offset: u64,
-        /// What is wrong there.
-        message: String,
-    },
-    /// A document above [`MAX_DOCUMENT_BYTES`].
-    #[error("a document is larger than {limit} bytes")]
-    TooLong {
-        /// The limit in bytes.
-        limit: u64,
-    },
-}
-
-/// The most bytes that one document may have: a reader holds one document in memory, and this bounds it.
-pub const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
+/// Reason of [`Record::Skipped`]: no text but white space.
+pub const EMPTY: &str = "empty";
+/// Reason of [`Record::Skipped`]: above [`ReaderOptions::max_document_bytes`].
+pub const TOO_LONG: &str = "larger than the limit";
+/// Reason of [`Record::Skipped`]: XML that does not parse.
+pub const BROKEN_PAGE: &str = "broken page";
+/// Reason of [`Record::Skipped`]: a line of JSONL that is no object.
+pub const NO_OBJECT: &str = "no JSON object";
+/// Reason of [`Record::Skipped`]: a line of JSONL or a row of Parquet without a text.
+pub const NO_FIELD: &str = "no text field";
 
 /// How a corpus file is laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// By the file name: `.xml` is `mediawiki`, `.jsonl` and `.json` are `jsonl`, `.txt` is `text`, each also with
-    /// `.gz`, `.bz2` or `.zst` behind it
+    /// By the file name: `.xml` is `mediawiki`, `.jsonl`, `.ndjson` and `.json` are `jsonl`, `.txt` is `text`, `wiki_00` is
+    /// `wikiextractor`, each also with `.gz`, `.bz2` or `.zst` behind it; `.parquet` is `parquet`
     #[default]
     Auto,
     /// Plain text, one document a file, paragraphs separated by blank lines
@@ -119,18 +144,58 @@ pub enum Format {
     Jsonl,
     /// A MediaWiki XML dump, such as Wikipedia's pages-articles
     Mediawiki,
+    /// What WikiExtractor writes: `<doc>` … `</doc>`, or JSON lines
+    Wikiextractor,
+    /// Parquet as on Hugging Face, with the text in the column `text` and, if there is one, a `title`
+    Parquet,
 }
 
 /// What readers can be told.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct ReaderOptions {
-    /// Name of the field of JSONL that holds the text; default `text`.
+    /// Name of the field of JSONL or column of Parquet that holds the text; a dot leads into an object, as in `meta.text`;
+    /// default `text`.
     pub text_field: String,
+    /// Whether bad input is an error instead of being repaired or skipped and counted; default false.
+    pub strict: bool,
+    /// Whether headings of articles in wikitext are kept, each as a paragraph; default false.
+    pub headings: bool,
+    /// The most bytes that one document may have; default 16 MB. Plain text above it is cut at paragraph ends, other
+    /// documents are skipped.
+    pub max_document_bytes: u64,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        ReaderOptions { text_field: "text".to_owned() }
+        ReaderOptions { text_field: "text".to_owned(), strict: false, headings: false, max_document_bytes: 16_000_000 }
+    }
+}
+
+impl ReaderOptions {
+    fn limit(&self) -> usize {
+        usize::try_from(self.max_document_bytes).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// A skip, or with `strict` the error.
+    fn refuse(&self, reason: &'static str, error: CorpusError) -> Result<Record, CorpusError> {
+        if self.strict {
+            return Err(error);
+        }
+        Ok(Record::Skipped(reason))
+    }
+
+    /// The document, or if it is empty a skip, or with `strict` an error.
+    fn keep(&self, document: Document, position: Position) -> Result<Record, CorpusError> {
+        if document.text.trim_start().is_empty() {
+            return self.refuse(EMPTY, CorpusError::Empty { position });
+        }
+        Ok(Record::Document(document))
+    }
+
+    /// A document above the limit: a skip, or with `strict` an error.
+    fn too_long(&self, position: Position) -> Result<Record, CorpusError> {
+        self.refuse(TOO_LONG, CorpusError::TooLong { position, limit: self.max_document_bytes })
     }
 }
 
@@ -139,6 +204,9 @@ impl Format {
     pub fn of_path(path: &Path) -> Option<Format> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
         let stem = Compression::strip_suffix(&name);
+        if let Some(number) = stem.strip_prefix("wiki_") {
+            return number.bytes().all(|byte| byte.is_ascii_digit()).then_some(Format::Wikiextractor);
+        }
         let (_, extension) = stem.rsplit_once('.')?;
         match extension {
             "xml" => Some(Format::Mediawiki),
@@ -146,19 +214,38 @@ impl Format {
             part if part.starts_with("xml-p") => Some(Format::Mediawiki),
             "jsonl" | "json" | "ndjson" => Some(Format::Jsonl),
             "txt" | "text" => Some(Format::Text),
+            // compresses its pages itself
+            "parquet" if stem == name => Some(Format::Parquet),
             _ => None,
         }
     }
 
-    /// The reader of this format, with `path` deciding for [`Format::Auto`]; nothing if the name does not tell.
-    pub fn reader(self, path: &Path, options: &ReaderOptions) -> Option<Box<dyn CorpusReader>> {
+    /// The reader of this format. [`Format::Auto`] stands for no format but reads as text: a [`CorpusFile`] has none.
+    pub fn reader(self, options: &ReaderOptions) -> Arc<dyn CorpusReader> {
+        let options = options.clone();
         match self {
-            Format::Auto => Format::of_path(path)?.reader(path, options),
-            Format::Text => Some(Box::new(Text)),
-            Format::Blocks => Some(Box::new(Blocks)),
-            Format::Jsonl => Some(Box::new(Jsonl { text_field: options.text_field.clone() })),
-            Format::Mediawiki => Some(Box::new(Mediawiki)),
+            Format::Auto | Format::Text => Arc::new(Text { options }),
+            Format::Blocks => Arc::new(Blocks { options }),
+            Format::Jsonl => Arc::new(Jsonl { options }),
+            Format::Mediawiki => Arc::new(Mediawiki { options }),
+            Format::Wikiextractor => Arc::new(Wikiextractor { options }),
+            #[cfg(feature = "parquet")]
+            Format::Parquet => Arc::new(Parquet { options }),
+            #[cfg(not(feature = "parquet"))]
+            Format::Parquet => Arc::new(NoParquet),
         }
+    }
+}
+
+/// Stands for the Parquet reader where it is not compiled in.
+#[cfg(not(feature = "parquet"))]
+struct NoParquet;
+
+#[cfg(not(feature = "parquet"))]
+impl CorpusReader for NoParquet {
+    fn read(&self, _input: Input) -> Records {
+        let message = "this program was built without the feature `parquet`".to_owned();
+        Box::new(std::iter::once(Err(CorpusError::Parquet { message })))
     }
 }
 
@@ -174,18 +261,19 @@ mod tests {
             ("enwiki-pages-articles1.xml-p1p41242.bz2", Some(Format::Mediawiki)),
             ("books.jsonl.zst", Some(Format::Jsonl)),
             ("a.json.gz", Some(Format::Jsonl)),
+            ("a.ndjson", Some(Format::Jsonl)),
             ("a.b.txt", Some(Format::Text)),
             ("a.txt.bz2", Some(Format::Text)),
+            ("AA/wiki_00", Some(Format::Wikiextractor)),
+            ("AB/wiki_07.bz2", Some(Format::Wikiextractor)),
+            ("wiki_x", None),
+            ("train-00000-of-00041.parquet", Some(Format::Parquet)),
+            ("a.parquet.gz", None),
             ("a.gz", None),
             ("a.csv", None),
             ("a", None),
         ] {
             assert_eq!(Format::of_path(Path::new(name)), format, "{name}");
-            assert_eq!(
-                Format::Auto.reader(Path::new(name), &ReaderOptions::default()).is_some(),
-                format.is_some(),
-                "{name}"
-            );
         }
     }
 }

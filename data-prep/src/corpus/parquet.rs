@@ -1,0 +1,237 @@
+//! A Parquet file in the layout of Hugging Face in, one document a row out.
+//!
+//! The text is a column of strings (by default `text`, plain or by a dictionary), and perhaps there is a `title`; other columns
+//! are not read. Compression: none, snappy, gzip or zstd. Cost: one page of each of the two columns, decompressed, and
+//! [`BATCH_ROWS`] rows (they share the page's memory); Parquet has no smaller unit that could be bounded.
+
+use super::lines::decode;
+use super::{
+    CorpusError, CorpusFile, CorpusReader, Document, Input, Meter, Position, ReaderOptions, Record, Records, NO_FIELD,
+};
+use bytes::Bytes;
+use parquet::basic::Type as PhysicalType;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use std::fs::File;
+use std::io::BufReader;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::vec::IntoIter;
+
+/// Rows that are read at once.
+const BATCH_ROWS: usize = 64;
+
+/// A Parquet file.
+#[derive(Clone, Debug, Default)]
+pub struct Parquet {
+    /// Of which all count.
+    pub options: ReaderOptions,
+}
+
+impl CorpusReader for Parquet {
+    fn read(&self, _input: Input) -> Records {
+        let message = "expected a file, got a stream: Parquet is read from its end".to_owned();
+        Box::new(std::iter::once(Err(CorpusError::Parquet { message })))
+    }
+
+    fn read_file(&self, file: &CorpusFile, _threads: usize, meter: Meter) -> Result<Records, CorpusError> {
+        let metered = Metered { file: File::open(file.path())?, meter: Arc::new(Mutex::new(meter)) };
+        Ok(Box::new(caught(|| Rows::open(metered, &self.options))?))
+    }
+}
+
+/// Calls into the crate `parquet`, which panics on some damaged files.
+fn caught<T>(call: impl FnOnce() -> Result<T, CorpusError>) -> Result<T, CorpusError> {
+    std::panic::catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(CorpusError::Parquet { message: "the file is damaged".to_owned() }))
+}
+
+impl From<ParquetError> for CorpusError {
+    fn from(error: ParquetError) -> CorpusError {
+        CorpusError::Parquet { message: error.to_string() }
+    }
+}
+
+/// A file that tells which bytes were read.
+struct Metered {
+    file: File,
+    meter: Arc<Mutex<Meter>>,
+}
+
+impl Length for Metered {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+}
+
+impl ChunkReader for Metered {
+    type T = BufReader<File>;
+
+    /// Reads headers, of a few bytes: they are not metered, as the reader buffers more than it uses.
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        self.file.get_read(start)
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        let bytes = self.file.get_bytes(start, length)?;
+        let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+        meter(&bytes);
+        Ok(bytes)
+    }
+}
+
+/// The text and the title, where they are not null.
+type Row = (Option<ByteArray>, Option<ByteArray>);
+
+/// The rows of a file, up to the first error.
+struct Rows {
+    file: SerializedFileReader<Metered>,
+    options: ReaderOptions,
+    text_column: usize,
+    title_column: Option<usize>,
+    next_group: usize,
+    /// The row group that is being read.
+    group: Option<Group>,
+    /// Rows that were read and not yet returned.
+    batch: IntoIter<Row>,
+    row: u64,
+    finished: bool,
+}
+
+struct Group {
+    text: Column,
+    title: Option<Column>,
+    num_left: usize,
+}
+
+impl Rows {
+    fn open(file: Metered, options: &ReaderOptions) -> Result<Rows, CorpusError> {
+        let file = SerializedFileReader::new(file)?;
+        let schema = file.metadata().file_metadata().schema_descr_ptr();
+        let column = |name: &str| {
+            schema.columns().iter().position(|column| {
+                column.path().string() == name
+                    && column.physical_type() == PhysicalType::BYTE_ARRAY
+                    && column.max_rep_level() == 0
+            })
+        };
+        let Some(text_column) = column(&options.text_field) else {
+            let columns = schema.columns().iter().map(|column| column.path().string()).collect();
+            return Err(CorpusError::NoColumn { column: options.text_field.clone(), columns });
+        };
+        let title_column = column("title").filter(|&title| title != text_column);
+        let batch = Vec::new().into_iter();
+        let options = options.clone();
+        Ok(Rows {
+            file,
+            options,
+            text_column,
+            title_column,
+            next_group: 0,
+            group: None,
+            batch,
+            row: 0,
+            finished: false,
+        })
+    }
+
+    fn next_record(&mut self) -> Result<Option<Record>, CorpusError> {
+        loop {
+            if let Some((text, title)) = self.batch.next() {
+                self.row += 1;
+                return self.record(text, title).map(Some);
+            }
+            match &mut self.group {
+                Some(group) if group.num_left > 0 => self.batch = group.next_batch()?.into_iter(),
+                _ if self.next_group == self.file.num_row_groups() => return Ok(None),
+                _ => self.open_group()?,
+            }
+        }
+    }
+
+    fn open_group(&mut self) -> Result<(), CorpusError> {
+        let group = self.file.get_row_group(self.next_group)?;
+        self.next_group += 1;
+        let metadata = group.metadata();
+        for column in metadata.columns() {
+            let starts = [Some(column.data_page_offset()), column.dictionary_page_offset()];
+            if column.compressed_size() < 0 || starts.into_iter().flatten().any(|start| start < 0) {
+                return Err(CorpusError::Parquet { message: "a column starts or ends before the file".to_owned() });
+            }
+        }
+        let column = |index| match group.get_column_reader(index)? {
+            ColumnReader::ByteArrayColumnReader(reader) => {
+                Ok(Column { reader, max_level: metadata.column(index).column_descr().max_def_level() })
+            }
+            _ => Err(CorpusError::Parquet { message: "a row group disagrees with the schema".to_owned() }),
+        };
+        let num_left = usize::try_from(metadata.num_rows()).unwrap_or(0);
+        let title = self.title_column.map(column).transpose()?;
+        self.group = Some(Group { text: column(self.text_column)?, title, num_left });
+        Ok(())
+    }
+
+    fn record(&self, text: Option<ByteArray>, title: Option<ByteArray>) -> Result<Record, CorpusError> {
+        let position = Position::Row(self.row);
+        let Some(text) = text else {
+            let error = CorpusError::MissingField { position, field: self.options.text_field.clone() };
+            return self.options.refuse(NO_FIELD, error);
+        };
+        if text.len() > self.options.limit() {
+            return self.options.too_long(position);
+        }
+        let (text, replaced) = decode(text.data(), self.options.strict, position)?;
+        let title = title.map(|title| String::from_utf8_lossy(title.data()).into_owned());
+        self.options.keep(Document { title, replaced, ..Document::plain(text) }, position)
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Record, CorpusError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finished {
+            return None;
+        }
+        let record = caught(|| self.next_record()).transpose();
+        self.finished = !matches!(record, Some(Ok(_)));
+        record
+    }
+}
+
+impl Group {
+    fn next_batch(&mut self) -> Result<Vec<Row>, CorpusError> {
+        let num_rows = self.num_left.min(BATCH_ROWS);
+        self.num_left -= num_rows;
+        let texts = self.text.next_batch(num_rows)?;
+        let titles = match &mut self.title {
+            Some(title) => title.next_batch(num_rows)?,
+            None => vec![None; num_rows],
+        };
+        Ok(texts.into_iter().zip(titles).collect())
+    }
+}
+
+/// A column of strings that are not repeated.
+struct Column {
+    reader: ColumnReaderImpl<ByteArrayType>,
+    max_level: i16,
+}
+
+impl Column {
+    fn next_batch(&mut self, num_rows: usize) -> Result<Vec<Option<ByteArray>>, CorpusError> {
+        let (mut values, mut levels) = (Vec::new(), Vec::new());
+        let (num_read, ..) = self.reader.read_records(num_rows, Some(&mut levels), None, &mut values)?;
+        if num_read != num_rows {
+            let message = format!("a column ends early: expected {num_rows} more rows, got {num_read}");
+            return Err(CorpusError::Parquet { message });
+        }
+        if self.max_level == 0 {
+            return Ok(values.into_iter().map(Some).collect());
+        }
+        let mut values = values.into_iter();
+        Ok(levels.iter().map(|&level| if level == self.max_level { values.next() } else { None }).collect())
+    }
+}
