@@ -4,9 +4,26 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// The character that the reference at the start of `text` (its `&`) stands for, and the bytes it takes.
+///
+/// A reference that was escaped once or more, such as `&amp;amp;nbsp;`, counts as the one that was meant.
 pub(super) fn decode(text: &str) -> Option<(char, usize)> {
+    let (character, length) = decode_once(text)?;
+    if character != '&' {
+        return Some((character, length));
+    }
+    // what follows the last `amp;`, with the `;` before it in the place of its `&`
+    let rest = &text[length..];
+    let skipped = length + rest.len() - rest.trim_start_matches("amp;").len();
+    match decode_once(&text[skipped - 1..]) {
+        Some((inner, bytes)) => Some((inner, skipped - 1 + bytes)),
+        None => Some(('&', skipped)),
+    }
+}
+
+/// The same for one reference; its first byte is not looked at.
+fn decode_once(text: &str) -> Option<(char, usize)> {
     const MAX_BYTES: usize = 12;
-    let end = text.bytes().take(MAX_BYTES).position(|byte| byte == b';')?;
+    let end = 1 + text.bytes().take(MAX_BYTES).skip(1).position(|byte| byte == b';')?;
     let name = text.get(1..end)?;
     let character = match name.strip_prefix('#') {
         Some(number) => numeric(number)?,
@@ -73,7 +90,12 @@ mod tests {
     #[test]
     fn references_decode() {
         for (text, expected) in [
-            ("&amp;amp;", Some(('&', 5))),
+            ("&amp;", Some(('&', 5))),
+            ("&amp; x;", Some(('&', 5))),
+            ("&amp;amp;", Some(('&', 9))),
+            ("&amp;nbsp;", Some(('\u{a0}', 10))),
+            ("&amp;amp;#8212; x", Some(('—', 15))),
+            ("&amp;nosuchname;", Some(('&', 5))),
             ("&quot;", Some(('"', 6))),
             ("&apos;", Some(('\'', 6))),
             ("&ndash; x", Some(('–', 7))),

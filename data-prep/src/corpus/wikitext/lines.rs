@@ -1,33 +1,39 @@
-//! Pass 4: lines. Headings and rules go, list markers go, lines that belong together become one paragraph.
+//! Pass 4: lines. Rules go, the marks of headings and lists go, lines that belong together become one paragraph.
 //!
 //! A blank line ends a paragraph, and so does a line of which only removed markup was left (an infobox, a figure). List items
 //! and lines that start with a space (preformatted) are paragraphs of their own. `; term : definition` stays in one.
 
+use super::prose::Prose;
 use super::{quotes, BREAK, HOLE};
 
-/// Hands each paragraph to `emit`, still with entities and holes.
-pub(super) fn paragraphs(text: &str, emit: impl FnMut(&str)) {
-    let mut pass = Lines { paragraph: String::new(), in_open_table: false, emit };
+/// Hands headings, paragraphs and list items to `prose`, still with entities and holes.
+pub(super) fn paragraphs(text: &str, prose: &mut Prose) {
+    let mut pass = Lines { paragraph: String::new(), in_open_table: false, prose };
     for line in text.split('\n') {
         pass.line(line);
     }
     pass.end_paragraph();
 }
 
-struct Lines<E> {
+struct Lines<'a, 'b> {
     paragraph: String,
     /// After a `{|` that nothing closes, up to the next blank line or heading.
     in_open_table: bool,
-    emit: E,
+    prose: &'a mut Prose<'b>,
 }
 
-impl<E: FnMut(&str)> Lines<E> {
+impl Lines<'_, '_> {
     fn line(&mut self, line: &str) {
         let is_blank = line.trim().is_empty();
-        let is_heading = is_heading(line);
-        self.in_open_table &= !is_blank && !is_heading;
-        if is_blank || is_heading {
+        let heading = heading(line);
+        self.in_open_table &= !is_blank && heading.is_none();
+        if is_blank || heading.is_some() {
             self.end_paragraph();
+            if let Some((level, heading)) = heading {
+                quotes::append(heading, &mut self.paragraph);
+                self.prose.heading(level, &self.paragraph);
+                self.paragraph.clear();
+            }
             return;
         }
         for (index, part) in line.split(BREAK).enumerate() {
@@ -53,7 +59,8 @@ impl<E: FnMut(&str)> Lines<E> {
             self.end_paragraph();
             content = content.trim_start_matches(['-', ' ']);
         }
-        let stands_alone = part.starts_with(' ') || content.starts_with(LIST_MARKERS);
+        let is_item = content.starts_with(LIST_MARKERS);
+        let stands_alone = is_item || part.starts_with(' ');
         if stands_alone {
             self.end_paragraph();
             content = content.trim_start_matches(LIST_MARKERS);
@@ -65,22 +72,34 @@ impl<E: FnMut(&str)> Lines<E> {
             self.paragraph.push(HOLE);
         }
         quotes::append(content, &mut self.paragraph);
-        if stands_alone {
+        if is_item {
+            self.prose.list_item(&self.paragraph);
+            self.paragraph.clear();
+        } else if stands_alone {
             self.end_paragraph();
         }
     }
 
     fn end_paragraph(&mut self) {
         if !self.paragraph.is_empty() {
-            (self.emit)(&self.paragraph);
+            self.prose.paragraph(&self.paragraph);
             self.paragraph.clear();
         }
     }
 }
 
-const LIST_MARKERS: [char; 4] = ['*', '#', ':', ';'];
+/// What starts an item of a list, an indented line or a term.
+pub(super) const LIST_MARKERS: [char; 4] = ['*', '#', ':', ';'];
 
-fn is_heading(line: &str) -> bool {
+/// The level and the text of the heading that `line` is, if it is one.
+fn heading(line: &str) -> Option<(usize, &str)> {
+    const MAX_LEVEL: usize = 6;
     let line = line.trim_matches([' ', '\t', HOLE, BREAK]);
-    line.len() >= 3 && line.starts_with('=') && line.ends_with('=')
+    if line.len() < 3 || !line.starts_with('=') || !line.ends_with('=') {
+        return None;
+    }
+    let num_opening = line.len() - line.trim_start_matches('=').len();
+    let num_closing = line.len() - line.trim_end_matches('=').len();
+    let level = num_opening.min(num_closing).min((line.len() - 1) / 2).min(MAX_LEVEL);
+    Some((level, &line[level..line.len() - level]))
 }

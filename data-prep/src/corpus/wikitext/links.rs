@@ -4,11 +4,13 @@
 //! As in MediaWiki an external link ends with its line, a target does not hold a newline, and `[[a [[b]]` has only the inner
 //! link. At a blank line or a heading all that is open is given up.
 
-use super::{languages, run_end, HiddenPrefixes, BREAK, HOLE};
+use super::lines::LIST_MARKERS;
+use super::{languages, run_end, HiddenPrefixes, BREAK, HOLE, LINK_END, LINK_START};
 
 /// Replaces links by what they show.
 pub(super) fn resolve(text: &str, hidden: &HiddenPrefixes) -> String {
-    let mut pass = Links { text, hidden, out: String::with_capacity(text.len()), open: Vec::new() };
+    let mut pass = Links { text, hidden, out: String::with_capacity(text.len()), open: Vec::new(), in_item: false };
+    pass.start_line(0);
     pass.run();
     pass.out
 }
@@ -18,6 +20,8 @@ struct Links<'a> {
     hidden: &'a HiddenPrefixes,
     out: String,
     open: Vec<Bracket>,
+    /// The line is an item of a list: its links are marked.
+    in_item: bool,
 }
 
 /// An open bracket; `start` is where in the output its content starts.
@@ -90,6 +94,7 @@ impl Links<'_> {
     fn opening(&mut self, at: usize, end: usize) -> usize {
         if let Some(length) = url_length(&self.text[end..], end - at == 1) {
             self.push_plain(end - at - 1);
+            self.mark(LINK_START);
             self.push(Kind::External);
             return end + length;
         }
@@ -110,8 +115,20 @@ impl Links<'_> {
             return end;
         }
         let start = self.text.len() - target.trim_start_matches([' ', ':']).len();
+        self.mark(LINK_START);
         self.push(Kind::Target(start));
         start
+    }
+
+    fn mark(&mut self, mark: char) {
+        if self.in_item {
+            self.out.push(mark);
+        }
+    }
+
+    /// A line starts at byte `at` of the input.
+    fn start_line(&mut self, at: usize) {
+        self.in_item = self.text[at..].trim_start_matches([' ', '\t', HOLE]).starts_with(LIST_MARKERS);
     }
 
     /// Whether the link whose target starts `target` shows nothing: `File:…`, `Category:…`, `de:…`.
@@ -154,6 +171,8 @@ impl Links<'_> {
                 self.out.push_str("&#93;");
             } else if self.out.len() == start {
                 self.out.push(HOLE);
+            } else {
+                self.mark(LINK_END);
             }
         }
         self.out.push_str(&self.text[end - left..end]);
@@ -168,8 +187,9 @@ impl Links<'_> {
             }
             Kind::Text(target, target_end) if self.out.len() == start => {
                 self.out.push_str(pipe_trick(&self.text[target..target_end]));
+                self.mark(LINK_END);
             }
-            _ => {}
+            _ => self.mark(LINK_END),
         }
     }
 
@@ -195,6 +215,7 @@ impl Links<'_> {
             self.open.pop();
         }
         self.out.push('\n');
+        self.start_line(at + 1);
         at + 1
     }
 

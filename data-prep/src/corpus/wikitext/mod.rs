@@ -1,22 +1,24 @@
 //! Wikitext in, prose out: what a reader of the rendered page would read as running text.
 //!
-//! Out: paragraphs and list items, one a line, no blank lines, no markup. Cost: time linear in the input whatever it holds (no
+//! Out: paragraphs, one a line, no blank lines, no markup. Cost: time linear in the input whatever it holds (no
 //! recursion, no search that is repeated), memory a few times the input. Any input is fine; broken markup loses its
 //! delimiters and keeps its text.
 //!
 //! Five passes, each a file, each over the output of the one before:
 //!
-//! 1. `strip`: comments, tags and templates, which MediaWiki's preprocessor also takes first;
+//! 1. `strip`: comments, tags and templates, which MediaWiki's preprocessor also takes first (`templates` holds the table of
+//!    those that leave text);
 //! 2. `tables`: `{| … |}`, line by line;
 //! 3. `links`: `[[…]]` and `[http://…]`;
 //! 4. `lines`: headings, lists, rules, bold and italics; lines become paragraphs;
-//! 5. `tidy`: entities and white space, and the holes that removed markup leaves, such as `( , born 1970)`.
+//! 5. `tidy`: entities and white space, and the holes that removed markup leaves, such as `( , born 1970)`; what is
+//!    then prose is for `prose` to say.
 //!
 //! What goes and what stays:
 //!
-//! - Gone with their content: templates, parser functions, parameters, tables, references, comments, headings, files,
-//!   categories, language links, formulas, code blocks (`source`), galleries, timelines, scores, image maps.
-//! - Kept: the shown text of links, of HTML elements and of list items; `nowiki` and `pre` literally.
+//! - Gone with their content: most templates, parser functions, parameters, tables, references, comments, files, categories, language links, formulas, code blocks (`source`), galleries, timelines, scores, image maps.
+//! - Kept: the shown text of links, of HTML elements and of the templates in the table; `nowiki` and `pre` literally.
+//! - As [`CleanOptions`] say: headings and list items.
 //! - Unclosed markup: `{{` loses its braces, and lines that start with `|` are dropped anyway; `{|` drops up to the next
 //!   blank line or heading; `[[` loses its brackets at the next blank line or heading (a file link drops what lies between); a
 //!   tag loses itself; `<!--` drops the rest of its line. So nothing swallows the rest of an article.
@@ -25,10 +27,12 @@ mod entities;
 mod languages;
 mod lines;
 mod links;
+mod prose;
 mod quotes;
 mod strip;
 mod tables;
 mod tags;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod tidy;
@@ -38,6 +42,10 @@ const HOLE: char = '\u{1}';
 
 /// Stands where a block element starts or ends: a paragraph ends here, until [`lines`].
 const BREAK: char = '\u{2}';
+
+/// Around the text of a link in a list item, for [`prose`] to tell lists of links. An unclosed link has only its start.
+const LINK_START: char = '\u{3}';
+const LINK_END: char = '\u{4}';
 
 /// The link prefixes whose links show nothing in running text: files, media and categories.
 ///
@@ -71,19 +79,39 @@ fn normal_prefix(prefix: &str) -> String {
     prefix.replace('_', " ").trim().to_lowercase()
 }
 
-/// Cleans one page that uses the English namespace names.
+/// What of a page counts as prose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CleanOptions {
+    /// Whether headings are kept, as paragraphs of their own, where text follows in their section; default no.
+    pub headings: bool,
+    /// Which items of lists (`*`, `#`, `:`, `;`) are kept, as paragraphs of their own.
+    pub list_items: ListItems,
+}
+
+/// Which items of lists are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListItems {
+    /// Those that read as prose: at least 4 words and the end of a sentence (`.`, `!`, `?`, `:` or `…`, brackets and
+    /// quotation marks aside), or at least 12 words; and at least a quarter of the letters outside of links.
+    #[default]
+    Prose,
+    /// All that show anything.
+    All,
+}
+
+/// Cleans one page that uses the English namespace names, with the default options.
 pub fn clean(wikitext: &str) -> String {
-    clean_with(wikitext, &HiddenPrefixes::default())
+    clean_with(wikitext, &HiddenPrefixes::default(), &CleanOptions::default())
 }
 
 /// Cleans one page of a wiki whose files and categories go by the names in `hidden`.
-pub fn clean_with(wikitext: &str, hidden: &HiddenPrefixes) -> String {
+pub fn clean_with(wikitext: &str, hidden: &HiddenPrefixes, options: &CleanOptions) -> String {
     let text = strip::strip(wikitext);
     let text = tables::remove(&text);
     let text = links::resolve(&text, hidden);
-    let mut prose = String::with_capacity(text.len());
-    lines::paragraphs(&text, |paragraph| tidy::append(paragraph, &mut prose));
-    prose
+    let mut prose = prose::Prose::new(options, text.len());
+    lines::paragraphs(&text, &mut prose);
+    prose.into_text()
 }
 
 /// The end of the run of equal bytes that starts at `at`.

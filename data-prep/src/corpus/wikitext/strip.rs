@@ -7,7 +7,7 @@
 //! A reference that runs into the next `<ref` before its `</ref>` counts as unclosed (most often a forgotten `/`).
 
 use super::tags::{self, Kind};
-use super::{entities, run_end, BREAK, HOLE};
+use super::{entities, run_end, templates, BREAK, HOLE};
 use std::fmt::Write;
 
 /// Removes comments, tags and templates; leaves [`HOLE`] and [`BREAK`] where it matters to later passes.
@@ -37,6 +37,8 @@ struct Strip<'a> {
 struct Braces {
     start: usize,
     count: usize,
+    /// How deep the templates that left text within it are nested.
+    depth: usize,
 }
 
 impl Strip<'_> {
@@ -78,7 +80,7 @@ impl Strip<'_> {
     fn open_braces(&mut self, at: usize) -> usize {
         let end = run_end(self.source.as_bytes(), at);
         if end - at >= 2 {
-            self.braces.push(Braces { start: self.out.len(), count: end - at });
+            self.braces.push(Braces { start: self.out.len(), count: end - at, depth: 0 });
         }
         self.out.push_str(&self.source[at..end]);
         end
@@ -95,13 +97,30 @@ impl Strip<'_> {
             left -= closed;
             open.count -= closed;
             let keep = open.start + open.count;
+            let depth = open.depth + 1;
             if open.count < 2 {
                 self.braces.pop();
             }
-            self.cut(keep);
+            self.close_template(keep, closed, depth);
         }
         self.out.push_str(&self.source[end - left..end]);
         end
+    }
+
+    /// Replaces the template (two braces) or parameter (three) from `keep` to the end of the output by what it shows.
+    fn close_template(&mut self, keep: usize, num_braces: usize, depth: usize) {
+        // each level reads its text once more: this bounds the work
+        const MAX_DEPTH: usize = 8;
+        let is_template = num_braces == 2 && depth <= MAX_DEPTH;
+        let shown = is_template.then(|| templates::render(&self.out[keep + 2..])).flatten();
+        self.cut(keep);
+        if let Some(text) = shown {
+            self.out.pop();
+            self.out.push_str(&text);
+            if let Some(outer) = self.braces.last_mut() {
+                outer.depth = outer.depth.max(depth);
+            }
+        }
     }
 
     /// At `<`: returns where to go on.

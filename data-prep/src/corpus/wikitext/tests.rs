@@ -23,6 +23,10 @@ fn paragraphs_and_lines() {
     ]);
 }
 
+fn clean_as(wikitext: &str, headings: bool, list_items: ListItems) -> String {
+    clean_with(wikitext, &HiddenPrefixes::default(), &CleanOptions { headings, list_items })
+}
+
 #[test]
 fn headings_go() {
     check(&[
@@ -36,8 +40,24 @@ fn headings_go() {
 }
 
 #[test]
+fn headings_are_paragraphs_where_asked() {
+    for (wikitext, expected) in [
+        ("lead\n== Head ==\nbody", "lead\nHead\nbody"),
+        ("=== ''A'' [[b|c]] {{d}} ===<!-- c -->\nbody", "A c\nbody"),
+        // a heading stays with what follows it, under the headings above it
+        ("== A ==\n=== B ===\nb\n=== C ===\nc", "A\nB\nb\nC\nc"),
+        ("== A ==\n=== B ===\n== C ==\nc", "C\nc"),
+        ("== See also ==\n* [[X]]\n== Notes ==\n{{reflist}}\n!!\n[[Category:C]]", ""),
+        ("lead\n== == ==\nbody\n===\nmore", "lead\nbody\nmore"),
+        ("lead\n=== Uneven ==\nbody", "lead\n= Uneven\nbody"),
+    ] {
+        assert_eq!(clean_as(wikitext, true, ListItems::Prose), expected, "{wikitext:?}");
+    }
+}
+
+#[test]
 fn list_items_are_lines() {
-    check(&[
+    for (wikitext, expected) in [
         ("* one\n** two\n# three\n#* four", "one\ntwo\nthree\nfour"),
         ("text\n* one\ntext", "text\none\ntext"),
         (": indented\n:: more", "indented\nmore"),
@@ -45,7 +65,36 @@ fn list_items_are_lines() {
         ("* {{flag}}\n* two", "two"),
         ("* [http://x.org Title] – about it", "Title – about it"),
         ("* {{cite}} – about it", "about it"),
+        ("* [[a|b]]s, [[c]], [x], [http://x.org], [[d", "bs, c, [x], d"),
         ("a * b # c", "a * b # c"),
+    ] {
+        assert_eq!(clean_as(wikitext, false, ListItems::All), expected, "{wikitext:?}");
+    }
+}
+
+#[test]
+fn list_items_that_are_prose_stay() {
+    check(&[
+        (
+            "* This is a sentence.\n* \"Is it one?\" (Yes!)\n# Four words and colon:",
+            "This is a sentence.\n\"Is it one?\" (Yes!)\nFour words and colon:",
+        ),
+        ("* Not this one\n* Nor this.\n: E = mc.", ""),
+        ("* a b c d e f g h i j k l\n* a b c d e f g h i j k", "a b c d e f g h i j k l"),
+        // words, not the punctuation between them
+        ("* a – b – c – d – e – f – g", ""),
+        ("* The [[capital]] of [[France]] is [[Paris]], as all know.", "The capital of France is Paris, as all know."),
+    ]);
+}
+
+#[test]
+fn lists_of_links_go() {
+    check(&[
+        ("* [[Alpha|a b c]], [[d e f]], [[g h i]], [[j k l]] and [[m n o]]", ""),
+        ("* [http://x.org The site of the whole thing.]", ""),
+        ("* [[A|{{nowrap|The link of}} ''all'']].", ""),
+        // the same outside of a list is text
+        ("[[The link of all]].", "The link of all."),
     ]);
 }
 
@@ -69,9 +118,53 @@ fn templates_go_however_nested() {
         ("{{{1|default}}}x{{#if:{{{2}}}|y|z}}", "x"),
         ("{{{{{1}}}|x}} y", "y"),
         ("{{Infobox\n| a = b\n}}\n'''A''' is.", "A is."),
-        ("one\n{{quote|x}}\ntwo", "one\ntwo"),
+        ("one\n{{refimprove|x}}\ntwo", "one\ntwo"),
         ("{not a template} and {", "{not a template} and {"),
         ("}} stray {{ unclosed", "stray unclosed"),
+    ]);
+}
+
+/// The right-hand sides are what the templates' documentation pages on the English Wikipedia show.
+#[test]
+fn templates_of_the_table_leave_text() {
+    check(&[
+        ("le {{lang|fr|mot}}, {{Lang|de|''[[a|Wort]]''|italic=no}}", "le mot, Wort"),
+        ("{{transl|ar|ALA|ā}} {{transl|ru|da}}", "ā da"),
+        ("{{IPA|ä}} {{IPAc-en|a|b}} {{IPA-fr|a}}", ""),
+        ("{{nowrap|1=''E'' = x}} {{nowrap|a {{nowrap|[[b|c]] {{cite}}}} d}}", "E = x a c d"),
+        ("{{abbr|MSF|Mouvement}} {{ABBR | x | y }}", "MSF x"),
+        ("born {{circa|1500}}, {{c.|1510}}, {{circa}}", "born c. 1500, c. 1510, c."),
+        ("{{frac|1|2}} {{frac|2}} {{frac|3|1|2}}", "1/2 1/2 3 1/2"),
+        ("a {{sic}} b, {{sic|wha|t}}, {{sic|teh|hide=y}}", "a [sic] b, what [sic], teh"),
+        ("1{{ndash}}2{{snd}}3{{Mdash}}4", "1–2 – 3—4"),
+        ("''A''{{'}}s and ''A''{{'s}} 1 {{=}} 2", "A's and A's 1 = 2"),
+        ("[[a{{!}}b]]", "b"),
+        ("{{{!}}\n{{!}} cell\n{{!}}}\nx", "x"),
+        ("He:{{quote|Text|author}}and {{blockquote|text=More|sign=x}}", "He:\nText\nand\nMore"),
+        ("{{nihongo|'''Kick'''|蹴り|keri|extra}} {{nihongo|A}} {{nihongo||蹴}}", "Kick (蹴り, keri) A 蹴"),
+        ("{{chem|Sn|9|4-}} {{val|30000|u=C}} {{val|5|1}}", "Sn94- 30000 C 5 ± 1"),
+        ("{{hlist|a|[[b|c]]}}", "a, c"),
+        ("{{unknown|text}} {{cite web|title=x}}{{lang|fr}}{{quote}}x", "x"),
+        // one template too deep goes
+        ("{{nowrap|{{nowrap|{{nowrap|{{nowrap|{{nowrap|{{nowrap|{{nowrap|{{nowrap|a}}}}}}}}}}}}}}}} b", "a b"),
+        ("{{em|{{em|{{em|{{em|{{em|{{em|{{em|{{em|{{em|a}}}}}}}}}}}}}}}}}} b", "b"),
+    ]);
+}
+
+#[test]
+fn measures_and_dates_are_text() {
+    check(&[
+        ("{{convert|10|km|mi}} {{cvt|10|km}}", "10 km 10 km"),
+        ("{{convert|20|-|25|cm|in}} {{convert|3|by|6|m}} {{convert|2|to|3|km2}}", "20–25 cm 3 by 6 m 2 to 3 km²"),
+        ("{{convert|6|ft|2|in|m}} {{convert|100|C|F|0}} {{convert|10|km|0|abbr=on}}", "6 ft 2 in 100 °C 10 km"),
+        ("a {{convert|5|mi|km|adj=on}} run, {{convert|1,234.5|sqmi}}", "a 5-mi run, 1,234.5 sq mi"),
+        ("{{as of|2010|5}} {{as of|2010|5|3|lc=y}}", "As of May 2010 as of 3 May 2010"),
+        ("{{as of|2010|05|3|df=US}}", "As of May 3, 2010"),
+        ("{{as of|2010|since=y}} {{as of|2010|alt=today}} {{as of}}", "Since 2010 today"),
+        ("{{start date|2010|5|3}} {{birth date|df=yes|1932|4|4}}", "May 3, 2010 4 April 1932"),
+        ("{{date|3 May 2010}}", "3 May 2010"),
+        ("{{start date|2010|13|3}} {{start date|2010|0}} {{dts|2010|12|99}}", "2010 2010 December 2010"),
+        ("{{convert}} {{convert|x}} {{frac}} {{val}} {{birth date}}", "x"),
     ]);
 }
 
@@ -151,7 +244,10 @@ fn wikis_have_their_own_names() {
     let mut hidden = HiddenPrefixes::default();
     hidden.add("Catégorie");
     hidden.add("");
-    assert_eq!(clean_with("A [[catégorie:B]][[CATÉGORIE:C]][[Category:D]] [[x:e]]", &hidden), "A x:e");
+    assert_eq!(
+        clean_with("A [[catégorie:B]][[CATÉGORIE:C]][[Category:D]] [[x:e]]", &hidden, &CleanOptions::default()),
+        "A x:e"
+    );
 }
 
 #[test]
@@ -208,10 +304,8 @@ fn html_tags_go_and_entities_decode() {
         ("a<div>b</div>c<p>d", "a\nb\nc\nd"),
         ("<blockquote>a\nb</blockquote>", "a b"),
         ("1 < 2 <b and </b>3 > 2, <unknown>x</unknown>", "1 < 2 and 3 > 2, <unknown>x</unknown>"),
-        (
-            "a&nbsp;b &amp; c&ndash;d &#x41;&#66; &lt;b&gt; &bogus; &amp;lt; AT&T;",
-            "a b & c–d AB <b> &bogus; &lt; AT&T;",
-        ),
+        ("a&nbsp;b &amp; c&ndash;d &#x41;&#66; &lt;b&gt; &bogus; &amp;lt; AT&T;", "a b & c–d AB <b> &bogus; < AT&T;"),
+        ("<poem>\nRoses are\nred.\n</poem>\nThe <code>for</code> loop", "Roses are red.\nThe for loop"),
         ("soft&shy;hyphen\u{200b}s", "softhyphens"),
     ]);
 }
@@ -241,7 +335,12 @@ fn holes_are_tidied() {
 }
 
 /// Text in which every construct is open, closed, nested or broken somewhere.
-const HOSTILE: [&str; 38] = [
+const HOSTILE: [&str; 43] = [
+    "{{nowrap|",
+    "{{quote|",
+    "{{!}}",
+    "\n* ",
+    "&amp;",
     "{{",
     "}}",
     "{{{",
@@ -287,6 +386,8 @@ fn deep_nesting_and_unclosed_markup_are_fine() {
     const DEPTH: usize = 100_000;
     for (open, close) in [
         ("{{a|", "}}"),
+        ("{{nowrap|", "}}"),
+        ("* {{c.|[[", "]]}}"),
         ("{{{", "}}}"),
         ("[[a|", "]]"),
         ("[[File:a|", "]]"),
@@ -340,6 +441,7 @@ proptest! {
 
     #[test]
     fn any_text_cleans(text in any::<String>()) {
+        clean_as(&text, true, ListItems::All);
         clean(&text);
     }
 
@@ -348,7 +450,7 @@ proptest! {
         prop_oneof![prop::sample::select(HOSTILE.to_vec()).prop_map(String::from), "[a-c .,]{0,4}"], 0..40))
     {
         let text = parts.concat();
-        let prose = clean(&text);
+        let prose = clean_as(&text, true, ListItems::All);
         // entities and literal text may spell markup out
         if !text.contains("&#") && !text.contains("<nowiki>") {
             prop_assert!(!has_residue(&prose), "{text:?} leaves {prose:?}");

@@ -3,10 +3,10 @@
 //! `Foo ({{lang-el|…}}; born 1970) {{x}}, bar` reads `Foo (born 1970), bar`. Only punctuation beside a hole is touched: `f()`
 //! and the spaced punctuation of French stay.
 
-use super::{entities, HOLE};
+use super::{entities, HOLE, LINK_END, LINK_START};
 
-/// Appends `paragraph` to `prose` on a line of its own, unless no letter or digit is left in it.
-pub(super) fn append(paragraph: &str, prose: &mut String) {
+/// Appends `paragraph` to `prose` on a line of its own, unless no letter or digit is left in it; returns whether it did.
+pub(super) fn append(paragraph: &str, prose: &mut String) -> bool {
     let line_start = prose.len();
     if line_start > 0 {
         prose.push('\n');
@@ -15,9 +15,11 @@ pub(super) fn append(paragraph: &str, prose: &mut String) {
     let mut line = Line { out: prose, start, at_hole: false };
     line.run(paragraph);
     line.trim_space();
-    if !prose[start..].contains(char::is_alphanumeric) {
+    let has_text = prose[start..].contains(char::is_alphanumeric);
+    if !has_text {
         prose.truncate(line_start);
     }
+    has_text
 }
 
 struct Line<'a> {
@@ -33,6 +35,7 @@ impl Line<'_> {
             let mut length = character.len_utf8();
             match character {
                 HOLE => self.at_hole = true,
+                LINK_START | LINK_END => {}
                 '&' => match entities::decode(rest) {
                     Some((decoded, bytes)) => {
                         length = bytes;
