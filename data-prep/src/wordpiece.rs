@@ -3,9 +3,13 @@
 //! The tokenizer is that of the `tokenizers` crate, so `tokenizer.json` loads in Hugging Face's `BertTokenizerFast` and gives
 //! the same ids. Training is our own, because that crate's depends on hash order: see [`WordCounter`].
 
+mod counter;
+mod encoder;
+mod pieces;
 mod trainer;
 
-pub use trainer::WordCounter;
+pub use counter::WordCounter;
+pub use encoder::Encoder;
 
 use crate::hash;
 use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
@@ -28,8 +32,8 @@ pub const CONTINUATION: &str = "##";
 /// Words with more characters become `[UNK]`, as in Google's BERT.
 const MAX_WORD_CHARACTERS: usize = 100;
 
-/// Text is tokenised in pieces of about this many bytes, cut at whitespace: the crate needs some 100 bytes of memory a byte.
-const PIECE_BYTES: usize = 1 << 16;
+/// The crate is given text in parts of about this many bytes, cut at whitespace: it needs some 100 bytes of memory a byte.
+const PART_BYTES: usize = 1 << 16;
 
 /// Why there is no tokenizer.
 #[derive(Debug, thiserror::Error)]
@@ -110,11 +114,11 @@ pub fn train(
     for text in texts {
         batch.push(text);
         if batch.len() == BATCH {
-            counter.add(&batch)?;
+            counter.add(&batch);
             batch.clear();
         }
     }
-    counter.add(&batch)?;
+    counter.add(&batch);
     counter.train(vocab_size)
 }
 
@@ -263,33 +267,28 @@ pub fn save(tokenizer: &Tokenizer, dir: &Path) -> Result<(), TokenizerError> {
     Ok(())
 }
 
-/// Appends the ids of `text` to `ids`, without special tokens. Long texts are tokenised in pieces, with the same result.
+/// Appends the ids of `text` to `ids`, without special tokens. An [`Encoder`] is faster for more than one text.
 ///
 /// # Errors
 /// If the crate fails.
 pub fn encode(tokenizer: &Tokenizer, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
-    for piece in pieces(text) {
-        let encoding =
-            tokenizer.encode_fast(piece, false).map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
-        ids.extend_from_slice(encoding.get_ids());
-    }
-    Ok(())
+    Encoder::new(tokenizer).encode(text, ids)
 }
 
-/// Cuts `text` behind newlines, and behind a space once a piece is long. No word crosses a cut.
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
+/// Cuts `text` behind newlines, and behind a space once a part is long. No word crosses a cut.
+fn cut(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| {
         let mut rest = line;
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
-            let long = rest.len() > PIECE_BYTES;
-            let space = if long { rest.as_bytes()[PIECE_BYTES..].iter().position(|&byte| byte == b' ') } else { None };
+            let long = rest.len() > PART_BYTES;
+            let space = if long { rest.as_bytes()[PART_BYTES..].iter().position(|&byte| byte == b' ') } else { None };
             // A space is one byte, so the cut is at a character boundary.
-            let (piece, remainder) = rest.split_at(space.map_or(rest.len(), |offset| PIECE_BYTES + offset + 1));
+            let (part, remainder) = rest.split_at(space.map_or(rest.len(), |offset| PART_BYTES + offset + 1));
             rest = remainder;
-            Some(piece)
+            Some(part)
         })
     })
 }

@@ -4,82 +4,22 @@
 //! occurs most often in the text, and of equally frequent pairs the one with the lower ids; unlike there the result is a
 //! function of the counts alone. Ids are the special tokens, the alphabet by code point, its continuations (`##`) by code
 //! point, then the merges in their order. (On 38 MB of books the 30,522 tokens are those of the crate.)
-//! Cost: one entry a distinct word while counting; a few hundred bytes a distinct word and O(merges · log pairs) for merging.
+//! Cost: 4 bytes a character and 16 a distinct word, some 100 bytes a pair of pieces; O(merges · log pairs) for merging.
 
-use super::{from_tokens, normalizer, TokenizerError, CONTINUATION, MAX_WORD_CHARACTERS, SPECIAL_TOKENS};
-use rayon::prelude::*;
+use super::{TokenizerError, CONTINUATION, MAX_WORD_CHARACTERS, SPECIAL_TOKENS};
+use ahash::{AHashMap, AHashSet};
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
-use std::collections::{BinaryHeap, HashMap, HashSet};
-use tokenizers::normalizers::BertNormalizer;
-use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{
-    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, Tokenizer,
-};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// Rarer characters than these most frequent ones are left to `[UNK]`, as in the `tokenizers` crate.
 const MAX_ALPHABET: usize = 1000;
 /// A pair that occurs less often is not worth a token.
 const MIN_PAIR_COUNT: u64 = 2;
 
-/// Counts the words of a corpus, then trains a tokenizer on the counts.
-pub struct WordCounter {
-    lowercase: bool,
-    normalizer: BertNormalizer,
-    counts: HashMap<String, u64>,
-}
-
-impl WordCounter {
-    /// Starts with no words; `lowercase` as in BERT's uncased models.
-    pub fn new(lowercase: bool) -> WordCounter {
-        WordCounter { lowercase, normalizer: normalizer(lowercase), counts: HashMap::new() }
-    }
-
-    /// Counts the words of `texts`, in parallel on the current rayon pool.
-    ///
-    /// # Errors
-    /// If the `tokenizers` crate fails.
-    pub fn add<T: AsRef<str> + Sync>(&mut self, texts: &[T]) -> Result<(), TokenizerError> {
-        let counts: Result<Vec<HashMap<String, u64>>, TokenizerError> =
-            texts.par_iter().map(|text| count_words(&self.normalizer, text.as_ref())).collect();
-        for (word, count) in counts?.into_iter().flatten() {
-            *self.counts.entry(word).or_default() += count;
-        }
-        Ok(())
-    }
-
-    /// Trains a vocabulary of up to `vocab_size` tokens.
-    ///
-    /// # Errors
-    /// If `vocab_size` is too small for the characters of the text.
-    pub fn train(self, vocab_size: usize) -> Result<Tokenizer, TokenizerError> {
-        let mut words: Vec<(String, u64)> = self.counts.into_iter().collect();
-        words.sort_unstable();
-        from_tokens(learn(&words, vocab_size)?, self.lowercase)
-    }
-}
-
-fn count_words(normalizer: &BertNormalizer, text: &str) -> Result<HashMap<String, u64>, TokenizerError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| TokenizerError::Tokenise(error.to_string());
-    let mut counts: HashMap<String, u64> = HashMap::new();
-    for piece in super::pieces(text) {
-        let mut normalized = NormalizedString::from(piece);
-        normalizer.normalize(&mut normalized).map_err(failed)?;
-        let mut pre_tokenized = PreTokenizedString::from(normalized);
-        BertPreTokenizer.pre_tokenize(&mut pre_tokenized).map_err(failed)?;
-        for (word, _, _) in pre_tokenized.get_splits(OffsetReferential::Normalized, OffsetType::Byte) {
-            match counts.get_mut(word) {
-                Some(count) => *count += 1,
-                None => drop(counts.insert(word.to_owned(), 1)),
-            }
-        }
-    }
-    Ok(counts)
-}
-
 /// The most frequent characters, by code point.
 fn alphabet(words: &[(String, u64)]) -> Vec<char> {
-    let mut counts: HashMap<char, u64> = HashMap::new();
+    let mut counts: AHashMap<char, u64> = AHashMap::new();
     for (word, count) in words {
         for character in word.chars() {
             *counts.entry(character).or_default() += count;
@@ -95,44 +35,43 @@ fn alphabet(words: &[(String, u64)]) -> Vec<char> {
 
 type Pair = (u32, u32);
 
-/// The vocabulary, in id order.
-fn learn(words: &[(String, u64)], vocab_size: usize) -> Result<Vec<String>, TokenizerError> {
-    let alphabet: HashSet<char> = alphabet(words).into_iter().collect();
-    let spelled: Vec<(Vec<String>, u64)> =
-        words.iter().filter_map(|(word, count)| Some((spell(word, &alphabet)?, *count))).collect();
-
-    let mut singles: Vec<String> = alphabet.iter().map(char::to_string).collect();
-    singles.sort_unstable();
-    let continuations: HashSet<&String> = spelled.iter().flat_map(|(pieces, _)| pieces.iter().skip(1)).collect();
-    let mut continuations: Vec<String> = continuations.into_iter().cloned().collect();
-    continuations.sort_unstable();
+/// The vocabulary, in id order, from sorted words and their counts.
+///
+/// # Errors
+/// If `vocab_size` is too small for the characters of the words.
+pub(super) fn learn(words: &[(String, u64)], vocab_size: usize) -> Result<Vec<String>, TokenizerError> {
+    let alphabet = alphabet(words);
+    let known: AHashSet<char> = alphabet.iter().copied().collect();
+    // A word that is too long to be tokenised teaches nothing.
+    let words = || words.iter().filter(|(word, _)| word.chars().count() <= MAX_WORD_CHARACTERS);
+    let continuations: BTreeSet<char> =
+        words().flat_map(|(word, _)| word.chars().skip(1)).filter(|character| known.contains(character)).collect();
 
     let mut tokens: Vec<String> = SPECIAL_TOKENS.map(str::to_owned).to_vec();
-    tokens.extend(singles);
-    tokens.extend(continuations);
+    let ids = |first: usize, characters: &[char]| -> AHashMap<char, u32> {
+        characters.iter().enumerate().map(|(index, &character)| (character, (first + index) as u32)).collect()
+    };
+    let first = ids(tokens.len(), &alphabet);
+    tokens.extend(alphabet.iter().map(char::to_string));
+    let continuations: Vec<char> = continuations.into_iter().collect();
+    let inner = ids(tokens.len(), &continuations);
+    tokens.extend(continuations.iter().map(|character| format!("{CONTINUATION}{character}")));
     if tokens.len() > vocab_size {
         return Err(TokenizerError::VocabularyTooSmall { got: vocab_size, needed: tokens.len() });
     }
-    let mut merger = Merger::new(tokens, &spelled);
+
+    let mut merger = Merger::new(tokens);
+    for (word, count) in words() {
+        // Characters outside the alphabet are passed over.
+        let spelled = word.chars().enumerate().filter_map(|(index, character)| match index {
+            0 => first.get(&character),
+            _ => inner.get(&character),
+        });
+        merger.push(spelled.copied(), *count);
+    }
+    merger.count_pairs();
     while merger.tokens.len() < vocab_size && merger.merge_next() {}
     Ok(merger.tokens)
-}
-
-/// A word as single characters, all but the first with `##`; nothing if it is too long to be tokenised. Characters outside
-/// the alphabet are passed over.
-fn spell(word: &str, alphabet: &HashSet<char>) -> Option<Vec<String>> {
-    if word.chars().count() > MAX_WORD_CHARACTERS {
-        return None;
-    }
-    let pieces = word.chars().enumerate().filter(|(_, character)| alphabet.contains(character));
-    Some(
-        pieces
-            .map(|(index, character)| match index {
-                0 => character.to_string(),
-                _ => format!("{CONTINUATION}{character}"),
-            })
-            .collect(),
-    )
 }
 
 /// A pair to merge: the heap yields the most frequent one, then the one with the lower ids.
@@ -142,36 +81,60 @@ struct Candidate {
     pair: Reverse<Pair>,
 }
 
+/// A word: where its pieces are, and how often it occurs.
+struct Word {
+    start: usize,
+    num_pieces: u8,
+    count: u64,
+}
+
 struct Merger {
     tokens: Vec<String>,
     ids: HashMap<String, u32>,
-    /// Each word as ids of pieces, and how often it occurs.
-    words: Vec<(Vec<u32>, u64)>,
-    counts: HashMap<Pair, u64>,
+    /// The pieces of all words, one word after the other; merging leaves gaps behind a word.
+    pieces: Vec<u32>,
+    words: Vec<Word>,
+    counts: AHashMap<Pair, u64>,
     /// Words that hold the pair, or once did.
-    places: HashMap<Pair, Vec<u32>>,
+    places: AHashMap<Pair, Vec<u32>>,
     queue: BinaryHeap<Candidate>,
 }
 
 impl Merger {
-    fn new(tokens: Vec<String>, spelled: &[(Vec<String>, u64)]) -> Merger {
-        let ids: HashMap<String, u32> =
-            tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect();
-        let words: Vec<(Vec<u32>, u64)> =
-            spelled.iter().map(|(pieces, count)| (pieces.iter().map(|piece| ids[piece]).collect(), *count)).collect();
-        let mut merger =
-            Merger { tokens, ids, words, counts: HashMap::new(), places: HashMap::new(), queue: BinaryHeap::new() };
-        for (index, (pieces, count)) in merger.words.iter().enumerate() {
-            for pair in pairs(pieces) {
-                *merger.counts.entry(pair).or_default() += count;
-                merger.places.entry(pair).or_default().push(index as u32);
+    fn new(tokens: Vec<String>) -> Merger {
+        let ids = tokens.iter().enumerate().map(|(id, token)| (token.clone(), id as u32)).collect();
+        Merger {
+            tokens,
+            ids,
+            pieces: Vec::new(),
+            words: Vec::new(),
+            counts: AHashMap::new(),
+            places: AHashMap::new(),
+            queue: BinaryHeap::new(),
+        }
+    }
+
+    fn push(&mut self, spelled: impl Iterator<Item = u32>, count: u64) {
+        let start = self.pieces.len();
+        self.pieces.extend(spelled);
+        // At most MAX_WORD_CHARACTERS.
+        self.words.push(Word { start, num_pieces: (self.pieces.len() - start) as u8, count });
+    }
+
+    fn count_pairs(&mut self) {
+        for (index, word) in self.words.iter().enumerate() {
+            for pair in pairs(&self.pieces[word.start..word.start + usize::from(word.num_pieces)]) {
+                *self.counts.entry(pair).or_default() += word.count;
+                let places = self.places.entry(pair).or_default();
+                if places.last() != Some(&(index as u32)) {
+                    places.push(index as u32);
+                }
             }
         }
-        let found: Vec<Pair> = merger.counts.keys().copied().collect();
+        let found: Vec<Pair> = self.counts.keys().copied().collect();
         for pair in found {
-            merger.enqueue(pair);
+            self.enqueue(pair);
         }
-        merger
     }
 
     fn enqueue(&mut self, pair: Pair) {
@@ -211,25 +174,30 @@ impl Merger {
                 *entry.insert(id)
             }
         };
-        let mut grown: HashSet<Pair> = HashSet::new();
+        let mut grown: AHashSet<Pair> = AHashSet::new();
         for index in self.places.remove(&pair).unwrap_or_default() {
-            let (pieces, count) = &mut self.words[index as usize];
+            let word = &mut self.words[index as usize];
+            let pieces = &mut self.pieces[word.start..word.start + usize::from(word.num_pieces)];
             if !pairs(pieces).any(|found| found == pair) {
                 continue;
             }
             for old in pairs(pieces) {
-                if let Entry::Occupied(mut entry) = self.counts.entry(old) {
-                    *entry.get_mut() -= *count;
-                    if *entry.get() == 0 {
-                        entry.remove();
+                if let Some(count) = self.counts.get_mut(&old) {
+                    *count -= word.count;
+                    if *count == 0 {
+                        self.counts.remove(&old);
                     }
                 }
             }
-            replace(pieces, pair, new);
-            for found in pairs(pieces) {
-                *self.counts.entry(found).or_default() += *count;
+            let left = replace(pieces, pair, new);
+            word.num_pieces = left as u8;
+            for found in pairs(&pieces[..left]) {
+                *self.counts.entry(found).or_default() += word.count;
                 if found.0 == new || found.1 == new {
-                    self.places.entry(found).or_default().push(index);
+                    let places = self.places.entry(found).or_default();
+                    if places.last() != Some(&index) {
+                        places.push(index);
+                    }
                     grown.insert(found);
                 }
             }
@@ -244,8 +212,8 @@ fn pairs(pieces: &[u32]) -> impl Iterator<Item = Pair> + '_ {
     pieces.windows(2).map(|pair| (pair[0], pair[1]))
 }
 
-/// Replaces every `pair` by `new`, from the left.
-fn replace(pieces: &mut Vec<u32>, pair: Pair, new: u32) {
+/// Replaces every `pair` by `new`, from the left; the number of pieces that are left.
+fn replace(pieces: &mut [u32], pair: Pair, new: u32) -> usize {
     let (mut from, mut to) = (0, 0);
     while from < pieces.len() {
         let here = pieces[from] == pair.0 && pieces.get(from + 1) == Some(&pair.1);
@@ -253,7 +221,7 @@ fn replace(pieces: &mut Vec<u32>, pair: Pair, new: u32) {
         from += if here { 2 } else { 1 };
         to += 1;
     }
-    pieces.truncate(to);
+    to
 }
 
 #[cfg(test)]
@@ -285,9 +253,9 @@ mod tests {
 
     #[test]
     fn overlapping_pairs_merge_from_the_left() {
-        let mut pieces = vec![1, 1, 1, 2, 1, 1];
-        replace(&mut pieces, (1, 1), 9);
-        assert_eq!(pieces, [9, 1, 2, 9]);
+        let mut pieces = [1, 1, 1, 2, 1, 1];
+        let left = replace(&mut pieces, (1, 1), 9);
+        assert_eq!(pieces[..left], [9, 1, 2, 9]);
     }
 
     #[test]
