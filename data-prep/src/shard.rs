@@ -25,10 +25,11 @@ mod writer;
 
 pub use error::ShardError;
 pub use set::{ShardSet, Split};
-pub use writer::{FileStamp, ShardWriter, WrittenShard};
+pub use writer::{Checkpoint, FileStamp, ShardWriter, WrittenShard};
 
 use memmap2::Mmap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 9] = b"MMIDIDX\x00\x00";
@@ -171,6 +172,13 @@ impl Shard {
         Ok(())
     }
 
+    /// Says whether the shard will be read from front to end, or here and there, as samples are: then what the kernel would
+    /// read ahead around each is of no use (21 ms instead of 29 µs a sample of a new dataset of 20 GB, measured).
+    pub fn will_be_read(&self, in_order: bool) {
+        advise(&self.idx, in_order);
+        advise(&self.bin, in_order);
+    }
+
     /// The path of the pair without `.idx` and `.bin`.
     pub fn prefix(&self) -> &Path {
         &self.prefix
@@ -201,20 +209,23 @@ impl Shard {
     /// # Errors
     /// If there is no such document, or if the index is damaged there.
     pub fn document_start(&self, document: u64) -> Result<u64, ShardError> {
+        self.sequence_start(self.document_sequences(document)?.start)
+    }
+
+    /// The numbers of the sequences of document `document`; an empty range at the end for `num_documents()`.
+    ///
+    /// # Errors
+    /// If there is no such document, or if the index is damaged there.
+    pub fn document_sequences(&self, document: u64) -> Result<Range<u64>, ShardError> {
         if document > self.num_documents() {
-            return Err(ShardError::OutOfRange {
-                path: self.idx_path(),
-                what: "document",
-                got: document,
-                limit: self.num_documents(),
-            });
+            return Err(self.out_of_range("document", document, self.num_documents()));
         }
         let sequence = self.document_index(document);
         let next = if document == self.num_documents() { sequence } else { self.document_index(document + 1) };
         if sequence < 0 || next < sequence || next.unsigned_abs() > self.num_sequences {
             return Err(ShardError::DocumentOrder { path: self.idx_path(), document, got: sequence, next });
         }
-        self.sequence_start(sequence.unsigned_abs())
+        Ok(sequence.unsigned_abs()..next.unsigned_abs())
     }
 
     /// The tokens of sequence `sequence`.
@@ -222,17 +233,9 @@ impl Shard {
     /// # Errors
     /// If there is no such sequence, or if the index or a token is damaged there.
     pub fn sequence(&self, sequence: u64) -> Result<Vec<u32>, ShardError> {
-        if sequence >= self.num_sequences {
-            return Err(ShardError::OutOfRange {
-                path: self.idx_path(),
-                what: "sequence",
-                got: sequence,
-                limit: self.num_sequences,
-            });
-        }
+        let length = self.sequence_length(sequence)?;
         let start = self.sequence_start(sequence)?;
         let end = self.sequence_start(sequence + 1)?;
-        let length = self.sequence_length(sequence)?;
         if start.checked_add(length) != Some(end) {
             return Err(ShardError::SequenceEnd { path: self.idx_path(), sequence, start, length, next: end });
         }
@@ -280,11 +283,15 @@ impl Shard {
         Ok(())
     }
 
-    /// Where sequence `sequence` starts, in tokens; `num_tokens` for `num_sequences`. The caller checks the bound.
-    fn sequence_start(&self, sequence: u64) -> Result<u64, ShardError> {
+    /// Where sequence `sequence` starts, counted in tokens; `num_tokens()` for `num_sequences()`.
+    ///
+    /// # Errors
+    /// If there is no such sequence, or if the index is damaged there.
+    pub fn sequence_start(&self, sequence: u64) -> Result<u64, ShardError> {
         if sequence == self.num_sequences {
             return Ok(self.num_tokens());
         }
+        self.check_sequence(sequence)?;
         let pointer = self.pointer(sequence);
         let size = self.token_type.size() as u64;
         match u64::try_from(pointer) {
@@ -299,9 +306,38 @@ impl Shard {
         }
     }
 
-    fn sequence_length(&self, sequence: u64) -> Result<u64, ShardError> {
+    /// The tokens that the sequences `sequences` have together: from where to where.
+    ///
+    /// # Errors
+    /// If there are no such sequences, or if the index is damaged there.
+    pub fn token_range(&self, sequences: Range<u64>) -> Result<Range<u64>, ShardError> {
+        let [start, end] = [self.sequence_start(sequences.start)?, self.sequence_start(sequences.end)?];
+        if end < start {
+            let (sequence, next) = (sequences.start, sequences.end);
+            return Err(ShardError::SequenceOrder { path: self.idx_path(), sequence, start, next, end });
+        }
+        Ok(start..end)
+    }
+
+    /// Number of tokens of sequence `sequence`.
+    ///
+    /// # Errors
+    /// If there is no such sequence, or if the index is damaged there.
+    pub fn sequence_length(&self, sequence: u64) -> Result<u64, ShardError> {
+        self.check_sequence(sequence)?;
         let length = i32::from_le_bytes(bytes_at(&self.idx, HEADER_BYTES + sequence as usize * 4));
         u64::try_from(length).map_err(|_| ShardError::NegativeLength { path: self.idx_path(), sequence, got: length })
+    }
+
+    fn check_sequence(&self, sequence: u64) -> Result<(), ShardError> {
+        if sequence >= self.num_sequences {
+            return Err(self.out_of_range("sequence", sequence, self.num_sequences));
+        }
+        Ok(())
+    }
+
+    fn out_of_range(&self, what: &'static str, got: u64, limit: u64) -> ShardError {
+        ShardError::OutOfRange { path: self.idx_path(), what, got, limit }
     }
 
     fn pointer(&self, sequence: u64) -> i64 {
@@ -309,7 +345,7 @@ impl Shard {
         i64::from_le_bytes(bytes_at(&self.idx, table + sequence as usize * 8))
     }
 
-    fn document_index(&self, document: u64) -> i64 {
+    pub(crate) fn document_index(&self, document: u64) -> i64 {
         let table = HEADER_BYTES + self.num_sequences as usize * 12;
         i64::from_le_bytes(bytes_at(&self.idx, table + document as usize * 8))
     }
@@ -326,13 +362,22 @@ pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn map(path: &Path) -> Result<Mmap, ShardError> {
+/// The bytes of a file, mapped.
+pub(crate) fn map(path: &Path) -> Result<Mmap, ShardError> {
     let failed = |source| ShardError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    // SAFETY: the map is read-only and only read as bytes, so any content is valid. Shards are written aside and renamed, never
+    // SAFETY: the map is read-only and only read as bytes, so any content is valid. Our files are written aside and renamed, never
     // changed in place; a process that truncates one under us gets us a SIGBUS, as with every mapped file.
     #[allow(unsafe_code)]
-    unsafe { Mmap::map(&file) }.map_err(failed)
+    let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+    advise(&map, false);
+    Ok(map)
+}
+
+/// Tells the kernel how a map will be read. It may ignore that, and so may we: nothing but speed depends on it.
+fn advise(map: &Mmap, in_order: bool) {
+    use memmap2::Advice;
+    let _ = map.advise(if in_order { Advice::Sequential } else { Advice::Random });
 }
 
 /// `N` bytes at `offset`, which `Shard::open` proved to be inside the file.

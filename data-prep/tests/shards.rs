@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use untie_data::pair_index::{ChunkPlan, PairIndex};
 use untie_data::shard::{Shard, ShardError, ShardSet, ShardWriter, Split, TokenType};
 
 type Documents = Vec<Vec<Vec<u32>>>;
@@ -25,10 +26,16 @@ fn check(shard: &Shard, documents: &[Vec<Vec<u32>>]) {
     assert_eq!(shard.num_sequences(), sequences.len() as u64);
     for (index, sequence) in sequences.iter().enumerate() {
         assert_eq!(&&shard.sequence(index as u64).unwrap(), sequence);
+        assert_eq!(shard.sequence_length(index as u64).unwrap(), sequence.len() as u64);
     }
-    let mut start = 0;
+    let (mut start, mut sequence) = (0, 0);
     for (index, document) in documents.iter().enumerate() {
         assert_eq!(shard.document_start(index as u64).unwrap(), start);
+        let next = sequence + document.len() as u64;
+        assert_eq!(shard.document_sequences(index as u64).unwrap(), sequence..next);
+        let length = document.iter().map(|sequence| sequence.len() as u64).sum::<u64>();
+        assert_eq!(shard.token_range(sequence..next).unwrap(), start..start + length);
+        sequence = next;
         start += document.iter().map(|sequence| sequence.len() as u64).sum::<u64>();
     }
     assert_eq!(shard.document_start(documents.len() as u64).unwrap(), start);
@@ -38,8 +45,9 @@ fn check(shard: &Shard, documents: &[Vec<Vec<u32>>]) {
     assert_eq!(tokens, documents.iter().flatten().flatten().copied().collect::<Vec<u32>>());
 }
 
-fn stream(documents: &[Vec<Vec<u32>>]) -> Vec<u32> {
-    documents.iter().flat_map(|document| document.iter().flatten().copied().chain([SEP])).collect()
+fn stream(documents: &[Vec<Vec<u32>>], separators: &[u32]) -> Vec<u32> {
+    let document = |document: &Vec<Vec<u32>>| [&document.concat(), separators].concat();
+    documents.iter().flat_map(document).collect()
 }
 
 fn documents(max_token: u32) -> impl Strategy<Value = Documents> {
@@ -60,24 +68,36 @@ proptest! {
     }
 
     #[test]
-    fn the_stream_is_the_documents_with_a_separator_each(shards in prop::collection::vec(documents(100), 1..4)) {
+    fn the_stream_is_the_documents_with_separators(shards in prop::collection::vec(documents(100), 1..4)) {
         let dir = tempfile::tempdir().unwrap();
         for (number, documents) in shards.iter().enumerate() {
             write(&dir.path().join(format!("train-{number:05}")), TokenType::U16, documents);
         }
         let set = ShardSet::open(dir.path(), Split::Train).unwrap();
-        let expected = stream(&shards.concat());
-        prop_assert_eq!(set.stream_len(), expected.len() as u64);
-        prop_assert_eq!(set.num_documents() + set.num_tokens(), set.stream_len());
-        for start in 0..=expected.len() {
-            for end in [start, (start + 5).min(expected.len()), expected.len()] {
-                let mut out = vec![u32::MAX; end - start];
-                set.read_stream(start as u64, SEP, &mut out).unwrap();
-                prop_assert_eq!(&out, &expected[start..end]);
+        for separators in [&[][..], &[SEP], &[SEP, 2], &[SEP, 2, 1]] {
+            let expected = stream(&shards.concat(), separators);
+            prop_assert_eq!(set.stream_len(separators.len()), expected.len() as u64);
+            for start in 0..=expected.len() {
+                for end in [start, (start + 5).min(expected.len()), expected.len()] {
+                    let mut out = vec![u32::MAX; end - start];
+                    set.read_stream(start as u64, separators, &mut out).unwrap();
+                    prop_assert_eq!(&out, &expected[start..end]);
+                }
             }
+            let beyond = set.read_stream(expected.len() as u64, separators, &mut [0]);
+            let refused = matches!(beyond, Err(ShardError::StreamOutOfRange { .. }));
+            prop_assert!(refused);
         }
-        let beyond = set.read_stream(expected.len() as u64, SEP, &mut [0]);
-        let refused = matches!(beyond, Err(ShardError::StreamOutOfRange { .. }));
+        prop_assert_eq!(set.num_documents() + set.num_tokens(), set.stream_len(1));
+        let numbers: Vec<(usize, u64)> = shards
+            .iter()
+            .enumerate()
+            .flat_map(|(shard, documents)| (0..documents.len() as u64).map(move |document| (shard, document)))
+            .collect();
+        for (document, expected) in numbers.iter().enumerate() {
+            prop_assert_eq!(&set.find_document(document as u64).unwrap(), expected);
+        }
+        let refused = matches!(set.find_document(numbers.len() as u64), Err(ShardError::DocumentOutOfRange { .. }));
         prop_assert!(refused);
     }
 
@@ -96,11 +116,15 @@ proptest! {
             for index in 0..=shard.num_sequences() {
                 let _ = shard.sequence(index);
                 let _ = shard.document_start(index);
+                let _ = shard.document_sequences(index);
+                let _ = (shard.token_range(0..index), shard.sequence_length(index));
             }
             let set = ShardSet::from_prefixes(&[prefix]).unwrap();
-            for position in 0..set.stream_len() {
-                let _ = set.read_stream(position, SEP, &mut vec![0; (set.stream_len() - position) as usize]);
+            for position in 0..set.stream_len(1) {
+                let _ = set.read_stream(position, &[SEP], &mut vec![0; (set.stream_len(1) - position) as usize]);
             }
+            let plan = ChunkPlan { max_tokens: 4, short_rate: 0.5 };
+            let _ = PairIndex::open(dir.path(), Split::Train, &set, plan);
         }
     }
 }
@@ -121,9 +145,9 @@ fn shards_of_megatron_core_are_read() {
         check(&shard, &expected[name]);
 
         let set = ShardSet::from_prefixes(&[prefix]).unwrap();
-        let mut out = vec![0; set.stream_len() as usize];
-        set.read_stream(0, SEP, &mut out).unwrap();
-        assert_eq!(out, stream(&expected[name]));
+        let mut out = vec![0; set.stream_len(1) as usize];
+        set.read_stream(0, &[SEP], &mut out).unwrap();
+        assert_eq!(out, stream(&expected[name], &[SEP]));
     }
 }
 
@@ -335,7 +359,7 @@ fn a_stream_over_damaged_documents_is_an_error() {
     index[POINTERS + 8] = 8; // document 1 starts at the end of the file, document 2 before it
     fs::write(path(&prefix, ".idx"), index).unwrap();
     let set = ShardSet::from_prefixes(std::slice::from_ref(&prefix)).unwrap();
-    let error = set.read_stream(0, SEP, &mut [0; 7]).unwrap_err();
+    let error = set.read_stream(0, &[SEP], &mut [0; 7]).unwrap_err();
     assert_eq!(
         message(&error, &prefix),
         "index `P.idx` is damaged near document 1: documents do not start one after the other"
@@ -355,13 +379,13 @@ fn reads_and_tokens_are_checked() {
     assert!(shard.read_tokens(u64::MAX, &mut [0; 3]).is_err());
 
     let set = ShardSet::from_prefixes(std::slice::from_ref(&prefix)).unwrap().with_vocab_size(30);
-    set.read_stream(0, SEP, &mut [0; 2]).unwrap();
+    set.read_stream(0, &[SEP], &mut [0; 2]).unwrap();
     assert_eq!(
-        set.read_stream(1, SEP, &mut [0; 3]).unwrap_err().to_string(),
-        "the token at stream position 2 is not in the vocabulary: expected less than 30, got 30"
+        set.read_stream(1, &[SEP], &mut [0; 3]).unwrap_err().to_string(),
+        "the split's token 2 is not in the vocabulary: expected less than 30, got 30"
     );
     assert_eq!(
-        set.read_stream(2, SEP, &mut [0; 3]).unwrap_err().to_string(),
+        set.read_stream(2, &[SEP], &mut [0; 3]).unwrap_err().to_string(),
         "the end of a run of the stream is out of range: expected at most 4, got 5"
     );
 
@@ -379,7 +403,7 @@ fn folders_without_a_manifest_are_read_by_number() {
     write(&dir.path().join("train-old"), TokenType::U16, &[vec![vec![9]]]);
     let set = ShardSet::open(dir.path(), Split::Train).unwrap();
     let mut out = [0; 6];
-    set.read_stream(0, SEP, &mut out).unwrap();
+    set.read_stream(0, &[SEP], &mut out).unwrap();
     assert_eq!(out, [1, SEP, 2, SEP, 3, SEP]);
     assert_eq!(set.shards().len(), 3);
 
@@ -412,7 +436,7 @@ fn ten_billion_tokens_open_at_once() {
     let started = std::time::Instant::now();
     let set = ShardSet::open(dir.path(), Split::Train).unwrap();
     let mut out = [1; 512];
-    set.read_stream(set.stream_len() - 512, SEP, &mut out).unwrap();
+    set.read_stream(set.stream_len(1) - 512, &[SEP], &mut out).unwrap();
     let elapsed = started.elapsed();
     assert_eq!(set.num_tokens(), NUM_TOKENS);
     assert_eq!(out[510..], [0, SEP]);

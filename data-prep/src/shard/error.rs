@@ -72,17 +72,24 @@ pub enum ShardError {
         path.display()
     )]
     SequenceEnd { path: PathBuf, sequence: u64, start: u64, length: u64, next: u64 },
+    /// Sequences whose end lies before their start.
+    #[error(
+        "index `{}` is damaged between sequences {sequence} and {next}: they start at tokens {start} and {end}",
+        path.display()
+    )]
+    SequenceOrder { path: PathBuf, sequence: u64, start: u64, next: u64, end: u64 },
     /// An int32 token below zero.
     #[error("tokens `{}` have a negative token at position {position}: got {got}", path.display())]
     NegativeToken { path: PathBuf, position: u64, got: i32 },
     /// A token that the tokenizer does not have.
-    #[error(
-        "the token at stream position {position} is not in the vocabulary: expected less than {vocab_size}, got {got}"
-    )]
+    #[error("the split's token {position} is not in the vocabulary: expected less than {vocab_size}, got {got}")]
     TokenOutOfVocabulary { position: u64, vocab_size: u32, got: u32 },
     /// The caller asked for more than there is.
     #[error("{what} {got} is out of range in `{}`: it has {limit}", path.display())]
     OutOfRange { path: PathBuf, what: &'static str, got: u64, limit: u64 },
+    /// The caller asked for a document that the split does not have.
+    #[error("document {got} is out of range: the split has {limit}")]
+    DocumentOutOfRange { got: u64, limit: u64 },
     /// The caller asked for more than the whole stream has.
     #[error("the end of a run of the stream is out of range: expected at most {limit}, got {got}")]
     StreamOutOfRange { got: u64, limit: u64 },
@@ -119,6 +126,9 @@ pub enum ShardError {
     /// A file of other content than the manifest says.
     #[error("`{}` does not match the manifest: expected xxh3 `{expected}`, got `{got}`", path.display())]
     FileHash { path: PathBuf, expected: String, got: String },
+    /// A file of an unfinished shard that is gone in part.
+    #[error("`{}` holds less than the unfinished preparation had written", path.display())]
+    CheckpointLost { path: PathBuf },
     /// A shard of other counts than the manifest says.
     #[error("`{}` does not match the manifest: expected {expected} {what}, got {got}", path.display())]
     ShardCounts { path: PathBuf, what: &'static str, expected: u64, got: u64 },
@@ -128,7 +138,7 @@ impl ShardError {
     /// What the user can do about it, where there is something.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            ShardError::Unfinished { .. } => Some("run the same `prepare` again; it replaces what was left over"),
+            ShardError::Unfinished { .. } => Some("run the same `prepare` again; it goes on from there"),
             ShardError::NoShards { .. } => Some("make shards with `untie prepare --input FILE --out DIR`"),
             ShardError::TokenType { .. } => Some("other token types come from data that is not text"),
             ShardError::IndexSize { .. } => {
@@ -137,6 +147,7 @@ impl ShardError {
             ShardError::FileSize { .. } | ShardError::FileHash { .. } | ShardError::ShardCounts { .. } => {
                 Some("the file was changed or cut short; copy it again, or prepare again with `--force`")
             }
+            ShardError::CheckpointLost { .. } => Some("start anew with `--force`"),
             ShardError::ManifestVersion { .. } => Some("prepare the data again with this version"),
             ShardError::TokenOutOfVocabulary { .. } => Some("these shards were made with another tokenizer"),
             _ => None,

@@ -1,4 +1,4 @@
-//! All shards of one split, read as one stream: the documents one after the other with one `[SEP]` behind each.
+//! All shards of one split, read as one stream: the documents one after the other with separators behind each.
 //!
 //! In: a folder of shards, or a list of prefixes. Out: the stream, from any position. Cost: a binary search over the mapped
 //! document indices a read (some 30 lookups for a billion documents), and two numbers of memory a shard.
@@ -53,11 +53,23 @@ impl fmt::Display for Split {
 #[derive(Debug)]
 pub struct ShardSet {
     shards: Vec<Shard>,
-    /// Where each shard starts in the stream, and the end of the last one.
-    stream_starts: Vec<u64>,
-    num_tokens: u64,
-    num_documents: u64,
+    /// What lies before each shard, and all there is at the end.
+    starts: Vec<Start>,
     vocab_size: Option<u32>,
+}
+
+/// Tokens and documents before a place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Start {
+    tokens: u64,
+    documents: u64,
+}
+
+impl Start {
+    /// The place in a stream with `num_separators` behind each document. Both counts are bounded by the sizes of real files.
+    fn in_stream(self, num_separators: usize) -> u64 {
+        self.tokens.saturating_add(self.documents.saturating_mul(num_separators as u64))
+    }
 }
 
 impl ShardSet {
@@ -94,14 +106,19 @@ impl ShardSet {
     }
 
     fn new(shards: Vec<Shard>) -> ShardSet {
-        let mut set = ShardSet { stream_starts: vec![0], num_tokens: 0, num_documents: 0, vocab_size: None, shards };
-        for shard in &set.shards {
+        let mut starts = vec![Start::default()];
+        let mut end = Start::default();
+        for shard in &shards {
             // Both are bounded by the sizes of real files, so the sums do not overflow.
-            set.num_tokens += shard.num_tokens();
-            set.num_documents += shard.num_documents();
-            set.stream_starts.push(set.num_tokens + set.num_documents);
+            end = Start { tokens: end.tokens + shard.num_tokens(), documents: end.documents + shard.num_documents() };
+            starts.push(end);
         }
-        set
+        ShardSet { shards, starts, vocab_size: None }
+    }
+
+    /// All there is.
+    fn end(&self) -> Start {
+        self.starts[self.shards.len()]
     }
 
     /// Refuses tokens from `vocab_size` on when they are read, so that they never reach an embedding.
@@ -118,54 +135,50 @@ impl ShardSet {
 
     /// Number of tokens, separators not counted.
     pub fn num_tokens(&self) -> u64 {
-        self.num_tokens
+        self.end().tokens
     }
 
     /// Number of documents.
     pub fn num_documents(&self) -> u64 {
-        self.num_documents
+        self.end().documents
     }
 
-    /// Length of the stream: every token, and one separator a document.
-    pub fn stream_len(&self) -> u64 {
-        self.num_tokens + self.num_documents
+    /// Length of the stream: every token, and `num_separators` a document.
+    pub fn stream_len(&self, num_separators: usize) -> u64 {
+        self.end().in_stream(num_separators)
     }
 
-    /// Fills `out` with the stream from `position` on, with `sep` behind each document.
+    /// Fills `out` with the stream from `position` on, with `separators` behind each document.
     ///
     /// # Errors
     /// If it ends behind the stream, or if a shard is damaged there.
-    pub fn read_stream(&self, position: u64, sep: u32, out: &mut [u32]) -> Result<(), ShardError> {
-        let end = position.saturating_add(out.len() as u64);
-        if end > self.stream_len() {
-            return Err(ShardError::StreamOutOfRange { got: end, limit: self.stream_len() });
+    pub fn read_stream(&self, position: u64, separators: &[u32], out: &mut [u32]) -> Result<(), ShardError> {
+        let (end, limit) = (position.saturating_add(out.len() as u64), self.stream_len(separators.len()));
+        if end > limit {
+            return Err(ShardError::StreamOutOfRange { got: end, limit });
         }
         let mut filled = 0;
         while filled < out.len() {
             let position = position + filled as u64;
             // The last shard that starts at or before `position`; empty shards start where the next one does.
-            let index = self.stream_starts.partition_point(|&start| start <= position) - 1;
-            let length = (self.stream_starts[index + 1] - position).min((out.len() - filled) as u64) as usize;
-            let run = &mut out[filled..filled + length];
-            self.read_shard(&self.shards[index], position, position - self.stream_starts[index], sep, run)?;
+            let index = self.starts.partition_point(|start| start.in_stream(separators.len()) <= position) - 1;
+            let [start, end] = [index, index + 1].map(|at| self.starts[at].in_stream(separators.len()));
+            let length = (end - position).min((out.len() - filled) as u64) as usize;
+            self.read_shard(index, position - start, separators, &mut out[filled..filled + length])?;
             filled += length;
         }
         Ok(())
     }
 
-    /// Fills `out` from one shard, which holds all of it. `position` is the place in the stream, `local` in the shard's part.
-    fn read_shard(
-        &self,
-        shard: &Shard,
-        position: u64,
-        local: u64,
-        sep: u32,
-        out: &mut [u32],
-    ) -> Result<(), ShardError> {
-        let mut document = find_document(shard, local)?;
+    /// Fills `out` from one shard, which holds all of it, from the place `local` of its part of the stream on.
+    fn read_shard(&self, index: usize, local: u64, separators: &[u32], out: &mut [u32]) -> Result<(), ShardError> {
+        let shard = &self.shards[index];
+        let num_separators = separators.len() as u64;
+        let mut document = find_document(shard, local, num_separators)?;
         let mut start = shard.document_start(document)?;
         // A damaged index may send the search astray; a document that starts behind `local` shows it.
-        let mut offset = local.checked_sub(start + document).ok_or_else(|| damaged(shard, document))?;
+        let mut offset =
+            local.checked_sub(start + num_separators * document).ok_or_else(|| damaged(shard, document))?;
         let mut filled = 0;
         while filled < out.len() {
             if document >= shard.num_documents() {
@@ -173,19 +186,41 @@ impl ShardSet {
             }
             let end = shard.document_start(document + 1)?;
             let length = end.checked_sub(start).ok_or_else(|| damaged(shard, document))?;
-            let rest = length.checked_sub(offset).ok_or_else(|| damaged(shard, document))?;
-            let count = rest.min((out.len() - filled) as u64) as usize;
-            let run = &mut out[filled..filled + count];
-            shard.read_tokens(start + offset, run)?;
-            self.check_vocabulary(position + filled as u64, run)?;
-            filled += count;
-            if filled < out.len() {
-                out[filled] = sep;
-                filled += 1;
+            if offset > length + num_separators {
+                return Err(damaged(shard, document));
             }
+            let count = length.saturating_sub(offset).min((out.len() - filled) as u64) as usize;
+            self.read_tokens(index, start + offset.min(length), &mut out[filled..filled + count])?;
+            filled += count;
+            // All of them behind its tokens; where the run starts among them, the rest.
+            let separators = &separators[offset.saturating_sub(length) as usize..];
+            let count = separators.len().min(out.len() - filled);
+            out[filled..filled + count].copy_from_slice(&separators[..count]);
+            filled += count;
             (document, start, offset) = (document + 1, end, 0);
         }
         Ok(())
+    }
+
+    /// Fills `out` with the tokens of shard `shard`, one of [`Self::shards`], from its token `start` on.
+    ///
+    /// # Errors
+    /// If they end behind the shard's last token, or if one is not in the vocabulary.
+    pub fn read_tokens(&self, shard: usize, start: u64, out: &mut [u32]) -> Result<(), ShardError> {
+        self.shards[shard].read_tokens(start, out)?;
+        self.check_vocabulary(self.starts[shard].tokens + start, out)
+    }
+
+    /// Where document `document` of the split is: the number of its shard, and its own number there.
+    ///
+    /// # Errors
+    /// If there is no such document.
+    pub fn find_document(&self, document: u64) -> Result<(usize, u64), ShardError> {
+        if document >= self.num_documents() {
+            return Err(ShardError::DocumentOutOfRange { got: document, limit: self.num_documents() });
+        }
+        let shard = self.starts.partition_point(|start| start.documents <= document) - 1;
+        Ok((shard, document - self.starts[shard].documents))
     }
 
     fn check_vocabulary(&self, position: u64, tokens: &[u32]) -> Result<(), ShardError> {
@@ -203,13 +238,13 @@ impl ShardSet {
     }
 }
 
-/// The document that holds place `local` of a shard's part of the stream, its separator included: document `d` starts at its
-/// first token plus the `d` separators before it, which grows with every document, empty ones too.
-fn find_document(shard: &Shard, local: u64) -> Result<u64, ShardError> {
+/// The document that holds place `local` of a shard's part of the stream, its separators included: document `d` starts at its
+/// first token plus the separators of the `d` documents before it, which grows with every document, empty ones too.
+fn find_document(shard: &Shard, local: u64, num_separators: u64) -> Result<u64, ShardError> {
     let (mut low, mut high) = (0, shard.num_documents());
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if shard.document_start(middle)? + middle <= local {
+        if shard.document_start(middle)? + num_separators * middle <= local {
             low = middle;
         } else {
             high = middle;

@@ -1,13 +1,14 @@
 //! Documents of tokens in, one shard out.
 //!
 //! `.bin` is streamed to a temporary name while documents come; `.idx` follows at the end, both are synced and renamed into
-//! place. Cost: 4 bytes of memory a sequence and 8 a document. A writer that is dropped unfinished leaves nothing.
+//! place. Cost: 4 bytes of memory a sequence and 8 a document. A writer that is dropped unfinished leaves nothing, unless
+//! [`ShardWriter::checkpoint`] was called: then [`ShardWriter::resume`] goes on from there.
 
 use super::{with_suffix, ShardError, TokenType, HEADER_BYTES, MAGIC, VERSION};
 use crate::files::sync_parent;
 use crate::hash::Hasher;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -36,6 +37,15 @@ pub struct WrittenShard {
     pub idx: FileStamp,
 }
 
+/// How far an unfinished shard is safely on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checkpoint {
+    /// Number of documents.
+    pub documents: u64,
+    /// Number of sequences.
+    pub sequences: u64,
+}
+
 /// Writes one shard.
 #[derive(Debug)]
 pub struct ShardWriter {
@@ -46,6 +56,8 @@ pub struct ShardWriter {
     document_indices: Vec<i64>,
     num_tokens: u64,
     scratch: Vec<u8>,
+    /// Whether a checkpoint needs the temporary files.
+    keep: bool,
 }
 
 impl ShardWriter {
@@ -64,6 +76,53 @@ impl ShardWriter {
             document_indices: vec![0],
             num_tokens: 0,
             scratch: Vec::new(),
+            keep: false,
+        })
+    }
+
+    /// Makes everything so far survive the end of the process.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint, ShardError> {
+        let (bin_tmp, idx_tmp) = (with_suffix(&self.prefix, ".bin.tmp"), with_suffix(&self.prefix, ".idx.tmp"));
+        self.bin.sync().map_err(|source| ShardError::Io { path: bin_tmp, source })?;
+        self.write_index_to(&idx_tmp)?;
+        self.keep = true;
+        Ok(Checkpoint {
+            documents: self.document_indices.len() as u64 - 1,
+            sequences: self.sequence_lengths.len() as u64,
+        })
+    }
+
+    /// Goes on with the shard `PREFIX` from a checkpoint, also when it was written on or finished since.
+    ///
+    /// # Errors
+    /// If its files are gone or shorter than the checkpoint says.
+    pub fn resume(prefix: &Path, token_type: TokenType, from: Checkpoint) -> Result<ShardWriter, ShardError> {
+        for suffix in [".idx", ".bin"] {
+            let (finished, path) = (with_suffix(prefix, suffix), with_suffix(prefix, &format!("{suffix}.tmp")));
+            if finished.exists() {
+                fs::rename(&finished, &path).map_err(|source| ShardError::Io { path, source })?;
+            }
+        }
+        let index_path = with_suffix(prefix, ".idx.tmp");
+        let bytes = fs::read(&index_path).map_err(|source| ShardError::Io { path: index_path.clone(), source })?;
+        let (sequence_lengths, document_indices) =
+            read_index(&bytes, from).ok_or(ShardError::CheckpointLost { path: index_path })?;
+        let num_tokens: u64 = sequence_lengths.iter().map(|length| u64::from(length.unsigned_abs())).sum();
+        let bin_path = with_suffix(prefix, ".bin.tmp");
+        let bin = StampedFile::resume(&bin_path, num_tokens * token_type.size() as u64);
+        let bin = bin.map_err(|source| ShardError::Io { path: bin_path.clone(), source })?;
+        Ok(ShardWriter {
+            prefix: prefix.to_owned(),
+            token_type,
+            bin: bin.ok_or(ShardError::CheckpointLost { path: bin_path })?,
+            sequence_lengths,
+            document_indices,
+            num_tokens,
+            scratch: Vec::new(),
+            keep: true,
         })
     }
 
@@ -121,15 +180,12 @@ impl ShardWriter {
     /// # Errors
     /// If the disk fails.
     pub fn finish(mut self) -> Result<WrittenShard, ShardError> {
-        let idx_tmp = with_suffix(&self.prefix, ".idx.tmp");
-        let bin_tmp = with_suffix(&self.prefix, ".bin.tmp");
+        let (bin_tmp, idx_tmp) = (with_suffix(&self.prefix, ".bin.tmp"), with_suffix(&self.prefix, ".idx.tmp"));
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| ShardError::Io { path, source }
         };
-        let mut idx = StampedFile::create(&idx_tmp).map_err(failed(&idx_tmp))?;
-        self.write_index(&mut idx).map_err(failed(&idx_tmp))?;
-        let idx = idx.finish().map_err(failed(&idx_tmp))?;
+        let idx = self.write_index_to(&idx_tmp)?;
         let bin = self.bin.finish().map_err(failed(&bin_tmp))?;
         for (from, suffix) in [(&bin_tmp, ".bin"), (&idx_tmp, ".idx")] {
             fs::rename(from, with_suffix(&self.prefix, suffix)).map_err(failed(from))?;
@@ -142,6 +198,19 @@ impl ShardWriter {
             bin,
             idx,
         })
+    }
+
+    /// Writes the index aside and renames it to `path`, which an earlier checkpoint may have made.
+    fn write_index_to(&self, path: &Path) -> Result<FileStamp, ShardError> {
+        let aside = with_suffix(path, ".new");
+        let write = || {
+            let mut idx = StampedFile::create(&aside)?;
+            self.write_index(&mut idx)?;
+            let stamp = idx.finish()?;
+            fs::rename(&aside, path)?;
+            Ok(stamp)
+        };
+        write().map_err(|source| ShardError::Io { path: path.to_owned(), source })
     }
 
     fn write_index(&self, idx: &mut StampedFile) -> io::Result<()> {
@@ -169,11 +238,33 @@ impl ShardWriter {
 
 impl Drop for ShardWriter {
     fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
         // After `finish` neither exists any more; before, nobody may take them for a shard. A failed removal changes nothing.
-        for suffix in [".bin.tmp", ".idx.tmp"] {
+        for suffix in [".bin.tmp", ".idx.tmp", ".idx.tmp.new"] {
             let _ = fs::remove_file(with_suffix(&self.prefix, suffix));
         }
     }
+}
+
+/// Sequence lengths and document indices of the first sequences and documents of an index; nothing if it holds fewer.
+fn read_index(bytes: &[u8], from: Checkpoint) -> Option<(Vec<i32>, Vec<i64>)> {
+    let count = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let (num_sequences, num_indices) = (count(HEADER_BYTES - 16)?, count(HEADER_BYTES - 8)?);
+    if bytes.len() as u128 != HEADER_BYTES as u128 + 12 * u128::from(num_sequences) + 8 * u128::from(num_indices)
+        || num_sequences < from.sequences
+        || num_indices <= from.documents
+    {
+        return None;
+    }
+    // All of it lies inside the bytes, so the numbers fit.
+    let (lengths, indices) = (HEADER_BYTES, HEADER_BYTES + 12 * num_sequences as usize);
+    let lengths = bytes[lengths..lengths + 4 * from.sequences as usize].chunks_exact(4);
+    let lengths: Vec<i32> = lengths.map(|raw| i32::from_le_bytes([raw[0], raw[1], raw[2], raw[3]])).collect();
+    let indices = bytes[indices..indices + 8 * (from.documents as usize + 1)].chunks_exact(8);
+    let indices: Vec<i64> = indices.map(|raw| i64::from_le_bytes(raw.try_into().unwrap_or_default())).collect();
+    (indices.last() == Some(&(from.sequences as i64))).then_some((lengths, indices))
 }
 
 /// A buffered file that hashes what is written.
@@ -190,6 +281,29 @@ impl StampedFile {
         Ok(StampedFile { file, hasher: Hasher::default(), bytes: 0 })
     }
 
+    /// Opens a file to go on behind its first `bytes` bytes; nothing if it has fewer.
+    fn resume(path: &Path, bytes: u64) -> io::Result<Option<StampedFile>> {
+        let mut file = File::options().read(true).write(true).open(path)?;
+        if file.metadata()?.len() < bytes {
+            return Ok(None);
+        }
+        file.set_len(bytes)?;
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                num_bytes => hasher.update(&buffer[..num_bytes]),
+            }
+        }
+        Ok(Some(StampedFile { file: BufWriter::with_capacity(BUFFER_BYTES, file), hasher, bytes }))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()
+    }
+
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
@@ -198,8 +312,7 @@ impl StampedFile {
     }
 
     fn finish(&mut self) -> io::Result<FileStamp> {
-        self.file.flush()?;
-        self.file.get_ref().sync_all()?;
+        self.sync()?;
         Ok(FileStamp { bytes: self.bytes, xxh3: self.hasher.hex() })
     }
 }
