@@ -1,8 +1,11 @@
 //! The command line of `prepare`: arguments in, exit code out. `untie-data prepare` and `untie prepare` are the same.
 
 use crate::corpus::{Format, ReaderOptions};
-use crate::pipeline::{prepare, PrepareConfig, PrepareError, Progress, Summary};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::pipeline::{plan, prepare, PrepareConfig, PrepareError, Progress};
+use crate::stages::dedup::Dedup;
+use crate::stages::{Filter, Normalization, StagesConfig};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,8 +15,8 @@ use std::time::{Duration, Instant};
 /// Raw text to token shards.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PrepareArgs {
-    /// Corpus files, read in this order
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    /// Corpus files, folders, quoted globs, or - for standard input, read in this order
+    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub input: Vec<PathBuf>,
     /// Folder to make
     #[arg(long, value_name = "DIR")]
@@ -21,9 +24,36 @@ pub struct PrepareArgs {
     /// Layout of the corpus files
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Field of JSONL that holds the text
+    /// Field of JSONL, or column of Parquet, that holds the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     pub text_field: String,
+    /// Refuse invalid UTF-8, broken lines and broken pages instead of repairing or skipping and counting them
+    #[arg(long)]
+    pub strict: bool,
+    /// Keep the headings of Wikipedia articles, each as a paragraph
+    #[arg(long)]
+    pub headings: bool,
+    /// Larger documents are cut at paragraphs (text) or skipped (lines, pages), and counted
+    #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = parse_size)]
+    pub max_document: u64,
+    /// Keep the licence texts of Project Gutenberg and Smashwords
+    #[arg(long)]
+    pub keep_boilerplate: bool,
+    /// Unicode normal form of the text
+    #[arg(long, value_enum, default_value_t)]
+    pub normalize: Normalization,
+    /// Drop documents with fewer words
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub min_words: u64,
+    /// Quality filters, in this order
+    #[arg(long, value_enum, num_args = 1.., value_name = "NAME")]
+    pub filter: Vec<Filter>,
+    /// Drop what comes again
+    #[arg(long, value_enum, num_args = 1.., value_name = "WHAT")]
+    pub dedup: Vec<Dedup>,
+    /// Make each sentence a sequence of its own, as pairs of segments need it; LANG is a code such as en, de, ja
+    #[arg(long, value_name = "LANG", num_args = 0..=1, default_missing_value = "en")]
+    pub sentences: Option<String>,
     /// Existing tokenizer.json or vocab.txt to use instead of training a vocabulary
     #[arg(long, value_name = "FILE", conflicts_with = "vocab_size")]
     pub tokenizer: Option<PathBuf>,
@@ -39,43 +69,81 @@ pub struct PrepareArgs {
     /// Tokens after which a shard is full
     #[arg(long, value_name = "N", default_value_t = 100_000_000)]
     pub shard_tokens: u64,
-    /// Threads that tokenise; 0 is one a core
+    /// Threads; 0 is one a core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub workers: usize,
-    /// Replace a folder that is complete but different
+    /// Memory to keep within; it never changes the result
+    #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_size)]
+    pub memory_limit: u64,
+    /// Read a little, print what the preparation will need, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace a folder that is complete but different, start anew where one is unfinished
     #[arg(long)]
     pub force: bool,
 }
 
 impl PrepareArgs {
-    /// Prepares, with progress on stderr. The caller prints the summary.
-    ///
-    /// # Errors
-    /// See [`PrepareError`], which knows its exit code and its hint.
-    pub fn run(self) -> Result<Summary, PrepareError> {
-        prepare(&self.into_config(), Arc::new(Console::default()))
+    /// Prepares, with progress on stderr, and prints the result to stdout, or the error and its hint to stderr; the exit
+    /// code of the process.
+    pub fn run(self) -> ExitCode {
+        let dry_run = self.dry_run;
+        let config = self.into_config();
+        if dry_run {
+            return exit(plan::plan(&config));
+        }
+        exit(prepare(&config, Arc::new(Console::default())))
     }
 
     /// The configuration that the arguments stand for.
     pub fn into_config(self) -> PrepareConfig {
         PrepareConfig {
-            inputs: self.input,
-            out: self.out,
             format: self.format,
-            reader: ReaderOptions { text_field: self.text_field },
+            reader: ReaderOptions {
+                text_field: self.text_field,
+                strict: self.strict,
+                headings: self.headings,
+                max_document_bytes: self.max_document,
+            },
+            stages: StagesConfig {
+                keep_boilerplate: self.keep_boilerplate,
+                normalize: self.normalize,
+                min_words: self.min_words,
+                filters: self.filter,
+                dedup: self.dedup,
+            },
+            sentences: self.sentences,
             tokenizer: self.tokenizer,
             vocab_size: self.vocab_size,
             lowercase: !self.cased,
             valid_fraction: self.valid_fraction,
             shard_tokens: self.shard_tokens,
             workers: self.workers,
+            memory_limit: self.memory_limit,
             force: self.force,
+            ..PrepareConfig::new(self.input, self.out)
         }
     }
 }
 
-/// Prints the summary to stdout, or the error and its hint to stderr; the exit code of the process.
-pub fn exit(result: Result<Summary, PrepareError>) -> ExitCode {
+/// Bytes from `800MB`, `1.5GB` or a plain number; units are powers of 1000.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "KB" | "K" => 1e3,
+        "MB" | "M" => 1e6,
+        "GB" | "G" => 1e9,
+        "TB" | "T" => 1e12,
+        _ => return Err("expected a size such as 800MB or 1.5GB".to_owned()),
+    };
+    match digits.trim().parse::<f64>() {
+        Ok(number) if number >= 0.0 && number.is_finite() => Ok((number * unit) as u64),
+        _ => Err("expected a size such as 800MB or 1.5GB".to_owned()),
+    }
+}
+
+fn exit(result: Result<impl fmt::Display, PrepareError>) -> ExitCode {
     match result {
         Ok(summary) => {
             println!("{summary}");
@@ -111,9 +179,14 @@ struct Stage {
 impl Stage {
     fn line(&mut self) {
         self.last_line = Instant::now();
-        let (done, total) = (self.bar.position() as f64 / 1e6, self.bar.length().unwrap_or(0) as f64 / 1e6);
-        let eta = self.bar.eta().as_secs();
-        eprintln!("{}: {done:.1} of {total:.1} MB, {:.2} MB/s, {eta} s left", self.name, self.bar.per_sec() / 1e6);
+        let (name, done, rate) = (&self.name, self.bar.position() as f64 / 1e6, self.bar.per_sec() / 1e6);
+        match self.bar.length() {
+            Some(total) if total > 0 => {
+                let (total, eta) = (total as f64 / 1e6, HumanDuration(self.bar.eta()));
+                eprintln!("{name}: {done:.1} of {total:.1} MB, {rate:.2} MB/s, {eta} left");
+            }
+            _ => eprintln!("{name}: {done:.1} MB, {rate:.2} MB/s"),
+        }
     }
 }
 

@@ -8,9 +8,13 @@ pub mod cli;
 pub mod corpus;
 mod files;
 mod hash;
+pub mod inspect;
 pub mod manifest;
+pub mod pair_index;
 pub mod pipeline;
+pub mod sentences;
 pub mod shard;
+pub mod stages;
 pub mod wordpiece;
 
 /// The examples of the README, compiled as tests.

@@ -2,7 +2,8 @@
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use untie_data::cli::{exit, PrepareArgs};
+use untie_data::cli::PrepareArgs;
+use untie_data::inspect::InspectArgs;
 
 #[derive(Parser)]
 #[command(name = "untie-data", version, about = "Raw text to BERT token shards")]
@@ -15,9 +16,13 @@ struct Cli {
 enum Command {
     /// Make token shards, a tokenizer and a manifest from raw text
     Prepare(PrepareArgs),
+    /// What a folder of token shards holds, and whether it is whole
+    Inspect(InspectArgs),
 }
 
 fn main() -> ExitCode {
-    let Cli { command: Command::Prepare(arguments) } = Cli::parse();
-    exit(arguments.run())
+    match Cli::parse().command {
+        Command::Prepare(arguments) => arguments.run(),
+        Command::Inspect(arguments) => arguments.exit(),
+    }
 }

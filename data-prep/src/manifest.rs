@@ -7,6 +7,7 @@ use crate::corpus::{Format, ReaderOptions};
 use crate::files::write_aside;
 use crate::hash;
 use crate::shard::{with_suffix, FileStamp, Shard, ShardError, Split, TokenType};
+use crate::stages::StagesConfig;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::Path;
@@ -102,6 +103,12 @@ pub struct Settings {
     pub format: Format,
     /// What their readers were told.
     pub reader: ReaderOptions,
+    /// What happened to documents before they were tokenised.
+    #[serde(default = "before_stages")]
+    pub stages: StagesConfig,
+    /// Language of the sentences that are sequences of their own; nothing if a document is one sequence.
+    #[serde(default)]
+    pub sentences: Option<String>,
     /// Hash of the tokenizer file that was given; nothing if the vocabulary was trained.
     pub tokenizer: Option<String>,
     /// Requested size of the vocabulary; nothing if it was given.
@@ -112,6 +119,11 @@ pub struct Settings {
     pub valid_fraction: f64,
     /// Tokens after which a shard is full.
     pub shard_tokens: u64,
+}
+
+/// What manifests of the time before there were stages stand for.
+fn before_stages() -> StagesConfig {
+    StagesConfig { keep_boilerplate: true, ..Default::default() }
 }
 
 impl Manifest {

@@ -47,7 +47,7 @@ fn a_corpus_is_prepared_and_reported() {
 fn errors_are_one_chain_and_a_hint() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a.jsonl"), "{\"text\": \"fine\"}\n{\"text\": ").unwrap();
-    let (code, stdout, stderr) = prepare(dir.path(), &["--input", "a.jsonl", "--out", "out"]);
+    let (code, stdout, stderr) = prepare(dir.path(), &["--input", "a.jsonl", "--out", "out", "--strict"]);
     assert_eq!((code, stdout.as_str()), (Some(3), ""));
     let last: Vec<&str> = stderr.lines().rev().take(2).collect();
     assert_eq!(

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 data or
 //! checkpoint invalid, 75 stopped by SIGUSR1 and saved, 130 and 143 interrupted and saved.
 
+pub mod data;
 pub mod eval;
 pub mod export;
 pub mod fill_mask;
@@ -29,6 +30,8 @@ pub struct Cli {
 enum Command {
     /// Raw text to token shards
     Prepare(PrepareArgs),
+    /// Look at token shards
+    Data(data::DataArgs),
     /// Train a model
     Train(train::TrainArgs),
     /// Held-out loss and accuracy of a model
@@ -47,7 +50,8 @@ impl Cli {
     /// Runs the command and reports an error on stderr.
     pub fn run(self) -> ExitCode {
         let result = match self.command {
-            Command::Prepare(arguments) => return prepare(arguments),
+            Command::Prepare(arguments) => return arguments.run(),
+            Command::Data(arguments) => return arguments.run(),
             Command::Train(arguments) => arguments.run(),
             Command::Eval(arguments) => done(arguments.run()),
             Command::FillMask(arguments) => done(arguments.run()),
@@ -66,12 +70,12 @@ fn done(result: Result<()>) -> Result<u8> {
     result.map(|()| 0)
 }
 
-fn fail(error: &Error) -> ExitCode {
+pub(crate) fn fail(error: &Error) -> ExitCode {
     eprintln!("{}", error.report());
     ExitCode::from(error.exit_code())
 }
 
-/// The data crate knows its exit codes and hints itself.
-fn prepare(arguments: PrepareArgs) -> ExitCode {
-    untie_data::cli::exit(arguments.run())
+/// An argument's value as a configuration file names it.
+pub(crate) fn named<T: serde::de::DeserializeOwned>(name: &str) -> std::result::Result<T, String> {
+    serde_json::from_value(serde_json::Value::from(name)).map_err(|error| error.to_string())
 }

@@ -1,6 +1,6 @@
 //! Every way in which a preparation can fail, with what the user can do and the exit code.
 
-use crate::corpus::CorpusError;
+use crate::corpus::{CorpusError, InputError};
 use crate::shard::ShardError;
 use crate::wordpiece::TokenizerError;
 use std::io::{self, ErrorKind};
@@ -13,24 +13,33 @@ pub enum PrepareError {
     /// Nothing to read.
     #[error("no input: expected at least one file")]
     NoInput,
+    /// The inputs do not lead to corpus files.
+    #[error(transparent)]
+    Inputs(#[from] InputError),
     /// An input that is not there.
     #[error("cannot open the input `{}`", path.display())]
     Input { path: PathBuf, source: io::Error },
-    /// An input that is no file.
-    #[error("the input `{}` is a folder: expected a file", path.display())]
-    InputIsFolder { path: PathBuf },
-    /// A file name that does not tell the format.
-    #[error(
-        "cannot tell the format of `{}`: expected `.xml`, `.jsonl`, `.json` or `.txt`, perhaps with `.gz`, `.bz2` or `.zst`",
-        path.display()
-    )]
-    UnknownFormat { path: PathBuf },
     /// A held-out fraction that makes no sense.
     #[error("the valid fraction is out of range: expected 0 or more and less than 1, got {got}")]
     ValidFraction { got: f64 },
     /// Shards that cannot hold anything.
     #[error("the shard size is out of range: expected at least 1 token, got 0")]
     ShardTokens,
+    /// Too little memory to work in.
+    #[error("the memory limit is too low: expected at least {} MB, got {} MB", expected / 1_000_000, got / 1_000_000)]
+    MemoryLimit { expected: u64, got: u64 },
+    /// More different texts than can be remembered.
+    #[error(
+        "the memory limit of {} MB is reached: {num_texts} different texts are remembered to find duplicates",
+        limit / 1_000_000
+    )]
+    DedupMemory { limit: u64, num_texts: u64 },
+    /// What cannot be looked at before.
+    #[error("standard input can only be read once: expected files for `--dry-run`")]
+    PlanOfStdin,
+    /// Another process works in the folder.
+    #[error("another preparation is working in `{}`", path.display())]
+    InUse { path: PathBuf },
     /// The output folder is already complete, with other content.
     #[error("`{}` already holds prepared data that differs: {difference}", path.display())]
     OutputExists { path: PathBuf, difference: String },
@@ -41,8 +50,8 @@ pub enum PrepareError {
     #[error("cannot read the corpus `{}`", path.display())]
     Corpus { path: PathBuf, source: CorpusError },
     /// Nothing but empty documents.
-    #[error("the corpus is empty: expected documents with text, got none ({skipped} skipped)")]
-    EmptyCorpus { skipped: u64 },
+    #[error("the corpus is empty: expected documents with text, got none (left out: {dropped})")]
+    EmptyCorpus { dropped: String },
     /// A corpus that cannot be split in two.
     #[error("the corpus is too small to split: expected at least 2 documents, got {num_documents}")]
     TooFewDocuments { num_documents: u64 },
@@ -69,9 +78,10 @@ impl PrepareError {
         use PrepareError as E;
         match self {
             E::NoInput
+            | E::Inputs(_)
             | E::Input { .. }
-            | E::InputIsFolder { .. }
-            | E::UnknownFormat { .. }
+            | E::MemoryLimit { .. }
+            | E::PlanOfStdin
             | E::ValidFraction { .. }
             | E::ShardTokens
             | E::OutputExists { .. }
@@ -85,7 +95,8 @@ impl PrepareError {
             E::Tokenizer(TokenizerError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => 2,
             E::Tokenizer(TokenizerError::Io { .. }) => 1,
             E::Tokenizer(_) => 3,
-            E::Shard(ShardError::Io { .. }) | E::Output { .. } | E::Workers { .. } => 1,
+            E::Shard(ShardError::Io { .. } | ShardError::CheckpointLost { .. }) => 1,
+            E::Output { .. } | E::Workers { .. } | E::DedupMemory { .. } | E::InUse { .. } => 1,
             E::Shard(_) => 3,
         }
     }
@@ -94,15 +105,17 @@ impl PrepareError {
     pub fn hint(&self) -> Option<&'static str> {
         use PrepareError as E;
         if self.io_kind() == Some(ErrorKind::StorageFull) {
-            return Some("the disk is full: shards need about 2 bytes a token, and the text once more while a vocabulary is trained");
+            return Some("the disk is full: `--dry-run` prints what is needed; make room and run it again, it goes on from where it was");
         }
         match self {
+            E::Inputs(error) => Some(error.hint()),
             E::NoInput | E::Input { .. } => Some("name existing files with `--input`"),
-            E::InputIsFolder { .. } => Some("name its files, as in `--input FOLDER/*.jsonl`"),
-            E::UnknownFormat { .. } => Some("name the format with `--format text|blocks|jsonl|mediawiki`"),
+            E::MemoryLimit { .. } => Some("raise `--memory-limit`"),
+            E::DedupMemory { .. } => Some("raise `--memory-limit` and run it again, or leave out `--dedup paragraphs`"),
+            E::InUse { .. } => Some("wait for it, or name another folder with `--out`"),
             E::OutputExists { .. } => Some("name another folder with `--out`, or replace this one with `--force`"),
             E::OutputHasShards { .. } => Some("name another folder with `--out`, or delete these with `--force`"),
-            E::Corpus { source, .. } => corpus_hint(source),
+            E::Corpus { source, .. } => source.hint(),
             E::EmptyCorpus { .. } => Some("check that `--format` is the format of the input"),
             E::TooFewDocuments { .. } => Some(
                 "hold nothing out with `--valid-fraction 0`; a text file is one document, `--format blocks` splits it at blank lines",
@@ -125,20 +138,6 @@ impl PrepareError {
             | PrepareError::Corpus { source: CorpusError::Io(source), .. } => Some(source.kind()),
             _ => None,
         }
-    }
-}
-
-fn corpus_hint(error: &CorpusError) -> Option<&'static str> {
-    match error {
-        CorpusError::Io(error) if error.raw_os_error().is_none() => {
-            Some("the file was cut short or damaged: fetch it again")
-        }
-        CorpusError::Io(_) => None,
-        CorpusError::Utf8 { .. } => Some("convert the file to UTF-8, for instance with `iconv -f LATIN1 -t UTF-8`"),
-        CorpusError::Json { .. } => Some("expected one JSON object a line"),
-        CorpusError::MissingField { .. } => Some("name the field that holds the text with `--text-field`"),
-        CorpusError::Xml { .. } => Some("expected a MediaWiki export such as Wikipedia's pages-articles"),
-        CorpusError::TooLong { .. } => Some("split the file, or its documents at blank lines with `--format blocks`"),
     }
 }
 

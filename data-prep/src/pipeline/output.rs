@@ -1,52 +1,92 @@
-//! Tokens in, a complete folder out, or none.
+//! A folder that appears whole, or not at all.
 //!
 //! Everything is written into `OUT/.partial` and renamed into `OUT` at the end; the manifest comes last. A folder with
-//! `.partial` and without a manifest is unfinished, readers refuse it, and the next preparation replaces it.
+//! `.partial` and without a manifest is unfinished, readers refuse it, and the next preparation goes on with it if it has a
+//! [`Journal`] of the same input and settings. One process at a time works in it: a lock goes with its process.
 
-use super::{PrepareConfig, PrepareError};
+use super::journal::{self, Journal};
+use super::{difference, PrepareError, Progress};
 use crate::files::sync_parent;
-use crate::manifest::{Counts, Manifest, ShardStamp, MANIFEST_FILE, PARTIAL_DIR, TOKENIZER_FILE, VOCAB_FILE};
-use crate::shard::{ShardWriter, Split, TokenType};
-use std::fs;
+use crate::manifest::{Manifest, MANIFEST_FILE, PARTIAL_DIR, TOKENIZER_FILE, VOCAB_FILE};
+use crate::shard::Split;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The folder in which a preparation works. Dropped before it is published, it leaves nothing.
+/// Locked while a preparation works in the folder.
+const LOCK_FILE: &str = ".lock";
+
+/// The folder in which a preparation works.
 pub(super) struct Workplace {
     out: PathBuf,
     partial: PathBuf,
     /// Whether `OUT` was not there before.
     new: bool,
-    keep: bool,
+    _lock: File,
 }
 
 impl Workplace {
-    /// Makes `OUT/.partial`, without what an interrupted preparation left there.
-    pub(super) fn create(out: &Path) -> Result<Workplace, PrepareError> {
+    /// Makes or takes up `OUT/.partial`; with it the journal to go on from, which is `fresh` with `force`, and
+    /// unless one is there that fits.
+    pub(super) fn open(
+        out: &Path,
+        fresh: Journal,
+        force: bool,
+        progress: &dyn Progress,
+    ) -> Result<(Workplace, Journal), PrepareError> {
         let partial = out.join(PARTIAL_DIR);
         let new = !out.exists();
-        let make = || {
-            if partial.exists() {
-                fs::remove_dir_all(&partial)?;
+        let failed = |source| PrepareError::Output { path: partial.clone(), source };
+        fs::create_dir_all(&partial).map_err(failed)?;
+        let lock = File::create(out.join(LOCK_FILE)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(PrepareError::InUse { path: out.to_owned() }),
+            // File systems without locks, such as some network mounts: as before there were any.
+            Err(TryLockError::Error(_)) => {}
+        }
+        let workplace = Workplace { out: out.to_owned(), partial: partial.clone(), new, _lock: lock };
+        let found = if force { None } else { Journal::load(&partial) };
+        let change = found
+            .as_ref()
+            .map(|found| difference((&found.settings, &found.sources), (&fresh.settings, &fresh.sources)));
+        match (found, change) {
+            (Some(found), Some(None)) => {
+                progress.warn(&format!("going on with the unfinished preparation in `{}`", out.display()));
+                Ok((workplace, found))
             }
-            fs::create_dir_all(&partial)
-        };
-        make().map_err(|source| PrepareError::Output { path: partial.clone(), source })?;
-        Ok(Workplace { out: out.to_owned(), partial, new, keep: false })
+            (_, change) => {
+                if let Some(change) = change.flatten() {
+                    progress.warn(&format!("the unfinished preparation in `{}` is dropped: {change}", out.display()));
+                }
+                fs::remove_dir_all(&partial).and_then(|()| fs::create_dir_all(&partial)).map_err(failed)?;
+                Ok((workplace, fresh))
+            }
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.partial
     }
 
+    /// Leaves nothing behind: for input or settings with which going on is no use.
+    pub(super) fn discard(self) {
+        // The error that led here is the one to report.
+        let _ = fs::remove_dir_all(&self.partial);
+        let _ = fs::remove_file(self.out.join(LOCK_FILE));
+        if self.new {
+            let _ = fs::remove_dir(&self.out);
+        }
+    }
+
     /// Replaces whatever `OUT` holds by what was made here.
-    pub(super) fn publish(mut self, manifest: &Manifest) -> Result<(), PrepareError> {
-        // From here on only `.partial` tells that the folder is unfinished.
-        self.keep = true;
+    pub(super) fn publish(self, manifest: &Manifest) -> Result<(), PrepareError> {
         self.replace(manifest).map_err(|source| PrepareError::Output { path: self.out.clone(), source })
     }
 
     fn replace(&self, manifest: &Manifest) -> io::Result<()> {
+        // From here on the files of `.partial` leave it: nothing to go on with.
+        fs::remove_file(self.partial.join(journal::FILE))?;
         match fs::remove_file(self.out.join(MANIFEST_FILE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => sync_parent(&self.partial)?,
@@ -63,20 +103,16 @@ impl Workplace {
         }
         sync_parent(&self.partial)?;
         manifest.save(&self.out)?;
-        fs::remove_dir_all(&self.partial)
+        fs::remove_dir_all(&self.partial)?;
+        fs::remove_file(self.out.join(LOCK_FILE))
     }
 }
 
-impl Drop for Workplace {
-    fn drop(&mut self) {
-        if !self.keep {
-            // The error that led here is the one to report.
-            let _ = fs::remove_dir_all(&self.partial);
-            if self.new {
-                let _ = fs::remove_dir(&self.out);
-            }
-        }
-    }
+/// Removes what a process that was killed right after it had published left beside a complete folder.
+pub(super) fn tidy(out: &Path) {
+    // Nothing depends on it, and a read-only folder is as good.
+    let _ = fs::remove_dir_all(out.join(PARTIAL_DIR));
+    let _ = fs::remove_file(out.join(LOCK_FILE));
 }
 
 /// Names of the shard files in a folder.
@@ -90,148 +126,4 @@ pub(super) fn shard_files(dir: &Path) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
-}
-
-/// A document that was tokenised.
-pub(super) struct Tokenised {
-    /// Hash of its text, which decides about the split.
-    pub(super) hash: u64,
-    pub(super) ids: Vec<u32>,
-}
-
-/// Deals documents to the shards of both splits.
-///
-/// A document is held out if its hash, as a fraction of all hashes, is below `valid_fraction`: the choice depends on nothing
-/// but its text. Should that hold nothing out, the document with the smallest hash is: until a first one is held out, the
-/// smallest one so far is kept back.
-pub(super) struct Dealer {
-    train: SplitWriter,
-    valid: SplitWriter,
-    valid_fraction: f64,
-    kept_back: Option<Tokenised>,
-}
-
-impl Dealer {
-    pub(super) fn new(dir: &Path, token_type: TokenType, config: &PrepareConfig) -> Dealer {
-        let writer = |split| SplitWriter {
-            dir: dir.to_owned(),
-            split,
-            token_type,
-            shard_tokens: config.shard_tokens,
-            open: None,
-            shards: Vec::new(),
-        };
-        Dealer {
-            train: writer(Split::Train),
-            valid: writer(Split::Valid),
-            valid_fraction: config.valid_fraction,
-            kept_back: None,
-        }
-    }
-
-    pub(super) fn push(&mut self, document: Tokenised) -> Result<(), PrepareError> {
-        if fraction(document.hash) < self.valid_fraction {
-            self.valid.push(&document.ids)?;
-            return match self.kept_back.take() {
-                Some(kept_back) => self.train.push(&kept_back.ids),
-                None => Ok(()),
-            };
-        }
-        if self.valid_fraction == 0.0 || !self.valid.is_empty() {
-            return self.train.push(&document.ids);
-        }
-        let larger = match self.kept_back.take() {
-            None => {
-                self.kept_back = Some(document);
-                return Ok(());
-            }
-            Some(kept_back) if kept_back.hash <= document.hash => {
-                self.kept_back = Some(kept_back);
-                document
-            }
-            Some(kept_back) => {
-                self.kept_back = Some(document);
-                kept_back
-            }
-        };
-        self.train.push(&larger.ids)
-    }
-
-    /// Ends the last shards; returns all of them, `train` first.
-    pub(super) fn finish(mut self) -> Result<Vec<ShardStamp>, PrepareError> {
-        if let Some(kept_back) = self.kept_back.take() {
-            if self.train.is_empty() {
-                return Err(PrepareError::TooFewDocuments { num_documents: 1 });
-            }
-            self.valid.push(&kept_back.ids)?;
-        }
-        let mut shards = self.train.finish()?;
-        let valid = self.valid.finish()?;
-        if shards.is_empty() && !valid.is_empty() {
-            let num_documents = valid.iter().map(|shard| shard.counts.documents).sum();
-            return Err(PrepareError::NoTraining { num_documents });
-        }
-        shards.extend(valid);
-        Ok(shards)
-    }
-}
-
-/// A hash as a fraction from 0 up to 1, by its upper 53 bits.
-fn fraction(hash: u64) -> f64 {
-    (hash >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// Writes the shards of one split, one after the other.
-struct SplitWriter {
-    dir: PathBuf,
-    split: Split,
-    token_type: TokenType,
-    shard_tokens: u64,
-    open: Option<ShardWriter>,
-    shards: Vec<ShardStamp>,
-}
-
-impl SplitWriter {
-    fn is_empty(&self) -> bool {
-        self.open.is_none() && self.shards.is_empty()
-    }
-
-    fn push(&mut self, ids: &[u32]) -> Result<(), PrepareError> {
-        let prefix = self.dir.join(self.split.shard_name(self.shards.len()));
-        let mut writer = match self.open.take() {
-            Some(writer) => writer,
-            None => ShardWriter::create(&prefix, self.token_type)?,
-        };
-        writer.push_document(&[ids])?;
-        if writer.num_tokens() >= self.shard_tokens {
-            self.close(writer)
-        } else {
-            self.open = Some(writer);
-            Ok(())
-        }
-    }
-
-    fn close(&mut self, writer: ShardWriter) -> Result<(), PrepareError> {
-        let written = writer.finish()?;
-        self.shards.push(ShardStamp {
-            name: self.split.shard_name(self.shards.len()),
-            split: self.split,
-            token_type: self.token_type,
-            counts: Counts {
-                documents: written.num_documents,
-                sequences: written.num_sequences,
-                tokens: written.num_tokens,
-            },
-            bin: written.bin,
-            idx: written.idx,
-        });
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Vec<ShardStamp>, PrepareError> {
-        if let Some(writer) = self.open.take() {
-            self.close(writer)?;
-        }
-        Ok(self.shards)
-    }
 }

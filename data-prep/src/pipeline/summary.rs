@@ -1,9 +1,8 @@
 //! What a preparation made, as a short table.
 
-use super::source::Chunk;
+use super::report::{list, Report};
 use crate::manifest::Manifest;
 use crate::shard::Split;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// The result of a preparation.
@@ -13,38 +12,6 @@ pub struct Summary {
     pub manifest: Manifest,
     /// What was done; nothing if the folder was up to date.
     pub report: Option<Report>,
-}
-
-/// What a preparation met and did.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    /// Documents with text.
-    pub num_texts: u64,
-    /// Bytes of their text.
-    pub text_bytes: u64,
-    /// Words of their text, separated by whitespace.
-    pub words: u64,
-    /// Tokens that are `[UNK]`.
-    pub unknown: u64,
-    /// What was left out, by reason.
-    pub skipped: BTreeMap<&'static str, u64>,
-    /// Wall time.
-    pub seconds: f64,
-}
-
-impl Report {
-    pub(super) fn read(&mut self, chunk: &Chunk) {
-        self.num_texts += chunk.texts.len() as u64;
-        self.text_bytes += chunk.texts.iter().map(|text| text.len() as u64).sum::<u64>();
-        for (reason, count) in &chunk.skipped {
-            *self.skipped.entry(reason).or_default() += count;
-        }
-    }
-
-    /// Everything that was left out.
-    pub fn num_skipped(&self) -> u64 {
-        self.skipped.values().sum()
-    }
 }
 
 impl Summary {
@@ -68,7 +35,8 @@ impl fmt::Display for Summary {
         }
         let tokenizer = &self.manifest.tokenizer;
         writeln!(formatter, "vocabulary: {} tokens, hash {}", tokenizer.vocab_size, tokenizer.json.xxh3)?;
-        writeln!(formatter, "shards: {}", megabytes(self.shard_bytes()))?;
+        let (bytes, tokens) = (self.shard_bytes(), self.num_tokens());
+        writeln!(formatter, "shards: {}, {:.3} bytes a token", megabytes(bytes), bytes as f64 / tokens.max(1) as f64)?;
         let Some(report) = &self.report else {
             return write!(formatter, "up to date: nothing to do");
         };
@@ -81,9 +49,10 @@ impl fmt::Display for Summary {
             ratio(self.num_tokens(), report.words),
             100.0 * ratio(report.unknown, self.num_tokens()),
         )?;
-        let skipped: Vec<String> = report.skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        let skipped = if skipped.is_empty() { "nothing".to_owned() } else { skipped.join(", ") };
-        writeln!(formatter, "skipped: {skipped}")?;
+        writeln!(formatter, "documents: {} kept; left out: {}", report.num_texts, list(&report.dropped))?;
+        if !report.changed.is_empty() {
+            writeln!(formatter, "changed: {}", list(&report.changed))?;
+        }
         let speed = report.text_bytes as f64 / 1e6 / report.seconds.max(1e-9);
         write!(formatter, "time: {:.1} s, {speed:.2} MB of text a second", report.seconds)
     }

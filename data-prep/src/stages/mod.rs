@@ -1,0 +1,86 @@
+//! What may happen to a document between its reader and the tokenizer: boilerplate cut, Unicode normalised, filters, minimum
+//! length, duplicates dropped. Each is a function of the document alone, save for the duplicates, which remember hashes.
+//!
+//! In: the text of a document, one paragraph a line. Out: its text, or the reason why it is dropped. Cost: a few passes over
+//! the text, on any thread; [`dedup`] says what its memory costs.
+
+pub mod dedup;
+mod filters;
+mod normalize;
+
+pub use filters::Filter;
+pub use normalize::Normalization;
+
+use crate::corpus::boilerplate;
+use dedup::Dedup;
+use serde::{Deserialize, Serialize};
+
+/// Which stages a preparation has. Everything but the cutting of boilerplate is off by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StagesConfig {
+    /// Whether licence texts of Project Gutenberg and Smashwords stay in.
+    pub keep_boilerplate: bool,
+    /// Unicode normalisation of the text.
+    pub normalize: Normalization,
+    /// Documents with fewer words, separated by whitespace, are dropped.
+    pub min_words: u64,
+    /// Quality filters.
+    pub filters: Vec<Filter>,
+    /// What is dropped when it comes again.
+    pub dedup: Vec<Dedup>,
+}
+
+/// What the stages made of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its text, and what was cut from it, by name.
+    Kept(String, Vec<&'static str>),
+    /// Why it is dropped.
+    Dropped(&'static str),
+}
+
+impl StagesConfig {
+    /// Sends a document through every stage but the search for duplicates.
+    pub fn apply(&self, text: &str) -> Verdict {
+        let (text, cut) = if self.keep_boilerplate {
+            (text, Vec::new())
+        } else {
+            let stripped = boilerplate::strip(text);
+            (stripped.text, stripped.cut.iter().map(|what| what.name()).collect())
+        };
+        let mut text = self.normalize.apply(text.trim()).into_owned();
+        for filter in &self.filters {
+            match filter.apply(text) {
+                Ok(left) => text = left,
+                Err(reason) => return Verdict::Dropped(reason),
+            }
+        }
+        if text.trim().is_empty() {
+            return Verdict::Dropped("empty");
+        }
+        if self.min_words > 0 && (text.split_whitespace().count() as u64) < self.min_words {
+            return Verdict::Dropped("too few words");
+        }
+        Verdict::Kept(text, cut)
+    }
+
+    /// Whether duplicates of this kind are dropped.
+    pub fn drops(&self, dedup: Dedup) -> bool {
+        self.dedup.contains(&dedup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_follow_one_another() {
+        let config = StagesConfig { normalize: Normalization::Nfc, min_words: 3, ..Default::default() };
+        assert_eq!(config.apply(" cafe\u{301} du jour\n"), Verdict::Kept("caf\u{e9} du jour".into(), Vec::new()));
+        assert_eq!(config.apply("two words"), Verdict::Dropped("too few words"));
+        assert_eq!(StagesConfig::default().apply(" \n "), Verdict::Dropped("empty"));
+        assert_eq!(StagesConfig::default().apply("two words"), Verdict::Kept("two words".into(), Vec::new()));
+    }
+}

@@ -1,0 +1,172 @@
+//! A preparation that is killed anywhere goes on and ends with the same bytes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use untie_data::manifest::Manifest;
+use untie_data::pipeline::{prepare, PrepareConfig, PrepareError, Summary};
+use untie_data::stages::dedup::Dedup;
+
+/// Tells the child, which is this very test program, where to work.
+const CHILD: &str = "UNTIE_DATA_TEST_DIR";
+
+/// 12 MB of text with repeated documents and paragraphs, in two files.
+fn write_corpus(dir: &Path) {
+    let words = ["the", "river", "runs", "north", "of", "a", "village", "that", "nobody", "left", "before", "winter"];
+    let mut state = 1_u64;
+    let mut word = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let number = (state >> 33) as usize;
+        if number.is_multiple_of(5) {
+            format!("{}{}", words[number / 5 % 12], number % 977)
+        } else {
+            words[number % 12].to_owned()
+        }
+    };
+    for name in ["a.jsonl", "b.jsonl"] {
+        let mut lines = String::new();
+        for number in 0..3000 {
+            let paragraph = |word: &mut dyn FnMut() -> String| -> String {
+                let words: Vec<String> = (0..60).map(|_| word()).collect();
+                words.join(" ") + "."
+            };
+            let mut text: Vec<String> = (0..5).map(|_| paragraph(&mut word)).collect();
+            if number % 7 == 0 {
+                text[2] = "A paragraph that stands in every seventh document, word for word.".to_owned();
+            }
+            let text = if number % 11 == 0 {
+                "The same document again and again, of forty characters.".to_owned()
+            } else {
+                text.join("\n")
+            };
+            lines += &(serde_json::json!({ "text": text }).to_string() + "\n");
+        }
+        fs::write(dir.join(name), lines).unwrap();
+    }
+}
+
+fn config(dir: &Path) -> PrepareConfig {
+    let mut config = PrepareConfig::new(vec![dir.join("a.jsonl"), dir.join("b.jsonl")], dir.join("out"));
+    (config.vocab_size, config.valid_fraction, config.shard_tokens) = (2000, 0.05, 300_000);
+    (config.segment_bytes, config.workers) = (1 << 20, 2);
+    config.stages.dedup = vec![Dedup::Documents, Dedup::Paragraphs];
+    config.sentences = Some("en".to_owned());
+    config
+}
+
+fn run(dir: &Path) -> Result<Summary, PrepareError> {
+    prepare(&config(dir), Arc::new(()))
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = fs::read_dir(dir.join("out")).unwrap().map(|entry| entry.unwrap().path());
+    entries.map(|path| (path.file_name().unwrap().into(), fs::read(&path).unwrap())).collect()
+}
+
+/// What the child does; without the variable, nothing.
+#[test]
+fn child() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        run(Path::new(&dir)).unwrap();
+    }
+}
+
+fn start(dir: &Path) -> Child {
+    let program = std::env::current_exe().unwrap();
+    Command::new(program).args(["--exact", "child", "--nocapture"]).env(CHILD, dir).spawn().unwrap()
+}
+
+#[test]
+fn killed_anywhere_it_ends_with_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    write_corpus(dir.path());
+    let begin = Instant::now();
+    assert!(start(dir.path()).wait().unwrap().success());
+    let whole = begin.elapsed();
+    let expected = files(dir.path());
+    let manifest = Manifest::verify(&dir.path().join("out")).unwrap();
+    assert!(manifest.shards.len() > 4 && manifest.train.sequences > manifest.train.documents);
+
+    let (mut unfinished, mut taken_up) = (0, 0);
+    for attempt in 1..=6 {
+        fs::remove_dir_all(dir.path().join("out")).unwrap();
+        // Killed again and again, a little later in the whole each time, until it is done.
+        let mut kills = 0;
+        loop {
+            let mut child = start(dir.path());
+            let end = Instant::now() + Duration::from_secs_f64(whole.as_secs_f64() * f64::from(attempt) / 7.0);
+            while Instant::now() < end && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if child.try_wait().unwrap().is_some_and(|status| status.success()) {
+                break;
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+            unfinished += u32::from(!dir.path().join("out/manifest.json").exists());
+            taken_up += u32::from(dir.path().join("out/.partial/journal.json").exists());
+            // Where one attempt never gets to the next segment, let it.
+            if kills == 8 {
+                assert!(start(dir.path()).wait().unwrap().success());
+                break;
+            }
+        }
+        assert!(files(dir.path()) == expected, "attempt {attempt} differs after {kills} kills");
+    }
+    assert!(unfinished > 5 && taken_up > 3, "{unfinished} kills before the end, {taken_up} with a journal");
+}
+
+#[test]
+fn what_is_begun_otherwise_is_dropped_and_what_is_in_use_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write_corpus(dir.path());
+    let mut child = start(dir.path());
+    let journal = dir.path().join("out/.partial/journal.json");
+    while !journal.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let second = run(dir.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let error = second.unwrap_err();
+    assert!(matches!(error, PrepareError::InUse { .. }), "{error}");
+
+    let mut other = config(dir.path());
+    other.stages.dedup.clear();
+    other.sentences = None;
+    let summary = prepare(&other, Arc::new(())).unwrap();
+    assert_eq!(summary.report.unwrap().num_texts, 6000);
+}
+
+#[test]
+fn damaged_leftovers_are_an_error_not_a_result() {
+    let dir = tempfile::tempdir().unwrap();
+    write_corpus(dir.path());
+    let mut child = start(dir.path());
+    let partial = dir.path().join("out/.partial");
+    while !partial.join("train-00001.bin.tmp").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let journal = fs::read_to_string(partial.join("journal.json")).unwrap();
+    if !journal.contains("\"sequences\"") {
+        eprintln!("skipped: the child was not killed while it wrote shards");
+        return;
+    }
+    for entry in fs::read_dir(&partial).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            fs::write(path, b"").unwrap();
+        }
+    }
+    let error = run(dir.path()).unwrap_err();
+    assert_eq!((error.exit_code(), error.hint()), (1, Some("start anew with `--force`")), "{error}");
+    let mut forced = config(dir.path());
+    forced.force = true;
+    prepare(&forced, Arc::new(())).unwrap();
+}
