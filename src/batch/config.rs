@@ -1,9 +1,12 @@
 //! The `[data]` table.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::mixture::Mixture;
+use crate::batch::phase::PhaseConfig;
+use crate::batch::spans::SpanLengths;
 use crate::error::{Error, Result};
 
 /// What a sample is, and what is learnt from it.
@@ -73,6 +76,9 @@ pub struct DataConfig {
     pub workers: usize,
     /// Checks the hash of every file before training. Default: false.
     pub verify: bool,
+    /// Parts of the run with sequences of another length.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phase: Vec<PhaseConfig>,
     /// Several corpora, mixed by weight.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub corpus: Vec<CorpusConfig>,
@@ -94,26 +100,156 @@ impl Default for DataConfig {
             span_length: 1.0,
             workers: 1,
             verify: false,
+            phase: Vec::new(),
             corpus: Vec::new(),
         }
     }
 }
 
 impl DataConfig {
-    /// Checks ranges.
+    /// The folders of shards, at least one.
+    pub fn dirs(&self) -> Vec<&Path> {
+        if self.corpus.is_empty() {
+            return vec![&self.dir];
+        }
+        self.corpus.iter().map(|corpus| corpus.dir.as_path()).collect()
+    }
+
+    /// The weight of each of [`Self::dirs`].
+    pub fn weights(&self) -> Vec<f64> {
+        if self.corpus.is_empty() {
+            return vec![1.0];
+        }
+        self.corpus.iter().map(|corpus| corpus.weight).collect()
+    }
+
+    /// Special tokens of a sample.
+    pub fn num_special_tokens(&self) -> usize {
+        match self.objective {
+            Objective::Mlm => 2,
+            Objective::MlmNsp | Objective::MlmSop => 3,
+        }
+    }
+
+    /// Checks ranges and what goes together.
     ///
     /// # Errors
-    /// The first setting out of range, by name.
+    /// The first setting out of range, or that does not go with another, by name.
     pub fn validate(&self) -> Result<()> {
-        if self.sequence_length < 3 {
+        let pairs = self.objective != Objective::Mlm;
+        let (least, why) =
+            if pairs { (5, "[CLS], a token, [SEP], a token, [SEP]") } else { (3, "[CLS], a token, [SEP]") };
+        if self.sequence_length < least {
             return Err(Error::config(format!(
-                "`data.sequence_length` must be at least 3 ([CLS], a token, [SEP]), got {}",
+                "`data.sequence_length` must be at least {least} ({why}), got {}",
                 self.sequence_length
             )));
+        }
+        // Chunk lengths are 32 bits in the pair index, and places in a sequence while it is masked.
+        if u32::try_from(self.sequence_length).is_err() {
+            return Err(Error::config(format!("`data.sequence_length` is too large, got {}", self.sequence_length)));
+        }
+        if pairs && self.packing == Packing::Isolated {
+            return Err(Error::config("`data.packing` = `isolated` packs documents, and pairs have segments instead")
+                .hint("set `data.objective` to `mlm`, or `data.packing` to `concat`"));
         }
         if !(self.mask_rate > 0.0 && self.mask_rate < 1.0) {
             return Err(Error::config(format!("`data.mask_rate` must be between 0 and 1, got {}", self.mask_rate)));
         }
+        for (name, value) in [
+            ("short_sequence_rate", self.short_sequence_rate),
+            ("mask_token_rate", self.mask_token_rate),
+            ("random_token_rate", self.random_token_rate),
+        ] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::config(format!("`data.{name}` must be from 0 to 1, got {value}")));
+            }
+        }
+        let sum = self.mask_token_rate + self.random_token_rate;
+        // Rounding may lift a sum of two decimals above 1.
+        if sum > 1.0 + 1e-9 {
+            return Err(Error::config(format!(
+                "`data.mask_token_rate` and `data.random_token_rate` must be at most 1 together, got {sum}"
+            )));
+        }
+        if !(self.span_length >= 1.0 && self.span_length < SpanLengths::LARGEST_MEAN) {
+            return Err(Error::config(format!(
+                "`data.span_length` must be from 1 to below {} (the mean of spans of up to {}), got {}",
+                SpanLengths::LARGEST_MEAN,
+                SpanLengths::LONGEST,
+                self.span_length
+            )));
+        }
+        if self.workers == 0 {
+            return Err(Error::config("`data.workers` must be at least 1, got 0"));
+        }
+        if self.corpus.len() > Mixture::PATTERN {
+            return Err(Error::config(format!(
+                "`data.corpus` must list at most {} corpora, got {}",
+                Mixture::PATTERN,
+                self.corpus.len()
+            )));
+        }
+        for corpus in &self.corpus {
+            if !(corpus.weight > 0.0 && corpus.weight.is_finite()) {
+                return Err(Error::config(format!(
+                    "`data.corpus`: the weight of `{}` must be larger than 0, got {}",
+                    corpus.dir.display(),
+                    corpus.weight
+                ))
+                .hint("leave a corpus out that is not wanted"));
+            }
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_out_of_range_or_clashes_is_refused_by_name() {
+        let refused = |text: &str| {
+            let config: DataConfig = toml::from_str(text).unwrap();
+            config.validate().unwrap_err().report()
+        };
+        for (text, words) in [
+            ("sequence_length = 2", "`data.sequence_length` must be at least 3"),
+            ("sequence_length = 4\nobjective = \"mlm+nsp\"", "`data.sequence_length` must be at least 5"),
+            ("packing = \"isolated\"\nobjective = \"mlm+sop\"", "set `data.objective` to `mlm`"),
+            ("mask_rate = 1.0", "`data.mask_rate` must be between 0 and 1, got 1"),
+            ("short_sequence_rate = -0.1", "`data.short_sequence_rate` must be from 0 to 1"),
+            ("mask_token_rate = nan", "`data.mask_token_rate` must be from 0 to 1, got NaN"),
+            ("random_token_rate = 1.5", "`data.random_token_rate` must be from 0 to 1, got 1.5"),
+            (
+                "random_token_rate = 0.3",
+                "`data.mask_token_rate` and `data.random_token_rate` must be at most 1 together",
+            ),
+            ("span_length = 0.5", "`data.span_length` must be from 1 to below 5.5"),
+            ("span_length = 5.5", "`data.span_length` must be from 1 to below 5.5"),
+            ("workers = 0", "`data.workers` must be at least 1"),
+            ("[[corpus]]\ndir = \"a\"\nweight = 0", "the weight of `a` must be larger than 0, got 0"),
+        ] {
+            let report = refused(text);
+            assert!(report.contains(words), "{text}: {report}");
+        }
+        for text in [
+            "",
+            "sequence_length = 5\nobjective = \"mlm+nsp\"\nwhole_word = true\nspan_length = 3.8",
+            "packing = \"isolated\"\nwhole_word = true",
+            "mask_token_rate = 0.7\nrandom_token_rate = 0.3",
+            "[[corpus]]\ndir = \"a\"\nweight = 1\n[[corpus]]\ndir = \"b\"\nweight = 0.25",
+        ] {
+            toml::from_str::<DataConfig>(text).unwrap().validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn corpora_take_the_place_of_the_folder() {
+        let config: DataConfig = toml::from_str("dir = \"x\"\n[[corpus]]\ndir = \"a\"\nweight = 2").unwrap();
+        assert_eq!((config.dirs(), config.weights()), (vec![Path::new("a")], vec![2.0]));
+        let config: DataConfig = toml::from_str("dir = \"x\"").unwrap();
+        assert_eq!((config.dirs(), config.weights()), (vec![Path::new("x")], vec![1.0]));
     }
 }

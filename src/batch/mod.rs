@@ -1,20 +1,25 @@
 //! Shards to batches: which sample comes when, what it masks, and the plain buffers that a step turns into tensors.
 //!
-//! In: a [`ShardSet`](untie_data::shard::ShardSet) and a position, one integer. Out: [`Batch`]es, a pure function of
-//! (data, seed, position): no state beside the integer, the same on any number of threads. Cost: the batch itself; the
-//! tokens stay in the mapped files.
+//! In: sets of shards and a position, one integer. Out: [`Batch`]es, a pure function of (data, seed, position): no state
+//! beside the integer, the same on any number of threads. Cost: the batch itself; the tokens stay in the mapped files.
 
 pub mod config;
+pub mod corpus;
 pub mod loader;
 pub mod masking;
+pub mod mixture;
 pub mod order;
+pub mod pairs;
+pub mod phase;
 pub mod random;
 pub mod samples;
+pub mod spans;
+pub mod vocabulary;
 
 pub use config::{CorpusConfig, DataConfig, Objective, Packing};
 pub use loader::Loader;
-pub use masking::{Masking, Target};
 pub use samples::Samples;
+pub use vocabulary::Vocabulary;
 
 use tch::{Device, Tensor};
 
