@@ -74,9 +74,9 @@ impl Batch {
 
     fn input(&self) -> Result<Input<'_>> {
         Ok(Input {
-            token_ids: self.get("input_ids")?,
             token_types: Some(self.get("token_type_ids")?),
             attention_mask: Some(self.get("attention_mask")?),
+            ..Input::full(self.get("input_ids")?)
         })
     }
 }

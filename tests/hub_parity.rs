@@ -29,9 +29,9 @@ fn load(norm: &str, kind: Kind) -> (HubModel, Bert) {
 
 fn input(batch: &HashMap<String, Tensor>) -> Input<'_> {
     Input {
-        token_ids: &batch["input_ids"],
         token_types: Some(&batch["token_type_ids"]),
         attention_mask: Some(&batch["attention_mask"]),
+        ..Input::full(&batch["input_ids"])
     }
 }
 

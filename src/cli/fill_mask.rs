@@ -92,7 +92,7 @@ pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Re
         let row = |ids: &[i64]| Tensor::f_from_slice(ids)?.f_unsqueeze(0)?.f_to_device(device);
         let (token_ids, token_types) = (row(&sentence.ids)?, row(&sentence.types)?); // [1, T]
         let positions = Tensor::f_from_slice(&sentence.masks)?.f_to_device(device)?; // [N]
-        let input = Input { token_ids: &token_ids, token_types: Some(&token_types), attention_mask: None };
+        let input = Input { token_types: Some(&token_types), ..Input::full(&token_ids) };
         let logits = bert.mlm_logits(&bert.encode(input, Mode::Eval)?, &positions)?; // [N, V]
         let probabilities = logits.f_softmax(-1, Kind::Double)?; // [N, V]
 

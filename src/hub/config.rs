@@ -75,7 +75,7 @@ fn yes() -> bool {
     true
 }
 
-/// The sizes that `dir/config.json` names.
+/// The sizes that `dir/config.json` names; which heads there are, only the tensors tell.
 ///
 /// # Errors
 /// When the file is missing, is no JSON, is not of a BERT that `untie` computes, or names impossible sizes.
@@ -102,9 +102,11 @@ pub(super) fn is_our_export(dir: &Path) -> bool {
 /// # Errors
 /// When a number has no JSON form.
 pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>) -> Result<String> {
-    let (architecture, model_type) = match config.norm {
-        Norm::Post => ("BertForMaskedLM", "bert"),
-        Norm::Pre => ("MegatronBertForMaskedLM", "megatron-bert"),
+    let (architecture, model_type) = match (config.norm, config.pair_head) {
+        (Norm::Post, false) => ("BertForMaskedLM", "bert"),
+        (Norm::Post, true) => ("BertForPreTraining", "bert"),
+        (Norm::Pre, false) => ("MegatronBertForMaskedLM", "megatron-bert"),
+        (Norm::Pre, true) => ("MegatronBertForPreTraining", "megatron-bert"),
     };
     let file = ConfigFile {
         architectures: Some(vec![architecture.into()]),
@@ -171,6 +173,8 @@ impl ConfigFile {
             attention_probs_dropout_prob: self.attention_probs_dropout_prob,
             layer_norm_eps: self.layer_norm_eps,
             initializer_range: self.initializer_range,
+            // The tensors tell: a BertForPreTraining may have been saved without.
+            pair_head: false,
         };
         config.validate()?;
         Ok(config)

@@ -8,7 +8,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
-use super::names::{canonical, is_ignored, parts, ALIASES};
+use super::names::{canonical, is_ignored, parts, ALIASES, PAIR_CLASSIFIER};
 use super::{load_config, tokenizer, unreadable, MODEL_FILE, TOKENIZER_FILE};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
@@ -21,7 +21,7 @@ const HEAD_SEED: u64 = 0;
 /// A model from a Hugging Face directory.
 #[derive(Debug)]
 pub struct HubModel {
-    /// Its sizes; `vocab_size` is the file's, which may exceed the tokenizer's.
+    /// Its sizes and heads; `vocab_size` is the file's, which may exceed the tokenizer's.
     pub config: BertConfig,
     /// Its weights, every layer its own: they go with [`HubModel::layer_map`].
     pub weights: Weights,
@@ -40,14 +40,14 @@ impl HubModel {
 }
 
 /// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
-/// bf16, fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. Poolers and the next-sentence head are
+/// bf16, fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. A pooler without the next-sentence head is
 /// passed over.
 ///
 /// # Errors
 /// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape
 /// (the message names it); and when the tokenizer has more tokens than the model.
 pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
-    let config = load_config(dir)?;
+    let mut config = load_config(dir)?;
     let tokenizer = dir.join(TOKENIZER_FILE);
     tokenizer::read(&tokenizer, config.vocab_size)?;
     let path = dir.join(MODEL_FILE);
@@ -62,6 +62,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
             stored.found.len()
         ))));
     }
+    config.pair_head = stored.found.contains_key(PAIR_CLASSIFIER);
     let map = LayerMap::untied(config.num_hidden_layers);
     let has_head = stored.found.keys().any(|name| name.starts_with("cls.predictions."));
     let weights = Weights::from_named(&config, &map, kind, device, |spec| {

@@ -2,8 +2,8 @@
 //!
 //! In: a directory that transformers wrote, or weights of our own. Out: a [`HubModel`], or a directory that
 //! transformers reads: config.json, model.safetensors, tokenizer.json, tokenizer_config.json, vocab.txt. Post-LN models
-//! are `BertForMaskedLM`; Pre-LN models are `MegatronBertForMaskedLM`, which has no LayerNorm on the embeddings and one
-//! after the last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and value
+//! are `BertForMaskedLM` (`BertForPreTraining` with a head for pairs); Pre-LN models are `MegatronBertForMaskedLM` (or
+//! `MegatronBertForPreTraining`), which has no LayerNorm on the embeddings and one after the last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and value
 //! apart. Cost: one copy of the file in host memory while it is read, one copy of the unique weights while it is
 //! written.
 

@@ -25,13 +25,16 @@ pub(super) fn canonical(stored: &str) -> String {
     }
 }
 
-/// Whether a file may hold the tensor of this [`canonical`] name without our using it: heads that masked-language
-/// modelling does not have, and buffers.
+/// Whether a file may hold the tensor of this [`canonical`] name without our using it: a head for pairs
+/// that is not whole, and buffers.
 pub(super) fn is_ignored(name: &str) -> bool {
     name.starts_with("bert.pooler.")
         || name.starts_with("cls.seq_relationship.")
         || name == "bert.embeddings.position_ids"
 }
+
+/// The tensor that a model has if it has a head for pairs.
+pub(super) const PAIR_CLASSIFIER: &str = "cls.seq_relationship.weight";
 
 /// The embeddings, which the decoder of the MLM head reads too.
 pub(super) const WORD_EMBEDDINGS: &str = "bert.embeddings.word_embeddings.weight";

@@ -2,12 +2,12 @@
 
 use tch::{Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::config::BertConfig;
 use crate::model::embeddings::Embeddings;
 use crate::model::encoder::Encoder;
-use crate::model::heads::MaskedLmHead;
+use crate::model::heads::{MaskedLmHead, PairHead};
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::weights::Weights;
 
@@ -43,12 +43,37 @@ pub struct Input<'a> {
     pub token_types: Option<&'a Tensor>,
     /// 1 for tokens and 0 for padding, [B, T]; `None`: no padding.
     pub attention_mask: Option<&'a Tensor>,
+    /// Place of each token in its document, int64 [B, T]; `None`: its place in the sequence.
+    pub position_ids: Option<&'a Tensor>,
+    /// Number of each token's document, [B, T]: tokens see those of their own document only; `None`: they see all.
+    pub documents: Option<&'a Tensor>,
 }
 
 impl<'a> Input<'a> {
     /// Sequences without padding and of one segment.
     pub fn full(token_ids: &'a Tensor) -> Self {
-        Self { token_ids, token_types: None, attention_mask: None }
+        Self { token_ids, token_types: None, attention_mask: None, position_ids: None, documents: None }
+    }
+
+    /// What attention adds to its scores: 0 to see a token, −∞ to ignore it; [B, 1, 1, T] for padding, [B, 1, T, T] for
+    /// documents, nothing where every token sees every other.
+    fn bias(&self, kind: Kind) -> Result<Option<Tensor>> {
+        let padding = match self.attention_mask {
+            Some(mask) => Some(mask.f_eq(0)?.f_unsqueeze(1)?.f_unsqueeze(1)?), // [B, 1, 1, T]
+            None => None,
+        };
+        let apart = match self.documents {
+            // [B, 1, T, 1] against [B, 1, 1, T]
+            Some(of) => Some(of.f_unsqueeze(1)?.f_unsqueeze(3)?.f_ne_tensor(&of.f_unsqueeze(1)?.f_unsqueeze(2)?)?),
+            None => None,
+        };
+        let hidden = match (padding, apart) {
+            (Some(padding), Some(apart)) => apart.f_logical_or(&padding)?,
+            (Some(hidden), None) | (None, Some(hidden)) => hidden,
+            (None, None) => return Ok(None),
+        };
+        let zeros = Tensor::f_zeros(hidden.size(), (kind, hidden.device()))?;
+        Ok(Some(zeros.f_masked_fill(&hidden, f64::NEG_INFINITY)?))
     }
 }
 
@@ -58,6 +83,7 @@ pub struct Bert {
     embeddings: Embeddings,
     encoder: Encoder,
     head: MaskedLmHead,
+    pair_head: Option<PairHead>,
     kind: Kind,
 }
 
@@ -87,7 +113,8 @@ impl Bert {
 
     fn assemble(config: &BertConfig, weights: &Weights, encoder: Encoder, kind: Kind) -> Result<Self> {
         let (embeddings, head) = (Embeddings::new(config, weights)?, MaskedLmHead::new(config, weights)?);
-        Ok(Self { embeddings, encoder, head, kind })
+        let pair_head = if config.pair_head { Some(PairHead::new(weights)?) } else { None };
+        Ok(Self { embeddings, encoder, head, pair_head, kind })
     }
 
     /// Hidden states of the last layer, [B, T, C].
@@ -109,15 +136,8 @@ impl Bert {
     }
 
     fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor)) -> Result<Tensor> {
-        let bias = match input.attention_mask {
-            Some(mask) => {
-                let hidden = mask.f_eq(0)?.f_unsqueeze(1)?.f_unsqueeze(1)?; // [B, 1, 1, T]
-                let zeros = Tensor::f_zeros(hidden.size(), (self.kind, mask.device()))?;
-                Some(zeros.f_masked_fill(&hidden, f64::NEG_INFINITY)?)
-            }
-            None => None,
-        };
-        let embedded = self.embeddings.forward(input.token_ids, input.token_types, mode, self.kind)?;
+        let bias = input.bias(self.kind)?;
+        let embedded = self.embeddings.forward(input, mode, self.kind)?;
         self.encoder.forward(embedded, bias.as_ref(), mode, visit)
     }
 
@@ -128,5 +148,17 @@ impl Bert {
     pub fn mlm_logits(&self, hidden: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let flat = hidden.f_flatten(0, 1)?; // [B·T, C]
         self.head.forward(&flat.f_index_select(0, positions)?)
+    }
+
+    /// Logits [B, 2] of the pairs whose last hidden states are `hidden` [B, T, C]: class 0 where the second segment follows
+    /// the first.
+    ///
+    /// # Errors
+    /// When the model has no such head, and libtorch's own.
+    pub fn pair_logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        match &self.pair_head {
+            Some(head) => head.forward(hidden),
+            None => Err(Error::failed("the model has no head for pairs of segments")),
+        }
     }
 }

@@ -90,6 +90,9 @@ pub struct BertConfig {
     pub layer_norm_eps: f64,
     /// Standard deviation of the truncated normal that weights start from; BERT's is 0.02.
     pub initializer_range: f64,
+    /// Whether there is a head that classifies pairs of segments (`BertForPreTraining`).
+    #[serde(default)]
+    pub pair_head: bool,
 }
 
 impl ModelConfig {
@@ -118,6 +121,7 @@ impl ModelConfig {
             attention_probs_dropout_prob: self.attention_probs_dropout_prob.unwrap_or(0.1),
             layer_norm_eps: 1e-12,
             initializer_range: 0.02,
+            pair_head: false,
         };
         config.validate()?;
         Ok(config)

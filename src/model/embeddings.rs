@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::config::{BertConfig, Norm};
 use crate::model::linear::LayerNorm;
 use crate::model::weights::Weights;
-use crate::model::Mode;
+use crate::model::{Input, Mode};
 
 /// Token ids to the first hidden states.
 #[derive(Debug)]
@@ -37,18 +37,21 @@ impl Embeddings {
         })
     }
 
-    /// `token_ids` [B, T] and segment ids [B, T] (`None`: all 0) → [B, T, C] in precision `kind`.
+    /// Token ids, segment ids and places [B, T] → [B, T, C] in precision `kind`.
     ///
     /// # Errors
     /// libtorch's own, e.g. an id outside the vocabulary.
-    pub fn forward(&self, token_ids: &Tensor, token_types: Option<&Tensor>, mode: Mode, kind: Kind) -> Result<Tensor> {
-        let length = token_ids.size()[1];
-        let words = Tensor::f_embedding(&self.word, token_ids, -1, false, false)?; // [B, T, C]
-        let types = match token_types {
+    pub fn forward(&self, input: Input<'_>, mode: Mode, kind: Kind) -> Result<Tensor> {
+        let words = Tensor::f_embedding(&self.word, input.token_ids, -1, false, false)?; // [B, T, C]
+        let positions = match input.position_ids {
+            Some(ids) => Tensor::f_embedding(&self.position, ids, -1, false, false)?, // [B, T, C]
+            None => self.position.f_narrow(0, 0, input.token_ids.size()[1])?,         // [T, C]
+        };
+        let types = match input.token_types {
             Some(ids) => Tensor::f_embedding(&self.token_type, ids, -1, false, false)?, // [B, T, C]
             None => self.token_type.f_narrow(0, 0, 1)?,                                 // [1, C]
         };
-        let sum = words.f_add(&self.position.f_narrow(0, 0, length)?)?.f_add(&types)?;
+        let sum = words.f_add(&positions)?.f_add(&types)?;
         let hidden = match &self.norm {
             Some(norm) => norm.forward(&sum)?,
             None => sum,

@@ -52,6 +52,8 @@ impl Spec {
     pub fn part(&self) -> &'static str {
         if self.group.is_some() {
             "encoder layers"
+        } else if is_of_pair_head(&self.name) {
+            "pair head"
         } else if self.name.starts_with("cls.") {
             "MLM head"
         } else if self.name.starts_with("bert.embeddings.") {
@@ -211,7 +213,18 @@ pub fn specs(config: &BertConfig, map: &LayerMap) -> Vec<Spec> {
     add("cls.predictions.transform.LayerNorm.weight", &[hidden], Init::One);
     add("cls.predictions.transform.LayerNorm.bias", &[hidden], Init::Zero);
     add("cls.predictions.bias", &[vocab], Init::Zero);
+    if config.pair_head {
+        add("bert.pooler.dense.weight", &[hidden, hidden], Init::Normal);
+        add("bert.pooler.dense.bias", &[hidden], Init::Zero);
+        add("cls.seq_relationship.weight", &[2, hidden], Init::Normal);
+        add("cls.seq_relationship.bias", &[2], Init::Zero);
+    }
     all
+}
+
+/// Whether the tensor of that name belongs to the head that classifies pairs: the pooler, or the classifier on it.
+pub fn is_of_pair_head(name: &str) -> bool {
+    name.starts_with("bert.pooler.") || name.starts_with("cls.seq_relationship.")
 }
 
 /// Name within the layer, shape and initial values of each tensor of one layer.
@@ -299,6 +312,18 @@ mod tests {
         let count: i64 =
             specs(&config, &LayerMap::untied(12)).iter().map(|spec| spec.shape.iter().product::<i64>()).sum();
         assert_eq!(count, 109_514_298);
+    }
+
+    /// 110,106,428 is what transformers counts for BertForPreTraining: 590,592 of the pooler and 1,538 of the classifier more.
+    #[test]
+    fn the_pair_head_adds_its_parameters_and_changes_no_other() {
+        let plain = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
+        let config = BertConfig { pair_head: true, ..plain.clone() };
+        let all = specs(&config, &LayerMap::untied(12));
+        assert_eq!(all.iter().map(|spec| spec.shape.iter().product::<i64>()).sum::<i64>(), 110_106_428);
+        let names: Vec<&str> =
+            all.iter().map(|spec| spec.name.as_str()).filter(|name| !is_of_pair_head(name)).collect();
+        assert!(specs(&plain, &LayerMap::untied(12)).iter().map(|spec| spec.name.as_str()).eq(names));
     }
 
     #[test]
