@@ -4,14 +4,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::DataConfig;
+use crate::batch::{DataConfig, Objective};
 use crate::checkpoint::CheckpointConfig;
 use crate::error::{Error, Result};
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
 use crate::sharing::SharingConfig;
-use crate::train::{EvalConfig, TrainConfig};
+use crate::train::{EvalConfig, Phases, TrainConfig};
 
 /// All tables of a configuration file; a missing table or key has its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,22 +77,24 @@ impl RunConfig {
         self.sharing.validate(sizes.num_hidden_layers, self.train.steps)?;
         self.checkpoint.validate()?;
         self.eval.validate()?;
-        if self.data.sequence_length as i64 > sizes.max_position_embeddings {
+        let longest = Phases::new(&self.data, &self.train)?.longest_sequence();
+        if longest as i64 > sizes.max_position_embeddings {
             return Err(Error::config(format!(
-                "`data.sequence_length` = {} is longer than `model.max_position_embeddings` = {}",
-                self.data.sequence_length, sizes.max_position_embeddings
+                "`data.sequence_length` = {longest} is longer than `model.max_position_embeddings` = {}",
+                sizes.max_position_embeddings
             ))
             .hint("raise `model.max_position_embeddings` or shorten the sequences"));
         }
         Ok(())
     }
 
-    /// The model's sizes for a tokenizer of `vocab_size` tokens.
+    /// The model's sizes for a tokenizer of `vocab_size` tokens, with the heads that the objective needs.
     ///
     /// # Errors
     /// As [`ModelConfig::resolve`].
     pub fn bert(&self, vocab_size: usize) -> Result<BertConfig> {
-        self.model.resolve(vocab_size)
+        let pair_head = self.data.objective != Objective::Mlm;
+        Ok(BertConfig { pair_head, ..self.model.resolve(vocab_size)? })
     }
 }
 

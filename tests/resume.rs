@@ -141,6 +141,56 @@ fn transitions_by_hand_around_the_kill() {
     killed_run_with_groups(&[(30, 2.0), (80, 3.0)], &settings);
 }
 
+/// Sequences of another length from step `border` on, with other batches; dropout on.
+fn killed_run_with_phases(border: u64) {
+    let phases = format!(
+        "data.phase=[{{ until = {border}, sequence_length = 12 }}, \
+         {{ sequence_length = 16, micro_batch = 2, global_batch = 4 }}]"
+    );
+    // Untied in the step after the border: neither the one nor the other is forgotten.
+    killed_run_equals_uninterrupted_run(border + 1, &[&phases, "train.precision=fp32", "data.workers=2"]);
+}
+
+#[test]
+fn a_phase_that_ended_before_the_kill() {
+    killed_run_with_phases(30);
+}
+
+/// The step of the checkpoint is the last one of the phase.
+#[test]
+fn a_phase_that_ends_where_the_run_is_taken_up() {
+    killed_run_with_phases(60);
+}
+
+#[test]
+fn a_phase_that_ends_after_the_kill() {
+    killed_run_with_phases(90);
+}
+
+/// What a run of 20 steps of 8 sequences of 12 tokens and 10 of 4 of 16 has read, by hand.
+#[test]
+fn phases_read_what_they_declare() {
+    let workshop = Workshop::new();
+    let phases = "data.phase=[{ until = 20, sequence_length = 12 }, { sequence_length = 16, micro_batch = 2, global_batch = 4 }]";
+    let settings = ["train.steps=30", "sharing.rule=never", phases];
+    let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", "run"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let output = workshop.untie(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("step 20: from here on 4 sequences of 16 tokens"), "{}", stderr(&output));
+    let state = fs::read(workshop.path("run/checkpoints/step-00000030/state.json")).unwrap();
+    let state: Value = serde_json::from_slice(&state).unwrap();
+    assert_eq!(state["samples_consumed"], 20 * 8 + 10 * 4);
+    assert_eq!(state["totals"]["tokens"], 20 * 8 * 12 + 10 * 4 * 16);
+
+    // The plan is part of the run.
+    let other = "data.phase=[{ until = 25, sequence_length = 12 }, { sequence_length = 16 }]";
+    arguments.extend(["--resume", "--set", other]);
+    let output = workshop.untie(&arguments);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("cannot resume with another `data.phase`"), "{}", stderr(&output));
+}
+
 /// A step that is a checkpoint and the untying step at once is neither untied twice nor forgotten.
 #[test]
 fn untying_at_a_checkpoint() {

@@ -6,7 +6,8 @@ use clap::Args;
 use untie_data::shard::Split;
 
 use crate::batch::samples::Vocabulary;
-use crate::batch::{DataConfig, Samples};
+use crate::batch::{DataConfig, Objective, Samples};
+use crate::cli::named;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::layer_map::LayerMap;
@@ -28,6 +29,9 @@ pub struct EvalArgs {
     /// Tokens of a sequence [default: 128, or the model's positions if fewer]
     #[arg(long, value_name = "N")]
     sequence_length: Option<usize>,
+    /// mlm, mlm+nsp or mlm+sop; pairs need a model with their head and shards with sentences
+    #[arg(long, value_name = "NAME", default_value = "mlm", value_parser = named::<Objective>)]
+    objective: Objective,
     /// Held-out sequences, at most what there is
     #[arg(long, default_value_t = 512)]
     sequences: u64,
@@ -56,6 +60,7 @@ impl EvalArgs {
             dir: self.data.clone(),
             tokenizer: self.tokenizer.clone(),
             sequence_length,
+            objective: self.objective,
             ..Default::default()
         };
         data.validate()?;
@@ -77,6 +82,10 @@ impl EvalArgs {
         if !loaded.has_head {
             return Err(Error::data(format!("`{}` has no masked-language-model head", self.model.display())));
         }
+        if self.objective != Objective::Mlm && !loaded.config.pair_head {
+            return Err(Error::data(format!("`{}` has no head for pairs of segments", self.model.display()))
+                .hint("leave out `--objective`"));
+        }
         let map = LayerMap::untied(loaded.config.num_hidden_layers);
         let model = Bert::new(&loaded.config, &map, &loaded.weights, kind)?;
         let samples = Samples::open(&data, &vocabulary, Split::Valid, EVALUATION_SEED)?;
@@ -86,6 +95,10 @@ impl EvalArgs {
         println!("perplexity         {:.3}", found.loss.exp());
         println!("accuracy           {:.2} %", 100.0 * found.accuracy);
         println!("unigram accuracy   {:.2} %", 100.0 * found.unigram_accuracy);
+        if let Some(pair) = found.pair {
+            println!("pair loss          {:.4}", pair.loss);
+            println!("pair accuracy      {:.2} %", 100.0 * pair.accuracy);
+        }
         Ok(())
     }
 }

@@ -4,14 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use untie_data::manifest::Manifest;
-use untie_data::shard::Split;
 
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
-use crate::batch::Samples;
 use crate::checkpoint::{self, DataStamp};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::train::{prepare_process, Outcome, Plan, Precision, Run, StopFlag};
+use crate::train::{prepare_process, Outcome, Phases, Plan, Precision, Run, StopFlag};
 
 /// Arguments of `untie train`.
 #[derive(Debug, Args)]
@@ -50,12 +48,14 @@ impl TrainArgs {
             (precision, _) => precision.resolve(device),
         };
         if config.data.verify {
-            Manifest::verify(&config.data.dir).map_err(shard_error)?;
+            for dir in config.data.dirs() {
+                Manifest::verify(dir).map_err(shard_error)?;
+            }
         }
         let plan = plan(&config, device)?;
         if self.dry_run {
-            let samples = Samples::open(&plan.data, &plan.vocabulary, Split::Train, plan.train.seed)?;
-            println!("{}", plan.describe(&samples, plan.product_rate()?)?);
+            let rate = plan.product_rate(&plan.phases.after(0))?;
+            println!("{}", plan.describe(rate)?);
             return Ok(0);
         }
         let stop = StopFlag::on_signals()?;
@@ -88,10 +88,11 @@ fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
         bert: config.bert(vocabulary.size)?,
-        data_stamp: DataStamp { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data.dir)? },
+        data_stamp: DataStamp { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data)? },
         vocabulary,
         init: config.model.init.clone(),
         data: config.data.clone(),
+        phases: Phases::new(&config.data, &config.train)?,
         train: config.train.clone(),
         optim: config.optim.clone(),
         sharing: config.sharing.clone(),

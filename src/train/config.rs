@@ -167,11 +167,6 @@ impl TrainConfig {
         }
         Ok(())
     }
-
-    /// Forwards and backwards of one step.
-    pub fn num_micro_batches(&self) -> usize {
-        self.global_batch / self.micro_batch
-    }
 }
 
 /// The device that `name` means.

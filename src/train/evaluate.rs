@@ -7,16 +7,25 @@ use tch::Device;
 
 use crate::batch::Samples;
 use crate::error::Result;
-use crate::loss::masked_lm;
+use crate::loss::{pretraining, Totals};
 use crate::model::{Bert, Mode};
 
 /// Seed of the masks of every evaluation, so that runs with different seeds are measured on the same masks.
 pub const EVALUATION_SEED: u64 = 0;
 
+/// How well pairs of segments were classified.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairEvaluation {
+    /// Mean of −log p(class) over all pairs, nats.
+    pub loss: f64,
+    /// Fraction of pairs whose class has the higher logit.
+    pub accuracy: f64,
+}
+
 /// What an evaluation found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
-    /// Mean of −log p(label) over all targets, nats.
+    /// Mean of −log p(label) over all masked tokens, nats.
     pub loss: f64,
     /// Fraction of targets whose label has the highest logit.
     pub accuracy: f64,
@@ -24,11 +33,24 @@ pub struct Evaluation {
     pub unigram_accuracy: f64,
     /// Number of targets.
     pub num_targets: usize,
+    /// Of pairs, where the objective has some.
+    pub pair: Option<PairEvaluation>,
+}
+
+impl Evaluation {
+    /// What training minimises: the losses of masked tokens and pairs together.
+    pub fn total_loss(&self) -> f64 {
+        self.loss + self.pair.map_or(0.0, |pair| pair.loss)
+    }
 }
 
 impl fmt::Display for Evaluation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "loss {:.4}, accuracy {:.2} %", self.loss, 100.0 * self.accuracy)
+        write!(formatter, "loss {:.4}, accuracy {:.2} %", self.total_loss(), 100.0 * self.accuracy)?;
+        match self.pair {
+            Some(pair) => write!(formatter, ", pairs {:.2} % right", 100.0 * pair.accuracy),
+            None => Ok(()),
+        }
     }
 }
 
@@ -40,15 +62,22 @@ impl fmt::Display for Evaluation {
 pub fn evaluate(model: &Bert, samples: &Samples, sequences: u64, batch: usize, device: Device) -> Result<Evaluation> {
     let sequences = sequences.min(samples.num_samples());
     let (mut loss, mut correct, mut num_targets) = (0.0, 0.0, 0);
+    let mut pairs: Option<[f64; 2]> = None;
     let mut labels: HashMap<i64, usize> = HashMap::new();
     let mut first = 0;
     while first < sequences {
         let count = (sequences - first).min(batch as u64) as usize;
         let buffers = samples.spread(first, count, sequences)?;
         let tensors = buffers.to_device(device)?;
-        let found = tch::no_grad(|| masked_lm(model, &tensors, 1, Mode::Eval))?;
-        loss += f64::try_from(&found.loss)?;
-        correct += f64::try_from(&found.num_correct)?;
+        let sums = Totals { targets: 1, sequences: 1 };
+        let found = tch::no_grad(|| pretraining(model, &tensors, sums, Mode::Eval))?;
+        loss += f64::try_from(&found.mlm.loss)?;
+        correct += f64::try_from(&found.mlm.num_correct)?;
+        if let Some(pair) = &found.pair {
+            let [loss, correct] = pairs.get_or_insert([0.0; 2]);
+            *loss += f64::try_from(&pair.loss)?;
+            *correct += f64::try_from(&pair.num_correct)?;
+        }
         num_targets += buffers.num_targets;
         for (label, weight) in buffers.labels.iter().zip(&buffers.weights) {
             if *weight > 0.0 {
@@ -63,5 +92,9 @@ pub fn evaluate(model: &Bert, samples: &Samples, sequences: u64, batch: usize, d
         accuracy: correct / targets,
         unigram_accuracy: labels.values().max().copied().unwrap_or(0) as f64 / targets,
         num_targets,
+        pair: pairs.map(|[loss, correct]| PairEvaluation {
+            loss: loss / sequences as f64,
+            accuracy: correct / sequences as f64,
+        }),
     })
 }

@@ -7,6 +7,7 @@ use crate::metrics::human::{human_bytes, human_count, human_duration};
 use crate::model::weights::{layer_specs, specs};
 use crate::model::BertConfig;
 use crate::train::config::TrainConfig;
+use crate::train::phases::Phase;
 
 /// Parameters of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,76 +20,90 @@ pub struct Part {
     pub untied: i64,
 }
 
-/// What follows from the sizes; counts are of one step unless said.
-#[derive(Clone, Debug)]
-pub struct Numbers {
-    /// Parameters by kind.
-    pub parts: Vec<Part>,
+/// The sizes of one phase; counts are of one step unless said.
+#[derive(Clone, Copy, Debug)]
+pub struct PhaseNumbers {
+    /// Which steps, and how much each reads.
+    pub phase: Phase,
     /// Samples of an epoch.
     pub samples_per_epoch: u64,
-    /// Tokens read.
-    pub tokens: u64,
     /// Largest number of targets.
     pub targets: u64,
     /// Multiplications and additions of the matrix products, forward and backward.
     pub flops: f64,
+}
+
+impl PhaseNumbers {
+    /// The numbers of `phase`, whose samples have `capacity` target slots and of which an epoch has `samples_per_epoch`.
+    pub fn new(bert: &BertConfig, phase: Phase, capacity: usize, samples_per_epoch: u64) -> Self {
+        let sequences = phase.global_batch;
+        Self {
+            targets: (sequences * capacity) as u64,
+            flops: 3.0 * sequences as f64 * forward_flops(bert, phase.sequence_length, capacity),
+            samples_per_epoch,
+            phase,
+        }
+    }
+
+    fn steps(&self) -> u64 {
+        self.phase.end - self.phase.start
+    }
+
+    fn epochs(&self) -> f64 {
+        self.steps() as f64 * self.phase.global_batch as f64 / self.samples_per_epoch as f64
+    }
+}
+
+/// What follows from the sizes of a run.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// Parameters by kind.
+    pub parts: Vec<Part>,
+    /// Its phases.
+    pub phases: Vec<PhaseNumbers>,
     /// Bytes of weights, gradients and moments, at the start and untied.
     pub state_bytes: [f64; 2],
-    /// Estimated bytes of activations of a micro-batch.
+    /// Estimated bytes of activations of a micro-batch, in the phase where they are most.
     pub activation_bytes: f64,
     /// Bytes of the gradients that a probed step keeps apart at the start: one for each layer that shares its weights.
     pub probe_bytes: f64,
-    /// Steps of the run.
-    pub steps: u64,
-    /// Sequences.
-    pub sequences: u64,
 }
 
 impl Numbers {
-    /// The numbers of a run on samples of `length` tokens with `capacity` target slots.
-    pub fn new(
-        bert: &BertConfig,
-        start: &LayerMap,
-        train: &TrainConfig,
-        length: usize,
-        capacity: usize,
-        samples_per_epoch: u64,
-    ) -> Self {
+    /// The numbers of a run through `phases`.
+    pub fn new(bert: &BertConfig, start: &LayerMap, train: &TrainConfig, phases: Vec<PhaseNumbers>) -> Self {
         let parts = parts(bert, start);
         let state_width = 4.0 * if train.precision.weight_kind() == tch::Kind::Double { 8.0 } else { 4.0 };
         let total = |pick: fn(&Part) -> i64| parts.iter().map(pick).sum::<i64>() as f64;
-        let sequences = train.global_batch as u64;
         let sharing_layers: usize =
             (0..start.num_groups()).map(|group| start.members(group).len()).filter(|&members| members > 1).sum();
         let layer_size: i64 = layer_specs(bert).iter().map(|(_, shape, _)| shape.iter().product::<i64>()).sum();
-        let logits = 3.0 * 4.0 * (train.micro_batch * capacity) as f64 * bert.padded_vocab_size() as f64;
         Self {
             state_bytes: [state_width * total(|part| part.at_start), state_width * total(|part| part.untied)],
             probe_bytes: state_width / 4.0 * (sharing_layers as i64 * layer_size) as f64,
-            samples_per_epoch,
-            tokens: sequences * length as u64,
-            targets: sequences * capacity as u64,
-            flops: 3.0 * sequences as f64 * forward_flops(bert, length, capacity),
-            activation_bytes: layer_activation_bytes(bert, train, length) * bert.num_hidden_layers as f64 + logits,
-            steps: train.steps,
-            sequences,
+            activation_bytes: phases.iter().map(|numbers| activation_bytes(bert, train, numbers)).fold(0.0, f64::max),
             parts,
+            phases,
         }
     }
 
     /// All of them as a table, with the shortest time that a product rate of `rate` FLOP/s allows.
     pub fn describe(&self, rate: f64) -> String {
-        let seconds = self.flops * self.steps as f64 / rate;
         format!(
             "{self}\ntime               matrix products run at {:.3} TFLOP/s here: at least {}",
             rate / 1e12,
-            human_duration(seconds)
+            human_duration(self.flops() / rate)
         )
     }
 
-    /// Epochs of the whole run.
-    pub fn epochs(&self) -> f64 {
-        self.steps as f64 * self.sequences as f64 / self.samples_per_epoch as f64
+    /// FLOPs of the whole run.
+    pub fn flops(&self) -> f64 {
+        self.phases.iter().map(|numbers| numbers.flops * numbers.steps() as f64).sum()
+    }
+
+    /// Tokens that the whole run reads.
+    pub fn tokens(&self) -> u128 {
+        self.phases.iter().map(|numbers| u128::from(numbers.steps()) * u128::from(numbers.phase.tokens())).sum()
     }
 }
 
@@ -117,17 +132,20 @@ pub fn forward_flops(bert: &BertConfig, length: usize, capacity: usize) -> f64 {
     bert.num_hidden_layers as f64 * layer + capacity as f64 * target
 }
 
-/// T·B·C·(34 + 5·H·T/C) bytes a layer in 16 bits (Korthikanti et al. 2022, equation 1), scaled to the precision.
-fn layer_activation_bytes(bert: &BertConfig, train: &TrainConfig, length: usize) -> f64 {
-    let (length, width) = (length as f64, bert.hidden_size as f64);
-    let elements = length * train.micro_batch as f64 * width;
+/// T·B·C·(34 + 5·H·T/C) bytes a layer in 16 bits (Korthikanti et al. 2022, equation 1), scaled to the precision, and three
+/// copies of the logits.
+fn activation_bytes(bert: &BertConfig, train: &TrainConfig, numbers: &PhaseNumbers) -> f64 {
+    let Phase { sequence_length, micro_batch, global_batch, .. } = numbers.phase;
+    let (length, width) = (sequence_length as f64, bert.hidden_size as f64);
+    let elements = length * micro_batch as f64 * width;
     let bytes = elements * (34.0 + 5.0 * bert.num_attention_heads as f64 * length / width);
     let scale = match train.precision.compute_kind() {
         tch::Kind::Double => 4.0,
         tch::Kind::Float => 2.0,
         _ => 1.0,
     };
-    bytes * scale
+    let targets = (numbers.targets * micro_batch as u64 / global_batch as u64) as f64;
+    bytes * scale * bert.num_hidden_layers as f64 + 3.0 * 4.0 * targets * bert.padded_vocab_size() as f64
 }
 
 impl fmt::Display for Numbers {
@@ -138,22 +156,25 @@ impl fmt::Display for Numbers {
         }
         let sum = |pick: fn(&Part) -> i64| self.parts.iter().map(pick).sum::<i64>();
         writeln!(formatter, "  {:<16} {:>14} {:>14}", "all", sum(|part| part.at_start), sum(|part| part.untied))?;
-        writeln!(
-            formatter,
-            "a step             {} sequences, {} tokens, up to {} targets, {:.3} TFLOP",
-            self.sequences,
-            self.tokens,
-            self.targets,
-            self.flops / 1e12
-        )?;
-        writeln!(
-            formatter,
-            "the run            {} steps, {} tokens, {:.2} epochs of {} samples",
-            self.steps,
-            human_count(u128::from(self.steps) * u128::from(self.tokens)),
-            self.epochs(),
-            self.samples_per_epoch
-        )?;
+        for numbers in &self.phases {
+            let phase = &numbers.phase;
+            if self.phases.len() > 1 {
+                writeln!(formatter, "phase {:<12} steps {} to {}", phase.number + 1, phase.start + 1, phase.end)?;
+            }
+            writeln!(
+                formatter,
+                "a step             {} sequences of {}, {} tokens, up to {} targets, {:.3} TFLOP",
+                phase.global_batch,
+                phase.sequence_length,
+                phase.tokens(),
+                numbers.targets,
+                numbers.flops / 1e12
+            )?;
+            let (epochs, samples) = (numbers.epochs(), numbers.samples_per_epoch);
+            writeln!(formatter, "data               {epochs:.2} epochs of {samples} samples")?;
+        }
+        let steps: u64 = self.phases.iter().map(PhaseNumbers::steps).sum();
+        writeln!(formatter, "the run            {steps} steps, {} tokens", human_count(self.tokens()))?;
         write!(
             formatter,
             "memory             {} of weights, gradients and moments ({} untied), about {} of activations",
@@ -182,13 +203,39 @@ mod tests {
     #[test]
     fn parts_add_up() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
-        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), 128, 19, 1000);
+        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), Vec::new());
         assert_eq!(numbers.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(numbers.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(numbers.state_bytes[1], 16.0 * 109_514_298.0);
         assert_eq!(numbers.probe_bytes, 4.0 * 12.0 * 7_087_872.0);
         let start = LayerMap::from_groups(12, &[(0..10).collect(), vec![10], vec![11]]).unwrap();
-        let numbers = Numbers::new(&bert, &start, &TrainConfig::default(), 128, 19, 1000);
+        let numbers = Numbers::new(&bert, &start, &TrainConfig::default(), Vec::new());
         assert_eq!(numbers.probe_bytes, 4.0 * 10.0 * 7_087_872.0);
+    }
+
+    /// 90 steps of 8·128 tokens and 10 of 4·512, and the FLOPs of both.
+    #[test]
+    fn phases_add_up() {
+        let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
+        let phase = |number, start, end, sequence_length, global_batch| Phase {
+            number,
+            start,
+            end,
+            sequence_length,
+            global_batch,
+            micro_batch: 4,
+        };
+        let phases = vec![
+            PhaseNumbers::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
+            PhaseNumbers::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
+        ];
+        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), phases);
+        assert_eq!(numbers.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
+        let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
+        assert!((numbers.flops() / expected - 1.0).abs() < 1e-12);
+        let text = numbers.to_string();
+        for line in ["phase 2            steps 91 to 100", "the run            100 steps, 113"] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 }

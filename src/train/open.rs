@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::Value;
-use untie_data::shard::Split;
 
 use crate::batch::samples::Vocabulary;
-use crate::batch::Samples;
 use crate::checkpoint::{self, RunState, Totals};
 use crate::error::{io, Error, Result};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::metrics::Recorder;
+use crate::model::weights::{initial_values, is_of_pair_head};
 use crate::model::Weights;
 use crate::optim::{Moments, Schedule};
 use crate::train::run::{Plan, Run};
+use crate::train::stretch::Stretch;
 use crate::train::trainee::Trainee;
-use crate::train::{environment, resume, EVALUATION_SEED};
+use crate::train::{environment, resume};
 
 impl Run {
     /// Opens the data and the folder: a new run, or with `resume` the newest valid checkpoint (a new run if there is
@@ -27,19 +26,20 @@ impl Run {
     /// # Errors
     /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
     pub fn open(plan: Plan, folder: &Path, resume: bool) -> Result<Self> {
-        let train_samples = Samples::open(&plan.data, &plan.vocabulary, Split::Train, plan.train.seed)?;
-        let valid_samples = Samples::open(&plan.data, &plan.vocabulary, Split::Valid, EVALUATION_SEED)?;
         let found = if resume { newest(folder)? } else { None };
         if found.is_none() && !checkpoint::list(folder)?.is_empty() {
             return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
                 .hint("go on with `--resume`, or choose another `--run-dir`"));
         }
+        // All phases: a run must not find out after days that the data is too short for the last one.
+        plan.numbers()?;
         let facts = environment::environment(plan.device)?;
         // Whatever can be refused is refused before anything is written.
         let (start, is_fresh) = match found {
             Some(path) => (go_on(&plan, &path, &facts)?, false),
             None => (fresh(&plan)?, true),
         };
+        let stretch = Stretch::open(&plan, plan.phases.after(start.state.step))?;
         std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
         write_aside(&folder.join("config.toml"), plan.config_toml.as_bytes())?;
         write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
@@ -52,7 +52,6 @@ impl Run {
         let checkpoint::Loaded { state, weights, moments } = start;
         let rule_state = Some(&state.rule).filter(|_| !is_fresh);
         let trainee = Trainee::new(plan.recipe(), state.layer_map, weights, moments, rule_state)?;
-        let product_rate = plan.product_rate()?;
         Ok(Self {
             schedule: Schedule::new(&plan.optim, plan.train.steps),
             folder: folder.into(),
@@ -60,11 +59,9 @@ impl Run {
             is_fresh,
             totals: state.totals,
             untying: state.untying,
-            train_samples: Arc::new(train_samples),
-            valid_samples,
+            stretch,
             recorder,
             trainee,
-            product_rate,
             plan,
         })
     }
@@ -124,6 +121,8 @@ fn initial_weights(plan: &Plan, map: &LayerMap, directory: &Path) -> Result<Weig
     let dropout = (plan.bert.hidden_dropout_prob, plan.bert.attention_probs_dropout_prob);
     let mut config = source.config.clone();
     (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = dropout;
+    // Heads are no sizes: one that the run needs and the model lacks starts at random, another is passed over.
+    config.pair_head = plan.bert.pair_head;
     if config != plan.bert {
         return Err(Error::config(format!(
             "`model.init`: `{}` is another model: expected {:?}, got {config:?}",
@@ -135,10 +134,15 @@ fn initial_weights(plan: &Plan, map: &LayerMap, directory: &Path) -> Result<Weig
     if !source.has_head {
         eprintln!("`{}` has no masked-language-model head: it starts at random", directory.display());
     }
+    if plan.bert.pair_head && !source.config.pair_head {
+        eprintln!("`{}` has no head for pairs of segments: it starts at random", directory.display());
+    }
     Weights::from_named(&plan.bert, map, plan.train.precision.weight_kind(), plan.device, |spec| {
-        let weight = source.weights.get(&spec.name);
-        let weight = weight.ok_or_else(|| Error::failed(format!("the model has no tensor `{}`", spec.name)))?;
-        Ok(weight.in_file(&weight.tensor.detach()))
+        match source.weights.get(&spec.name) {
+            Some(weight) => Ok(weight.in_file(&weight.tensor.detach())),
+            None if is_of_pair_head(&spec.name) => initial_values(spec, plan.bert.initializer_range, plan.train.seed),
+            None => Err(Error::failed(format!("the model has no tensor `{}`", spec.name))),
+        }
     })
 }
 

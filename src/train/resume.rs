@@ -9,9 +9,10 @@ use crate::error::{Error, Result};
 
 /// Keys that a user changes on purpose: where the data lies, how long to go on (which moves the schedule and fractions of
 /// the run), how often to look, how a step is cut into pieces (which draws other dropout). Each change is printed.
-const MAY_CHANGE: [&str; 12] = [
+const MAY_CHANGE: [&str; 13] = [
     "data.dir",
     "data.verify",
+    "data.workers",
     "train.steps",
     "train.micro_batch",
     "train.device",

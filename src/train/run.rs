@@ -1,23 +1,23 @@
 //! The pre-training loop of one run folder.
 //!
 //! In: a [`Plan`] (sizes, tables, tokenizer) and a folder. Out: checkpoints, metrics, and an exported model in that
-//! folder. Step s of the run, from 0, reads samples s·G to (s+1)·G with G the global batch, whatever happened before:
-//! the state is the weights, the moments, the layer map and one integer.
+//! folder. Which samples step s of the run reads is a function of s alone (of its phase: s·G to (s+1)·G with G the global
+//! batch), whatever happened before: the state is the weights, the moments, the layer map and one integer.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
-use tch::{Device, Tensor};
+use tch::Device;
+use untie_data::shard::Split;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::Vocabulary;
-use crate::batch::{Batch, DataConfig, Loader, Samples};
+use crate::batch::{Batch, DataConfig, Samples};
 use crate::checkpoint::{self, CheckpointConfig, DataStamp, RunState, Totals, Untying};
 use crate::error::Result;
 use crate::hub;
-use crate::loss::masked_lm;
+use crate::loss;
 use crate::metrics::console::{Line, Progress};
 use crate::metrics::human::human_bytes;
 use crate::metrics::{MetricsConfig, Recorder};
@@ -27,11 +27,13 @@ use crate::sharing::{Check, Decision, SharingConfig};
 use crate::step::StepReport;
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::evaluate::{evaluate, Evaluation};
-use crate::train::numbers::{forward_flops, Numbers};
+use crate::train::numbers::{forward_flops, Numbers, PhaseNumbers};
+use crate::train::phases::{Phase, Phases};
 use crate::train::stop::StopFlag;
+use crate::train::stretch::Stretch;
 use crate::train::summary::Summary;
 use crate::train::trainee::{Recipe, Trainee};
-use crate::train::values::{Speed, Values};
+use crate::train::values::{padding, Accuracies, Speed, Sums, Values};
 use crate::train::{calibrate, environment};
 
 /// Everything that decides what a run computes, resolved.
@@ -49,6 +51,8 @@ pub struct Plan {
     pub data: DataConfig,
     /// `[train]`, `auto` decided.
     pub train: TrainConfig,
+    /// What `[data]` and `[train]` say of sequence lengths and batches.
+    pub phases: Phases,
     /// `[optim]`.
     pub optim: OptimConfig,
     /// `[sharing]`.
@@ -70,22 +74,34 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The derived numbers of a run on `samples`.
+    /// The training samples of `phase`.
     ///
     /// # Errors
-    /// A sharing pattern that does not fit.
-    pub fn numbers(&self, samples: &Samples) -> Result<Numbers> {
-        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
-        let (length, capacity) = (self.data.sequence_length, samples.capacity());
-        Ok(Numbers::new(&self.bert, &start, &self.train, length, capacity, samples.num_samples()))
+    /// Missing or damaged shards, and a split shorter than one sample.
+    pub fn samples(&self, phase: &Phase) -> Result<Samples> {
+        let samples = Samples::open(&phase.data(&self.data), &self.vocabulary, Split::Train, self.train.seed)?;
+        Ok(samples.for_phase(phase.number))
     }
 
-    /// What a step and the whole run on `samples` amount to, for a person; `rate` as [`Self::product_rate`] gives it.
+    /// The derived numbers of the run.
+    ///
+    /// # Errors
+    /// As [`Self::samples`], and a sharing pattern that does not fit.
+    pub fn numbers(&self) -> Result<Numbers> {
+        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
+        let phases = self.phases.list().iter().map(|phase| {
+            let samples = self.samples(phase)?;
+            Ok(PhaseNumbers::new(&self.bert, *phase, samples.capacity(), samples.num_samples()))
+        });
+        Ok(Numbers::new(&self.bert, &start, &self.train, phases.collect::<Result<_>>()?))
+    }
+
+    /// What a step and the whole run amount to, for a person; `rate` as [`Self::product_rate`] gives it.
     ///
     /// # Errors
     /// As [`Self::numbers`].
-    pub fn describe(&self, samples: &Samples, rate: f64) -> Result<String> {
-        let numbers = self.numbers(samples)?;
+    pub fn describe(&self, rate: f64) -> Result<String> {
+        let numbers = self.numbers()?;
         let sharing = self.sharing.describe(self.train.steps);
         let check = if self.sharing.has_checks() {
             format!("; a check needs {} more", human_bytes(numbers.probe_bytes as u128))
@@ -106,12 +122,12 @@ impl Plan {
         }
     }
 
-    /// The measured rate of this machine's matrix products at the shapes of the run, FLOP/s.
+    /// The measured rate of this machine's matrix products at the shapes of `phase`, FLOP/s.
     ///
     /// # Errors
     /// libtorch's own.
-    pub fn product_rate(&self) -> Result<f64> {
-        let rows = self.train.micro_batch * self.data.sequence_length;
+    pub fn product_rate(&self, phase: &Phase) -> Result<f64> {
+        let rows = phase.micro_batch * phase.sequence_length;
         calibrate::product_rate(&self.bert, rows, self.train.precision.compute_kind(), self.device)
     }
 }
@@ -130,8 +146,7 @@ pub enum Outcome {
 pub struct Run {
     pub(super) plan: Plan,
     pub(super) folder: PathBuf,
-    pub(super) train_samples: Arc<Samples>,
-    pub(super) valid_samples: Samples,
+    pub(super) stretch: Stretch,
     pub(super) recorder: Recorder,
     pub(super) schedule: Schedule,
     pub(super) trainee: Trainee,
@@ -140,7 +155,6 @@ pub struct Run {
     pub(super) is_fresh: bool,
     pub(super) totals: Totals,
     pub(super) untying: Vec<Untying>,
-    pub(super) product_rate: f64,
 }
 
 impl Run {
@@ -149,7 +163,7 @@ impl Run {
     /// # Errors
     /// As [`Plan::numbers`].
     pub fn describe(&self) -> Result<String> {
-        self.plan.describe(&self.train_samples, self.product_rate)
+        self.plan.describe(self.stretch.product_rate)
     }
 
     /// Trains to the end, or until `stop` asks; then exports.
@@ -157,8 +171,8 @@ impl Run {
     /// # Errors
     /// A damaged shard, full disk, and libtorch's own.
     pub fn train(&mut self, stop: &StopFlag) -> Result<Outcome> {
-        let TrainConfig { steps, global_batch, micro_batch, .. } = self.plan.train;
-        let loader = Loader::start(self.train_samples.clone(), self.step * global_batch as u64, micro_batch)?;
+        let steps = self.plan.train.steps;
+        let mut loader = self.stretch.loader(&self.plan, self.step)?;
         let mut progress = Progress::new(steps, self.step);
         let mut clock = Instant::now();
         let mut last = None;
@@ -177,12 +191,21 @@ impl Run {
                 progress.finish();
                 return Ok(Outcome::Stopped(code, self.step));
             }
+            if self.step == self.stretch.phase.end {
+                self.stretch = Stretch::open(&self.plan, self.plan.phases.after(self.step))?;
+                loader = self.stretch.loader(&self.plan, self.step)?;
+                let Phase { sequence_length, global_batch, .. } = self.stretch.phase;
+                progress.note(&format!(
+                    "step {}: from here on {global_batch} sequences of {sequence_length} tokens, also held-out ones",
+                    self.step
+                ));
+            }
             let begin = Instant::now();
-            let batches: Vec<Batch> =
-                (0..self.plan.train.num_micro_batches()).map(|_| loader.next_batch()).collect::<Result<_>>()?;
+            let num_micro_batches = self.stretch.phase.num_micro_batches();
+            let batches: Vec<Batch> = (0..num_micro_batches).map(|_| loader.next_batch()).collect::<Result<_>>()?;
             let learning_rate = self.schedule.learning_rate(self.step);
-            let (report, check, accuracy) = self.update(&batches, learning_rate)?;
-            let tokens = (global_batch * self.plan.data.sequence_length) as u64;
+            let (report, check, right) = self.update(&batches, learning_rate)?;
+            let tokens = self.stretch.phase.tokens();
             speed.add(tokens, begin.elapsed().as_secs_f64());
             self.step += 1;
             self.totals.tokens += tokens;
@@ -210,7 +233,12 @@ impl Run {
             }
             if ends || is_due(self.step, self.plan.train.log_every) {
                 let rate = speed.take();
-                self.step_values(&mut values, &report, accuracy, learning_rate, rate);
+                self.step_values(&mut values, &report, learning_rate, rate);
+                values.accuracies(&right);
+                if let Some(padding) = padding(&batches) {
+                    values.insert("data/padding", padding);
+                }
+                let accuracy = right.mlm_accuracy;
                 let line = Line { loss: report.loss, accuracy, learning_rate, tokens_per_second: rate };
                 progress.update(self.step, &line);
             }
@@ -234,21 +262,23 @@ impl Run {
         Ok(Outcome::Finished(Box::new(Summary { steps, totals, untying, evaluation, export })))
     }
 
-    /// One step on `batches`; its report, the correlations of its gradients if a check was due, and its masked-token
-    /// accuracy.
-    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(StepReport, Option<Check>, f64)> {
-        let num_targets = batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1);
+    /// One step on `batches`; its report, the correlations of its gradients if a check was due, and what the model got right.
+    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(StepReport, Option<Check>, Accuracies)> {
+        let totals = loss::Totals {
+            targets: batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1),
+            sequences: batches.iter().map(Batch::num_sequences).sum(),
+        };
         let (device, seed, step) = (self.plan.device, self.plan.train.seed, self.step);
-        let mut correct = Tensor::f_zeros([], (self.plan.train.precision.weight_kind(), device))?;
+        let mut sums = Sums::default();
         let (report, check) = self.trainee.step(step + 1, learning_rate, batches.len(), |model, index| {
             // Dropout is a function of (seed, step, micro-batch), so a resumed run draws what the other drew.
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
             tch::manual_seed(xxh3_64(&words) as i64);
-            let found = masked_lm(model, &batches[index].to_device(device)?, num_targets, Mode::Train)?;
-            correct = correct.f_add(&found.num_correct)?;
-            Ok(found.loss)
+            let losses = loss::pretraining(model, &batches[index].to_device(device)?, totals, Mode::Train)?;
+            sums.add(&losses);
+            losses.total()
         })?;
-        Ok((report, check, f64::try_from(&correct)? / num_targets as f64))
+        Ok((report, check, sums.accuracies(totals)?))
     }
 
     /// Splits groups as `decision` says. `found` is the evaluation of this step, if there was one.
@@ -295,21 +325,20 @@ impl Run {
         let (train, sequences) = (&self.plan.train, self.plan.eval.sequences);
         // The same tensors in the precision of the weights, as `untie eval` computes.
         let model = self.trainee.model_in(train.precision.weight_kind())?;
-        evaluate(&model, &self.valid_samples, sequences, train.micro_batch, self.plan.device)
+        evaluate(&model, &self.stretch.valid, sequences, self.stretch.phase.micro_batch, self.plan.device)
     }
 
-    fn step_values(&self, values: &mut Values, report: &StepReport, accuracy: f64, learning_rate: f64, rate: f64) {
-        let length = self.plan.data.sequence_length;
-        let sequence_flops = 3.0 * forward_flops(&self.plan.bert, length, self.train_samples.capacity());
-        let samples = self.step as f64 * self.plan.train.global_batch as f64;
+    fn step_values(&self, values: &mut Values, report: &StepReport, learning_rate: f64, rate: f64) {
+        let Stretch { phase, train, product_rate, .. } = &self.stretch;
+        let length = phase.sequence_length;
+        let sequence_flops = 3.0 * forward_flops(&self.plan.bert, length, train.capacity());
         values.insert("train/loss", report.loss);
-        values.insert("train/mlm_accuracy", accuracy);
         values.insert("train/lr", learning_rate);
         values.insert("train/grad_norm", report.grad_norm);
         values.insert("train/tokens_per_second", rate);
-        values.insert("train/mfu", rate * sequence_flops / length as f64 / self.product_rate);
+        values.insert("train/mfu", rate * sequence_flops / length as f64 / product_rate);
         values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
-        values.insert("data/epoch", samples / self.train_samples.num_samples() as f64);
+        values.insert("data/epoch", phase.position(self.step) as f64 / train.num_samples() as f64);
     }
 
     fn save(&mut self, clock: &mut Instant) -> Result<()> {
@@ -320,7 +349,7 @@ impl Run {
             step: self.step,
             layer_map: self.trainee.map().clone(),
             num_updates: self.trainee.moments().num_updates,
-            samples_consumed: self.step * self.plan.train.global_batch as u64,
+            samples_consumed: self.plan.phases.samples_consumed(self.step),
             data: self.plan.data_stamp.clone(),
             rule: self.trainee.rule().state(),
             config: self.plan.config.clone(),

@@ -57,6 +57,14 @@ impl fmt::Display for Summary {
             found.accuracy / found.unigram_accuracy.max(1e-9),
             found.loss
         )?;
+        if let Some(pair) = found.pair {
+            writeln!(
+                formatter,
+                "  pairs of segments                 {} right, loss {:.4}",
+                percent(pair.accuracy),
+                pair.loss
+            )?;
+        }
         write!(formatter, "model              {}", self.export.display())
     }
 }

@@ -3,8 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use tch::Tensor;
+
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::loss::{Losses, Share, Totals};
 use crate::sharing::Check;
-use crate::train::evaluate::Evaluation;
+use crate::train::evaluate::{Evaluation, PairEvaluation};
 
 /// The numbers of one step: each tag once.
 #[derive(Debug)]
@@ -20,8 +25,22 @@ impl Values {
     }
 
     pub(super) fn evaluation(&mut self, found: Evaluation) {
-        self.insert("eval/loss", found.loss);
+        self.insert("eval/loss", found.total_loss());
         self.insert("eval/mlm_accuracy", found.accuracy);
+        if let Some(pair) = found.pair {
+            self.insert("eval/mlm_loss", found.loss);
+            self.insert("eval/pair_loss", pair.loss);
+            self.insert("eval/pair_accuracy", pair.accuracy);
+        }
+    }
+
+    pub(super) fn accuracies(&mut self, right: &Accuracies) {
+        self.insert("train/mlm_accuracy", right.mlm_accuracy);
+        if let Some(pair) = right.pair {
+            self.insert("train/mlm_loss", right.mlm_loss);
+            self.insert("train/pair_loss", pair.loss);
+            self.insert("train/pair_accuracy", pair.accuracy);
+        }
     }
 
     pub(super) fn check(&mut self, check: &Check, threshold: f64) {
@@ -39,6 +58,58 @@ impl Values {
     pub(super) fn list(&self) -> Vec<(&str, f64)> {
         self.0.iter().map(|(tag, &value)| (tag.as_ref(), value)).collect()
     }
+}
+
+/// What a step's model got right, over its whole global batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Accuracies {
+    /// Loss of the masked tokens, nats.
+    pub(super) mlm_loss: f64,
+    /// Masked tokens whose label has the highest logit, a fraction.
+    pub(super) mlm_accuracy: f64,
+    /// Of pairs of segments, where there are some.
+    pub(super) pair: Option<PairEvaluation>,
+}
+
+/// The losses of a step's micro-batches as they come, on the device: reading a number would wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Sums(Vec<[Tensor; 2]>, Vec<[Tensor; 2]>);
+
+impl Sums {
+    pub(super) fn add(&mut self, losses: &Losses) {
+        let numbers = |share: &Share| [share.loss.detach(), share.num_correct.shallow_clone()];
+        self.0.push(numbers(&losses.mlm));
+        self.1.extend(losses.pair.as_ref().map(numbers));
+    }
+
+    pub(super) fn accuracies(&self, totals: Totals) -> Result<Accuracies> {
+        let sum = |shares: &[[Tensor; 2]], which: usize| -> Result<f64> {
+            let mut sum = 0.0;
+            for share in shares {
+                sum += f64::try_from(&share[which])?;
+            }
+            Ok(sum)
+        };
+        let pair = match self.1.as_slice() {
+            [] => None,
+            shares => {
+                Some(PairEvaluation { loss: sum(shares, 0)?, accuracy: sum(shares, 1)? / totals.sequences as f64 })
+            }
+        };
+        let (mlm_loss, correct) = (sum(&self.0, 0)?, sum(&self.0, 1)?);
+        Ok(Accuracies { mlm_loss, mlm_accuracy: correct / totals.targets as f64, pair })
+    }
+}
+
+/// The fraction of tokens that are padding; none where a batch cannot have any.
+pub(super) fn padding(batches: &[Batch]) -> Option<f64> {
+    let masks: Option<Vec<&Vec<i64>>> = batches.iter().map(|batch| batch.attention_mask.as_ref()).collect();
+    let (mut tokens, mut padding) = (0, 0);
+    for mask in masks? {
+        tokens += mask.len();
+        padding += mask.iter().filter(|&&mask| mask == 0).count();
+    }
+    Some(padding as f64 / tokens.max(1) as f64)
 }
 
 /// Tokens and seconds of steps since the last logged point; evaluation and checkpoints do not count.

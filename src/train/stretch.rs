@@ -1,0 +1,40 @@
+//! The data of the phase that is under way.
+
+use std::sync::Arc;
+
+use untie_data::shard::Split;
+
+use crate::batch::{Loader, Samples};
+use crate::error::Result;
+use crate::train::evaluate::EVALUATION_SEED;
+use crate::train::phases::Phase;
+use crate::train::run::Plan;
+
+/// A phase with its samples, opened.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    pub(super) phase: Phase,
+    pub(super) train: Arc<Samples>,
+    pub(super) valid: Samples,
+    /// Matrix products a second at the shapes of the phase, FLOP/s.
+    pub(super) product_rate: f64,
+}
+
+impl Stretch {
+    /// Opens both splits for `phase`.
+    ///
+    /// # Errors
+    /// Missing or damaged shards, and a split shorter than one sample.
+    pub(super) fn open(plan: &Plan, phase: Phase) -> Result<Self> {
+        let valid = Samples::open(&phase.data(&plan.data), &plan.vocabulary, Split::Valid, EVALUATION_SEED)?;
+        Ok(Self { train: Arc::new(plan.samples(&phase)?), valid, product_rate: plan.product_rate(&phase)?, phase })
+    }
+
+    /// Micro-batches from the one that comes after `step` steps of the run.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn loader(&self, plan: &Plan, step: u64) -> Result<Loader> {
+        Loader::start(self.train.clone(), self.phase.position(step), self.phase.micro_batch, plan.data.workers)
+    }
+}
