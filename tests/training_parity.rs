@@ -397,7 +397,7 @@ fn a_batch_is_the_same_in_any_micro_batches() {
                 (0..4 / size).map(|part| samples.batch(position + part * size, size as usize).unwrap()).collect();
             assert_eq!(joined(&parts), whole, "{position} in micro-batches of {size}");
         }
-        let loader = Loader::start(samples.clone(), position, 2).unwrap();
+        let loader = Loader::start(samples.clone(), position, 2, 1).unwrap();
         assert_eq!(joined(&[loader.next_batch().unwrap(), loader.next_batch().unwrap()]), whole);
     }
 }
