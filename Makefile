@@ -32,8 +32,8 @@ VALID_FRACTION ?= $(if $(CORPUS),0.02,0.1)
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
-.PHONY: help setup build data train rules theory probe-cost untying-updates test check fmt docs parity tensorboard gpu-check \
-	clean
+.PHONY: help setup build data train rules theory probe-cost loader-speed untying-updates test check fmt docs parity tensorboard \
+	gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -71,6 +71,9 @@ theory: build ## Measure the paper's deep linear network against its bounds
 
 probe-cost: setup ## Time and memory of a step that measures gradient correlations, beside a plain one
 	cargo run --locked --release --example probe_cost -- $(ARGS)
+
+loader-speed: data ## Samples and tokens a second of the data loader, on the data of `make data`
+	cargo run --locked --release --example loader_speed -- --data $(DATA) $(ARGS)
 
 untying-updates: setup ## Sizes of the updates after untying: moments carried or reset, gradients meaned or summed
 	cargo run --locked --release --example untying_updates -- $(ARGS)

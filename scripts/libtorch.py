@@ -41,7 +41,7 @@ def check_host():
 
 
 def check_tools():
-    for program, how in (("c++", "Debian package g++"), ("cargo", "Rust 1.88 or newer, with rustup")):
+    for program, how in (("c++", "Debian package g++"), ("cargo", "Rust 1.91 or newer, with rustup")):
         if shutil.which(program) is None:
             stop(f"`{program}` is not on the PATH", f"install it: {how}")
 

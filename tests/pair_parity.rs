@@ -160,6 +160,21 @@ fn an_export_with_a_pair_head_is_what_transformers_saves() {
     }
 }
 
+/// A model that has lost a part of its pair head is one without.
+#[test]
+fn a_part_of_a_pair_head_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["config.json", "tokenizer.json"] {
+        std::fs::copy(fixture("post-pairs").join(name), dir.path().join(name)).unwrap();
+    }
+    let tensors = Tensor::read_safetensors(fixture("post-pairs").join("model.safetensors")).unwrap();
+    let rest: Vec<_> = tensors.iter().filter(|(name, _)| name != "cls.seq_relationship.bias").collect();
+    let rest: Vec<(&String, &Tensor)> = rest.into_iter().map(|(name, tensor)| (name, tensor)).collect();
+    Tensor::write_safetensors(&rest, dir.path().join("model.safetensors")).unwrap();
+    let model = hub::load(dir.path(), Kind::Float, Device::Cpu).unwrap();
+    assert!(model.has_head && !model.config.pair_head);
+}
+
 /// Packed documents that are kept apart have the hidden states of transformers with a 4D mask, and those of each document
 /// run alone.
 #[test]

@@ -186,6 +186,25 @@ fn a_chain_of_transitions_is_one_transition() {
     }
 }
 
+/// The heads are outside the layers: a transition hands them and their moments over as they are, in the same storage.
+#[test]
+fn heads_are_left_alone() {
+    let (tied, untied) = (LayerMap::tied(LAYERS), LayerMap::untied(LAYERS));
+    for norm in [Norm::Post, Norm::Pre] {
+        let config = BertConfig { pair_head: true, ..config(norm) };
+        let weights = Weights::initialise(&config, &tied, 3, Kind::Float, Device::Cpu).unwrap();
+        let moments = Moments::zeros(&weights).unwrap();
+        let place = |weights: &Weights, moments: &Moments, name: &str| {
+            let at = weights.entries().iter().position(|entry| entry.spec.name == name).unwrap();
+            [&weights.entries()[at].tensor, &moments.exp_avg[at], &moments.exp_avg_sq[at]].map(Tensor::data_ptr)
+        };
+        let (new, new_moments) = transition(&tied, &weights, &moments, &untied, MomentsAt::Carry).unwrap();
+        for name in ["cls.predictions.bias", "bert.pooler.dense.weight", "cls.seq_relationship.bias"] {
+            assert_eq!(place(&weights, &moments, name), place(&new, &new_moments, name), "{name}");
+        }
+    }
+}
+
 #[test]
 fn groups_are_never_joined() {
     let untied = LayerMap::untied(LAYERS);

@@ -245,7 +245,7 @@ impl Run<'_> {
             segment_bytes: self.config.segment_bytes,
         };
         let mut reading = Reading::new(self.config, dir, &corpus, journal.segments);
-        if journal.segments > 0 {
+        if journal.segments > 0 && reading.has_forgotten(journal) {
             self.progress.stage("taking up what was read", journal.report.text_bytes);
             reading.recall(journal, self.progress)?;
         }

@@ -8,7 +8,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
-use super::names::{canonical, is_ignored, parts, ALIASES, PAIR_CLASSIFIER};
+use super::names::{canonical, is_ignored, parts, ALIASES, PAIR_HEAD};
 use super::{load_config, tokenizer, unreadable, MODEL_FILE, TOKENIZER_FILE};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
@@ -40,8 +40,8 @@ impl HubModel {
 }
 
 /// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
-/// bf16, fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. A pooler without the next-sentence head is
-/// passed over.
+/// bf16, fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. A pooler or a next-sentence
+/// head alone is passed over.
 ///
 /// # Errors
 /// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape
@@ -62,7 +62,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
             stored.found.len()
         ))));
     }
-    config.pair_head = stored.found.contains_key(PAIR_CLASSIFIER);
+    config.pair_head = PAIR_HEAD.iter().all(|name| stored.found.contains_key(*name));
     let map = LayerMap::untied(config.num_hidden_layers);
     let has_head = stored.found.keys().any(|name| name.starts_with("cls.predictions."));
     let weights = Weights::from_named(&config, &map, kind, device, |spec| {

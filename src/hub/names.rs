@@ -33,8 +33,9 @@ pub(super) fn is_ignored(name: &str) -> bool {
         || name == "bert.embeddings.position_ids"
 }
 
-/// The tensor that a model has if it has a head for pairs.
-pub(super) const PAIR_CLASSIFIER: &str = "cls.seq_relationship.weight";
+/// The tensors that a model has if it has a head for pairs.
+pub(super) const PAIR_HEAD: [&str; 4] =
+    ["bert.pooler.dense.weight", "bert.pooler.dense.bias", "cls.seq_relationship.weight", "cls.seq_relationship.bias"];
 
 /// The embeddings, which the decoder of the MLM head reads too.
 pub(super) const WORD_EMBEDDINGS: &str = "bert.embeddings.word_embeddings.weight";

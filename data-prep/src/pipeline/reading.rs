@@ -49,6 +49,11 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// Whether anything that reading the committed segments had taught is needed again.
+    pub(super) fn has_forgotten(&self, journal: &Journal) -> bool {
+        self.counter.is_some() || (!journal.is_read && !self.config.stages.dedup.is_empty())
+    }
+
     /// Learns from committed segments what reading them had taught.
     pub(super) fn recall(&mut self, journal: &Journal, progress: &Arc<dyn Progress>) -> Result<(), PrepareError> {
         for number in 0..journal.segments {
