@@ -3,10 +3,11 @@
 //! `outputs MODEL INPUT OUTPUT KIND` loads a Hugging Face directory, runs it in `fp32` or `fp64` on the batch in INPUT
 //! (`input_ids`, `attention_mask`, `token_type_ids` [B, T], `positions` [N]) and writes `hidden_states` [L+1, B, T, C]
 //! and `logits` [N, V]. `export DIR NORM SHARING MODEL INPUT OUTPUT` makes a random model of MODEL's sizes and
-//! tokenizer with NORM `post` or `pre` and SHARING `tied`, `outer` (first and last layer) or `untied`, exports it, and
-//! writes the outputs of what it had in memory. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on
-//! `labels` [N] with the weights of each group's lowest layer, and writes `loss` (averaged in fp64), `loss_own_kind`
-//! (averaged in KIND), `norm` and the parameters after it.
+//! tokenizer with NORM `post` or `pre`, or `post+pairs` or `pre+pairs` for one with a pair head, and SHARING `tied`, `outer`
+//! (first and last layer) or `untied`, exports it, and writes the outputs of what it had in memory, `pair_logits` [B, 2] too
+//! where there is a pair head. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on `labels` [N] with the weights of
+//! each group's lowest layer, and writes `loss` (averaged in fp64), `loss_own_kind` (averaged in KIND), `norm` and the
+//! parameters after it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -86,7 +87,11 @@ fn write_outputs(bert: &Bert, config: &BertConfig, batch: &Batch, path: &Path) -
     let states = bert.hidden_states(batch.input()?, Mode::Eval)?;
     let logits = bert.mlm_logits(&states[states.len() - 1], batch.get("positions")?)?;
     let logits = logits.f_narrow(1, 0, config.vocab_size)?.f_contiguous()?;
-    Ok(Tensor::write_safetensors(&[("hidden_states", Tensor::f_stack(&states, 0)?), ("logits", logits)], path)?)
+    let mut found = vec![("hidden_states", Tensor::f_stack(&states, 0)?), ("logits", logits)];
+    if config.pair_head {
+        found.push(("pair_logits", bert.pair_logits(&states[states.len() - 1])?));
+    }
+    Ok(Tensor::write_safetensors(&found, path)?)
 }
 
 fn outputs(model: &Path, input: &Path, output: &Path, kind: &str) -> Result<()> {
@@ -97,8 +102,14 @@ fn outputs(model: &Path, input: &Path, output: &Path, kind: &str) -> Result<()> 
 }
 
 fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, output: &Path) -> Result<()> {
-    let norm = if norm == "pre" { Norm::Pre } else { Norm::Post };
-    let config = BertConfig { norm, ..hub::load_config(model)? };
+    let (norm, pair_head) = match norm {
+        "post" => (Norm::Post, false),
+        "post+pairs" => (Norm::Post, true),
+        "pre" => (Norm::Pre, false),
+        "pre+pairs" => (Norm::Pre, true),
+        other => return Err(Error::config(format!("expected `post`, `pre`, or one with `+pairs`, got `{other}`"))),
+    };
+    let config = BertConfig { norm, pair_head, ..hub::load_config(model)? };
     let map = sharing_of(sharing, config.num_hidden_layers)?;
     let weights = Weights::initialise(&config, &map, 1, Kind::Float, Device::Cpu)?;
     tch::manual_seed(2);

@@ -1,4 +1,5 @@
-"""Must agree with transformers: real MiniLM weights, exported models, one training step. Prints numbers; exit 1 when one is off.
+"""Must agree with transformers: real MiniLM weights, exports with one head or two, one training step. Prints numbers; exit 1 when
+one is off.
 
     python scripts/parity.py [--minilm DIR] [--work DIR]
 
@@ -23,10 +24,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertForMaskedLM, MegatronBertForMaskedLM
+from transformers import (AutoConfig, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining, MegatronBertForMaskedLM,
+                          MegatronBertForPreTraining)
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"post": BertForMaskedLM, "pre": MegatronBertForMaskedLM}
+PAIR_CLASSES = {"post": BertForPreTraining, "pre": MegatronBertForPreTraining}
 failures = []
 
 
@@ -137,6 +140,23 @@ def part_b(folder, batch, work, norm, sharing):
     return directory
 
 
+def part_d(folder, batch, work, norm):
+    directory = work / f"{norm}-pairs"
+    print(f"(d) export {norm} with a pair head, loaded as {PAIR_CLASSES[norm].__name__}")
+    example("export", directory, f"{norm}+pairs", "outer", folder, work / "batch.safetensors", work / "ours.safetensors")
+    model, info = PAIR_CLASSES[norm].from_pretrained(directory, output_loading_info=True)
+    check_that("no missing, unexpected or mismatched keys", all(not value for value in info.values()))
+    check_that("AutoConfig finds the class",
+               AutoConfig.from_pretrained(directory).architectures == [PAIR_CLASSES[norm].__name__])
+    with torch.no_grad():
+        theirs = model.eval()(**inputs(batch))
+        exact = model.double()(**inputs(batch))
+    ours = load_file(work / "ours.safetensors")
+    masked = [got.prediction_logits.flatten(0, 1)[batch["positions"]] for got in (theirs, exact)]
+    compare("logits of masked tokens", ours["logits"], *masked)
+    compare("logits of pairs", ours["pair_logits"], theirs.seq_relationship_logits, exact.seq_relationship_logits)
+
+
 def groups_of(sharing, layers):
     return {"tied": [list(range(layers))], "outer": [[0, layers - 1]] + [[layer] for layer in range(1, layers - 1)],
             "untied": [[layer] for layer in range(layers)]}[sharing]
@@ -218,6 +238,7 @@ def main():
             for sharing in ("tied", "outer", "untied"):
                 directory = part_b(folder, batch, work, norm, sharing)
                 part_c(directory, batch, work, norm, sharing)
+            part_d(folder, batch, work, norm)
     print("FAILED: " + ", ".join(failures) if failures else "all agree")
     return 1 if failures else 0
 
