@@ -5,9 +5,10 @@
 //!
 //! Sentences of a document are gathered until they have the target length, as in Megatron-LM's `build_mapping` for BERT: a
 //! chunk has at least two sentences, and does not end where one sentence of the document would be left alone. Documents of one
-//! sentence have no chunks. Sentences of any length are kept (Megatron leaves documents with one above 512 tokens out). The target is `max_tokens`, or with probability `short_rate` a number that is uniform in
-//! 2..=`max_tokens`; it depends on the document and on the number of the chunk in it, and on nothing else. Every sentence of
-//! every other document is in exactly one chunk.
+//! sentence have no chunks. Sentences of any length are kept (Megatron leaves documents with one above 512 tokens out). The
+//! target is `max_tokens`, or with probability `short_rate` a number that is uniform in 2..=`max_tokens`; it depends on the
+//! document and on the number of the chunk in it, and on nothing else. Every sentence of every other document is in exactly one
+//! chunk.
 //!
 //! The file is `DIR/.index/pairs-SPLIT-KEY.bin`, where the key is a hash of the plan and of the shards' hashes (for shards without
 //! a manifest of their sizes and times). It is a cache: one that is missing, damaged or of another version is made anew, written
