@@ -37,11 +37,8 @@ fn write_corpus(dir: &Path) {
             if number % 7 == 0 {
                 text[2] = "A paragraph that stands in every seventh document, word for word.".to_owned();
             }
-            let text = if number % 11 == 0 {
-                "The same document again and again, of forty characters.".to_owned()
-            } else {
-                text.join("\n")
-            };
+            let text =
+                if number % 11 == 0 { "The same document,\nof short paragraphs.".to_owned() } else { text.join("\n") };
             lines += &(serde_json::json!({ "text": text }).to_string() + "\n");
         }
         fs::write(dir.join(name), lines).unwrap();

@@ -443,3 +443,33 @@ fn ten_billion_tokens_open_at_once() {
     // Microseconds on an idle machine; 20 GB could not be read in this time.
     assert!(elapsed.as_millis() < 1000, "{elapsed:?}");
 }
+
+/// What was written behind a checkpoint, also a finished shard, is forgotten and written again.
+#[test]
+fn a_writer_goes_on_from_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let documents: Vec<Vec<u32>> = (0..50).map(|number| vec![number; 3 + number as usize % 7]).collect();
+    let push = |writer: &mut ShardWriter, range: std::ops::Range<usize>| {
+        documents[range].iter().for_each(|document| writer.push_document(&[&document[..2], &document[2..]]).unwrap());
+    };
+    let whole = dir.path().join("train-00000");
+    let mut writer = ShardWriter::create(&whole, TokenType::U16).unwrap();
+    push(&mut writer, 0..50);
+    let expected = writer.finish().unwrap();
+    for finished in [false, true] {
+        let prefix = dir.path().join(format!("train-0000{}", 1 + u32::from(finished)));
+        let mut writer = ShardWriter::create(&prefix, TokenType::U16).unwrap();
+        push(&mut writer, 0..20);
+        let from = writer.checkpoint().unwrap();
+        push(&mut writer, 20..45);
+        // Dropped, the rest of the buffer is on disk too.
+        if finished {
+            writer.finish().unwrap();
+        } else {
+            drop(writer);
+        }
+        let mut writer = ShardWriter::resume(&prefix, TokenType::U16, from).unwrap();
+        push(&mut writer, 20..50);
+        assert_eq!(writer.finish().unwrap(), expected, "finished {finished}");
+    }
+}
