@@ -151,13 +151,18 @@ fn exit(result: Result<impl fmt::Display, PrepareError>) -> ExitCode {
         }
         Err(error) => {
             let (hint, code) = (error.hint(), error.exit_code());
-            eprintln!("error: {:#}", anyhow::Error::from(error));
-            if let Some(hint) = hint {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::from(code)
+            fail(error, hint, code)
         }
     }
+}
+
+/// Reports an error as one chain, and what the user can do about it; the exit code of the process.
+pub(crate) fn fail(error: impl Into<anyhow::Error>, hint: Option<&str>, code: u8) -> ExitCode {
+    eprintln!("error: {:#}", error.into());
+    if let Some(hint) = hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(code)
 }
 
 /// Time between two plain lines.

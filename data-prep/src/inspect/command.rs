@@ -1,7 +1,7 @@
 //! The command line of `inspect`: arguments in, a report on stdout.
 
 use super::{Folder, InspectError, Report};
-use crate::cli::Console;
+use crate::cli::{fail, Console};
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -53,11 +53,7 @@ impl InspectArgs {
     pub fn exit_code(result: Result<(), InspectError>) -> ExitCode {
         let Err(error) = result else { return ExitCode::SUCCESS };
         let (hint, code) = (error.hint(), error.exit_code());
-        eprintln!("error: {:#}", anyhow::Error::from(error));
-        if let Some(hint) = hint {
-            eprintln!("hint: {hint}");
-        }
-        ExitCode::from(code)
+        fail(error, hint, code)
     }
 
     /// Opens the folder.
