@@ -7,7 +7,8 @@
 
 use super::lines::{Line, Lines};
 use super::{
-    CorpusError, CorpusReader, Document, Input, Origin, Position, ReaderOptions, Record, Records, NO_FIELD, NO_OBJECT,
+    until_error, CorpusError, CorpusReader, Document, Input, Origin, Position, ReaderOptions, Record, Records,
+    NO_FIELD, NO_OBJECT,
 };
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ pub struct Jsonl {
 impl CorpusReader for Jsonl {
     fn read(&self, input: Input) -> Records {
         let lines = Lines::new(input, self.options.strict);
-        Box::new(JsonLines::new(lines, None, &self.options))
+        JsonLines::new(lines, None, &self.options).into_records()
     }
 
     fn finish(&self, document: Document) -> Result<Record, CorpusError> {
@@ -56,21 +57,16 @@ pub(super) struct JsonLines {
     is_proven: bool,
     num_checked: u64,
     fields: Vec<String>,
-    finished: bool,
 }
 
 impl JsonLines {
     /// `first` is the line that `lines` returned last, if it is to be read again.
     pub(super) fn new(lines: Lines, first: Option<Line>, options: &ReaderOptions) -> JsonLines {
-        JsonLines {
-            lines,
-            first,
-            options: options.clone(),
-            is_proven: false,
-            num_checked: 0,
-            fields: Vec::new(),
-            finished: false,
-        }
+        JsonLines { lines, first, options: options.clone(), is_proven: false, num_checked: 0, fields: Vec::new() }
+    }
+
+    pub(super) fn into_records(mut self) -> Records {
+        until_error(move || self.next_record())
     }
 
     fn next_record(&mut self) -> Result<Option<Record>, CorpusError> {
@@ -108,19 +104,6 @@ impl JsonLines {
             let object: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
             self.fields = object.into_iter().map(|(field, _)| field).collect();
         }
-    }
-}
-
-impl Iterator for JsonLines {
-    type Item = Result<Record, CorpusError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.finished {
-            return None;
-        }
-        let record = self.next_record().transpose();
-        self.finished = !matches!(record, Some(Ok(_)));
-        record
     }
 }
 

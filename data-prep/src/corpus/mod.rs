@@ -46,6 +46,19 @@ pub type Input = Box<dyn BufRead + Send>;
 /// The lazy stream of one corpus file. It ends after its first error.
 pub type Records = Box<dyn Iterator<Item = Result<Record, CorpusError>> + Send>;
 
+/// The records of `next`, up to the first error or the end.
+fn until_error(mut next: impl FnMut() -> Result<Option<Record>, CorpusError> + Send + 'static) -> Records {
+    let mut finished = false;
+    Box::new(std::iter::from_fn(move || {
+        if finished {
+            return None;
+        }
+        let record = next().transpose();
+        finished = !matches!(record, Some(Ok(_)));
+        record
+    }))
+}
+
 /// Reads one format.
 pub trait CorpusReader: Send + Sync {
     /// Yields the raw documents of `input` one after the other, holding one of them in memory. One thread does this for the

@@ -6,7 +6,8 @@
 
 use super::lines::decode;
 use super::{
-    CorpusError, CorpusFile, CorpusReader, Document, Input, Meter, Position, ReaderOptions, Record, Records, NO_FIELD,
+    until_error, CorpusError, CorpusFile, CorpusReader, Document, Input, Meter, Position, ReaderOptions, Record,
+    Records, NO_FIELD,
 };
 use bytes::Bytes;
 use parquet::basic::Type as PhysicalType;
@@ -38,7 +39,8 @@ impl CorpusReader for Parquet {
 
     fn read_file(&self, file: &CorpusFile, _threads: usize, meter: Meter) -> Result<Records, CorpusError> {
         let metered = Metered { file: File::open(file.path())?, meter: Arc::new(Mutex::new(meter)) };
-        Ok(Box::new(caught(|| Rows::open(metered, &self.options))?))
+        let mut rows = caught(|| Rows::open(metered, &self.options))?;
+        Ok(until_error(move || caught(|| rows.next_record())))
     }
 }
 
@@ -97,7 +99,6 @@ struct Rows {
     /// Rows that were read and not yet returned.
     batch: IntoIter<Row>,
     row: u64,
-    finished: bool,
 }
 
 struct Group {
@@ -124,17 +125,7 @@ impl Rows {
         let title_column = column("title").filter(|&title| title != text_column);
         let batch = Vec::new().into_iter();
         let options = options.clone();
-        Ok(Rows {
-            file,
-            options,
-            text_column,
-            title_column,
-            next_group: 0,
-            group: None,
-            batch,
-            row: 0,
-            finished: false,
-        })
+        Ok(Rows { file, options, text_column, title_column, next_group: 0, group: None, batch, row: 0 })
     }
 
     fn next_record(&mut self) -> Result<Option<Record>, CorpusError> {
@@ -185,19 +176,6 @@ impl Rows {
         let (text, replaced) = decode(text.data(), self.options.strict, position)?;
         let title = title.map(|title| String::from_utf8_lossy(title.data()).into_owned());
         self.options.keep(Document { title, replaced, ..Document::plain(text) }, position)
-    }
-}
-
-impl Iterator for Rows {
-    type Item = Result<Record, CorpusError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.finished {
-            return None;
-        }
-        let record = caught(|| self.next_record()).transpose();
-        self.finished = !matches!(record, Some(Ok(_)));
-        record
     }
 }
 

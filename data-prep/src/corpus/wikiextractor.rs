@@ -7,7 +7,8 @@
 use super::jsonl::JsonLines;
 use super::lines::{Line, Lines};
 use super::{
-    CorpusError, CorpusReader, Document, Input, Jsonl, Origin, Position, ReaderOptions, Record, Records, BROKEN_PAGE,
+    until_error, CorpusError, CorpusReader, Document, Input, Jsonl, Origin, Position, ReaderOptions, Record, Records,
+    BROKEN_PAGE,
 };
 
 /// `wiki_00` and its siblings.
@@ -24,13 +25,14 @@ impl CorpusReader for Wikiextractor {
             Err(error) => Box::new(std::iter::once(Err(error))),
             Ok(None) => Box::new(std::iter::empty()),
             Ok(Some(Line::Text { text, .. })) if text.starts_with("<doc ") => {
-                Box::new(Blocks { lines, opening: Some(text), options: self.options.clone(), finished: false })
+                let mut blocks = Blocks { lines, opening: Some(text), options: self.options.clone() };
+                until_error(move || blocks.next_record())
             }
             Ok(Some(line)) if matches!(&line, Line::Text { text, .. } if !text.starts_with('{')) => {
                 let message = "expected `<doc …>` or a JSON object".to_owned();
                 Box::new(std::iter::once(Err(CorpusError::Wikiextractor { position: lines.position(), message })))
             }
-            Ok(line) => Box::new(JsonLines::new(lines, line, &self.options)),
+            Ok(line) => JsonLines::new(lines, line, &self.options).into_records(),
         }
     }
 
@@ -86,7 +88,6 @@ struct Blocks {
     /// A `<doc …>` that was already read.
     opening: Option<String>,
     options: ReaderOptions,
-    finished: bool,
 }
 
 impl Blocks {
@@ -146,19 +147,6 @@ impl Blocks {
 
     fn error(&self, message: &str) -> CorpusError {
         CorpusError::Wikiextractor { position: self.lines.position(), message: message.to_owned() }
-    }
-}
-
-impl Iterator for Blocks {
-    type Item = Result<Record, CorpusError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.finished {
-            return None;
-        }
-        let record = self.next_record().transpose();
-        self.finished = !matches!(record, Some(Ok(_)));
-        record
     }
 }
 
