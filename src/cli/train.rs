@@ -55,12 +55,12 @@ impl TrainArgs {
         let plan = plan(&config, device)?;
         if self.dry_run {
             let rate = plan.product_rate(&plan.phases.after(0))?;
-            println!("{}", plan.describe(rate)?);
+            println!("{}", plan.describe(&plan.numbers()?, rate));
             return Ok(0);
         }
         let stop = StopFlag::on_signals()?;
         let mut run = Run::open(plan, &folder, self.resume)?;
-        eprintln!("{}", run.describe()?);
+        eprintln!("{}", run.describe());
         match run.train(&stop)? {
             Outcome::Finished(summary) => {
                 println!("{summary}");

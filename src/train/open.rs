@@ -32,7 +32,7 @@ impl Run {
                 .hint("go on with `--resume`, or choose another `--run-dir`"));
         }
         // All phases: a run must not find out after days that the data is too short for the last one.
-        plan.numbers()?;
+        let numbers = plan.numbers()?;
         let facts = environment::environment(plan.device)?;
         // Whatever can be refused is refused before anything is written.
         let (start, is_fresh) = match found {
@@ -60,6 +60,7 @@ impl Run {
             totals: state.totals,
             untying: state.untying,
             stretch,
+            numbers,
             recorder,
             trainee,
             plan,

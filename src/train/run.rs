@@ -96,19 +96,16 @@ impl Plan {
         Ok(Numbers::new(&self.bert, &start, &self.train, phases.collect::<Result<_>>()?))
     }
 
-    /// What a step and the whole run amount to, for a person; `rate` as [`Self::product_rate`] gives it.
-    ///
-    /// # Errors
-    /// As [`Self::numbers`].
-    pub fn describe(&self, rate: f64) -> Result<String> {
-        let numbers = self.numbers()?;
+    /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
+    /// it.
+    pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
         let sharing = self.sharing.describe(self.train.steps);
         let check = if self.sharing.has_checks() {
             format!("; a check needs {} more", human_bytes(numbers.probe_bytes as u128))
         } else {
             String::new()
         };
-        Ok(format!("{}\nsharing            {sharing}{check}", numbers.describe(rate)))
+        format!("{}\nsharing            {sharing}{check}", numbers.describe(rate))
     }
 
     /// What decides how the model is trained, besides its data.
@@ -147,6 +144,7 @@ pub struct Run {
     pub(super) plan: Plan,
     pub(super) folder: PathBuf,
     pub(super) stretch: Stretch,
+    pub(super) numbers: Numbers,
     pub(super) recorder: Recorder,
     pub(super) schedule: Schedule,
     pub(super) trainee: Trainee,
@@ -159,11 +157,8 @@ pub struct Run {
 
 impl Run {
     /// What a step and the whole run amount to, and how fast the machine's matrix products are.
-    ///
-    /// # Errors
-    /// As [`Plan::numbers`].
-    pub fn describe(&self) -> Result<String> {
-        self.plan.describe(self.stretch.product_rate)
+    pub fn describe(&self) -> String {
+        self.plan.describe(&self.numbers, self.stretch.product_rate)
     }
 
     /// Trains to the end, or until `stop` asks; then exports.
