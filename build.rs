@@ -44,7 +44,14 @@ fn compile_shim(include: &Path) {
         .include(include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .files(["csrc/errors.cpp", "csrc/autograd.cpp", "csrc/optim.cpp", "csrc/random.cpp", "csrc/context.cpp"])
+        .files([
+            "csrc/errors.cpp",
+            "csrc/autograd.cpp",
+            "csrc/optim.cpp",
+            "csrc/random.cpp",
+            "csrc/profile.cpp",
+            "csrc/context.cpp",
+        ])
         .compile("untie_shim");
 }
 

@@ -29,6 +29,10 @@ char *untie_retain_grad(const at::Tensor *tensor);
 // random.cpp
 char *untie_uniform(const at::Tensor *tensor, uint64_t seed);
 
+// profile.cpp; the table is a message of its own
+char *untie_profile_start();
+char *untie_profile_stop(char **table);
+
 // context.cpp
 char *untie_set_deterministic(bool enabled);
 char *untie_cpu_capability(char *text, size_t capacity);

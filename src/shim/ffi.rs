@@ -8,7 +8,7 @@ use torch_sys::C_tensor;
 use crate::error::{libtorch, Result};
 
 extern "C" {
-    fn untie_free_message(message: *mut c_char);
+    pub(super) fn untie_free_message(message: *mut c_char);
     pub(super) fn untie_fused_adamw(
         count: usize,
         parameters: *const *const C_tensor,
@@ -26,6 +26,8 @@ extern "C" {
     pub(super) fn untie_scale(count: usize, tensors: *const *const C_tensor, factors: *const f64) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
     pub(super) fn untie_uniform(tensor: *const C_tensor, seed: u64) -> *mut c_char;
+    pub(super) fn untie_profile_start() -> *mut c_char;
+    pub(super) fn untie_profile_stop(table: *mut *mut c_char) -> *mut c_char;
     pub(super) fn untie_set_deterministic(enabled: bool) -> *mut c_char;
     pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;

@@ -7,9 +7,11 @@ mod autograd;
 mod context;
 mod ffi;
 mod optim;
+mod profile;
 mod random;
 
 pub use autograd::retain_gradient;
 pub use context::{cpu_capability, libtorch_version, set_deterministic};
 pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};
+pub use profile::{profile, OpTime};
 pub use random::uniform;
