@@ -54,8 +54,10 @@ impl TrainArgs {
         }
         let plan = plan(&config, device)?;
         if self.dry_run {
-            let rate = plan.product_rate(&plan.phases.after(0))?;
-            println!("{}", plan.describe(&plan.numbers()?, rate));
+            let numbers = plan.numbers()?;
+            let first = &numbers.phases[0];
+            let rate = plan.product_rate(&plan.products(&first.phase, first.capacity()))?;
+            println!("{}", plan.describe(&numbers, rate));
             return Ok(0);
         }
         let stop = StopFlag::on_signals()?;
@@ -83,7 +85,7 @@ fn earlier_precision(folder: &Path) -> Result<Option<Precision>> {
     Ok(serde_json::from_value(state.config["train"]["precision"].clone()).ok())
 }
 
-fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
+pub(super) fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
     let vocabulary = Vocabulary::open(&config.data)?;
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {

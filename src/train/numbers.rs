@@ -45,6 +45,11 @@ impl PhaseNumbers {
         }
     }
 
+    /// Target slots of a sequence.
+    pub fn capacity(&self) -> usize {
+        self.targets as usize / self.phase.global_batch
+    }
+
     fn steps(&self) -> u64 {
         self.phase.end - self.phase.start
     }

@@ -25,16 +25,17 @@ use crate::model::{BertConfig, Mode};
 use crate::optim::{OptimConfig, Schedule};
 use crate::sharing::{Check, Decision, SharingConfig};
 use crate::step::StepReport;
+use crate::train::calibrate::{self, Product};
 use crate::train::config::{EvalConfig, TrainConfig};
+use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
-use crate::train::numbers::{forward_flops, Numbers, PhaseNumbers};
+use crate::train::numbers::{Numbers, PhaseNumbers};
 use crate::train::phases::{Phase, Phases};
 use crate::train::stop::StopFlag;
 use crate::train::stretch::Stretch;
 use crate::train::summary::Summary;
 use crate::train::trainee::{Recipe, Trainee};
 use crate::train::values::{padding, Accuracies, Speed, Sums, Values};
-use crate::train::{calibrate, environment};
 
 /// Everything that decides what a run computes, resolved.
 #[derive(Clone, Debug)]
@@ -119,13 +120,17 @@ impl Plan {
         }
     }
 
-    /// The measured rate of this machine's matrix products at the shapes of `phase`, FLOP/s.
+    /// The linear maps of a micro-batch of `phase`, whose samples have `capacity` target slots.
+    pub fn products(&self, phase: &Phase, capacity: usize) -> Vec<Product> {
+        calibrate::products(&self.bert, phase.micro_batch * phase.sequence_length, phase.micro_batch * capacity)
+    }
+
+    /// The measured rate of `products` on this machine, FLOP/s.
     ///
     /// # Errors
     /// libtorch's own.
-    pub fn product_rate(&self, phase: &Phase) -> Result<f64> {
-        let rows = phase.micro_batch * phase.sequence_length;
-        calibrate::product_rate(&self.bert, rows, self.train.precision.compute_kind(), self.device)
+    pub fn product_rate(&self, products: &[Product]) -> Result<f64> {
+        calibrate::product_rate(products, self.train.precision.compute_kind(), self.device, calibrate::BRIEF)
     }
 }
 
@@ -324,14 +329,12 @@ impl Run {
     }
 
     fn step_values(&self, values: &mut Values, report: &StepReport, learning_rate: f64, rate: f64) {
-        let Stretch { phase, train, product_rate, .. } = &self.stretch;
-        let length = phase.sequence_length;
-        let sequence_flops = 3.0 * forward_flops(&self.plan.bert, length, train.capacity());
+        let Stretch { phase, train, product_seconds, .. } = &self.stretch;
         values.insert("train/loss", report.loss);
         values.insert("train/lr", learning_rate);
         values.insert("train/grad_norm", report.grad_norm);
         values.insert("train/tokens_per_second", rate);
-        values.insert("train/mfu", rate * sequence_flops / length as f64 / product_rate);
+        values.insert("train/mfu", rate * product_seconds);
         values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
         values.insert("data/epoch", phase.position(self.step) as f64 / train.num_samples() as f64);
     }

@@ -6,6 +6,7 @@ use untie_data::shard::Split;
 
 use crate::batch::{Loader, Samples};
 use crate::error::Result;
+use crate::train::calibrate::product_flops;
 use crate::train::evaluate::EVALUATION_SEED;
 use crate::train::phases::Phase;
 use crate::train::run::Plan;
@@ -18,6 +19,8 @@ pub(super) struct Stretch {
     pub(super) valid: Samples,
     /// Matrix products a second at the shapes of the phase, FLOP/s.
     pub(super) product_rate: f64,
+    /// What the products of one token take at that rate.
+    pub(super) product_seconds: f64,
 }
 
 impl Stretch {
@@ -27,7 +30,12 @@ impl Stretch {
     /// Missing or damaged shards, and a split shorter than one sample.
     pub(super) fn open(plan: &Plan, phase: Phase) -> Result<Self> {
         let valid = Samples::open(&phase.data(&plan.data), &plan.vocabulary, Split::Valid, EVALUATION_SEED)?;
-        Ok(Self { train: Arc::new(plan.samples(&phase)?), valid, product_rate: plan.product_rate(&phase)?, phase })
+        let train = Arc::new(plan.samples(&phase)?);
+        let products = plan.products(&phase, train.capacity());
+        let product_rate = plan.product_rate(&products)?;
+        let tokens = (phase.micro_batch * phase.sequence_length) as f64;
+        let product_seconds = product_flops(&products) / product_rate / tokens;
+        Ok(Self { phase, train, valid, product_rate, product_seconds })
     }
 
     /// Micro-batches from the one that comes after `step` steps of the run.
