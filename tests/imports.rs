@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room → rooms that it may use. Every room may use `error`.
-const TABLE: [(&str, &[&str]); 18] = [
+const TABLE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("shim", &[]),
     ("layer_map", &[]),
@@ -21,6 +21,23 @@ const TABLE: [(&str, &[&str]); 18] = [
     (
         "train",
         &["layer_map", "model", "shim", "batch", "loss", "optim", "step", "sharing", "checkpoint", "hub", "metrics"],
+    ),
+    (
+        "bench",
+        &[
+            "layer_map",
+            "model",
+            "shim",
+            "batch",
+            "loss",
+            "optim",
+            "step",
+            "sharing",
+            "checkpoint",
+            "hub",
+            "metrics",
+            "train",
+        ],
     ),
     ("report", &["metrics"]),
     ("theory", &["report"]),
@@ -39,6 +56,7 @@ const TABLE: [(&str, &[&str]); 18] = [
             "hub",
             "metrics",
             "train",
+            "bench",
             "config",
             "shim",
             "report",

@@ -3,6 +3,7 @@
 //! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 data or
 //! checkpoint invalid, 75 stopped by SIGUSR1 and saved, 130 and 143 interrupted and saved.
 
+pub mod bench;
 pub mod data;
 pub mod eval;
 pub mod export;
@@ -42,6 +43,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Draw runs: loss, accuracy, untying points, correlations
     Plot(plot::PlotArgs),
+    /// Throughput, memory and utilisation of training steps
+    Bench(bench::BenchArgs),
     /// The deep linear network of the paper, measured against its bounds
     Theory(theory::TheoryArgs),
 }
@@ -57,6 +60,7 @@ impl Cli {
             Command::FillMask(arguments) => done(arguments.run()),
             Command::Export(arguments) => done(arguments.run()),
             Command::Plot(arguments) => done(arguments.run()),
+            Command::Bench(arguments) => done(arguments.run()),
             Command::Theory(arguments) => done(arguments.run()),
         };
         match result {

@@ -1,0 +1,173 @@
+//! What a run will take here: a few of its steps, on its own data, before and after untying.
+//!
+//! In: a [`Plan`]. Out: for each phase tokens a second, memory and what a step waits for its batch; the time of all steps; and
+//! where wanted the time of a checkpoint. A step of more than two micro-batches is measured with two: its time is that of the
+//! two, and forward and backward once more for each of the others.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{json, Value};
+
+use crate::batch::{Batch, Loader};
+use crate::bench::memory::mebibytes;
+use crate::bench::report::{facts, Products};
+use crate::bench::{Effort, Spread, Stopwatch, Subject};
+use crate::checkpoint::{self, CheckpointConfig, RunState};
+use crate::error::{io, Result};
+use crate::layer_map::LayerMap;
+use crate::metrics::human::human_duration;
+use crate::sharing::RuleKind;
+use crate::train::environment::environment;
+use crate::train::numbers::PhaseNumbers;
+use crate::train::{Phase, Plan};
+
+/// Micro-batches of a measured step.
+const MOST_MICRO_BATCHES: usize = 2;
+
+/// Times of a checkpoint.
+const NUM_SAVES: u64 = 3;
+
+/// One phase under one sharing.
+struct Pace {
+    /// Of a whole step.
+    step_seconds: f64,
+    json: Value,
+}
+
+/// Measures every phase of `plan` for `effort`, tied as at the start and untied, and where `save_in` names a folder a
+/// checkpoint there, which is removed again.
+///
+/// # Errors
+/// Invalid data, a folder that cannot be written, and libtorch's own.
+pub fn calibrate(plan: &Plan, effort: Effort, save_in: Option<&Path>) -> Result<Value> {
+    let subject = Subject {
+        bert: plan.bert.clone(),
+        optim: plan.optim.clone(),
+        sharing: plan.sharing.clone(),
+        precision: plan.train.precision,
+        device: plan.device,
+    };
+    let layers = plan.bert.num_hidden_layers;
+    let (start, untied) = (plan.sharing.start_map(layers)?, LayerMap::untied(layers));
+    let untie_at = untie_step(plan, &start)?;
+    let (mut phases, mut seconds) = (Vec::new(), 0.0);
+    for numbers in &plan.numbers()?.phases {
+        let phase = numbers.phase;
+        let (rows, targets) = (phase.micro_batch * phase.sequence_length, phase.micro_batch * numbers.capacity());
+        let products = Products::of(&subject, rows, targets, effort)?;
+        let before = pace(plan, &subject, &start, numbers, products, effort)?;
+        let after =
+            if start == untied { None } else { Some(pace(plan, &subject, &untied, numbers, products, effort)?) };
+        let border = untie_at.clamp(phase.start, phase.end);
+        let later = after.as_ref().map_or(before.step_seconds, |pace| pace.step_seconds);
+        seconds += (border - phase.start) as f64 * before.step_seconds + (phase.end - border) as f64 * later;
+        phases.push(json!({
+            "steps": phase.end - phase.start,
+            "sequence_length": phase.sequence_length,
+            "global_batch": phase.global_batch,
+            "micro_batch": phase.micro_batch,
+            "product_tflops": products.rate / 1e12,
+            "at_start": before.json,
+            "untied": after.map(|pace| pace.json),
+        }));
+    }
+    let mut report = facts(&subject)?;
+    let body = json!({
+        "phases": phases,
+        "untied_from_step": untie_at,
+        // Without evaluations and checkpoints.
+        "predicted_seconds": seconds,
+        "predicted": human_duration(seconds),
+        "checkpoint_seconds": save_in.map(|folder| save(plan, &subject, &untied, folder)).transpose()?,
+    });
+    report.extend(body.as_object().cloned().unwrap_or_default());
+    Ok(Value::Object(report))
+}
+
+/// Steps that the sharing of the start is assumed to last: 0, so that all steps count as untied, where only the run will tell.
+fn untie_step(plan: &Plan, start: &LayerMap) -> Result<u64> {
+    let steps = plan.train.steps;
+    Ok(match plan.sharing.rule {
+        Some(RuleKind::Never) => steps,
+        Some(RuleKind::Fixed) => plan.sharing.untie_at.step(steps),
+        Some(RuleKind::Adaptive | RuleKind::MultiStep) => 0,
+        None => plan.sharing.transitions(start.num_layers(), steps)?.first().map_or(steps, |&(step, _)| step),
+    })
+}
+
+fn pace(
+    plan: &Plan,
+    subject: &Subject,
+    map: &LayerMap,
+    numbers: &PhaseNumbers,
+    products: Products,
+    effort: Effort,
+) -> Result<Pace> {
+    let phase: Phase = numbers.phase;
+    let loader = Loader::start(Arc::new(plan.samples(&phase)?), 0, phase.micro_batch, plan.data.workers)?;
+    let all = phase.num_micro_batches();
+    let some = all.min(MOST_MICRO_BATCHES);
+    eprintln!(
+        "{} sequences of {}, {} sets of layer weights",
+        phase.global_batch,
+        phase.sequence_length,
+        map.num_groups()
+    );
+    let mut watch = subject.start(map, plan.init.as_deref())?;
+    let next = || (0..some).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>();
+    let measured = watch.measure(effort, next)?;
+    let median = |values: &[f64]| Spread::of(values).map_or(0.0, |spread| spread.median);
+    let step_seconds = median(&measured.step_seconds) + (all - some) as f64 * median(&measured.micro_seconds);
+    let json = json!({
+        "groups": map.num_groups(),
+        "tokens_per_second": phase.tokens() as f64 / step_seconds,
+        "step_seconds": step_seconds,
+        "measured_micro_batches": some,
+        "measured_seconds": Spread::of(&measured.step_seconds),
+        "loader_wait_seconds": Spread::of(&measured.wait_seconds),
+        "peak_mib": measured.peak_bytes.map(mebibytes),
+        "losses": measured.losses,
+        "utilisation": products.utilisation(all, step_seconds),
+    });
+    Ok(Pace { step_seconds, json })
+}
+
+/// Times of checkpoints of the untied model, the largest there are.
+fn save(plan: &Plan, subject: &Subject, map: &LayerMap, folder: &Path) -> Result<Option<Spread>> {
+    let aside = folder.join(format!("untie-bench-{}", std::process::id()));
+    fs::create_dir_all(&aside).map_err(|error| io("create", &aside, error))?;
+    let watch = subject.start(map, plan.init.as_deref())?;
+    let times = save_to(plan, &watch, &aside);
+    fs::remove_dir_all(&aside).map_err(|error| io("remove", &aside, error))?;
+    Ok(Spread::of(&times?))
+}
+
+fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path) -> Result<Vec<f64>> {
+    let trainee = watch.trainee();
+    let mut state = RunState {
+        format: checkpoint::FORMAT,
+        step: 0,
+        layer_map: trainee.map().clone(),
+        num_updates: trainee.moments().num_updates,
+        samples_consumed: 0,
+        data: plan.data_stamp.clone(),
+        rule: trainee.rule().state(),
+        config: plan.config.clone(),
+        totals: checkpoint::Totals::default(),
+        environment: environment(plan.device)?,
+        untying: Vec::new(),
+        bert: plan.bert.clone(),
+    };
+    let keep = CheckpointConfig::default();
+    let mut times = Vec::new();
+    for step in 1..=NUM_SAVES {
+        state.step = step;
+        let begin = Instant::now();
+        checkpoint::save(folder, &state, trainee.weights(), trainee.moments(), &keep)?;
+        times.push(begin.elapsed().as_secs_f64());
+    }
+    Ok(times)
+}

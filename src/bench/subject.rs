@@ -1,0 +1,69 @@
+//! What is measured: a model, how it is trained, and where.
+
+use std::path::Path;
+
+use tch::{Device, Kind};
+
+use crate::bench::Stopwatch;
+use crate::error::{Error, Result};
+use crate::hub;
+use crate::layer_map::LayerMap;
+use crate::model::{BertConfig, Weights};
+use crate::optim::{Moments, OptimConfig};
+use crate::sharing::{RuleKind, SharingConfig};
+use crate::train::{Precision, Recipe, Trainee};
+
+/// A model and how it is trained, without its weights.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Sizes.
+    pub bert: BertConfig,
+    /// AdamW and clipping.
+    pub optim: OptimConfig,
+    /// What tied layers hand to the optimizer; the sharing is given apart.
+    pub sharing: SharingConfig,
+    /// Precision, decided.
+    pub precision: Precision,
+    /// Where to compute.
+    pub device: Device,
+}
+
+impl Subject {
+    /// Precision of products and activations.
+    pub fn compute(&self) -> Kind {
+        self.precision.compute_kind()
+    }
+
+    /// The model, shared as `map`, with random weights or those of the Hugging Face directory `init`, ready to step. A group
+    /// of layers starts from its lowest.
+    ///
+    /// # Errors
+    /// A directory that is invalid or lacks a tensor, and memory that cannot be had.
+    pub fn start(&self, map: &LayerMap, init: Option<&Path>) -> Result<Stopwatch> {
+        let kind = self.precision.weight_kind();
+        let weights = match init {
+            None => Weights::initialise(&self.bert, map, 1, kind, self.device)?,
+            Some(directory) => {
+                let source = hub::load(directory, kind, self.device)?;
+                Weights::from_named(&self.bert, map, kind, self.device, |spec| {
+                    let missing = || Error::failed(format!("the model has no tensor `{}`", spec.name));
+                    let weight = source.weights.get(&spec.name).ok_or_else(missing)?;
+                    Ok(weight.in_file(&weight.tensor.detach()))
+                })?
+            }
+        };
+        let moments = Moments::zeros(&weights)?;
+        // A plain step: no rule, no check of gradients.
+        let sharing = SharingConfig {
+            rule: Some(RuleKind::Never),
+            monitor: false,
+            transition: Vec::new(),
+            ..self.sharing.clone()
+        };
+        let (bert, optim, compute) = (self.bert.clone(), self.optim.clone(), self.compute());
+        let learning_rate = optim.lr;
+        let recipe = Recipe { bert, optim, sharing, compute, steps: u64::MAX };
+        let trainee = Trainee::new(recipe, map.clone(), weights, moments, None)?;
+        Ok(Stopwatch::new(trainee, self.device, learning_rate))
+    }
+}

@@ -1,0 +1,158 @@
+//! `untie bench`: measured training steps.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::bench::{self, calibration, profile, report, Effort, Subject};
+use crate::cli::{named, train};
+use crate::config::RunConfig;
+use crate::error::{Error, Result};
+use crate::hub;
+use crate::model::{BertConfig, ModelConfig, Preset};
+use crate::optim::OptimConfig;
+use crate::sharing::{SharingConfig, Start};
+use crate::train::{prepare_process, Precision, TrainConfig};
+
+/// Arguments of `untie bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// bert-base or bert-large; the sizes below replace its own
+    #[arg(long, value_name = "NAME", value_parser = named::<Preset>)]
+    preset: Option<Preset>,
+    #[arg(long, value_name = "N")]
+    hidden_size: Option<i64>,
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    #[arg(long, value_name = "N")]
+    heads: Option<i64>,
+    /// [default: four times the hidden size]
+    #[arg(long, value_name = "N")]
+    intermediate_size: Option<i64>,
+    /// Tokens in the vocabulary
+    #[arg(long, value_name = "N", default_value_t = 30522, value_parser = clap::value_parser!(u32).range(1..))]
+    vocab_size: u32,
+    /// A Hugging Face directory to start from, instead of sizes
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size"])]
+    init: Option<PathBuf>,
+    /// Sequences of a step
+    #[arg(long, value_name = "B", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "T", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    sequence_length: u32,
+    /// JSON with token_ids [B, T], positions into the B·T tokens, and labels there [default: a made-up batch]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "sequence_length"])]
+    batch_file: Option<PathBuf>,
+    /// Dropout probability
+    #[arg(long, value_name = "P", default_value_t = 0.1)]
+    dropout: f64,
+    /// auto, fp32, bf16 or fp64
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = named::<Precision>)]
+    precision: Precision,
+    /// How layers share weights, as `sharing.start`: tied, untied, AxB or contiguous:G
+    #[arg(long, value_name = "PATTERN", default_value = "tied")]
+    start: String,
+    /// CPU threads; 0: one a core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    device: String,
+    /// Steps before the measured ones
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    warmup_steps: usize,
+    /// Least time of the measured steps, of which there are at least three
+    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    seconds: f64,
+    /// Print the time by op of a step instead of JSON
+    #[arg(long)]
+    profile: bool,
+    /// A run's configuration: measures its steps on its data and predicts its time, phase by phase, tied and untied
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size",
+        "init", "batch", "sequence_length", "batch_file", "dropout", "precision", "start", "threads", "device", "profile"])]
+    config: Option<PathBuf>,
+    /// Replaces a setting of the configuration; may be given several times
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE", requires = "config")]
+    settings: Vec<String>,
+    /// With --config: also time a checkpoint, written to this folder and removed
+    #[arg(long, value_name = "DIR", requires = "config")]
+    save_in: Option<PathBuf>,
+}
+
+impl BenchArgs {
+    /// Measures, and prints one JSON object, or with --profile a table.
+    ///
+    /// # Errors
+    /// Sizes, files or a configuration that are invalid, and memory that cannot be had.
+    pub fn run(&self) -> Result<()> {
+        if !(0.0..1e6).contains(&self.seconds) {
+            return Err(Error::config(format!("`--seconds` must be at least 0 and below 1e6, got {}", self.seconds)));
+        }
+        let effort = Effort { warmup_steps: self.warmup_steps, seconds: self.seconds };
+        match &self.config {
+            Some(path) => {
+                let mut config = RunConfig::load(path, &self.settings)?;
+                let device = prepare_process(&config.train)?;
+                config.train.precision = config.train.precision.resolve(device);
+                let plan = train::plan(&config, device)?;
+                println!("{}", calibration::calibrate(&plan, effort, self.save_in.as_deref())?);
+                Ok(())
+            }
+            None => self.measure(effort),
+        }
+    }
+
+    fn measure(&self, effort: Effort) -> Result<()> {
+        let process = TrainConfig { threads: self.threads, device: self.device.clone(), ..Default::default() };
+        process.validate()?;
+        let device = prepare_process(&process)?;
+        let (sequences, length) = (self.batch as usize, self.sequence_length as usize);
+        let mut bert = self.sizes()?;
+        (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob) = (self.dropout, self.dropout);
+        let batch = match &self.batch_file {
+            Some(path) => bench::batch::read(path, bert.vocab_size)?,
+            None => bench::batch::made_up(sequences, length, bert.vocab_size as usize),
+        };
+        if self.init.is_none() {
+            bert.max_position_embeddings = bert.max_position_embeddings.max(batch.sequence_length as i64);
+        }
+        bert.validate()?;
+        if batch.sequence_length as i64 > bert.max_position_embeddings {
+            return Err(Error::config(format!(
+                "sequences of {} tokens are longer than the model's {} positions",
+                batch.sequence_length, bert.max_position_embeddings
+            )));
+        }
+        let sharing = SharingConfig { start: Start::Named(self.start.clone()), ..Default::default() };
+        let map = sharing.start_map(bert.num_hidden_layers)?;
+        let precision = self.precision.resolve(device);
+        let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
+        let mut watch = subject.start(&map, self.init.as_deref())?;
+        let next = || Ok(vec![batch.clone()]);
+        if self.profile {
+            print!("{}", profile::profile(&mut watch, effort, next)?);
+            return Ok(());
+        }
+        let measured = watch.measure(effort, next)?;
+        // Its memory is free for the products.
+        drop(watch);
+        println!("{}", report::report(&subject, &map, &batch, effort, &measured)?);
+        Ok(())
+    }
+
+    fn sizes(&self) -> Result<BertConfig> {
+        if let Some(directory) = &self.init {
+            return hub::load_config(directory);
+        }
+        let model = ModelConfig {
+            preset: self.preset,
+            hidden_size: self.hidden_size,
+            num_hidden_layers: self.layers,
+            num_attention_heads: self.heads.or(self.hidden_size.map(|width| (width / 64).max(1))),
+            intermediate_size: self.intermediate_size,
+            ..Default::default()
+        };
+        model.resolve(self.vocab_size as usize)
+    }
+}
