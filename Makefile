@@ -32,7 +32,7 @@ VALID_FRACTION ?= $(if $(CORPUS),0.02,0.1)
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
-.PHONY: help setup build data train rules theory probe-cost loader-speed untying-updates test check fmt docs parity tensorboard \
+.PHONY: help setup build data train rules theory bench probe-cost loader-speed untying-updates test check fmt docs parity tensorboard \
 	gpu-check clean
 
 help: ## List the targets
@@ -68,6 +68,9 @@ rules: data ## Train CONFIG under each untying rule, on the data of `make data`,
 
 theory: build ## Measure the paper's deep linear network against its bounds
 	$(UNTIE) theory $(ARGS)
+
+bench: data .venv-dev/ready ## Time, memory and utilisation of steps beside transformers' (sets up .venv-dev; about an hour, ARGS=--quick less)
+	$(DEV)/python scripts/bench.py --out runs/bench/performance.json $(ARGS)
 
 probe-cost: setup ## Time and memory of a step that measures gradient correlations, beside a plain one
 	cargo run --locked --release --example probe_cost -- $(ARGS)

@@ -63,11 +63,18 @@ pub fn facts(subject: &Subject) -> Result<Map<String, Value>> {
     Ok(facts.as_object().cloned().unwrap_or_default())
 }
 
-/// The report of `measured` steps, each on `batch`.
+/// The report of `measured` steps, each on `batch`; `baseline` is the resident size before there was a model.
 ///
 /// # Errors
 /// libtorch's own.
-pub fn report(subject: &Subject, map: &LayerMap, batch: &Batch, effort: Effort, measured: &Measured) -> Result<Value> {
+pub fn report(
+    subject: &Subject,
+    map: &LayerMap,
+    batch: &Batch,
+    effort: Effort,
+    measured: &Measured,
+    baseline: Option<u64>,
+) -> Result<Value> {
     let tokens = batch.token_ids.len();
     let products = Products::of(subject, tokens, batch.num_targets, effort)?;
     let step = Spread::of(&measured.step_seconds);
@@ -90,6 +97,8 @@ pub fn report(subject: &Subject, map: &LayerMap, batch: &Batch, effort: Effort, 
         "tokens_per_second": tokens as f64 / median,
         "step_seconds": step,
         "peak_mib": measured.peak_bytes.map(mebibytes),
+        // Before there was a model: program and libraries.
+        "baseline_mib": baseline.map(mebibytes),
         "losses": measured.losses,
         "utilisation": products.utilisation(1, median),
         "product_tflop": products.flops / 1e12,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::bench::{self, calibration, profile, report, Effort, Subject};
+use crate::bench::{self, calibration, memory, profile, report, Effort, Subject};
 use crate::cli::{named, train};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -128,6 +128,7 @@ impl BenchArgs {
         let map = sharing.start_map(bert.num_hidden_layers)?;
         let precision = self.precision.resolve(device);
         let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
+        let baseline = memory::resident_bytes();
         let mut watch = subject.start(&map, self.init.as_deref())?;
         let next = || Ok(vec![batch.clone()]);
         if self.profile {
@@ -137,7 +138,7 @@ impl BenchArgs {
         let measured = watch.measure(effort, next)?;
         // Its memory is free for the products.
         drop(watch);
-        println!("{}", report::report(&subject, &map, &batch, effort, &measured)?);
+        println!("{}", report::report(&subject, &map, &batch, effort, &measured, baseline)?);
         Ok(())
     }
 
