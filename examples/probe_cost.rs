@@ -7,13 +7,14 @@
 use std::time::Instant;
 
 use clap::Parser;
-use tch::Device;
-use untie::batch::{Batch, BatchTensors};
+use untie::bench::batch::made_up;
+use untie::bench::{memory, Spread};
 use untie::error::Result;
 use untie::loss::masked_lm;
 use untie::model::{BertConfig, Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Start};
+use untie::train::calibrate::synchronise;
 use untie::train::{Precision, Recipe, Trainee};
 
 #[derive(Parser)]
@@ -64,11 +65,13 @@ fn main() -> Result<()> {
         steps: u64::MAX,
     };
     let mut trainee = Trainee::new(recipe, map, weights, moments, None)?;
-    let (batch, targets) = batch(&arguments, device)?;
+    let batch = made_up(arguments.batch, arguments.sequence_length, arguments.vocab_size);
+    let (targets, batch) = (batch.num_targets, batch.to_device(device)?);
     let (mut seconds, mut peaks) = ([Vec::new(), Vec::new()], [0_u64; 2]);
     let warm_up = 4;
     for step in 1..=2 * (warm_up / 2 + arguments.pairs) {
-        reset_peak();
+        // Without the right to, the peaks of both kinds of steps are those of the whole process.
+        memory::reset_peak();
         let begin = Instant::now();
         let (_, check) =
             trainee.step(step, 1e-5, 1, |model, _| Ok(masked_lm(model, &batch, targets, Mode::Train)?.loss))?;
@@ -76,16 +79,16 @@ fn main() -> Result<()> {
         let probed = usize::from(check.is_some());
         if step > warm_up {
             seconds[probed].push(begin.elapsed().as_secs_f64());
-            peaks[probed] = peaks[probed].max(peak_bytes());
+            peaks[probed] = peaks[probed].max(memory::peak_bytes().unwrap_or(0));
         }
     }
-    let [plain, probed] = seconds.map(median);
+    let [plain, probed] = seconds.map(|times| Spread::of(&times).map(|spread| spread.median));
     let mib = |bytes: f64| (bytes / f64::from(1 << 20)).round();
     let report = serde_json::json!({
         "layers": arguments.layers, "hidden_size": arguments.hidden_size, "batch": arguments.batch,
         "sequence_length": arguments.sequence_length, "start": arguments.start,
         "compute": format!("{:?}", precision.compute_kind()), "device": arguments.device,
-        "plain_seconds": plain, "probed_seconds": probed, "ratio": probed / plain,
+        "plain_seconds": plain, "probed_seconds": probed, "ratio": probed.zip(plain).map(|(probed, plain)| probed / plain),
         "gradients_of_all_layers_mib": mib(layer_bytes * arguments.layers as f64),
         "peak_mib_plain": mib(peaks[0] as f64), "peak_mib_probed": mib(peaks[1] as f64),
     });
@@ -106,46 +109,4 @@ fn sizes(arguments: &Arguments) -> Result<BertConfig> {
         ..Default::default()
     };
     model.resolve(arguments.vocab_size)
-}
-
-/// 15 % of made-up tokens are targets.
-fn batch(arguments: &Arguments, device: Device) -> Result<(BatchTensors, usize)> {
-    let (sequences, length) = (arguments.batch, arguments.sequence_length);
-    let token = |at: usize| 5 + (at * 7919 % (arguments.vocab_size - 5)) as i64;
-    let positions: Vec<i64> = (0..sequences * length).step_by(7).map(|at| at as i64).collect();
-    let targets = positions.len();
-    let batch = Batch {
-        token_ids: (0..sequences * length).map(token).collect(),
-        sequence_length: length,
-        labels: positions.iter().map(|&at| token(at as usize + 1)).collect(),
-        weights: vec![1.0; targets],
-        num_targets: targets,
-        positions,
-        ..Default::default()
-    };
-    Ok((batch.to_device(device)?, targets))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn synchronise(device: Device) {
-    if let Device::Cuda(index) = device {
-        tch::Cuda::synchronize(index as i64);
-    }
-}
-
-/// Linux: forget the highest resident size so far.
-fn reset_peak() {
-    // Without the right to, the peaks of both kinds of steps are those of the whole process.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
-/// The highest resident size since, in bytes; 0 where the system does not tell.
-fn peak_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }

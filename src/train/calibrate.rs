@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::model::BertConfig;
 
 /// Time for one product at the start of a run; `untie bench` takes more.
-pub const BRIEF: Duration = Duration::from_millis(50);
+pub const BRIEF: Duration = Duration::from_millis(30);
 
 /// One linear map of a model, [rows, fan_in] → [rows, fan_out].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
