@@ -26,14 +26,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench_table import COMPILED, EAGER, markdown, write_aside, write_markdown
+
 ROOT = Path(__file__).resolve().parent.parent
 PEER = ROOT / "scripts" / "bench_peer.py"
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 TOLERANCE = {"bf16": 5e-3, "fp32": 1e-4}
 MASK_RATE = 0.15
 FIRST_TOKEN, MASK_TOKEN = 5, 4
 OURS = {"untie tied": "tied", "untie untied": "untied"}
-EAGER, COMPILED = "transformers eager", "transformers compiled"
 
 MINI = dict(hidden_size=256, layers=12, heads=4, intermediate_size=1024, vocab_size=8192)
 SIZES = {
@@ -215,73 +215,6 @@ def summary(runs, work, rate):
             # How far the rounds are apart, (largest - smallest) / median.
             "spread": (max(run["tokens_per_second"] for run in runs) - min(run["tokens_per_second"] for run in runs)) / speed,
             "losses": runs[0]["losses"]}
-
-
-def table(cases):
-    lines = ["| model | B x T | dropout | who | tokens/s | to eager | to compiled | peak MiB | utilisation |",
-             "|---|---|--:|---|--:|--:|--:|--:|--:|"]
-    for case in cases:
-        results, agrees = case["results"], case["losses_agree"]
-        for who, found in results.items():
-            where = f"| {case['size']} | {case['batch']} x {case['sequence_length']} | {case['dropout']:g} | {who} |"
-            if found is None:
-                lines.append(f"{where} failed | | | | |")
-                continue
-
-            def ratio(other):
-                peer = results.get(other)
-                if peer is None or who == other:
-                    return ""
-                if not (agrees.get(who) and agrees.get(other)):
-                    return "losses differ"
-                return f"{found['tokens_per_second'] / peer['tokens_per_second']:.2f}"
-
-            peak = "" if found["peak_mib"] is None else f"{found['peak_mib']:,.0f}"
-            part = "" if found["utilisation"] is None else f"{100 * found['utilisation']:.0f} %"
-            lines.append(f"{where} {found['tokens_per_second']:,.0f} | {ratio(EAGER)} | {ratio(COMPILED)} | {peak} | {part} |")
-    return lines
-
-
-def markdown(report):
-    versions = {**report["versions"], **(report["peer_versions"] or {})}
-    versions = ", ".join(f"{name} {versions[name]}" for name in ("untie", "libtorch", "torch", "transformers", "python")
-                         if name in versions)
-    spread = max((found["spread"] for case in report["cases"] for found in case["results"].values() if found), default=0.0)
-    lines = [f"{report['date']}, {report['cpu']}, {report['threads']} threads, {report['memory_gib']} GiB, "
-             f"{report['system']}, {report['device']}, {report['precision']}. {versions}.", "",
-             f"Medians of {report['rounds']} rounds of at least {report['seconds']:g} s and 3 steps each, after "
-             f"{report['warmup_steps']} steps of warm-up; rounds are at most {100 * spread:.0f} % apart.", "",
-             *table(report["cases"])]
-    data = report["data"]
-    if data:
-        saves = data["checkpoint_seconds"]["median"]
-        lines += ["", f"A run of {data['config']} on the sample data, {data['global_batch']} sequences a step:", "",
-                  "| | at the start | untied |", "|---|--:|--:|"]
-        start, untied = data["step_seconds"]["at_start"], data["step_seconds"]["untied"]
-        lines.append(f"| a step, s | {start:.2f} | {untied:.2f} |")
-        waits = data["loader_wait_seconds"]
-        lines.append(f"| of it waiting for batches, beside that, s | {waits['at_start']:.4f} | {waits['untied']:.4f} |")
-        lines.append(f"| a checkpoint of the untied model, s (steps that it holds up) | {saves:.2f} ({saves / start:.2f}) | "
-                     f"{saves:.2f} ({saves / untied:.2f}) |")
-    return "\n".join(lines) + "\n"
-
-
-def write_markdown(path, block):
-    """Replaces what is between the marks, or adds them."""
-    text = path.read_text() if path.exists() else "# Performance\n\n"
-    block = f"{BEGIN}\n{block}{END}"
-    if BEGIN in text and END in text:
-        text = text[:text.index(BEGIN)] + block + text[text.index(END) + len(END):]
-    else:
-        text = text.rstrip("\n") + f"\n\n{block}\n"
-    write_aside(path, text)
-
-
-def write_aside(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(text)
-    os.replace(aside, path)
 
 
 def memory_gib():

@@ -30,8 +30,9 @@ from transformers import BertConfig, BertForMaskedLM
 
 FEWEST_STEPS = 3  # as `untie bench`
 NUM_LOSSES = 3
-# BERT's 0.02 gives logits near 0 and a loss near ln V whatever the layers compute; with this, equal losses say something.
-INITIALIZER_RANGE = 0.1
+# Standard deviation of the logits at the start. BERT's initializer_range gives logits near 0 and a loss near ln V whatever the
+# layers compute; with this, equal losses say something.
+LOGITS = 1.0
 
 
 def start(arguments):
@@ -39,7 +40,7 @@ def start(arguments):
     config = BertConfig(
         vocab_size=arguments.vocab_size, hidden_size=arguments.hidden_size, num_hidden_layers=arguments.layers,
         num_attention_heads=arguments.heads, intermediate_size=arguments.intermediate_size,
-        initializer_range=INITIALIZER_RANGE)
+        initializer_range=LOGITS / arguments.hidden_size**0.5)
     model = BertForMaskedLM(config)
     first, *others = model.bert.encoder.layer
     for layer in others:
