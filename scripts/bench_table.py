@@ -36,11 +36,18 @@ def markdown(report):
     versions = ", ".join(f"{name} {versions[name]}" for name in ("untie", "libtorch", "torch", "transformers", "python")
                          if name in versions)
     spread = max((found["spread"] for case in report["cases"] for found in case["results"].values() if found), default=0.0)
+    apart = f"; rounds are at most {100 * spread:.0f} % apart" if report["rounds"] > 1 else ""
+    resident = {}
+    for case in report["cases"]:
+        for who, found in case["results"].items():
+            if found and found["baseline_mib"]:
+                resident.setdefault(who.split()[0], found["baseline_mib"])
+    baselines = ", ".join(f"{who} {mib:.0f} MiB" for who, mib in resident.items())
     lines = [f"{report['date']}, {report['cpu']}, {report['threads']} threads, {report['memory_gib']} GiB, "
              f"{report['system']}, {report['device']}, {report['precision']}. {versions}.", "",
-             f"Medians of {report['rounds']} rounds of at least {report['seconds']:g} s and 3 steps each, after "
-             f"{report['warmup_steps']} steps of warm-up; rounds are at most {100 * spread:.0f} % apart.", "",
-             *table(report["cases"])]
+             f"Medians of rounds ({report['rounds']}) of at least {report['seconds']:g} s and 3 steps each, after "
+             f"{report['warmup_steps']} steps of warm-up{apart}. Peaks hold program and libraries, before there is a model: {baselines}.",
+             "", *table(report["cases"])]
     data = report["data"]
     if data:
         saves = data["checkpoint_seconds"]["median"]
@@ -49,7 +56,7 @@ def markdown(report):
         start, untied = data["step_seconds"]["at_start"], data["step_seconds"]["untied"]
         lines.append(f"| a step, s | {start:.2f} | {untied:.2f} |")
         waits = data["loader_wait_seconds"]
-        lines.append(f"| of it waiting for batches, beside that, s | {waits['at_start']:.4f} | {waits['untied']:.4f} |")
+        lines.append(f"| before it, waiting for its batches, s | {waits['at_start']:.4f} | {waits['untied']:.4f} |")
         lines.append(f"| a checkpoint of the untied model, s (steps that it holds up) | {saves:.2f} ({saves / start:.2f}) | "
                      f"{saves:.2f} ({saves / untied:.2f}) |")
     return "\n".join(lines) + "\n"
