@@ -36,11 +36,20 @@ fn include_folder(lib: &Path) -> PathBuf {
 }
 
 fn compile_shim(include: &Path) {
+    compile_kernels("default", &[]);
+    compile_kernels("avx2", &["-mavx2", "-mfma"]);
+    compile_kernels(
+        "avx512",
+        &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
+    );
     cc::Build::new()
         .cpp(true)
         .std("c++17")
         .pic(true)
+        .opt_level(3)
         .warnings(false)
+        // at::parallel_for is a template over OpenMP: without this flag it would quietly run on one thread.
+        .flag("-fopenmp")
         .include(include)
         .include(include.join("torch/csrc/api/include"))
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
@@ -51,8 +60,35 @@ fn compile_shim(include: &Path) {
             "csrc/random.cpp",
             "csrc/profile.cpp",
             "csrc/context.cpp",
+            "csrc/fused/levels.cpp",
+            "csrc/fused/layer.cpp",
+            "csrc/fused/node.cpp",
         ])
         .compile("untie_shim");
+    // By name the same libgomp.so.1 that libtorch loads, so that both share their threads.
+    println!("cargo:rustc-link-lib=dylib=gomp");
+}
+
+/// The vector kernels for one level of x86 instructions. Only these files get its flags: they include nothing of libtorch,
+/// whose inline functions would otherwise be compiled with them too and be linked in everywhere.
+fn compile_kernels(level: &str, flags: &[&str]) {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .pic(true)
+        .opt_level(3)
+        .warnings(false)
+        .flag("-fno-math-errno")
+        .flag("-fno-trapping-math")
+        .flag("-Wno-psabi")
+        .define("LEVEL", level.to_uppercase().as_str())
+        .define("TABLE", format!("kernels_{level}").as_str())
+        .file("csrc/kernels/level.cpp");
+    for flag in flags {
+        build.flag(flag);
+    }
+    build.compile(&format!("untie_kernels_{level}"));
 }
 
 fn stop(problem: &str) -> ! {

@@ -48,6 +48,10 @@ char *untie_fused_adamw(size_t count, at::Tensor *const *parameters, at::Tensor 
     at::_fused_adamw_(params, list(count, gradients), list(count, exp_avgs), list(count, exp_avg_sqs),
                       /*max_exp_avg_sqs=*/{}, steps, learning_rate, beta1, beta2, weight_decay, epsilon,
                       /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/{}, /*found_inf=*/{});
+    // The kernel leaves the versions alone, and packed copies of weights (fused/products.h) go by them.
+    for (const auto &parameter : params) {
+      parameter.unsafeGetTensorImpl()->bump_version();
+    }
   });
 }
 

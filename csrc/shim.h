@@ -26,6 +26,24 @@ char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factor
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);
 
+// fused/node.cpp
+struct UntieLayer;
+// What one pass through a layer depends on beside x; null tensors: none.
+struct UntiePass {
+  const at::Tensor *visible;
+  const at::Tensor *documents;
+  const at::Tensor *keys;
+  uint32_t site;
+  double attention_dropout;
+  double hidden_dropout;
+};
+char *untie_set_kernel_level(const char *name);
+char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
+                      UntieLayer **layer);
+void untie_layer_free(UntieLayer *layer);
+char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out);
+char *untie_dropout(const at::Tensor *x, const at::Tensor *keys, uint32_t site, double probability, at::Tensor **out);
+
 // random.cpp
 char *untie_uniform(const at::Tensor *tensor, uint64_t seed);
 

@@ -59,6 +59,7 @@ impl<'a> From<&'a BatchTensors> for Input<'a> {
             attention_mask: batch.attention_mask.as_ref(),
             position_ids: batch.position_ids.as_ref(),
             documents: batch.documents.as_ref(),
+            dropout_keys: batch.dropout_keys.as_ref(),
         }
     }
 }

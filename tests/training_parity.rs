@@ -385,6 +385,7 @@ fn a_batch_is_the_same_in_any_micro_batches() {
             whole.labels.extend(&part.labels);
             whole.weights.extend(&part.weights);
             whole.num_targets += part.num_targets;
+            whole.dropout_keys.extend(&part.dropout_keys);
         }
         whole
     };

@@ -50,6 +50,8 @@ pub struct Batch {
     pub weights: Vec<f32>,
     /// Number of targets.
     pub num_targets: usize,
+    /// Key of each sequence's dropout, `[B]`: a function of seed, epoch and sample. Empty: none.
+    pub dropout_keys: Vec<i64>,
 }
 
 /// A [`Batch`] on a device.
@@ -73,6 +75,8 @@ pub struct BatchTensors {
     pub labels: Tensor,
     /// float32 [B·P].
     pub weights: Tensor,
+    /// int64 `[B]`; none: a batch without keys, for models without dropout.
+    pub dropout_keys: Option<Tensor>,
 }
 
 impl Batch {
@@ -92,6 +96,8 @@ impl Batch {
         };
         let optional = |values: &Option<Vec<i64>>| values.as_deref().map(sequences).transpose();
         let pair_labels = self.pair_labels.as_deref().map(|labels| Tensor::f_from_slice(labels)?.f_to_device(device));
+        let keys = Some(&self.dropout_keys).filter(|keys| !keys.is_empty());
+        let dropout_keys = keys.map(|keys| Tensor::f_from_slice(keys)?.f_to_device(device));
         Ok(BatchTensors {
             token_ids: sequences(&self.token_ids)?,
             token_types: optional(&self.token_types)?,
@@ -102,6 +108,7 @@ impl Batch {
             positions: Tensor::f_from_slice(&self.positions)?.f_to_device(device)?,
             labels: Tensor::f_from_slice(&self.labels)?.f_to_device(device)?,
             weights: Tensor::f_from_slice(&self.weights)?.f_to_device(device)?,
+            dropout_keys: dropout_keys.transpose()?,
         })
     }
 }

@@ -44,6 +44,13 @@ impl SampleRandom {
         Self { key: [seed as u32, (seed >> 32) as u32], epoch, sample, block: 0, words: [0; 4], left: 0 }
     }
 
+    /// The key of the sample's dropout: a block of the stream that its masks never reach.
+    pub fn dropout_key(seed: u64, epoch: u32, sample: u64) -> i64 {
+        let counter = [u32::MAX, epoch, sample as u32, (sample >> 32) as u32];
+        let [low, high, ..] = philox4x32(counter, [seed as u32, (seed >> 32) as u32]);
+        (u64::from(high) << 32 | u64::from(low)) as i64
+    }
+
     /// The next 32 random bits.
     pub fn word(&mut self) -> u32 {
         if self.left == 0 {

@@ -128,12 +128,14 @@ impl Samples {
             labels: vec![0; count * capacity],
             weights: vec![0.0; count * capacity],
             num_targets: 0,
+            dropout_keys: Vec::with_capacity(count),
         };
         let (mut ids, mut scratch, mut targets) = (vec![0; length], Scratch::default(), Vec::with_capacity(capacity));
         for index in 0..count {
             let Place { corpus, epoch, sample } = which(index);
             let seed = stream_seed(self.seed, self.phase, corpus as u32);
             let mut random = SampleRandom::new(seed, epoch, sample);
+            batch.dropout_keys.push(SampleRandom::dropout_key(seed, epoch, sample));
             let pair = self.corpora[corpus].read(sample, &mut random, &mut ids).map_err(shard_error)?;
             if let Some(pair) = pair {
                 batch.push_pair(pair);

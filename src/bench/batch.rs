@@ -49,6 +49,7 @@ pub fn made_up(sequences: usize, length: usize, vocab_size: usize) -> Batch {
         weights: vec![1.0; num_targets],
         num_targets,
         positions,
+        dropout_keys: (0..sequences as i64).collect(),
         ..Default::default()
     }
 }
@@ -66,6 +67,7 @@ impl File {
                 self.positions.len()
             )));
         }
+        let dropout_keys = (0..self.token_ids.len() as i64).collect();
         let token_ids = self.token_ids.concat();
         for (name, values, end) in [
             ("token_ids", &token_ids, vocab_size),
@@ -79,7 +81,16 @@ impl File {
         let num_targets = self.positions.len();
         let weights = vec![1.0; num_targets];
         let (positions, labels) = (self.positions, self.labels);
-        Ok(Batch { token_ids, sequence_length, positions, labels, weights, num_targets, ..Default::default() })
+        Ok(Batch {
+            token_ids,
+            sequence_length,
+            positions,
+            labels,
+            weights,
+            num_targets,
+            dropout_keys,
+            ..Default::default()
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use crate::model::embeddings::Embeddings;
 use crate::model::encoder::Encoder;
 use crate::model::heads::{MaskedLmHead, PairHead};
 use crate::model::layer_gradients::LayerGradients;
+use crate::model::surroundings::Surroundings;
 use crate::model::weights::Weights;
 
 /// Whether dropout is on.
@@ -47,17 +48,26 @@ pub struct Input<'a> {
     pub position_ids: Option<&'a Tensor>,
     /// Number of each token's document, [B, T]: tokens see those of their own document only; `None`: they see all.
     pub documents: Option<&'a Tensor>,
+    /// Key of each sequence, int64 `[B]`: dropout on the CPU is a function of it; needed where a model trains with dropout.
+    pub dropout_keys: Option<&'a Tensor>,
 }
 
 impl<'a> Input<'a> {
     /// Sequences without padding and of one segment.
     pub fn full(token_ids: &'a Tensor) -> Self {
-        Self { token_ids, token_types: None, attention_mask: None, position_ids: None, documents: None }
+        Self {
+            token_ids,
+            token_types: None,
+            attention_mask: None,
+            position_ids: None,
+            documents: None,
+            dropout_keys: None,
+        }
     }
 
     /// What attention adds to its scores: 0 to see a token, −∞ to ignore it; [B, 1, 1, T] for padding, [B, 1, T, T] for
     /// documents, nothing where every token sees every other.
-    fn bias(&self, kind: Kind) -> Result<Option<Tensor>> {
+    pub(super) fn bias(&self, kind: Kind) -> Result<Option<Tensor>> {
         let padding = match self.attention_mask {
             Some(mask) => Some(mask.f_eq(0)?.f_unsqueeze(1)?.f_unsqueeze(1)?), // [B, 1, 1, T]
             None => None,
@@ -93,7 +103,7 @@ impl Bert {
     /// # Errors
     /// When a tensor is missing.
     pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, kind: Kind) -> Result<Self> {
-        Self::assemble(config, weights, Encoder::new(config, map, weights)?, kind)
+        Self::assemble(config, weights, Encoder::new(config, map, weights, kind)?, kind)
     }
 
     /// The same model, bit for bit, whose backward leaves the gradient of every layer apart.
@@ -107,7 +117,7 @@ impl Bert {
         kind: Kind,
     ) -> Result<(Self, LayerGradients)> {
         let gradients = LayerGradients::new(map, weights)?;
-        let encoder = Encoder::probed(config, map, weights, &gradients)?;
+        let encoder = Encoder::probed(config, map, weights, &gradients, kind)?;
         Ok((Self::assemble(config, weights, encoder, kind)?, gradients))
     }
 
@@ -136,9 +146,9 @@ impl Bert {
     }
 
     fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor)) -> Result<Tensor> {
-        let bias = input.bias(self.kind)?;
-        let embedded = self.embeddings.forward(input, mode, self.kind)?;
-        self.encoder.forward(embedded, bias.as_ref(), mode, visit)
+        let surroundings = Surroundings::new(input, mode, self.kind, self.encoder.is_fused())?;
+        let embedded = self.embeddings.forward(input, &surroundings, self.kind)?;
+        self.encoder.forward(embedded, &surroundings, visit)
     }
 
     /// Logits [N, V] for the hidden states at `positions`, indices int64 `[N]` into the B·T tokens of `hidden`.

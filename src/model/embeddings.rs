@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::config::{BertConfig, Norm};
 use crate::model::linear::LayerNorm;
 use crate::model::weights::Weights;
-use crate::model::{Input, Mode};
+use crate::model::{Input, Surroundings};
 
 /// Token ids to the first hidden states.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Embeddings {
     ///
     /// # Errors
     /// libtorch's own, e.g. an id outside the vocabulary.
-    pub fn forward(&self, input: Input<'_>, mode: Mode, kind: Kind) -> Result<Tensor> {
+    pub fn forward(&self, input: Input<'_>, surroundings: &Surroundings<'_>, kind: Kind) -> Result<Tensor> {
         let words = Tensor::f_embedding(&self.word, input.token_ids, -1, false, false)?; // [B, T, C]
         let positions = match input.position_ids {
             Some(ids) => Tensor::f_embedding(&self.position, ids, -1, false, false)?, // [B, T, C]
@@ -56,6 +56,6 @@ impl Embeddings {
             Some(norm) => norm.forward(&sum)?,
             None => sum,
         };
-        Ok(mode.dropout(&hidden, self.dropout)?.f_to_kind(kind)?)
+        Ok(surroundings.drop_embeddings(&hidden, self.dropout)?.f_to_kind(kind)?)
     }
 }

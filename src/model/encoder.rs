@@ -1,7 +1,7 @@
 //! The stack of layers: walks the layer map, so that tied layers are the same [`Layer`] called again.
 //! With [`LayerGradients`] every layer is a [`Layer`] of its own over aliases of its group's weights.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::layer_map::LayerMap;
@@ -10,7 +10,7 @@ use crate::model::layer::Layer;
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::linear::LayerNorm;
 use crate::model::weights::{layer_prefix, Weights};
-use crate::model::Mode;
+use crate::model::Surroundings;
 
 /// The modules, and which of them each layer is.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ impl Encoder {
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights) -> Result<Self> {
+    pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, kind: Kind) -> Result<Self> {
         let modules = (0..map.num_groups())
-            .map(|group| Layer::new(config, weights, &layer_prefix(map.lowest(group))))
+            .map(|group| Layer::new(config, weights, &layer_prefix(map.lowest(group)), kind))
             .collect::<Result<_>>()?;
         Self::assemble(config, weights, modules, map.clone().into())
     }
@@ -36,10 +36,16 @@ impl Encoder {
     ///
     /// # Errors
     /// When a tensor is missing.
-    pub fn probed(config: &BertConfig, map: &LayerMap, weights: &Weights, gradients: &LayerGradients) -> Result<Self> {
+    pub fn probed(
+        config: &BertConfig,
+        map: &LayerMap,
+        weights: &Weights,
+        gradients: &LayerGradients,
+        kind: Kind,
+    ) -> Result<Self> {
         let prefix = |layer| layer_prefix(map.lowest(map.group_of(layer)));
         let modules = (0..map.num_layers())
-            .map(|layer| Layer::new(config, gradients.weights(layer), &prefix(layer)))
+            .map(|layer| Layer::new(config, gradients.weights(layer), &prefix(layer), kind))
             .collect::<Result<_>>()?;
         Self::assemble(config, weights, modules, (0..map.num_layers()).collect())
     }
@@ -52,6 +58,11 @@ impl Encoder {
         Ok(Self { modules, module_of, final_norm })
     }
 
+    /// Whether its layers are single operations of our own kernels.
+    pub fn is_fused(&self) -> bool {
+        self.modules.iter().all(Layer::is_fused)
+    }
+
     /// [B, T, C] → [B, T, C]; `visit` sees the hidden states that enter the first layer and those after each layer
     /// (the last after the final LayerNorm, where there is one).
     ///
@@ -60,14 +71,13 @@ impl Encoder {
     pub fn forward(
         &self,
         embedded: Tensor,
-        bias: Option<&Tensor>,
-        mode: Mode,
+        surroundings: &Surroundings<'_>,
         mut visit: impl FnMut(&Tensor),
     ) -> Result<Tensor> {
         let mut hidden = embedded;
-        for &module in &self.module_of {
+        for (layer, &module) in self.module_of.iter().enumerate() {
             visit(&hidden);
-            hidden = self.modules[module].forward(&hidden, bias, mode)?;
+            hidden = self.modules[module].forward(&hidden, layer, surroundings)?;
         }
         if let Some(norm) = &self.final_norm {
             hidden = norm.forward(&hidden)?;

@@ -16,9 +16,12 @@ pub mod heads;
 pub mod layer;
 pub mod layer_gradients;
 pub mod linear;
+pub mod surroundings;
 pub mod weights;
 
 pub use bert::{Bert, Input, Mode};
 pub use config::{BertConfig, ModelConfig, Norm, Preset};
+pub use layer::{use_kernels, Kernels};
 pub use layer_gradients::LayerGradients;
+pub use surroundings::Surroundings;
 pub use weights::{Spec, Weight, Weights};

@@ -6,12 +6,14 @@
 mod autograd;
 mod context;
 mod ffi;
+mod fused;
 mod optim;
 mod profile;
 mod random;
 
 pub use autograd::retain_gradient;
 pub use context::{cpu_capability, libtorch_version, set_deterministic};
+pub use fused::{dropout, fits, set_kernel_level, FusedLayer, LayerSizes, Pass, NUM_PARTS};
 pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};
 pub use profile::{profile, OpTime};
 pub use random::uniform;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device, Kind};
 
 use crate::error::{Error, Result};
+use crate::model::Kernels;
 
 /// What activations and products are computed in; weights and moments stay fp32 (fp64 for `fp64`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,8 @@ pub struct TrainConfig {
     pub device: String,
     /// CPU threads of libtorch's kernels; 0: one a core. Default: 0.
     pub threads: usize,
+    /// `fused`: on the CPU our own kernels; `plain`: libtorch's operations everywhere. Default: `fused`.
+    pub kernels: Kernels,
     /// Steps between two logged points. Default: 10.
     pub log_every: u64,
 }
@@ -91,6 +94,7 @@ impl Default for TrainConfig {
             deterministic: false,
             device: "auto".into(),
             threads: 0,
+            kernels: Kernels::Fused,
             log_every: 10,
         }
     }

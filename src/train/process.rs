@@ -3,6 +3,7 @@
 use tch::Device;
 
 use crate::error::Result;
+use crate::model::use_kernels;
 use crate::shim::set_deterministic;
 use crate::train::config::{resolve_device, TrainConfig};
 
@@ -20,5 +21,6 @@ pub fn prepare_process(config: &TrainConfig) -> Result<Device> {
         tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
     }
     set_deterministic(config.deterministic)?;
+    use_kernels(config.kernels);
     Ok(device)
 }

@@ -271,7 +271,8 @@ impl Run {
         let (device, seed, step) = (self.plan.device, self.plan.train.seed, self.step);
         let mut sums = Sums::default();
         let (report, check) = self.trainee.step(step + 1, learning_rate, batches.len(), |model, index| {
-            // Dropout is a function of (seed, step, micro-batch), so a resumed run draws what the other drew.
+            // Where libtorch drops out, from (seed, step, micro-batch), a resumed run draws what the other drew; our own
+            // kernels go by the sequences' keys.
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
             tch::manual_seed(xxh3_64(&words) as i64);
             let losses = loss::pretraining(model, &batches[index].to_device(device)?, totals, Mode::Train)?;

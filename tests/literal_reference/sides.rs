@@ -143,6 +143,7 @@ fn house(batch: &literal::Batch) -> Batch {
         labels: vec![0; sequences * CAPACITY],
         weights: vec![0.0; sequences * CAPACITY],
         num_targets: batch.targets.len(),
+        dropout_keys: (0..sequences as i64).collect(),
         ..Default::default()
     };
     for (slot, &(sequence, position, label)) in batch.targets.iter().enumerate() {

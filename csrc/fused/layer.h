@@ -1,0 +1,48 @@
+// One encoder layer on the CPU as one operation of autograd.
+//
+// Post-LN (Devlin et al. 2018): m = LN(x + A(x)), y = LN(m + F(m)). Pre-LN (Megatron-LM): m = x + A(LN(x)), y = m + F(LN(m)).
+// A is attention with its projections, F the feed-forward; dropout on both before the sums.
+//
+// Everything between two products happens on a tile that is still in cache. The forward keeps, in the precision of x, the
+// inputs of the products and of the LayerNorms: 12 values an element of x (GELU's output is made again in the backward).
+// Gradients of weights are added to the leaves' own in place.
+#pragma once
+
+#include "attention.h"
+
+#include <array>
+
+namespace untie {
+
+// The tensors of a layer, in the order of `layer_specs` (src/model/weights.rs).
+enum Part { QKV, QKV_BIAS, OUT, OUT_BIAS, NORM1, NORM1_BIAS, INNER, INNER_BIAS, OUTER, OUTER_BIAS, NORM2, NORM2_BIAS, PARTS };
+
+struct LayerConfig {
+  int64_t heads;
+  bool pre_norm;
+  double epsilon;
+};
+
+// What one pass through a layer depends on beside x.
+struct Pass {
+  Sight sight;
+  at::Tensor keys; // int64 [B]: the sequences' dropout keys
+  uint32_t site;   // attention probabilities; + 1: attention's output; + 2: feed-forward's
+  double attention_dropout, hidden_dropout;
+};
+
+// What the forward keeps for the backward.
+struct Kept {
+  at::Tensor x, normed, qkv, context, log_sum, sum1, middle, inner, sum2, statistics;
+};
+
+// A layer's weights, whatever the precision.
+class Layer {
+public:
+  virtual ~Layer() = default;
+  virtual at::Tensor forward(const at::Tensor &x, const Pass &pass, Kept *kept) = 0;
+  virtual at::Tensor backward(const at::Tensor &d_out, const Pass &pass, const Kept &kept) = 0;
+  static std::shared_ptr<Layer> make(at::ScalarType kind, LayerConfig config, std::array<at::Tensor, PARTS> parts);
+};
+
+} // namespace untie

@@ -1,0 +1,51 @@
+// Which level of kernels runs.
+#include "../kernels/kernels.h"
+
+#include <ATen/Version.h>
+
+#include <atomic>
+#include <cstring>
+#include <string>
+
+namespace untie {
+namespace {
+
+bool runs(const Level &level) {
+  if (&level == &kernels_avx512) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+  }
+  return &level != &kernels_avx2 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+}
+
+// libtorch's own choice, which ATEN_CPU_CAPABILITY lowers and every checkpoint records.
+const Level *chosen() {
+  const std::string capability = at::get_cpu_capability();
+  const Level *best = capability == "AVX512" ? &kernels_avx512 : capability == "AVX2" ? &kernels_avx2 : &kernels_default;
+  return runs(*best) ? best : &kernels_default;
+}
+
+std::atomic<const Level *> in_use{nullptr};
+
+} // namespace
+
+const Level &level() {
+  const Level *found = in_use.load();
+  if (found == nullptr) {
+    found = chosen();
+    in_use.store(found);
+  }
+  return *found;
+}
+
+bool set_level(const char *name) {
+  for (const Level *candidate : {&kernels_default, &kernels_avx2, &kernels_avx512}) {
+    if (std::strcmp(candidate->name, name) == 0 && runs(*candidate)) {
+      in_use.store(candidate);
+      return true;
+    }
+  }
+  return false;
+}
+
+} // namespace untie

@@ -1,0 +1,104 @@
+// Random bits from a counter: Philox4x32-10 (Salmon et al. 2011), 16 counters at a time.
+//
+// A group of 128 neighbouring elements of a row takes 16 counters of four words, and an element 16 bits: element 16·k + lane
+// has half k % 2 of word k / 2 of the lane's counter. Counter (16·group + lane, site, 0, 0), key the sequence's.
+#pragma once
+
+#include "vector.h"
+
+namespace untie {
+namespace LEVEL {
+
+constexpr int64_t GROUP = 128;
+
+// The upper and lower words of m·x, lane by lane.
+INLINE void multiply(u32x16 x, uint32_t m, u32x16 &high, u32x16 &low) {
+  const u64x8 pairs = (u64x8)x;
+  const u64x8 odd_lanes = pairs >> 32;
+  u64x8 even, odd;
+#if defined(__AVX512F__)
+  const __m512i factor = _mm512_set1_epi64(m);
+  even = (u64x8)_mm512_mul_epu32((__m512i)pairs, factor);
+  odd = (u64x8)_mm512_mul_epu32((__m512i)odd_lanes, factor);
+#elif defined(__AVX2__)
+  __m256i parts[4];
+  const __m256i factor = _mm256_set1_epi64x(m);
+  std::memcpy(parts, &pairs, 64);
+  std::memcpy(parts + 2, &odd_lanes, 64);
+  for (auto &part : parts) {
+    part = _mm256_mul_epu32(part, factor);
+  }
+  std::memcpy(&even, parts, 64);
+  std::memcpy(&odd, parts + 2, 64);
+#else
+  __m128i parts[8];
+  const __m128i factor = _mm_set1_epi64x(m);
+  std::memcpy(parts, &pairs, 64);
+  std::memcpy(parts + 4, &odd_lanes, 64);
+  for (auto &part : parts) {
+    part = _mm_mul_epu32(part, factor);
+  }
+  std::memcpy(&even, parts, 64);
+  std::memcpy(&odd, parts + 4, 64);
+#endif
+  const u64x8 lower = u64x8{} + 0xffffffffu;
+  low = (u32x16)((even & lower) | (odd << 32));
+  high = (u32x16)((even >> 32) | (odd & ~lower));
+}
+
+// The 16 random bits of each element of group `group`, as eight vectors.
+INLINE void random_bits(uint64_t key, uint32_t site, uint32_t group, u32x16 bits[8]) {
+  const u32x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  u32x16 c0 = lanes + 16 * group, c1 = u32x16{} + site, c2{}, c3{};
+  uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+  for (int round = 0; round < 10; ++round) {
+    u32x16 high0, low0, high1, low1;
+    multiply(c0, 0xD2511F53u, high0, low0);
+    multiply(c2, 0xCD9E8D57u, high1, low1);
+    c0 = high1 ^ c1 ^ k0;
+    c1 = low1;
+    c2 = high0 ^ c3 ^ k1;
+    c3 = low0;
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  const u32x16 words[4] = {c0, c1, c2, c3};
+  for (int word = 0; word < 4; ++word) {
+    bits[2 * word] = words[word] & 0xffff;
+    bits[2 * word + 1] = words[word] >> 16;
+  }
+}
+
+INLINE f32x16 keep(f32x16 x, u32x16 bits, uint32_t threshold) { return bits < threshold ? f32x16{} : x; }
+INLINE f64x16 keep(f64x16 x, u32x16 bits, uint32_t threshold) {
+  return __builtin_convertvector(bits < threshold, i64x16) ? f64x16{} : x;
+}
+
+// The factors (0 or scale) of one row, applied as `use(j, count, factor)` to its elements j..j+count, 16 at a time.
+template <typename W, typename Use>
+INLINE void dropped_row(const Dropout &dropout, uint64_t key, uint32_t row, int64_t width, Use use) {
+  const Vector<W> scale = splat(static_cast<W>(dropout.threshold == 0 ? 1.0 : dropout.scale));
+  const uint32_t groups = static_cast<uint32_t>((width + GROUP - 1) / GROUP);
+  for (int64_t start = 0; start < width; start += GROUP) {
+    u32x16 bits[8];
+    if (dropout.threshold != 0) {
+      random_bits(key, dropout.site, row * groups + static_cast<uint32_t>(start / GROUP), bits);
+    }
+    const int64_t end = start + GROUP < width ? start + GROUP : width;
+    for (int64_t j = start, k = 0; j < end; j += LANES, ++k) {
+      const Vector<W> factor = dropout.threshold == 0 ? scale : keep(scale, bits[k], dropout.threshold);
+      use(j, end - j < LANES ? end - j : LANES, factor);
+    }
+  }
+}
+
+// The same for row `row` of a tile whose rows belong to sequences.
+template <typename W, typename Use>
+INLINE void dropped_row_of_batch(const Dropout &dropout, int64_t row, int64_t width, Use use) {
+  const int64_t sequence = dropout.threshold == 0 ? 0 : row / dropout.rows_of_a_key;
+  const uint64_t key = dropout.threshold == 0 ? 0 : static_cast<uint64_t>(dropout.keys[sequence]);
+  dropped_row<W>(dropout, key, static_cast<uint32_t>(row - sequence * dropout.rows_of_a_key), width, use);
+}
+
+} // namespace LEVEL
+} // namespace untie

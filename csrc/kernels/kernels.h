@@ -1,0 +1,117 @@
+// The vector kernels: plain functions over raw pointers, compiled once for each level of x86 instructions (level.cpp) and
+// chosen at run time (levels.cpp). They know nothing of libtorch, threads or autograd: a kernel does one tile of rows.
+//
+// Element types: bfloat16 (as its bits), float, double. Sums, statistics and functions are computed in `Wide`: float for
+// bfloat16 and float, double for double. In comments: `rows` x `width` tiles, row-major; `wide` tiles come from a product.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace untie {
+
+// The bits of a bfloat16: the upper half of a float's.
+struct bf16 {
+  uint16_t bits;
+};
+
+template <typename T> struct WideOf {
+  using type = T;
+};
+template <> struct WideOf<bf16> {
+  using type = float;
+};
+template <typename T> using Wide = typename WideOf<T>::type;
+
+// Dropout of one site for rows that belong to sequences: element (t, j) of a sequence is dropped when its 16 random bits
+// are below `threshold`. The bits are a function of (key of the sequence, site, t, j) alone; see dropout.h.
+struct Dropout {
+  const int64_t *keys;    // one a sequence; unused when threshold is 0
+  uint32_t site;          // which dropout of the model
+  uint32_t threshold;     // probability times 65536; 0: no dropout
+  double scale;           // 1 / (1 - threshold / 65536)
+  int64_t rows_of_a_key;  // rows of a sequence
+};
+
+// y = (x - mean) / deviation * weight + bias over rows of `width`.
+template <typename W> struct Norm {
+  const W *weight;
+  const W *bias;
+  double epsilon;
+};
+
+// What a tile of transposed scores is of: a row is a key, a column a query of one head of one sequence.
+struct Scores {
+  int64_t keys;               // rows: all tokens of the sequence
+  int64_t queries;            // columns, a multiple of 16; those behind the end of the sequence are not used
+  int64_t first_query;        // of the tile
+  int64_t head;               // for dropout
+  const int32_t *visible;     // [keys]: 0 for padding; null: no padding
+  const int32_t *documents;   // [keys]: tokens see those of their own document; null: of all
+  double scale;               // 1 / sqrt(features of a head)
+};
+
+template <typename T> struct Kernels {
+  using W = Wide<T>;
+
+  // pack.h
+  void (*pack_rows)(int64_t rows, int64_t width, const T *from, int64_t stride, T *to, int64_t to_width);
+  void (*pack_columns)(int64_t rows, int64_t width, const T *from, int64_t stride, T *to, int64_t to_width);
+  void (*transpose)(int64_t rows, int64_t width, const T *from, int64_t stride, T *to, int64_t to_stride);
+  // out = wide.
+  void (*narrow)(int64_t rows, int64_t width, const W *wide, int64_t wide_stride, T *out, int64_t stride);
+  // out = wide + bias.
+  void (*add_bias)(int64_t rows, int64_t width, const W *wide, const W *bias, T *out, int64_t stride);
+  // out = wide + add, `count` elements.
+  void (*add)(int64_t count, const W *wide, const T *add, T *out);
+  // sum += wide; copy += wide where there is a copy. Rows of sum and copy are `stride` apart.
+  void (*accumulate)(int64_t rows, int64_t width, const W *wide, W *sum, W *copy, int64_t stride);
+  // sum += over the rows.
+  void (*column_sums)(int64_t rows, int64_t width, const T *x, W *sum);
+
+  // gelu.h
+  // before = wide + bias (where wanted), after = GELU of it.
+  void (*gelu_forward)(int64_t rows, int64_t width, const W *wide, const W *bias, T *before, int64_t stride, T *after,
+                       int64_t after_stride);
+  // wide is the gradient of `after`: gradient of `before`, `after` again, and the sums over the rows.
+  void (*gelu_backward)(int64_t rows, int64_t width, const W *wide, const T *before, int64_t stride, T *gradient,
+                        T *after, W *bias_sum);
+
+  // norm.h; the first row of a tile says which sequences it is of
+  // sum = residual + dropout(wide + bias).
+  void (*residual_forward)(int64_t first_row, int64_t rows, int64_t width, const W *wide, const W *bias,
+                           const T *residual, Dropout dropout, T *sum);
+  // out = LayerNorm(x); mean and 1/deviation of each row.
+  void (*norm_forward)(int64_t rows, int64_t width, const T *x, Norm<W> norm, T *out, W *mean, W *inverse);
+  // dx = LayerNorm's backward, plus dx_add where there is one; Σ d·x̂ and Σ d are added to weight_sum and bias_sum.
+  void (*norm_backward)(int64_t rows, int64_t width, const T *d_out, const T *x, const W *mean, const W *inverse,
+                        const W *weight, const T *dx_add, T *dx, W *weight_sum, W *bias_sum);
+  // out = dropout's backward of d; its sums over the rows are added to bias_sum where there is one.
+  void (*dropout)(int64_t first_row, int64_t rows, int64_t width, const T *d, Dropout dropout, T *out, W *bias_sum);
+
+  // attention.h
+  void (*softmax_forward)(Scores tile, W *scores, Dropout dropout, T *packed, W *log_sum);
+  void (*softmax_backward)(Scores tile, const W *scores, const W *d_scores, Dropout dropout, const W *log_sum,
+                           const W *delta, T *dropped, T *gradient, T *packed_gradient);
+  // out[row] = Σ a·b.
+  void (*row_dots)(int64_t rows, int64_t width, const T *a, int64_t a_stride, const T *b, int64_t b_stride, W *out);
+};
+
+// The kernels of one level.
+struct Level {
+  const char *name;
+  Kernels<bf16> of_bf16;
+  Kernels<float> of_float;
+  Kernels<double> of_double;
+};
+
+extern const Level kernels_default;
+extern const Level kernels_avx2;
+extern const Level kernels_avx512;
+
+// The level in use: the best that the CPU has and libtorch's own setting allows, or what was set last.
+const Level &level();
+// Uses the level of that name; false where the CPU lacks it.
+bool set_level(const char *name);
+
+} // namespace untie

@@ -1,0 +1,201 @@
+// Layouts of a product's operands. The right operand B [K, N] of a bfloat16 product has its rows in pairs, as AMX and
+// AVX512-BF16 read them: element (k, n) at [k / 2][n][k % 2], an odd last row paired with zeros; a float's stays [k][n].
+#pragma once
+
+#include "vector.h"
+
+namespace untie {
+namespace LEVEL {
+
+// A 16x16 transposition: in stage s, rows i and i + s exchange the lanes whose numbers differ from theirs in bit s.
+template <int S> INLINE void exchange(u32x16 rows[16]) {
+  u32x16 upper{}, lower{};
+  for (uint32_t lane = 0; lane < 16; ++lane) {
+    upper[lane] = (lane & S) != 0 ? 16 + lane - S : lane;
+    lower[lane] = (lane & S) != 0 ? 16 + lane : lane + S;
+  }
+  for (int i = 0; i < 16; ++i) {
+    if ((i & S) == 0) {
+      const u32x16 a = rows[i], b = rows[i + S];
+      rows[i] = __builtin_shuffle(a, b, upper);
+      rows[i + S] = __builtin_shuffle(a, b, lower);
+    }
+  }
+}
+INLINE void transpose16(u32x16 rows[16]) {
+  exchange<8>(rows);
+  exchange<4>(rows);
+  exchange<2>(rows);
+  exchange<1>(rows);
+}
+
+INLINE u32x16 load_words(const void *from, int64_t count) {
+  u32x16 value{};
+  std::memcpy(&value, from, count >= LANES ? sizeof(value) : static_cast<size_t>(count) * 4);
+  return value;
+}
+INLINE void store_words(void *to, u32x16 value, int64_t count) {
+  std::memcpy(to, &value, count >= LANES ? sizeof(value) : static_cast<size_t>(count) * 4);
+}
+INLINE u32x16 load_halves(const bf16 *from, int64_t count) {
+  u16x16 value{};
+  std::memcpy(&value, from, count >= LANES ? sizeof(value) : static_cast<size_t>(count) * 2);
+  return __builtin_convertvector(value, u32x16);
+}
+INLINE int64_t at_most(int64_t count) { return count < LANES ? count : LANES; }
+
+// from [rows, width] of 32-bit words to its transpose.
+INLINE void transpose_words(int64_t rows, int64_t width, const char *from, int64_t stride, char *to, int64_t to_stride) {
+  for (int64_t i = 0; i < rows; i += LANES) {
+    const int64_t height = at_most(rows - i);
+    for (int64_t j = 0; j < width; j += LANES) {
+      const int64_t breadth = at_most(width - j);
+      u32x16 tile[16] = {};
+      for (int64_t k = 0; k < height; ++k) {
+        tile[k] = load_words(from + 4 * ((i + k) * stride + j), breadth);
+      }
+      transpose16(tile);
+      for (int64_t k = 0; k < breadth; ++k) {
+        store_words(to + 4 * ((j + k) * to_stride + i), tile[k], height);
+      }
+    }
+  }
+}
+
+// B = from [K, N]: rows in pairs.
+template <typename T> struct Pack {
+  static void rows(int64_t rows, int64_t width, const T *from, int64_t stride, T *to, int64_t to_width) {
+    for (int64_t i = 0; i < rows; ++i) {
+      std::memcpy(to + i * to_width, from + i * stride, static_cast<size_t>(width) * sizeof(T));
+    }
+  }
+  // B = the transpose of from [N, K].
+  static void columns(int64_t rows, int64_t width, const T *from, int64_t stride, T *to, int64_t to_width) {
+    transpose(rows, width, from, stride, to, to_width);
+  }
+  static void transpose(int64_t rows, int64_t width, const T *from, int64_t stride, T *to, int64_t to_stride) {
+    if (sizeof(T) == 4) {
+      transpose_words(rows, width, (const char *)from, stride, (char *)to, to_stride);
+      return;
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      for (int64_t j = 0; j < width; ++j) {
+        to[j * to_stride + i] = from[i * stride + j];
+      }
+    }
+  }
+};
+
+template <> struct Pack<bf16> {
+  static void rows(int64_t rows, int64_t width, const bf16 *from, int64_t stride, bf16 *to, int64_t to_width) {
+    for (int64_t i = 0; i < rows; i += 2) {
+      const bool paired = i + 1 < rows;
+      for (int64_t j = 0; j < width; j += LANES) {
+        const int64_t count = at_most(width - j);
+        const u32x16 first = load_halves(from + i * stride + j, count);
+        const u32x16 second = paired ? load_halves(from + (i + 1) * stride + j, count) : u32x16{};
+        store_words(to + i * to_width + 2 * j, first | (second << 16), count);
+      }
+    }
+  }
+  // An even number of columns: neighbours in a row stay neighbours, as one 32-bit word.
+  static void columns(int64_t rows, int64_t width, const bf16 *from, int64_t stride, bf16 *to, int64_t to_width) {
+    for (int64_t i = 0; i < rows; i += LANES) {
+      const int64_t height = at_most(rows - i);
+      for (int64_t j = 0; j < width / 2; j += LANES) {
+        const int64_t breadth = at_most(width / 2 - j);
+        u32x16 tile[16] = {};
+        for (int64_t k = 0; k < height; ++k) {
+          tile[k] = load_words(from + (i + k) * stride + 2 * j, breadth);
+        }
+        transpose16(tile);
+        for (int64_t k = 0; k < breadth; ++k) {
+          store_words(to + 2 * ((j + k) * to_width + i), tile[k], height);
+        }
+      }
+    }
+  }
+  // Pairs of rows become words, and the words are transposed. `to` has an even number of columns, those behind `rows` are
+  // zeros.
+  static void transpose(int64_t rows, int64_t width, const bf16 *from, int64_t stride, bf16 *to, int64_t to_stride) {
+    for (int64_t i = 0; i < rows; i += 2 * LANES) {
+      const int64_t pairs = at_most((rows - i + 1) / 2);
+      for (int64_t j = 0; j < width; j += LANES) {
+        const int64_t breadth = at_most(width - j);
+        u32x16 tile[16] = {};
+        for (int64_t k = 0; k < pairs; ++k) {
+          const bf16 *row = from + (i + 2 * k) * stride + j;
+          tile[k] = load_halves(row, breadth);
+          if (i + 2 * k + 1 < rows) {
+            tile[k] |= load_halves(row + stride, breadth) << 16;
+          }
+        }
+        transpose16(tile);
+        for (int64_t k = 0; k < breadth; ++k) {
+          store_words(to + (j + k) * to_stride + i, tile[k], pairs);
+        }
+      }
+    }
+  }
+};
+
+// Two rows of B as the functions above lay them out, from vectors: elements (k, j..j+16) and (k + 1, j..j+16), k even.
+template <typename T>
+INLINE void store_pair(T *packed, int64_t k, int64_t j, int64_t width, Vector<Wide<T>> first, Vector<Wide<T>> second,
+                       int64_t count, bool both) {
+  store(packed + k * width + j, first, count);
+  if (both) {
+    store(packed + (k + 1) * width + j, second, count);
+  }
+}
+template <>
+inline __attribute__((always_inline)) void store_pair<bf16>(bf16 *packed, int64_t k, int64_t j, int64_t width,
+                                                            f32x16 first, f32x16 second, int64_t count, bool) {
+  const u32x16 low = __builtin_convertvector(narrow(first), u32x16);
+  const u32x16 high = __builtin_convertvector(narrow(second), u32x16);
+  store_words(packed + k * width + 2 * j, low | (high << 16), count);
+}
+
+template <typename T>
+void narrow_tile(int64_t rows, int64_t width, const Wide<T> *wide, int64_t wide_stride, T *out, int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < width; j += LANES) {
+      store(out + i * stride + j, load(wide + i * wide_stride + j, width - j), width - j);
+    }
+  }
+}
+
+template <typename T>
+void add_bias(int64_t rows, int64_t width, const Wide<T> *wide, const Wide<T> *bias, T *out, int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < width; j += LANES) {
+      const int64_t count = width - j;
+      store(out + i * stride + j, load(wide + i * width + j, count) + load(bias + j, count), count);
+    }
+  }
+}
+
+template <typename T>
+void accumulate(int64_t rows, int64_t width, const Wide<T> *wide, Wide<T> *sum, Wide<T> *copy, int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < width; j += LANES) {
+      const int64_t count = width - j, at = i * stride + j;
+      const auto value = load(wide + i * width + j, count);
+      store(sum + at, load(sum + at, count) + value, count);
+      if (copy != nullptr) {
+        store(copy + at, load(copy + at, count) + value, count);
+      }
+    }
+  }
+}
+
+template <typename T> void column_sums(int64_t rows, int64_t width, const T *x, Wide<T> *sum) {
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < width; j += LANES) {
+      store(sum + j, load(sum + j, width - j) + load(x + i * width + j, width - j), width - j);
+    }
+  }
+}
+
+} // namespace LEVEL
+} // namespace untie

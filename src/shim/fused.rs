@@ -1,0 +1,252 @@
+//! The fused kernels of csrc/fused: an encoder layer and dropout as single operations of autograd, on the CPU.
+
+use std::ffi::{c_char, c_void, CString};
+use std::ptr::{null, null_mut, NonNull};
+
+use tch::{Device, Kind, Tensor};
+use torch_sys::C_tensor;
+
+use super::ffi::{check, pointers};
+use crate::error::{Error, Result};
+
+#[repr(C)]
+struct CPass {
+    visible: *const C_tensor,
+    documents: *const C_tensor,
+    keys: *const C_tensor,
+    site: u32,
+    attention_dropout: f64,
+    hidden_dropout: f64,
+}
+
+extern "C" {
+    fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
+    fn untie_layer_new(
+        parts: *const *const C_tensor,
+        kind: i32,
+        heads: i64,
+        pre_norm: bool,
+        epsilon: f64,
+        layer: *mut *mut c_void,
+    ) -> *mut c_char;
+    fn untie_layer_free(layer: *mut c_void);
+    fn untie_layer_forward(
+        layer: *const c_void,
+        x: *const C_tensor,
+        pass: *const CPass,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    fn untie_dropout(
+        x: *const C_tensor,
+        keys: *const C_tensor,
+        site: u32,
+        probability: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
+}
+
+/// Number of tensors of a layer.
+pub const NUM_PARTS: usize = 12;
+
+/// Sizes that the fused layer is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerSizes {
+    /// Width of the residual stream, C.
+    pub width: i64,
+    /// Width of the feed-forward layer.
+    pub breadth: i64,
+    /// Attention heads; they divide C.
+    pub heads: i64,
+    /// Whether the LayerNorms come before attention and feed-forward.
+    pub pre_norm: bool,
+    /// ε of the LayerNorms.
+    pub epsilon: f64,
+}
+
+/// What one pass through a layer depends on beside its input.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    /// int32 [B, T]: 0 for padding, which no token sees.
+    pub visible: Option<&'a Tensor>,
+    /// int32 [B, T]: tokens see those of their own document.
+    pub documents: Option<&'a Tensor>,
+    /// int64 `[B]`: the sequences' keys for dropout; `None`: no dropout.
+    pub keys: Option<&'a Tensor>,
+    /// Number of the layer's first dropout; it uses three.
+    pub site: u32,
+    /// Probability for attention's weights.
+    pub attention_dropout: f64,
+    /// Probability for the outputs of attention and feed-forward.
+    pub hidden_dropout: f64,
+}
+
+/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with even sizes; bf16 needs
+/// AVX-512.
+pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
+    let computes = match kind {
+        Kind::BFloat16 => has_avx512(),
+        Kind::Float | Kind::Double => true,
+        _ => false,
+    };
+    let is_even = |size: i64| size % 2 == 0;
+    computes && device == Device::Cpu && is_even(sizes.breadth) && is_even(sizes.width / sizes.heads)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512dq")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx512() -> bool {
+    false
+}
+
+/// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2` or `AVX512`. Without this it is libtorch's own level.
+///
+/// # Errors
+/// A level that this CPU lacks.
+pub fn set_kernel_level(level: &str) -> Result<()> {
+    let name = CString::new(level).map_err(|_| Error::failed("a level has no zero byte"))?;
+    // SAFETY: a terminated string that lives through the call.
+    check(unsafe { untie_set_kernel_level(name.as_ptr()) })
+}
+
+/// One encoder layer over a set of weights. Its backward adds the weights' gradients to those of the leaves in place; where
+/// a tensor is an alias of a leaf, also to the alias's own.
+#[derive(Debug)]
+pub struct FusedLayer {
+    handle: NonNull<c_void>,
+    sizes: LayerSizes,
+    kind: Kind,
+}
+
+impl FusedLayer {
+    /// A layer that computes in `kind` with `parts`, in the order of
+    /// [`layer_specs`](crate::model::weights::layer_specs): fp32 (fp64 for `Kind::Double`) leaves, or aliases of them.
+    ///
+    /// # Errors
+    /// Tensors of other shapes or precisions, and sizes that do not fit.
+    pub fn new(parts: &[Tensor], sizes: LayerSizes, kind: Kind) -> Result<Self> {
+        let LayerSizes { width, breadth, .. } = sizes;
+        let shapes = [
+            vec![3 * width, width],
+            vec![3 * width],
+            vec![width, width],
+            vec![width],
+            vec![width],
+            vec![width],
+            vec![breadth, width],
+            vec![breadth],
+            vec![width, breadth],
+            vec![width],
+            vec![width],
+            vec![width],
+        ];
+        let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+        if parts.len() != NUM_PARTS || !fits(sizes, kind, Device::Cpu) {
+            return Err(Error::failed(format!("no fused layer of {} tensors, {sizes:?}, {kind:?}", parts.len())));
+        }
+        for (part, shape) in parts.iter().zip(&shapes) {
+            expect("a layer's weight", part, wide, shape)?;
+        }
+        let list = pointers(parts);
+        let code = scalar_type(kind);
+        let mut handle = null_mut();
+        // SAFETY: twelve live tensors of the shapes and precision that the layer reads; C++ keeps references of its own.
+        check(unsafe {
+            untie_layer_new(list.as_ptr(), code, sizes.heads, sizes.pre_norm, sizes.epsilon, &raw mut handle)
+        })?;
+        let handle = NonNull::new(handle).ok_or_else(|| Error::failed("no layer was made"))?;
+        Ok(Self { handle, sizes, kind })
+    }
+
+    /// [B, T, C] → [B, T, C].
+    ///
+    /// # Errors
+    /// An input of another shape or precision, and libtorch's own.
+    pub fn forward(&self, x: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
+        let (batch, length, _) = x.size3()?;
+        expect("a layer's input", x, self.kind, &[batch, length, self.sizes.width])?;
+        for limit in [pass.visible, pass.documents].into_iter().flatten() {
+            expect("a mask", limit, Kind::Int, &[batch, length])?;
+        }
+        if let Some(keys) = pass.keys {
+            expect("dropout keys", keys, Kind::Int64, &[batch])?;
+        }
+        probability(pass.attention_dropout)?;
+        probability(pass.hidden_dropout)?;
+        let pointer = |tensor: Option<&Tensor>| tensor.map_or(null(), Tensor::as_ptr);
+        let pass = CPass {
+            visible: pointer(pass.visible),
+            documents: pointer(pass.documents),
+            keys: pointer(pass.keys),
+            site: pass.site,
+            attention_dropout: pass.attention_dropout,
+            hidden_dropout: pass.hidden_dropout,
+        };
+        let mut out = null_mut();
+        // SAFETY: the handle is alive, and so are the tensors, checked above for what the kernels read through pointers.
+        check(unsafe { untie_layer_forward(self.handle.as_ptr(), x.as_ptr(), &raw const pass, &raw mut out) })?;
+        // SAFETY: on success `out` is a tensor that is ours.
+        Ok(unsafe { Tensor::from_ptr(out) })
+    }
+}
+
+impl Drop for FusedLayer {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from untie_layer_new and is freed once; nodes of autograd hold the layer by themselves.
+        unsafe { untie_layer_free(self.handle.as_ptr()) }
+    }
+}
+
+/// Dropout of `x` [B, T, C] on the CPU: what is dropped is a function of (key of the sequence, `site`, place) alone.
+///
+/// # Errors
+/// Tensors of other shapes, devices or precisions, and libtorch's own.
+pub fn dropout(x: &Tensor, keys: &Tensor, site: u32, probability_of: f64) -> Result<Tensor> {
+    let (batch, length, width) = x.size3()?;
+    if !matches!(x.kind(), Kind::BFloat16 | Kind::Float | Kind::Double) {
+        return Err(Error::failed(format!("dropout of {:?}", x.kind())));
+    }
+    expect("dropout's input", &x.contiguous(), x.kind(), &[batch, length, width])?;
+    expect("dropout keys", keys, Kind::Int64, &[batch])?;
+    probability(probability_of)?;
+    let mut out = null_mut();
+    // SAFETY: live tensors on the CPU with the shapes that the kernel reads through pointers.
+    check(unsafe { untie_dropout(x.as_ptr(), keys.as_ptr(), site, probability_of, &raw mut out) })?;
+    // SAFETY: on success `out` is a tensor that is ours.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// c10::ScalarType's number of the kinds that there are layers for.
+fn scalar_type(kind: Kind) -> i32 {
+    match kind {
+        Kind::BFloat16 => 15,
+        Kind::Double => 7,
+        _ => 6,
+    }
+}
+
+fn probability(value: f64) -> Result<()> {
+    if (0.0..1.0).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::failed(format!("expected a dropout probability in [0, 1), got {value}")))
+    }
+}
+
+fn expect(what: &str, tensor: &Tensor, kind: Kind, shape: &[i64]) -> Result<()> {
+    let is_right = tensor.defined()
+        && tensor.device() == Device::Cpu
+        && tensor.kind() == kind
+        && tensor.size() == shape
+        && tensor.is_contiguous();
+    if is_right {
+        return Ok(());
+    }
+    Err(Error::failed(format!("{what}: expected {kind:?} {shape:?} on the CPU, got {tensor:?}")))
+}
