@@ -37,6 +37,7 @@ struct UntiePass {
   double attention_dropout;
   double hidden_dropout;
 };
+bool untie_has_avx512();
 char *untie_set_kernel_level(const char *name);
 char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer);

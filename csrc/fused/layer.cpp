@@ -22,12 +22,6 @@ template <typename T> std::shared_ptr<PackedWeight<T>> packed(const at::Tensor &
   return found;
 }
 
-Dropout dropout_of(const Pass &pass, uint32_t site, double probability, int64_t length) {
-  const uint32_t threshold = pass.keys.defined() ? threshold_of(probability) : 0;
-  const int64_t *keys = threshold == 0 ? nullptr : data<int64_t>(pass.keys);
-  return {keys, pass.site + site, threshold, 65536.0 / (65536.0 - threshold), length};
-}
-
 // Sums over rows that each task makes for itself, added up in the order of the tasks: the same on any number of threads.
 template <typename T> class Sums {
 public:
@@ -85,8 +79,8 @@ public:
       });
     });
     attention(x, pass).forward(now.qkv, now.context, now.log_sum);
-    const Dropout drop1 = dropout_of(pass, 1, pass.hidden_dropout, length);
-    const Dropout drop2 = dropout_of(pass, 2, pass.hidden_dropout, length);
+    const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
+    const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
     each_block(rows, [&](int64_t, int64_t first, int64_t count) {
       const auto wide = wide_buffer<T>({count, width}), tile = wide_buffer<T>({count, Packed<T>::BLOCK});
       const auto after = buffer<T>({count, breadth});
@@ -117,8 +111,8 @@ public:
     const int64_t rows = d_out.size(0) * d_out.size(1), length = d_out.size(1);
     const Sums<T> sums((rows + ROWS - 1) / ROWS, leaves,
                        {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS});
-    const Dropout drop1 = dropout_of(pass, 1, pass.hidden_dropout, length);
-    const Dropout drop2 = dropout_of(pass, 2, pass.hidden_dropout, length);
+    const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
+    const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
     const auto d_outer = buffer<T>({rows, width}), d_inner = buffer<T>({rows, breadth}), after = buffer<T>({rows, breadth});
     const auto d_sum1 = buffer<T>({rows, width}), d_attended = buffer<T>({rows, width}), d_context = buffer<T>({rows, width});
     const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward(),
@@ -191,7 +185,7 @@ private:
   Attention<T> attention(const at::Tensor &like, const Pass &pass) const {
     return {{like.size(0), like.size(1), config.heads, width / config.heads},
             pass.sight,
-            dropout_of(pass, 0, pass.attention_dropout, like.size(1))};
+            dropout_of(pass.keys, pass.site, pass.attention_dropout, like.size(1))};
   }
 
   // mean and 1/deviation of the rows of the first or second LayerNorm.

@@ -8,12 +8,19 @@
 #include <string>
 
 namespace untie {
+
+bool has_avx512() {
+  static const bool found = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                            __builtin_cpu_supports("fma");
+  return found;
+}
+
 namespace {
 
 bool runs(const Level &level) {
   if (&level == &kernels_avx512) {
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+    return has_avx512();
   }
   return &level != &kernels_avx2 || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
 }

@@ -32,9 +32,8 @@ struct LayerBackward : Node {
 };
 
 template <typename T> at::Tensor drop(const at::Tensor &x, const at::Tensor &keys, uint32_t site, double probability) {
-  const uint32_t threshold = threshold_of(probability);
   const int64_t length = x.size(1), width = x.size(2);
-  const Dropout dropout{data<int64_t>(keys), site, threshold, 65536.0 / (65536.0 - threshold), length};
+  const Dropout dropout = dropout_of(keys, site, probability, length);
   const auto from = x.contiguous(), to = at::empty_like(from);
   in_parallel(x.size(0), [&](int64_t sequence) {
     const int64_t place = sequence * length * width;
@@ -99,6 +98,8 @@ char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, boo
     *layer = new UntieLayer{made};
   });
 }
+
+bool untie_has_avx512() { return untie::has_avx512(); }
 
 void untie_layer_free(UntieLayer *layer) { delete layer; }
 

@@ -32,13 +32,6 @@ template <> struct Scalar<double> {
 
 template <typename T> T *data(const at::Tensor &tensor) { return static_cast<T *>(tensor.data_ptr()); }
 
-// Whether brgemm runs here.
-inline bool has_brgemm() {
-  static const bool found = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  return found;
-}
-
 // c [m, n] (+)= a [m, k] · b [k, n], b packed; lda, ldb, ldc: elements from row to row.
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const bf16 *a,
                      const bf16 *b, float *c) {
@@ -47,7 +40,7 @@ inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, 
 }
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const float *a,
                      const float *b, float *c) {
-  if (has_brgemm()) {
+  if (has_avx512()) {
     at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/false);
     return;
   }
@@ -73,9 +66,13 @@ inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, 
   }
 }
 
-// A dropout probability in [0, 1) as the number that 16 random bits are compared with.
-inline uint32_t threshold_of(double probability) {
-  return static_cast<uint32_t>(std::min(std::lround(probability * 65536), 65535L));
+// Dropout of a probability in [0, 1), as a multiple of 2^-16, for sequences of `length` rows; none without keys.
+inline Dropout dropout_of(const at::Tensor &keys, uint32_t site, double probability, int64_t length) {
+  if (!keys.defined()) {
+    return {nullptr, site, 0, 1.0, length};
+  }
+  const auto threshold = static_cast<uint32_t>(std::min(std::lround(probability * 65536), 65535L));
+  return {data<int64_t>(keys), site, threshold, 65536.0 / (65536.0 - threshold), length};
 }
 
 inline int64_t even(int64_t size) { return size + size % 2; }
@@ -87,7 +84,7 @@ template <typename Body> void in_parallel(int64_t count, Body body) {
     for (int64_t i = begin; i < end; ++i) {
       body(i);
     }
-    if (has_brgemm()) {
+    if (has_avx512()) {
       at::native::cpublas::brgemm_release(true);
     }
   });

@@ -74,30 +74,26 @@ INLINE f64x16 keep(f64x16 x, u32x16 bits, uint32_t threshold) {
   return __builtin_convertvector(bits < threshold, i64x16) ? f64x16{} : x;
 }
 
-// The factors (0 or scale) of one row, applied as `use(j, count, factor)` to its elements j..j+count, 16 at a time.
+// The factors (0 or scale) of row `row` of a batch, applied as `use(j, count, factor)` to its elements j..j+count, 16 at a time.
 template <typename W, typename Use>
-INLINE void dropped_row(const Dropout &dropout, uint64_t key, uint32_t row, int64_t width, Use use) {
-  const Vector<W> scale = splat(static_cast<W>(dropout.threshold == 0 ? 1.0 : dropout.scale));
-  const uint32_t groups = static_cast<uint32_t>((width + GROUP - 1) / GROUP);
+INLINE void dropped_row(const Dropout &dropout, int64_t row, int64_t width, Use use) {
+  const bool drops = dropout.threshold != 0;
+  const int64_t sequence = drops ? row / dropout.rows_of_a_key : 0;
+  const uint64_t key = drops ? static_cast<uint64_t>(dropout.keys[sequence]) : 0;
+  const auto place = static_cast<uint32_t>(row - sequence * dropout.rows_of_a_key);
+  const auto groups = static_cast<uint32_t>((width + GROUP - 1) / GROUP);
+  const Vector<W> scale = splat(static_cast<W>(drops ? dropout.scale : 1.0));
   for (int64_t start = 0; start < width; start += GROUP) {
     u32x16 bits[8];
-    if (dropout.threshold != 0) {
-      random_bits(key, dropout.site, row * groups + static_cast<uint32_t>(start / GROUP), bits);
+    if (drops) {
+      random_bits(key, dropout.site, place * groups + static_cast<uint32_t>(start / GROUP), bits);
     }
     const int64_t end = start + GROUP < width ? start + GROUP : width;
     for (int64_t j = start, k = 0; j < end; j += LANES, ++k) {
-      const Vector<W> factor = dropout.threshold == 0 ? scale : keep(scale, bits[k], dropout.threshold);
+      const Vector<W> factor = drops ? keep(scale, bits[k], dropout.threshold) : scale;
       use(j, end - j < LANES ? end - j : LANES, factor);
     }
   }
-}
-
-// The same for row `row` of a tile whose rows belong to sequences.
-template <typename W, typename Use>
-INLINE void dropped_row_of_batch(const Dropout &dropout, int64_t row, int64_t width, Use use) {
-  const int64_t sequence = dropout.threshold == 0 ? 0 : row / dropout.rows_of_a_key;
-  const uint64_t key = dropout.threshold == 0 ? 0 : static_cast<uint64_t>(dropout.keys[sequence]);
-  dropped_row<W>(dropout, key, static_cast<uint32_t>(row - sequence * dropout.rows_of_a_key), width, use);
 }
 
 } // namespace LEVEL

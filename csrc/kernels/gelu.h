@@ -36,9 +36,7 @@ void gelu_backward(int64_t rows, int64_t width, const Wide<T> *wide, const T *be
       const auto d = load(wide + i * width + j, count) * (distribution + x * density);
       store(bias_sum + j, load(bias_sum + j, count) + d, count);
       store(gradient + i * stride + j, d, count);
-      if (after != nullptr) {
-        store(after + i * stride + j, x * distribution, count);
-      }
+      store(after + i * stride + j, x * distribution, count);
     }
   }
 }

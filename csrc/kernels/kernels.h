@@ -109,6 +109,8 @@ extern const Level kernels_default;
 extern const Level kernels_avx2;
 extern const Level kernels_avx512;
 
+// Whether the CPU has the instructions of the highest level, which libtorch's brgemm needs too.
+bool has_avx512();
 // The level in use: the best that the CPU has and libtorch's own setting allows, or what was set last.
 const Level &level();
 // Uses the level of that name; false where the CPU lacks it.

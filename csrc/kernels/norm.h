@@ -14,7 +14,7 @@ void residual_forward(int64_t first_row, int64_t rows, int64_t width, const Wide
                       const T *residual, Dropout dropout, T *sum) {
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t at = i * width;
-    dropped_row_of_batch<Wide<T>>(dropout, first_row + i, width, [&](int64_t j, int64_t count, auto factor) {
+    dropped_row<Wide<T>>(dropout, first_row + i, width, [&](int64_t j, int64_t count, auto factor) {
       const auto branch = (load(wide + at + j, count) + load(bias + j, count)) * factor;
       store(sum + at + j, load(residual + at + j, count) + branch, count);
     });
@@ -90,7 +90,7 @@ template <typename T>
 void dropout(int64_t first_row, int64_t rows, int64_t width, const T *d, Dropout dropout, T *out, Wide<T> *bias_sum) {
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t at = i * width;
-    dropped_row_of_batch<Wide<T>>(dropout, first_row + i, width, [&](int64_t j, int64_t count, auto factor) {
+    dropped_row<Wide<T>>(dropout, first_row + i, width, [&](int64_t j, int64_t count, auto factor) {
       const auto value = load(d + at + j, count) * factor;
       if (bias_sum != nullptr) {
         store(bias_sum + j, load(bias_sum + j, count) + value, count);

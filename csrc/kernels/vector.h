@@ -34,12 +34,6 @@ template <> struct VectorOf<double> {
 };
 template <typename W> using Vector = typename VectorOf<W>::type;
 
-template <typename V, typename P> INLINE V load_as(const P *from) {
-  V value;
-  std::memcpy(&value, from, sizeof(V));
-  return value;
-}
-
 INLINE f32x16 widen(u16x16 bits) {
   const u32x16 upper = __builtin_convertvector(bits, u32x16) << 16;
   return (f32x16)upper;

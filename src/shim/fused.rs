@@ -1,52 +1,18 @@
 //! The fused kernels of csrc/fused: an encoder layer and dropout as single operations of autograd, on the CPU.
 
-use std::ffi::{c_char, c_void, CString};
+use std::ffi::{c_void, CString};
 use std::ptr::{null, null_mut, NonNull};
 
 use tch::{Device, Kind, Tensor};
-use torch_sys::C_tensor;
 
-use super::ffi::{check, pointers};
+use super::ffi::{
+    check, pointers, untie_dropout, untie_has_avx512, untie_layer_forward, untie_layer_free, untie_layer_new,
+    untie_set_kernel_level, CPass,
+};
 use crate::error::{Error, Result};
 
-#[repr(C)]
-struct CPass {
-    visible: *const C_tensor,
-    documents: *const C_tensor,
-    keys: *const C_tensor,
-    site: u32,
-    attention_dropout: f64,
-    hidden_dropout: f64,
-}
-
-extern "C" {
-    fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
-    fn untie_layer_new(
-        parts: *const *const C_tensor,
-        kind: i32,
-        heads: i64,
-        pre_norm: bool,
-        epsilon: f64,
-        layer: *mut *mut c_void,
-    ) -> *mut c_char;
-    fn untie_layer_free(layer: *mut c_void);
-    fn untie_layer_forward(
-        layer: *const c_void,
-        x: *const C_tensor,
-        pass: *const CPass,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
-    fn untie_dropout(
-        x: *const C_tensor,
-        keys: *const C_tensor,
-        site: u32,
-        probability: f64,
-        out: *mut *mut C_tensor,
-    ) -> *mut c_char;
-}
-
 /// Number of tensors of a layer.
-pub const NUM_PARTS: usize = 12;
+const NUM_PARTS: usize = 12;
 
 /// Sizes that the fused layer is made for.
 #[derive(Clone, Copy, Debug)]
@@ -84,25 +50,13 @@ pub struct Pass<'a> {
 /// AVX-512.
 pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
     let computes = match kind {
-        Kind::BFloat16 => has_avx512(),
+        // SAFETY: no arguments; it asks the CPU.
+        Kind::BFloat16 => unsafe { untie_has_avx512() },
         Kind::Float | Kind::Double => true,
         _ => false,
     };
     let is_even = |size: i64| size % 2 == 0;
     computes && device == Device::Cpu && is_even(sizes.breadth) && is_even(sizes.width / sizes.heads)
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
-    std::is_x86_feature_detected!("avx512f")
-        && std::is_x86_feature_detected!("avx512bw")
-        && std::is_x86_feature_detected!("avx512vl")
-        && std::is_x86_feature_detected!("avx512dq")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx512() -> bool {
-    false
 }
 
 /// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2` or `AVX512`. Without this it is libtorch's own level.
@@ -203,7 +157,8 @@ impl Drop for FusedLayer {
     }
 }
 
-/// Dropout of `x` [B, T, C] on the CPU: what is dropped is a function of (key of the sequence, `site`, place) alone.
+/// Dropout of `x` [B, T, C] on the CPU: what is dropped is a function of (key of the sequence, `site`, place) alone. The
+/// probability is rounded to a multiple of 2⁻¹⁶.
 ///
 /// # Errors
 /// Tensors of other shapes, devices or precisions, and libtorch's own.

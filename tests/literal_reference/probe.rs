@@ -31,7 +31,7 @@ fn difference(norm: Norm, start: usize, rule: RuleKind, kind: Kind, compute: Kin
         let mut reference = sides::reference(&recipe, &product, &labels, Combine::Mean);
         let batches = sides::micro_batches(number);
         let gradients = reference.step(&sides::whole(&batches), 0.0).gradients;
-        let check = sides::step(&mut product, number, &batches, false).1.unwrap();
+        let check = sides::step(&mut product, number, &batches).1.unwrap();
         let watched: Vec<(usize, f64)> = if rule == RuleKind::Adaptive && name == "tied" {
             rules::of_units(&gradients, 1).into_iter().enumerate().collect()
         } else if rule == RuleKind::Adaptive && name == "2x3" {
@@ -114,8 +114,8 @@ fn a_probed_step_is_bit_equal_to_a_plain_one() {
                     });
                     for number in 1..=STEPS {
                         let batches = sides::micro_batches(number);
-                        let (plain_report, nothing) = sides::step(&mut plain, number, &batches, true);
-                        let (report, check) = sides::step(&mut probed, number, &batches, true);
+                        let (plain_report, nothing) = sides::step(&mut plain, number, &batches);
+                        let (report, check) = sides::step(&mut probed, number, &batches);
                         assert!(nothing.is_none() && check.is_some(), "{case}");
                         assert_eq!(plain_report.loss.to_bits(), report.loss.to_bits(), "{case}, step {number}");
                         assert_eq!(plain_report.grad_norm.to_bits(), report.grad_norm.to_bits(), "{case}");

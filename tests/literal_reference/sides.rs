@@ -153,18 +153,10 @@ fn house(batch: &literal::Batch) -> Batch {
     house
 }
 
-/// One step of the product; `reseeds` dropout for each micro-batch, as a run does.
-pub fn step(
-    trainee: &mut Trainee,
-    number: u64,
-    batches: &[literal::Batch; 2],
-    reseeds: bool,
-) -> (StepReport, Option<Check>) {
+/// One step of the product.
+pub fn step(trainee: &mut Trainee, number: u64, batches: &[literal::Batch; 2]) -> (StepReport, Option<Check>) {
     let num_targets = batches.iter().map(|batch| batch.targets.len()).sum();
     let result = trainee.step(number, learning_rate(number), batches.len(), |model, index| {
-        if reseeds {
-            tch::manual_seed((10 * number) as i64 + index as i64);
-        }
         let batch = house(&batches[index]).to_device(Device::Cpu)?;
         Ok(masked_lm(model, &batch, num_targets, Mode::Train)?.loss)
     });

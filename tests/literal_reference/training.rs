@@ -61,7 +61,7 @@ fn run(norm: Norm, case: Case) -> Found {
     let (mut splits, mut clipped, mut furthest) = (Vec::new(), 0, [0.0_f64; 2]);
     for step in 1..=STEPS {
         let batches = sides::micro_batches(step);
-        let (report, check) = sides::step(&mut product, step, &batches, false);
+        let (report, check) = sides::step(&mut product, step, &batches);
         let seen = reference.step(&sides::whole(&batches), sides::learning_rate(step));
         for (at, (got, expected)) in [(report.loss, seen.loss), (report.grad_norm, seen.norm)].into_iter().enumerate() {
             furthest[at] = furthest[at].max((got / expected - 1.0).abs());
