@@ -56,11 +56,12 @@ fn compile_shim(include: &Path) {
         .files([
             "csrc/errors.cpp",
             "csrc/autograd.cpp",
-            "csrc/optim.cpp",
             "csrc/random.cpp",
             "csrc/profile.cpp",
             "csrc/context.cpp",
             "csrc/fused/levels.cpp",
+            "csrc/fused/weights.cpp",
+            "csrc/fused/optimizer.cpp",
             "csrc/fused/layer.cpp",
             "csrc/fused/node.cpp",
         ])

@@ -16,12 +16,15 @@ extern "C" {
 
 void untie_free_message(char *message);
 
-// optim.cpp
-char *untie_fused_adamw(size_t count, at::Tensor *const *parameters, at::Tensor *const *gradients,
-                        at::Tensor *const *exp_avgs, at::Tensor *const *exp_avg_sqs, double learning_rate,
-                        double beta1, double beta2, double weight_decay, double epsilon, uint64_t step);
+// fused/optimizer.cpp
+struct UntieAdamW {
+  at::Tensor *parameter, *gradient, *exp_avg, *exp_avg_sq;
+  double gradient_scale; // multiplied into the gradient
+  double weight_decay;
+};
+char *untie_adamw(size_t count, const UntieAdamW *tensors, double learning_rate, double beta1, double beta2, double epsilon,
+                  uint64_t step);
 char *untie_norms(size_t count, at::Tensor *const *tensors, double *norms);
-char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factors);
 
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);

@@ -17,7 +17,7 @@ use untie::error::{Error, Result};
 use untie::hub;
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, Norm, Weights};
-use untie::optim::{adamw_update, clip::reduce_and_clip, GroupGradient, Moments, OptimConfig};
+use untie::optim::{adamw_update, clip::scaling, GroupGradient, Moments, OptimConfig};
 
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -145,11 +145,11 @@ fn step(model: &Path, input: &Path, output: &Path, kind: &str, sharing: &str) ->
     // Near ln V ≈ 10 two fp32 numbers are 1e-6 apart: a mean in fp32 could not be compared to 1e-6.
     let loss = surprise.f_mean(Kind::Double)?;
     loss.f_backward()?;
-    let norm = reduce_and_clip(&weights, GroupGradient::Mean, 1.0)?;
+    let scaling = scaling(&weights, GroupGradient::Mean, 1.0)?;
     let optim = OptimConfig { lr: 1e-4, eps: 1e-6, weight_decay: 0.01, ..OptimConfig::default() };
-    adamw_update(&weights, &mut Moments::zeros(&weights)?, &optim, optim.lr)?;
+    adamw_update(&weights, &mut Moments::zeros(&weights)?, &optim, optim.lr, &scaling)?;
     let own_kind = surprise.f_mean(surprise.kind())?.f_detach()?;
-    let mut found = vec![("loss", loss.detach()), ("loss_own_kind", own_kind), ("norm", Tensor::from(norm))];
+    let mut found = vec![("loss", loss.detach()), ("loss_own_kind", own_kind), ("norm", Tensor::from(scaling.norm))];
     found.extend(weights.entries().iter().map(|weight| {
         let values = weight.in_file(&weight.tensor).detach().contiguous();
         (weight.spec.name.as_str(), values)

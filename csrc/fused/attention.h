@@ -34,22 +34,22 @@ public:
       const int64_t first = task / shape.heads * length, head = task % shape.heads;
       const T *query = data<T>(qkv) + first * stride + head * size;
       const T *key = query + shape.width(), *value = key + shape.width();
-      const auto right = zeros<T>({size, QUERIES}), left = zeros<T>({size, depth}), packed = zeros<T>({depth, QUERIES});
-      const auto scores = wide_buffer<T>({length, QUERIES}), out = wide_buffer<T>({size, QUERIES});
-      const auto narrow = buffer<T>({size, QUERIES});
-      kernels.transpose(length, size, value, stride, data<T>(left), depth);
+      T *right = zeroed_scratch<T>(size * QUERIES), *left = zeroed_scratch<T>(size * depth);
+      T *packed = zeroed_scratch<T>(depth * QUERIES), *narrow = scratch<T>(size * QUERIES);
+      W *scores = scratch<W>(length * QUERIES), *out = scratch<W>(size * QUERIES);
+      kernels.transpose(length, size, value, stride, left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
         const int64_t count = std::min(QUERIES, length - at), queries = rounded(count);
         if (count < QUERIES && at > 0) {
-          right.zero_();
+          std::fill(right, right + size * QUERIES, T{});
         }
-        kernels.pack_columns(count, size, query + at * stride, stride, data<T>(right), queries);
-        multiply(length, queries, size, stride, queries, queries, false, key, data<T>(right), data<W>(scores));
-        kernels.softmax_forward(tile(task, at, queries), data<W>(scores), drop(task), data<T>(packed),
+        kernels.pack_columns(count, size, query + at * stride, stride, right, queries);
+        multiply(length, queries, size, stride, queries, queries, false, key, right, scores);
+        kernels.softmax_forward(tile(task, at, queries), scores, drop(task), packed,
                                 data<W>(log_sum) + task * rounded(length) + at);
-        multiply(size, queries, depth, depth, queries, queries, false, data<T>(left), data<T>(packed), data<W>(out));
-        kernels.narrow(size, queries, data<W>(out), queries, data<T>(narrow), queries);
-        kernels.transpose(size, count, data<T>(narrow), queries,
+        multiply(size, queries, depth, depth, queries, queries, false, left, packed, out);
+        kernels.narrow(size, queries, out, queries, narrow, queries);
+        kernels.transpose(size, count, narrow, queries,
                           data<T>(context) + (first + at) * shape.width() + head * size, shape.width());
       }
     });
@@ -64,40 +64,40 @@ public:
       T *d_query = data<T>(d_qkv) + first * stride + head * size, *d_key = d_query + width, *d_value = d_key + width;
       const T *out = data<T>(context) + first * width + head * size;
       const T *d_out = data<T>(d_context) + first * width + head * size;
-      const auto query_right = zeros<T>({size, QUERIES}), d_right = zeros<T>({size, QUERIES});
-      const auto query_rows = zeros<T>({QUERIES, size}), d_rows = zeros<T>({QUERIES, size});
-      const auto keys_left = zeros<T>({size, depth}), gradient_right = zeros<T>({depth, QUERIES});
-      const auto dropped = buffer<T>({length, QUERIES}), gradient = buffer<T>({length, QUERIES});
-      const auto scores = wide_buffer<T>({length, QUERIES}), d_scores = wide_buffer<T>({length, QUERIES});
-      const auto sums = wide_buffer<T>({2, length, size}), turned = wide_buffer<T>({size, QUERIES});
-      const auto narrow = buffer<T>({size, QUERIES}), delta = at::zeros({QUERIES}, Scalar<T>::wide);
-      W *key_sum = data<W>(sums), *value_sum = key_sum + length * size;
-      kernels.transpose(length, size, key, stride, data<T>(keys_left), depth);
+      // Four blocks of queries, one behind the other: as columns and as rows of right operands.
+      T *blocks = zeroed_scratch<T>(4 * size * QUERIES);
+      T *query_right = blocks, *d_right = query_right + size * QUERIES;
+      T *query_rows = d_right + size * QUERIES, *d_rows = query_rows + size * QUERIES;
+      T *keys_left = zeroed_scratch<T>(size * depth), *gradient_right = zeroed_scratch<T>(depth * QUERIES);
+      T *dropped = scratch<T>(length * QUERIES), *gradient = scratch<T>(length * QUERIES);
+      W *scores = scratch<W>(length * QUERIES), *d_scores = scratch<W>(length * QUERIES);
+      W *key_sum = scratch<W>(length * size), *value_sum = scratch<W>(length * size);
+      W *turned = scratch<W>(size * QUERIES), *delta = zeroed_scratch<W>(QUERIES);
+      T *narrow = scratch<T>(size * QUERIES);
+      kernels.transpose(length, size, key, stride, keys_left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
         const int64_t count = std::min(QUERIES, length - at), queries = rounded(count);
         const bool again = at > 0;
         if (count < QUERIES && again) {
-          for (const auto &part : {query_right, d_right, query_rows, d_rows}) {
-            part.zero_();
-          }
-          delta.zero_();
+          std::fill(blocks, blocks + 4 * size * QUERIES, T{});
+          std::fill(delta, delta + QUERIES, W{});
         }
-        kernels.pack_columns(count, size, query + at * stride, stride, data<T>(query_right), queries);
-        kernels.pack_columns(count, size, d_out + at * width, width, data<T>(d_right), queries);
-        kernels.pack_rows(count, size, query + at * stride, stride, data<T>(query_rows), size);
-        kernels.pack_rows(count, size, d_out + at * width, width, data<T>(d_rows), size);
-        kernels.row_dots(count, size, d_out + at * width, width, out + at * width, width, data<W>(delta));
-        multiply(length, queries, size, stride, queries, queries, false, key, data<T>(query_right), data<W>(scores));
-        multiply(length, queries, size, stride, queries, queries, false, value, data<T>(d_right), data<W>(d_scores));
-        kernels.softmax_backward(tile(task, at, queries), data<W>(scores), data<W>(d_scores), drop(task),
-                                 data<W>(log_sum) + task * rounded(length) + at, data<W>(delta), data<T>(dropped),
-                                 data<T>(gradient), data<T>(gradient_right));
-        multiply(length, size, queries, queries, size, size, again, data<T>(dropped), data<T>(d_rows), value_sum);
-        multiply(length, size, queries, queries, size, size, again, data<T>(gradient), data<T>(query_rows), key_sum);
-        multiply(size, queries, depth, depth, queries, queries, false, data<T>(keys_left), data<T>(gradient_right),
-                 data<W>(turned));
-        kernels.narrow(size, queries, data<W>(turned), queries, data<T>(narrow), queries);
-        kernels.transpose(size, count, data<T>(narrow), queries, d_query + at * stride, stride);
+        kernels.pack_columns(count, size, query + at * stride, stride, query_right, queries);
+        kernels.pack_columns(count, size, d_out + at * width, width, d_right, queries);
+        kernels.pack_rows(count, size, query + at * stride, stride, query_rows, size);
+        kernels.pack_rows(count, size, d_out + at * width, width, d_rows, size);
+        kernels.row_dots(count, size, d_out + at * width, width, out + at * width, width, delta);
+        multiply(length, queries, size, stride, queries, queries, false, key, query_right, scores);
+        multiply(length, queries, size, stride, queries, queries, false, value, d_right, d_scores);
+        kernels.softmax_backward(tile(task, at, queries), scores, d_scores, drop(task),
+                                 data<W>(log_sum) + task * rounded(length) + at, delta, dropped,
+                                 gradient, gradient_right);
+        multiply(length, size, queries, queries, size, size, again, dropped, d_rows, value_sum);
+        multiply(length, size, queries, queries, size, size, again, gradient, query_rows, key_sum);
+        multiply(size, queries, depth, depth, queries, queries, false, keys_left, gradient_right,
+                 turned);
+        kernels.narrow(size, queries, turned, queries, narrow, queries);
+        kernels.transpose(size, count, narrow, queries, d_query + at * stride, stride);
       }
       kernels.narrow(length, size, key_sum, size, d_key, stride);
       kernels.narrow(length, size, value_sum, size, d_value, stride);
@@ -107,8 +107,6 @@ public:
   static int64_t rounded(int64_t count) { return (count + 15) / 16 * 16; }
 
 private:
-  template <typename E> static at::Tensor zeros(at::IntArrayRef sizes) { return at::zeros(sizes, Scalar<E>::kind); }
-
   Scores tile(int64_t task, int64_t first_query, int64_t queries) const {
     const auto of_sequence = [&](const at::Tensor &all) -> const int32_t * {
       return all.defined() ? data<int32_t>(all) + task / shape.heads * length : nullptr;

@@ -1,26 +1,10 @@
 #include "layer.h"
 
-#include <map>
-#include <mutex>
-
 namespace untie {
 namespace {
 
 // Rows of a tile: enough for the products' speed, few enough for all cores to have some and the cache to hold them.
 constexpr int64_t ROWS = 64;
-
-// The packed copies of a weight are shared by all layers that read it.
-template <typename T> std::shared_ptr<PackedWeight<T>> packed(const at::Tensor &weight) {
-  static std::mutex mutex;
-  static std::map<const void *, std::weak_ptr<PackedWeight<T>>> all;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::weak_ptr<PackedWeight<T>> &known = all[weight.unsafeGetTensorImpl()];
-  std::shared_ptr<PackedWeight<T>> found = known.lock();
-  if (found == nullptr) {
-    known = found = std::make_shared<PackedWeight<T>>(weight);
-  }
-  return found;
-}
 
 // Sums over rows that each task makes for itself, added up in the order of the tasks: the same on any number of threads.
 template <typename T> class Sums {
@@ -50,31 +34,35 @@ public:
     for (int part = 0; part < PARTS; ++part) {
       leaves[part] = parts[part].is_view() ? parts[part]._base() : parts[part];
     }
-    qkv = packed<T>(leaves[QKV]), out = packed<T>(leaves[OUT]);
-    inner = packed<T>(leaves[INNER]), outer = packed<T>(leaves[OUTER]);
+    qkv = PackedWeight<T>::of(leaves[QKV]), out = PackedWeight<T>::of(leaves[OUT]);
+    inner = PackedWeight<T>::of(leaves[INNER]), outer = PackedWeight<T>::of(leaves[OUTER]);
     width = leaves[OUT].size(0), breadth = leaves[INNER].size(0);
   }
 
   at::Tensor forward(const at::Tensor &x, const Pass &pass, Kept *kept) override {
     const int64_t rows = x.size(0) * x.size(1), length = x.size(1);
     const bool keep = kept != nullptr;
+    const auto kept_rows = [&](bool wanted, int64_t columns) {
+      return wanted ? buffer<T>({rows, columns}) : at::Tensor();
+    };
     Kept now;
     now.x = x.contiguous();
     now.qkv = buffer<T>({rows, 3 * width}), now.context = buffer<T>({rows, width});
-    now.sum1 = buffer<T>({rows, width}), now.middle = buffer<T>({rows, width}), now.sum2 = buffer<T>({rows, width});
-    now.normed = config.pre_norm ? buffer<T>({rows, width}) : now.x;
-    now.inner = keep ? buffer<T>({rows, breadth}) : at::Tensor();
+    now.normed = config.pre_norm ? kept_rows(keep, width) : now.x;
+    now.sum1 = kept_rows(keep, width), now.middle = kept_rows(keep, width), now.inner = kept_rows(keep, breadth);
+    now.sum2 = kept_rows(keep && !config.pre_norm, width);
     now.log_sum = wide_buffer<T>({x.size(0) * config.heads, Attention<T>::rounded(length)});
     now.statistics = wide_buffer<T>({4, rows});
-    const auto y = config.pre_norm ? now.sum2 : buffer<T>({rows, width});
+    const auto y = buffer<T>({rows, width});
     const Packed<T> &to_qkv = qkv->forward(), &to_out = out->forward(), &to_inner = inner->forward(),
                     &to_outer = outer->forward();
     each_block(rows, [&](int64_t, int64_t first, int64_t count) {
-      const auto tile = wide_buffer<T>({count, Packed<T>::BLOCK});
+      W *tile = scratch<W>(count * Packed<T>::BLOCK);
+      T *normed = kept_or_scratch(now.normed, first, count, width);
       if (config.pre_norm) {
-        norm(NORM1, first, count, now.x, now.normed, now.statistics);
+        norm(NORM1, first, count, at(now.x, first), normed, now.statistics);
       }
-      each_tile(count, at(now.normed, first), width, to_qkv, data<W>(tile), [&](int64_t column, int64_t n, W *wide) {
+      each_tile(count, normed, width, to_qkv, tile, [&](int64_t column, int64_t n, W *wide) {
         kernels.add_bias(count, n, wide, value(QKV_BIAS) + column, data<T>(now.qkv) + first * 3 * width + column, 3 * width);
       });
     });
@@ -82,23 +70,25 @@ public:
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
     each_block(rows, [&](int64_t, int64_t first, int64_t count) {
-      const auto wide = wide_buffer<T>({count, width}), tile = wide_buffer<T>({count, Packed<T>::BLOCK});
-      const auto after = buffer<T>({count, breadth});
-      whole(count, at(now.context, first), width, to_out, data<W>(wide));
-      kernels.residual_forward(first, count, width, data<W>(wide), value(OUT_BIAS), at(now.x, first), drop1,
-                               at(now.sum1, first));
-      norm(config.pre_norm ? NORM2 : NORM1, first, count, now.sum1, now.middle, now.statistics);
-      each_tile(count, at(now.middle, first), width, to_inner, data<W>(tile), [&](int64_t column, int64_t n, W *made) {
+      W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::BLOCK);
+      T *after = scratch<T>(count * breadth);
+      T *sum1 = kept_or_scratch(now.sum1, first, count, width), *middle = kept_or_scratch(now.middle, first, count, width);
+      whole(count, at(now.context, first), width, to_out, wide);
+      kernels.residual_forward(first, count, width, wide, value(OUT_BIAS), at(now.x, first), drop1, sum1);
+      norm(config.pre_norm ? NORM2 : NORM1, first, count, sum1, middle, now.statistics);
+      each_tile(count, middle, width, to_inner, tile, [&](int64_t column, int64_t n, W *made) {
         kernels.gelu_forward(count, n, made, value(INNER_BIAS) + column,
-                             keep ? data<T>(now.inner) + first * breadth + column : nullptr, breadth,
-                             data<T>(after) + column, breadth);
+                             keep ? data<T>(now.inner) + first * breadth + column : nullptr, breadth, after + column,
+                             breadth);
       });
-      whole(count, data<T>(after), breadth, to_outer, data<W>(wide));
-      kernels.residual_forward(first, count, width, data<W>(wide), value(OUTER_BIAS),
-                               at(config.pre_norm ? now.sum1 : now.middle, first), drop2, at(now.sum2, first));
-      if (!config.pre_norm) {
-        norm(NORM2, first, count, now.sum2, y, now.statistics);
+      whole(count, after, breadth, to_outer, wide);
+      if (config.pre_norm) {
+        kernels.residual_forward(first, count, width, wide, value(OUTER_BIAS), sum1, drop2, at(y, first));
+        return;
       }
+      T *sum2 = kept_or_scratch(now.sum2, first, count, width);
+      kernels.residual_forward(first, count, width, wide, value(OUTER_BIAS), middle, drop2, sum2);
+      norm(NORM2, first, count, sum2, at(y, first), now.statistics);
     });
     if (keep) {
       *kept = now;
@@ -113,57 +103,67 @@ public:
                        {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS});
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
-    const auto d_outer = buffer<T>({rows, width}), d_inner = buffer<T>({rows, breadth}), after = buffer<T>({rows, breadth});
-    const auto d_sum1 = buffer<T>({rows, width}), d_attended = buffer<T>({rows, width}), d_context = buffer<T>({rows, width});
-    const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward(),
-                    &from_qkv = qkv->backward();
-    each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
-      const auto wide = wide_buffer<T>({count, width}), tile = wide_buffer<T>({count, Packed<T>::BLOCK});
-      const auto d_sum2 = buffer<T>({count, width}), d_middle = buffer<T>({count, width});
-      const T *d = at(d_out, first);
-      if (!config.pre_norm) {
-        norm_backward(NORM2, first, count, d, kept.sum2, kept.statistics, nullptr, data<T>(d_sum2), sums, task);
-        d = data<T>(d_sum2);
-      }
-      kernels.dropout(first, count, width, d, drop2, at(d_outer, first), sums.of(task, OUTER_BIAS));
-      each_tile(count, at(d_outer, first), width, from_outer, data<W>(tile), [&](int64_t column, int64_t n, W *made) {
-        const int64_t place = first * breadth + column;
-        kernels.gelu_backward(count, n, made, data<T>(kept.inner) + place, breadth, data<T>(d_inner) + place,
-                              data<T>(after) + place, sums.of(task, INNER_BIAS) + column);
+    const auto d_sum1 = buffer<T>({rows, width});
+    const auto d_qkv = buffer<T>({rows, 3 * width});
+    {
+      using Gradient = WeightGradient<T>;
+      const Gradient d_outer_weight(Gradient::PLAIN, rows, width, breadth), d_out_weight(Gradient::PLAIN, rows, width, width),
+          d_inner_weight(Gradient::TRANSPOSED, rows, width, breadth);
+      const auto d_context = buffer<T>({rows, width});
+      const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward();
+      each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
+        W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::BLOCK);
+        T *d_sum2 = scratch<T>(count * width), *d_middle = scratch<T>(count * width);
+        T *d_branch = scratch<T>(count * width), *d_inner = scratch<T>(count * breadth);
+        const T *d = at(d_out, first);
+        if (!config.pre_norm) {
+          norm_backward(NORM2, first, count, d, kept.sum2, kept.statistics, nullptr, d_sum2, sums, task);
+          d = d_sum2;
+        }
+        kernels.dropout(first, count, width, d, drop2, d_branch, sums.of(task, OUTER_BIAS));
+        d_outer_weight.set_left(first, count, d_branch);
+        d_inner_weight.set_left(first, count, at(kept.middle, first));
+        each_tile(count, d_branch, width, from_outer, tile, [&](int64_t column, int64_t n, W *made) {
+          kernels.gelu_backward(count, n, made, data<T>(kept.inner) + first * breadth + column, breadth, d_inner + column,
+                                d_inner_weight.right_at(first, column), d_outer_weight.right_at(first, column),
+                                d_outer_weight.right_width(column), sums.of(task, INNER_BIAS) + column);
+        });
+        whole(count, d_inner, breadth, from_inner, wide);
+        if (config.pre_norm) {
+          kernels.narrow(count, width, wide, width, d_middle, width);
+          norm_backward(NORM2, first, count, d_middle, kept.sum1, kept.statistics, d, at(d_sum1, first), sums, task);
+        } else {
+          kernels.add(count * width, wide, d, d_middle);
+          norm_backward(NORM1, first, count, d_middle, kept.sum1, kept.statistics, nullptr, at(d_sum1, first), sums, task);
+        }
+        kernels.dropout(first, count, width, at(d_sum1, first), drop1, d_branch, sums.of(task, OUT_BIAS));
+        d_out_weight.set_left(first, count, d_branch);
+        d_out_weight.set_right(first, count, at(kept.context, first));
+        whole(count, d_branch, width, from_out, wide);
+        kernels.narrow(count, width, wide, width, at(d_context, first), width);
       });
-      whole(count, data<T>(d_inner) + first * breadth, breadth, from_inner, data<W>(wide));
-      if (config.pre_norm) {
-        kernels.narrow(count, width, data<W>(wide), width, data<T>(d_middle), width);
-        norm_backward(NORM2, first, count, data<T>(d_middle), kept.sum1, kept.statistics, d, at(d_sum1, first), sums, task);
-      } else {
-        kernels.add(count * width, data<W>(wide), d, data<T>(d_middle));
-        norm_backward(NORM1, first, count, data<T>(d_middle), kept.sum1, kept.statistics, nullptr, at(d_sum1, first), sums,
-                      task);
-      }
-      kernels.dropout(first, count, width, at(d_sum1, first), drop1, at(d_attended, first), sums.of(task, OUT_BIAS));
-      whole(count, at(d_attended, first), width, from_out, data<W>(wide));
-      kernels.narrow(count, width, data<W>(wide), width, at(d_context, first), width);
-    });
-    add_gradient(OUTER, rows, d_outer, after);
-    add_gradient(INNER, rows, d_inner, kept.middle);
-    add_gradient(OUT, rows, d_attended, kept.context);
-    const auto d_qkv = buffer<T>({rows, 3 * width}), d_x = buffer<T>({rows, width});
-    attention(d_out, pass).backward(kept.qkv, kept.context, kept.log_sum, d_context, d_qkv);
+      add_gradients({{OUTER, &d_outer_weight}, {INNER, &d_inner_weight}, {OUT, &d_out_weight}});
+      attention(d_out, pass).backward(kept.qkv, kept.context, kept.log_sum, d_context, d_qkv);
+    }
+    const WeightGradient<T> d_qkv_weight(WeightGradient<T>::TRANSPOSED, rows, width, 3 * width);
+    const Packed<T> &from_qkv = qkv->backward();
+    const auto d_x = buffer<T>({rows, width});
     each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
-      const auto wide = wide_buffer<T>({count, width});
+      W *wide = scratch<W>(count * width);
       const T *d = data<T>(d_qkv) + first * 3 * width;
       kernels.column_sums(count, 3 * width, d, sums.of(task, QKV_BIAS));
-      whole(count, d, 3 * width, from_qkv, data<W>(wide));
+      d_qkv_weight.set_right(first, count, d);
+      d_qkv_weight.set_left(first, count, at(kept.normed, first));
+      whole(count, d, 3 * width, from_qkv, wide);
       if (config.pre_norm) {
-        const auto d_normed = buffer<T>({count, width});
-        kernels.narrow(count, width, data<W>(wide), width, data<T>(d_normed), width);
-        norm_backward(NORM1, first, count, data<T>(d_normed), kept.x, kept.statistics, at(d_sum1, first), at(d_x, first),
-                      sums, task);
+        T *d_normed = scratch<T>(count * width);
+        kernels.narrow(count, width, wide, width, d_normed, width);
+        norm_backward(NORM1, first, count, d_normed, kept.x, kept.statistics, at(d_sum1, first), at(d_x, first), sums, task);
       } else {
-        kernels.add(count * width, data<W>(wide), at(d_sum1, first), at(d_x, first));
+        kernels.add(count * width, wide, at(d_sum1, first), at(d_x, first));
       }
     });
-    add_gradient(QKV, rows, d_qkv, kept.normed);
+    add_gradients({{QKV, &d_qkv_weight}});
     for (const Part part : {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS}) {
       const auto total = sums.total(part);
       gradient_of(leaves[part]).add_(total);
@@ -180,6 +180,9 @@ private:
                 [&](int64_t task) { body(task, task * ROWS, std::min(ROWS, rows - task * ROWS)); });
   }
   T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * width; }
+  static T *kept_or_scratch(const at::Tensor &rows, int64_t first, int64_t count, int64_t columns) {
+    return rows.defined() ? data<T>(rows) + first * columns : scratch<T>(count * columns);
+  }
   const W *value(Part part) const { return data<W>(leaves[part]); }
 
   Attention<T> attention(const at::Tensor &like, const Pass &pass) const {
@@ -192,10 +195,9 @@ private:
   static W *statistics_of(Part part, const at::Tensor &statistics, int64_t row, bool inverse) {
     return data<W>(statistics) + ((part == NORM1 ? 0 : 2) + (inverse ? 1 : 0)) * statistics.size(1) + row;
   }
-  void norm(Part part, int64_t first, int64_t count, const at::Tensor &x, const at::Tensor &to,
-            const at::Tensor &statistics) const {
+  void norm(Part part, int64_t first, int64_t count, const T *x, T *to, const at::Tensor &statistics) const {
     const Norm<W> norm{value(part), value(static_cast<Part>(part + 1)), config.epsilon};
-    kernels.norm_forward(count, width, at(x, first), norm, at(to, first), statistics_of(part, statistics, first, false),
+    kernels.norm_forward(count, width, x, norm, to, statistics_of(part, statistics, first, false),
                          statistics_of(part, statistics, first, true));
   }
   void norm_backward(Part part, int64_t first, int64_t count, const T *d, const at::Tensor &x,
@@ -213,9 +215,25 @@ private:
     }
     return gradient;
   }
-  void add_gradient(Part part, int64_t rows, const at::Tensor &dy, const at::Tensor &x) const {
-    add_weight_gradient<T>(rows, dy, x, gradient_of(leaves[part]),
-                           is_probed(part) ? gradient_of(parts[part]) : at::Tensor());
+  // All products as one set of tasks.
+  void add_gradients(std::initializer_list<std::pair<Part, const WeightGradient<T> *>> of) const {
+    struct Target {
+      const WeightGradient<T> *gradient;
+      at::Tensor sum, copy;
+    };
+    std::vector<Target> targets;
+    int64_t tasks = 0;
+    for (const auto &[part, gradient] : of) {
+      targets.push_back({gradient, gradient_of(leaves[part]), is_probed(part) ? gradient_of(parts[part]) : at::Tensor()});
+      tasks += gradient->num_tasks();
+    }
+    in_parallel(tasks, [&](int64_t task) {
+      auto target = targets.begin();
+      for (; task >= target->gradient->num_tasks(); ++target) {
+        task -= target->gradient->num_tasks();
+      }
+      target->gradient->add(task, target->sum, target->copy);
+    });
   }
 
   const Kernels<T> &kernels = Scalar<T>::kernels();

@@ -9,6 +9,8 @@
 #pragma once
 
 #include "attention.h"
+#include "gradients.h"
+#include "weights.h"
 
 #include <array>
 

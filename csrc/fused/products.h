@@ -5,14 +5,9 @@
 // loops or libtorch's matmul.
 #pragma once
 
-#include "../kernels/kernels.h"
+#include "parallel.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/core/grad_mode.h>
-#include <ATen/native/CPUBlas.h>
-
-#include <memory>
 
 namespace untie {
 
@@ -77,138 +72,7 @@ inline Dropout dropout_of(const at::Tensor &keys, uint32_t site, double probabil
 
 inline int64_t even(int64_t size) { return size + size % 2; }
 
-// Runs `body` for 0..count on libtorch's threads; the tile configuration that AMX keeps in a thread is released.
-template <typename Body> void in_parallel(int64_t count, Body body) {
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    at::NoGradGuard no_grad;
-    for (int64_t i = begin; i < end; ++i) {
-      body(i);
-    }
-    if (has_avx512()) {
-      at::native::cpublas::brgemm_release(true);
-    }
-  });
-}
-
 template <typename T> at::Tensor buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::kind); }
 template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::wide); }
-
-// A right operand [k, n] in blocks of columns, each packed by itself.
-template <typename T> struct Packed {
-  static constexpr int64_t BLOCK = 64;
-  int64_t k = 0, n = 0;
-  at::Tensor storage;
-
-  int64_t blocks() const { return (n + BLOCK - 1) / BLOCK; }
-  int64_t width(int64_t block) const { return std::min(BLOCK, n - block * BLOCK); }
-  T *at(int64_t block) const { return data<T>(storage) + block * BLOCK * even(k); }
-  void allocate(int64_t rows, int64_t columns) {
-    if (!storage.defined()) {
-      k = rows, n = columns;
-      storage = buffer<T>({even(k) * n});
-    }
-  }
-};
-
-// A weight [out, in] in fp32 (or fp64) and its packed copies, remade when the weight has changed since.
-template <typename T> class PackedWeight {
-public:
-  explicit PackedWeight(at::Tensor weight) : master(std::move(weight)) {}
-
-  // The right operand of x · Wᵀ.
-  const Packed<T> &forward() {
-    if (is_stale(forward_version)) {
-      const int64_t out = master.size(0), in = master.size(1);
-      columns.allocate(in, out);
-      in_parallel(columns.blocks(), [&](int64_t block) {
-        const int64_t width = columns.width(block), first = block * Packed<T>::BLOCK;
-        const auto narrowed = buffer<T>({width, in});
-        Scalar<T>::kernels().narrow(width, in, data<Wide<T>>(master) + first * in, in, data<T>(narrowed), in);
-        Scalar<T>::kernels().pack_columns(width, in, data<T>(narrowed), in, columns.at(block), width);
-      });
-    }
-    return columns;
-  }
-
-  // The right operand of dy · W.
-  const Packed<T> &backward() {
-    if (is_stale(backward_version)) {
-      const int64_t out = master.size(0), in = master.size(1);
-      rows.allocate(out, in);
-      in_parallel(rows.blocks(), [&](int64_t block) {
-        const int64_t width = rows.width(block), first = block * Packed<T>::BLOCK;
-        const auto narrowed = buffer<T>({out, width});
-        Scalar<T>::kernels().narrow(out, width, data<Wide<T>>(master) + first, in, data<T>(narrowed), width);
-        Scalar<T>::kernels().pack_rows(out, width, data<T>(narrowed), width, rows.at(block), width);
-      });
-    }
-    return rows;
-  }
-
-private:
-  bool is_stale(int64_t &version) {
-    const int64_t now = master._version();
-    return std::exchange(version, now) != now;
-  }
-
-  at::Tensor master;
-  Packed<T> columns, rows;
-  int64_t forward_version = -1, backward_version = -1;
-};
-
-// a [rows, k] · b block by block: use(first column, width, tile) sees each tile [rows, width], in `scratch` [rows, 64].
-template <typename T, typename Use>
-void each_tile(int64_t rows, const T *a, int64_t lda, const Packed<T> &b, Wide<T> *scratch, Use use) {
-  for (int64_t block = 0; block < b.blocks(); ++block) {
-    const int64_t width = b.width(block);
-    multiply(rows, width, b.k, lda, width, width, false, a, b.at(block), scratch);
-    use(block * Packed<T>::BLOCK, width, scratch);
-  }
-}
-
-// out [rows, n] = a [rows, k] · b.
-template <typename T> void whole(int64_t rows, const T *a, int64_t lda, const Packed<T> &b, Wide<T> *out) {
-  for (int64_t block = 0; block < b.blocks(); ++block) {
-    const int64_t width = b.width(block);
-    multiply(rows, width, b.k, lda, width, b.n, false, a, b.at(block), out + block * Packed<T>::BLOCK);
-  }
-}
-
-// sum [n, k] += dyᵀ · x for dy [rows, n] and x [rows, k], and the same to `copy` where there is one. Every product is summed
-// by itself first and then added, so that a copy of its own never changes `sum`.
-template <typename T>
-void add_weight_gradient(int64_t rows, const at::Tensor &dy, const at::Tensor &x, const at::Tensor &sum,
-                         const at::Tensor &copy) {
-  // The rows of the left operand lie a cache line further apart than a power of two, which would map all to one cache set.
-  constexpr int64_t HEIGHT = 64, WIDTH = 128, DEPTH = 1024, LINE = 64 / sizeof(T);
-  const auto &kernels = Scalar<T>::kernels();
-  const int64_t n = dy.size(-1), k = x.size(-1), depth = even(rows), stride = depth + LINE;
-  const int64_t down = (n + HEIGHT - 1) / HEIGHT, across = (k + WIDTH - 1) / WIDTH;
-  const auto left = rows % 2 == 0 ? buffer<T>({n, stride}) : at::zeros({n, stride}, Scalar<T>::kind);
-  const auto right = rows % 2 == 0 ? buffer<T>({depth * k}) : at::zeros({depth * k}, Scalar<T>::kind);
-  const auto block_width = [&](int64_t block) { return std::min(WIDTH, k - block * WIDTH); };
-  in_parallel(down + across, [&](int64_t task) {
-    if (task < down) {
-      const int64_t first = task * HEIGHT;
-      kernels.transpose(rows, std::min(HEIGHT, n - first), data<T>(dy) + first, n, data<T>(left) + first * stride, stride);
-    } else {
-      const int64_t first = (task - down) * WIDTH, width = block_width(task - down);
-      kernels.pack_rows(rows, width, data<T>(x) + first, k, data<T>(right) + first * depth, width);
-    }
-  });
-  in_parallel(down * across, [&](int64_t task) {
-    const int64_t row = task / across * HEIGHT, block = task % across;
-    const int64_t height = std::min(HEIGHT, n - row), width = block_width(block);
-    const auto tile = wide_buffer<T>({height, width});
-    const T *a = data<T>(left) + row * stride, *b = data<T>(right) + block * WIDTH * depth;
-    for (int64_t at = 0; at < depth; at += DEPTH) {
-      multiply(height, width, std::min(DEPTH, depth - at), stride, width, width, at > 0, a + at, b + at * width,
-               data<Wide<T>>(tile));
-    }
-    const int64_t place = row * k + block * WIDTH;
-    kernels.accumulate(height, width, data<Wide<T>>(tile), data<Wide<T>>(sum) + place,
-                       copy.defined() ? data<Wide<T>>(copy) + place : nullptr, k);
-  });
-}
 
 } // namespace untie

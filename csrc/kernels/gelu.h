@@ -1,7 +1,7 @@
 // The exact GELU, x·Φ(x), and its derivative Φ(x) + x·φ(x) (Hendrycks & Gimpel 2016).
 #pragma once
 
-#include "vector.h"
+#include "pack.h"
 
 namespace untie {
 namespace LEVEL {
@@ -24,19 +24,27 @@ void gelu_forward(int64_t rows, int64_t width, const Wide<T> *wide, const Wide<T
   }
 }
 
+// Two rows at a time, as the packed layout has them.
 template <typename T>
 void gelu_backward(int64_t rows, int64_t width, const Wide<T> *wide, const T *before, int64_t stride, T *gradient,
-                   T *after, Wide<T> *bias_sum) {
-  for (int64_t i = 0; i < rows; ++i) {
+                   T *packed_gradient, T *packed_after, int64_t packed_width, Wide<T> *bias_sum) {
+  for (int64_t i = 0; i < rows; i += 2) {
+    const bool both = i + 1 < rows;
     for (int64_t j = 0; j < width; j += LANES) {
       const int64_t count = width - j;
-      const auto x = load(before + i * stride + j, count);
-      Vector<Wide<T>> distribution, density;
-      normal(x, distribution, density);
-      const auto d = load(wide + i * width + j, count) * (distribution + x * density);
-      store(bias_sum + j, load(bias_sum + j, count) + d, count);
-      store(gradient + i * stride + j, d, count);
-      store(after + i * stride + j, x * distribution, count);
+      Vector<Wide<T>> after[2] = {}, d[2] = {};
+      for (int64_t which = 0; which < (both ? 2 : 1); ++which) {
+        const int64_t row = i + which;
+        const auto x = load(before + row * stride + j, count);
+        Vector<Wide<T>> distribution, density;
+        normal(x, distribution, density);
+        after[which] = x * distribution;
+        d[which] = load(wide + row * width + j, count) * (distribution + x * density);
+        store(gradient + row * stride + j, d[which], count);
+      }
+      store(bias_sum + j, load(bias_sum + j, count) + d[0] + d[1], count);
+      store_pair<T>(packed_gradient, i, j, packed_width, d[0], d[1], count, both);
+      store_pair<T>(packed_after, i, j, packed_width, after[0], after[1], count, both);
     }
   }
 }

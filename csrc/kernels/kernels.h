@@ -51,6 +51,14 @@ struct Scores {
   double scale;               // 1 / sqrt(features of a head)
 };
 
+// One AdamW update of a tensor.
+struct AdamW {
+  double learning_rate, beta1, beta2, epsilon;
+  double correction1, correction2; // 1 - beta^step
+  double weight_decay;
+  double gradient_scale; // multiplied into the gradient: clipping, and the mean over tied layers
+};
+
 template <typename T> struct Kernels {
   using W = Wide<T>;
 
@@ -66,6 +74,8 @@ template <typename T> struct Kernels {
   void (*add)(int64_t count, const W *wide, const T *add, T *out);
   // sum += wide; copy += wide where there is a copy. Rows of sum and copy are `stride` apart.
   void (*accumulate)(int64_t rows, int64_t width, const W *wide, W *sum, W *copy, int64_t stride);
+  // The same for sums [width, rows].
+  void (*accumulate_transposed)(int64_t rows, int64_t width, const W *wide, W *sum, W *copy, int64_t stride);
   // sum += over the rows.
   void (*column_sums)(int64_t rows, int64_t width, const T *x, W *sum);
 
@@ -73,9 +83,10 @@ template <typename T> struct Kernels {
   // before = wide + bias (where wanted), after = GELU of it.
   void (*gelu_forward)(int64_t rows, int64_t width, const W *wide, const W *bias, T *before, int64_t stride, T *after,
                        int64_t after_stride);
-  // wide is the gradient of `after`: gradient of `before`, `after` again, and the sums over the rows.
+  // wide is the gradient of `after`: gradient of `before`, its sums over the rows, and both it and `after` again as rows of
+  // a right operand, `packed_width` wide.
   void (*gelu_backward)(int64_t rows, int64_t width, const W *wide, const T *before, int64_t stride, T *gradient,
-                        T *after, W *bias_sum);
+                        T *packed_gradient, T *packed_after, int64_t packed_width, W *bias_sum);
 
   // norm.h; the first row of a tile says which sequences it is of
   // sum = residual + dropout(wide + bias).
@@ -95,6 +106,11 @@ template <typename T> struct Kernels {
                            const W *delta, T *dropped, T *gradient, T *packed_gradient);
   // out[row] = Σ a·b.
   void (*row_dots)(int64_t rows, int64_t width, const T *a, int64_t a_stride, const T *b, int64_t b_stride, W *out);
+
+  // adamw.h
+  void (*adamw)(int64_t count, W *weight, const W *gradient, W *exp_avg, W *exp_avg_sq, AdamW with);
+  // Σ x².
+  double (*squares)(int64_t count, const W *x);
 };
 
 // The kernels of one level.

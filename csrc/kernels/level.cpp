@@ -1,5 +1,6 @@
 // One level of kernels: build.rs compiles this file once for each, with LEVEL, TABLE and the compiler's flags set. Nothing
 // but the table leaves it, and no function that another file could share: an AVX-512 copy of one would be called everywhere.
+#include "adamw.h"
 #include "attention.h"
 #include "gelu.h"
 #include "norm.h"
@@ -10,9 +11,9 @@ namespace LEVEL {
 template <typename T>
 constexpr Kernels<T> KERNELS = {
     &Pack<T>::rows,      &Pack<T>::columns,   &Pack<T>::transpose,  &narrow_tile<T>,  &add_bias<T>,
-    &add<T>,             &accumulate<T>,      &column_sums<T>,      &gelu_forward<T>, &gelu_backward<T>,
-    &residual_forward<T>, &norm_forward<T>,   &norm_backward<T>,    &dropout<T>,      &softmax_forward<T>,
-    &softmax_backward<T>, &row_dots<T>,
+    &add<T>,             &accumulate<T>,      &accumulate_transposed<T>, &column_sums<T>, &gelu_forward<T>,
+    &gelu_backward<T>,   &residual_forward<T>, &norm_forward<T>,    &norm_backward<T>, &dropout<T>,
+    &softmax_forward<T>, &softmax_backward<T>, &row_dots<T>,        &adamw<Wide<T>>,  &squares<Wide<T>>,
 };
 
 } // namespace LEVEL

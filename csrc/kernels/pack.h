@@ -189,6 +189,27 @@ void accumulate(int64_t rows, int64_t width, const Wide<T> *wide, Wide<T> *sum, 
   }
 }
 
+template <typename T>
+void accumulate_transposed(int64_t rows, int64_t width, const Wide<T> *wide, Wide<T> *sum, Wide<T> *copy, int64_t stride) {
+  using W = Wide<T>;
+  for (int64_t i = 0; i < rows; i += LANES) {
+    const int64_t height = at_most(rows - i);
+    for (int64_t j = 0; j < width; j += LANES) {
+      const int64_t breadth = at_most(width - j);
+      W turned[LANES * LANES];
+      Pack<W>::transpose(height, breadth, wide + i * width + j, width, turned, LANES);
+      for (int64_t k = 0; k < breadth; ++k) {
+        const int64_t at = (j + k) * stride + i;
+        const auto value = load(turned + k * LANES, height);
+        store(sum + at, load(sum + at, height) + value, height);
+        if (copy != nullptr) {
+          store(copy + at, load(copy + at, height) + value, height);
+        }
+      }
+    }
+  }
+}
+
 template <typename T> void column_sums(int64_t rows, int64_t width, const T *x, Wide<T> *sum) {
   for (int64_t i = 0; i < rows; ++i) {
     for (int64_t j = 0; j < width; j += LANES) {

@@ -4,6 +4,7 @@
 
 #include "kernels.h"
 
+#include <cmath>
 #include <cstring>
 #include <immintrin.h>
 
@@ -118,6 +119,15 @@ template <typename V> INLINE V maximum(V a, V b) { return a > b ? a : b; }
 
 INLINE float root(float x) { return __builtin_sqrtf(x); }
 INLINE double root(double x) { return __builtin_sqrt(x); }
+template <typename V> INLINE V square_root(V x) {
+  decltype(x[0] + x[0]) lanes[LANES];
+  std::memcpy(lanes, &x, sizeof(x));
+  for (auto &lane : lanes) {
+    lane = root(lane);
+  }
+  std::memcpy(&x, lanes, sizeof(x));
+  return x;
+}
 INLINE f32x16 logarithm(f32x16 x) {
   for (int64_t i = 0; i < LANES; ++i) {
     x[i] = __builtin_logf(x[i]);

@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::shim::{norms, scale};
+use crate::shim::norms;
 
 /// What the layers of a group, which share weights, hand on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,13 +20,21 @@ pub enum GroupGradient {
     Sum,
 }
 
-/// Turns the gradients of `weights` from sums over tied layers into what `gradient` says, scaled so that the global norm
-/// is at most `clip_norm` (0: no limit). Returns the norm before clipping; when it is not finite, the gradients are left
-/// alone.
+/// What the gradients of a step are multiplied with before AdamW sees them.
+#[derive(Clone, Debug)]
+pub struct Scaling {
+    /// Global norm before clipping, a group's mean counted once a member.
+    pub norm: f64,
+    /// One factor a weight: 1/n for the mean over its n layers, and clipping. Meaningless where the norm is not finite.
+    pub factors: Vec<f64>,
+}
+
+/// What turns the gradients of `weights`, sums over tied layers, into what `gradient` says, with a global norm of at most
+/// `clip_norm` (0: no limit). The gradients themselves stay as they are.
 ///
 /// # Errors
 /// When a weight has no gradient, and libtorch's own.
-pub fn reduce_and_clip(weights: &Weights, gradient: GroupGradient, clip_norm: f64) -> Result<f64> {
+pub fn scaling(weights: &Weights, gradient: GroupGradient, clip_norm: f64) -> Result<Scaling> {
     let gradients: Vec<Tensor> = weights.entries().iter().map(|weight| weight.tensor.grad()).collect();
     let divisor = |members: usize| match gradient {
         GroupGradient::Mean => members as f64,
@@ -36,14 +44,7 @@ pub fn reduce_and_clip(weights: &Weights, gradient: GroupGradient, clip_norm: f6
     // n·‖sum/n‖² = ‖sum‖²/n
     let squares = norms(&gradients)?.into_iter().zip(&divisors).map(|(norm, n)| norm * norm / n);
     let norm = squares.sum::<f64>().sqrt();
-    if !norm.is_finite() {
-        return Ok(norm);
-    }
     // The 1e-6 is torch.nn.utils.clip_grad_norm_'s.
     let coefficient = if clip_norm > 0.0 { (clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
-    let factors: Vec<f64> = divisors.iter().map(|n| coefficient / n).collect();
-    if factors.iter().any(|&factor| factor != 1.0) {
-        scale(&gradients, &factors)?;
-    }
-    Ok(norm)
+    Ok(Scaling { norm, factors: divisors.iter().map(|n| coefficient / n).collect() })
 }

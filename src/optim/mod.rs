@@ -12,9 +12,9 @@ use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::shim::{fused_adamw, AdamWArguments, AdamWTensors};
+use crate::shim::{adamw, AdamWArguments, AdamWTensors};
 
-pub use clip::GroupGradient;
+pub use clip::{GroupGradient, Scaling};
 pub use config::{OptimConfig, ScheduleKind, Warmup};
 pub use schedule::Schedule;
 
@@ -44,36 +44,34 @@ impl Moments {
 
 /// One AdamW update with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2):
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + ε), with m̂, v̂ corrected for bias.
-/// λ is 0 for biases and LayerNorm. The gradients of `weights` are read as they are: means over tied layers, clipped.
+/// λ is 0 for biases and LayerNorm. g is the gradient of a weight times its factor in `scaling`.
 ///
 /// # Errors
 /// When a weight has no gradient, and libtorch's own.
-pub fn adamw_update(weights: &Weights, moments: &mut Moments, config: &OptimConfig, learning_rate: f64) -> Result<()> {
+pub fn adamw_update(
+    weights: &Weights,
+    moments: &mut Moments,
+    config: &OptimConfig,
+    learning_rate: f64,
+    scaling: &Scaling,
+) -> Result<()> {
     let gradients: Vec<Tensor> = weights.entries().iter().map(|weight| weight.tensor.grad()).collect();
     let step = moments.num_updates + 1;
-    for decays in [true, false] {
-        let tensors: Vec<AdamWTensors<'_>> = weights
-            .entries()
-            .iter()
-            .enumerate()
-            .filter(|(_, weight)| weight.spec.decays() == decays)
-            .map(|(at, weight)| AdamWTensors {
-                parameter: &weight.tensor,
-                gradient: &gradients[at],
-                exp_avg: &moments.exp_avg[at],
-                exp_avg_sq: &moments.exp_avg_sq[at],
-            })
-            .collect();
-        let arguments = AdamWArguments {
-            learning_rate,
-            beta1: config.betas[0],
-            beta2: config.betas[1],
-            weight_decay: if decays { config.weight_decay } else { 0.0 },
-            epsilon: config.eps,
-            step,
-        };
-        fused_adamw(&tensors, arguments)?;
-    }
+    let tensors: Vec<AdamWTensors<'_>> = weights
+        .entries()
+        .iter()
+        .enumerate()
+        .map(|(at, weight)| AdamWTensors {
+            parameter: &weight.tensor,
+            gradient: &gradients[at],
+            exp_avg: &moments.exp_avg[at],
+            exp_avg_sq: &moments.exp_avg_sq[at],
+            gradient_scale: scaling.factors[at],
+            weight_decay: if weight.spec.decays() { config.weight_decay } else { 0.0 },
+        })
+        .collect();
+    let [beta1, beta2] = config.betas;
+    adamw(&tensors, AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps, step })?;
     moments.num_updates = step;
     Ok(())
 }

@@ -18,23 +18,29 @@ pub(super) struct CPass {
     pub(super) hidden_dropout: f64,
 }
 
+/// `UntieAdamW`.
+#[repr(C)]
+pub(super) struct CAdamW {
+    pub(super) parameter: *const C_tensor,
+    pub(super) gradient: *const C_tensor,
+    pub(super) exp_avg: *const C_tensor,
+    pub(super) exp_avg_sq: *const C_tensor,
+    pub(super) gradient_scale: f64,
+    pub(super) weight_decay: f64,
+}
+
 extern "C" {
     pub(super) fn untie_free_message(message: *mut c_char);
-    pub(super) fn untie_fused_adamw(
+    pub(super) fn untie_adamw(
         count: usize,
-        parameters: *const *const C_tensor,
-        gradients: *const *const C_tensor,
-        exp_avgs: *const *const C_tensor,
-        exp_avg_sqs: *const *const C_tensor,
+        tensors: *const CAdamW,
         learning_rate: f64,
         beta1: f64,
         beta2: f64,
-        weight_decay: f64,
         epsilon: f64,
         step: u64,
     ) -> *mut c_char;
     pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
-    pub(super) fn untie_scale(count: usize, tensors: *const *const C_tensor, factors: *const f64) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
     pub(super) fn untie_has_avx512() -> bool;
     pub(super) fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;

@@ -14,6 +14,6 @@ mod random;
 pub use autograd::retain_gradient;
 pub use context::{cpu_capability, libtorch_version, set_deterministic};
 pub use fused::{dropout, fits, set_kernel_level, FusedLayer, LayerSizes, Pass};
-pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};
+pub use optim::{adamw, norms, AdamWArguments, AdamWTensors};
 pub use profile::{profile, OpTime};
 pub use random::uniform;

@@ -1,12 +1,12 @@
-//! Fused operations over the tensors of a model: AdamW, norms, scaling.
+//! Operations over all tensors of a model at once, on the CPU: AdamW and norms.
 
 use tch::{Kind, Tensor};
 
-use super::ffi::{check, pointers, untie_fused_adamw, untie_norms, untie_scale};
+use super::ffi::{check, pointers, untie_adamw, untie_norms, CAdamW};
 use crate::error::{Error, Result};
 
 /// One parameter with its gradient and both moments; equal in shape, precision and device.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct AdamWTensors<'a> {
     /// Updated in place.
     pub parameter: &'a Tensor,
@@ -16,6 +16,10 @@ pub struct AdamWTensors<'a> {
     pub exp_avg: &'a Tensor,
     /// Second moment, updated in place.
     pub exp_avg_sq: &'a Tensor,
+    /// What the gradient is multiplied with first: clipping, and the mean over tied layers.
+    pub gradient_scale: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
 }
 
 /// The scalars of one AdamW update.
@@ -27,21 +31,20 @@ pub struct AdamWArguments {
     pub beta1: f64,
     /// Decay of the second moment.
     pub beta2: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
     /// Number of this update, from 1.
     pub step: u64,
 }
 
-/// One AdamW update of all `tensors` in libtorch's fused kernel.
+/// One AdamW update of all `tensors` in one pass over them (csrc/fused/optimizer.cpp). Copies of the parameters that layers
+/// keep packed are brought up to date in the same pass.
 ///
 /// # Errors
-/// When a gradient is missing, shapes, precisions or devices differ, or a tensor is not contiguous.
-pub fn fused_adamw(tensors: &[AdamWTensors<'_>], arguments: AdamWArguments) -> Result<()> {
+/// When a gradient is missing, shapes, precisions or devices differ, or a tensor is not contiguous or not on the CPU.
+pub fn adamw(tensors: &[AdamWTensors<'_>], arguments: AdamWArguments) -> Result<()> {
     if arguments.step == 0 {
-        // The kernel's bias correction would divide by 1 − β⁰ = 0.
+        // The bias correction would divide by 1 − β⁰ = 0.
         return Err(Error::failed("an AdamW update is numbered from 1, got 0"));
     }
     for entry in tensors {
@@ -52,26 +55,20 @@ pub fn fused_adamw(tensors: &[AdamWTensors<'_>], arguments: AdamWArguments) -> R
             same_layout(name, entry.parameter, other)?;
         }
     }
-    let parameters = pointers(tensors.iter().map(|entry| entry.parameter));
-    let gradients = pointers(tensors.iter().map(|entry| entry.gradient));
-    let exp_avgs = pointers(tensors.iter().map(|entry| entry.exp_avg));
-    let exp_avg_sqs = pointers(tensors.iter().map(|entry| entry.exp_avg_sq));
-    // SAFETY: four lists of `tensors.len()` live tensors, checked above to be defined, contiguous and alike.
-    check(unsafe {
-        untie_fused_adamw(
-            tensors.len(),
-            parameters.as_ptr(),
-            gradients.as_ptr(),
-            exp_avgs.as_ptr(),
-            exp_avg_sqs.as_ptr(),
-            arguments.learning_rate,
-            arguments.beta1,
-            arguments.beta2,
-            arguments.weight_decay,
-            arguments.epsilon,
-            arguments.step,
-        )
-    })
+    let entries: Vec<CAdamW> = tensors
+        .iter()
+        .map(|entry| CAdamW {
+            parameter: entry.parameter.as_ptr(),
+            gradient: entry.gradient.as_ptr(),
+            exp_avg: entry.exp_avg.as_ptr(),
+            exp_avg_sq: entry.exp_avg_sq.as_ptr(),
+            gradient_scale: entry.gradient_scale,
+            weight_decay: entry.weight_decay,
+        })
+        .collect();
+    let AdamWArguments { learning_rate, beta1, beta2, epsilon, step } = arguments;
+    // SAFETY: `entries` has `tensors.len()` entries of live tensors, checked above to be defined, contiguous and alike.
+    check(unsafe { untie_adamw(entries.len(), entries.as_ptr(), learning_rate, beta1, beta2, epsilon, step) })
 }
 
 /// The Euclidean norm of each tensor, on the host.
@@ -85,20 +82,6 @@ pub fn norms(tensors: &[Tensor]) -> Result<Vec<f64>> {
     // SAFETY: `list` and `norms` both have `tensors.len()` entries; the tensors live through the call.
     check(unsafe { untie_norms(tensors.len(), list.as_ptr(), norms.as_mut_ptr()) })?;
     Ok(norms)
-}
-
-/// Multiplies each tensor in place by its factor.
-///
-/// # Errors
-/// When the lengths differ, or a tensor is undefined or is not of a floating kind.
-pub fn scale(tensors: &[Tensor], factors: &[f64]) -> Result<()> {
-    if tensors.len() != factors.len() {
-        return Err(Error::failed(format!("expected {} factors, got {}", tensors.len(), factors.len())));
-    }
-    floating(tensors)?;
-    let list = pointers(tensors);
-    // SAFETY: both lists have `tensors.len()` entries; the tensors live through the call.
-    check(unsafe { untie_scale(tensors.len(), list.as_ptr(), factors.as_ptr()) })
 }
 
 fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
@@ -140,35 +123,64 @@ mod tests {
         Tensor::ones([size], (Kind::Float, Device::Cpu))
     }
 
+    const ARGUMENTS: AdamWArguments =
+        AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, step: 1 };
+
+    fn entry<'a>(parameter: &'a Tensor, gradient: &'a Tensor, moments: [&'a Tensor; 2]) -> AdamWTensors<'a> {
+        let [exp_avg, exp_avg_sq] = moments;
+        AdamWTensors { parameter, gradient, exp_avg, exp_avg_sq, gradient_scale: 1.0, weight_decay: 0.01 }
+    }
+
     /// By hand, from m = v = 0, g = 1, step 1: m̂ = v̂ = 1, so w ← w·(1 − lr·wd) − lr·1/(1 + ε).
     #[test]
     fn first_update_is_the_formula() {
         let (parameter, gradient) = (ones(3) * 2.0, ones(3));
         let (exp_avg, exp_avg_sq) = (ones(3) * 0.0, ones(3) * 0.0);
-        let tensors =
-            [AdamWTensors { parameter: &parameter, gradient: &gradient, exp_avg: &exp_avg, exp_avg_sq: &exp_avg_sq }];
-        let arguments =
-            AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, weight_decay: 0.01, epsilon: 1e-6, step: 1 };
-        fused_adamw(&tensors, arguments).unwrap();
+        let tensors = [entry(&parameter, &gradient, [&exp_avg, &exp_avg_sq])];
+        adamw(&tensors, ARGUMENTS).unwrap();
         let expected = 2.0 * (1.0 - 0.1 * 0.01) - 0.1 / (1.0 + 1e-6);
         assert!((parameter.double_value(&[0]) - expected).abs() < 1e-6);
         assert!((exp_avg.double_value(&[0]) - 0.1).abs() < 1e-7);
         assert!((exp_avg_sq.double_value(&[0]) - 0.001).abs() < 1e-8);
-        assert!(fused_adamw(&tensors, AdamWArguments { step: 0, ..arguments }).is_err());
+        assert!(adamw(&tensors, AdamWArguments { step: 0, ..ARGUMENTS }).is_err());
+    }
+
+    /// Ten updates of odd sizes and scaled gradients against libtorch's operations in fp64, which follow the formula:
+    /// Loshchilov & Hutter 2019, algorithm 2.
+    #[test]
+    fn updates_are_those_of_the_formula_in_fp64() {
+        for (kind, tolerance) in [(Kind::Double, 1e-14), (Kind::Float, 2e-6)] {
+            let random = || Tensor::randn([7, 37], (Kind::Double, Device::Cpu));
+            let (mut weight, scale, decay) = (random(), 0.37, 0.02);
+            let (mut first, mut second) = (weight.zeros_like(), weight.zeros_like());
+            let parts = [&weight, &first, &second].map(|tensor| tensor.to_kind(kind).copy());
+            for step in 1..=10_i32 {
+                let gradient = random().to_kind(kind);
+                let scaled = gradient.to_kind(Kind::Double) * scale;
+                first = first * 0.9 + &scaled * 0.1;
+                second = second * 0.999 + scaled.square() * 0.001;
+                let (mean, square) = (&first / (1.0 - 0.9_f64.powi(step)), &second / (1.0 - 0.999_f64.powi(step)));
+                weight = weight * (1.0 - 0.1 * decay) - mean / (square.sqrt() + 1e-6) * 0.1;
+                let mut tensors = [entry(&parts[0], &gradient, [&parts[1], &parts[2]])];
+                (tensors[0].gradient_scale, tensors[0].weight_decay) = (scale, decay);
+                adamw(&tensors, AdamWArguments { step: step as u64, ..ARGUMENTS }).unwrap();
+            }
+            for (found, expected) in parts.iter().zip([&weight, &first, &second]) {
+                let error = (found.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
+                assert!(error <= tolerance, "{kind:?}: {error:e}");
+            }
+        }
     }
 
     #[test]
     fn mismatched_and_undefined_tensors_are_refused() {
         let (three, four) = (ones(3), ones(4));
-        let wrong = [AdamWTensors { parameter: &three, gradient: &four, exp_avg: &three, exp_avg_sq: &three }];
-        let arguments =
-            AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, weight_decay: 0.0, epsilon: 1e-6, step: 1 };
-        assert!(fused_adamw(&wrong, arguments).unwrap_err().to_string().contains("gradient: expected"));
+        let wrong = [entry(&three, &four, [&three, &three])];
+        assert!(adamw(&wrong, ARGUMENTS).unwrap_err().to_string().contains("gradient: expected"));
         let undefined = three.grad();
-        let missing = [AdamWTensors { gradient: &undefined, parameter: &three, exp_avg: &three, exp_avg_sq: &three }];
-        assert!(fused_adamw(&missing, arguments).unwrap_err().to_string().contains("has no gradient"));
+        let missing = [entry(&three, &undefined, [&three, &three])];
+        assert!(adamw(&missing, ARGUMENTS).unwrap_err().to_string().contains("has no gradient"));
         assert!(norms(&[three.to_kind(Kind::Int64)]).is_err());
-        assert!(scale(&[four], &[]).is_err());
     }
 
     /// n equal values v have the norm v·√n; adding 23 M squares in fp32 would be 1e-3 off.
@@ -177,14 +189,7 @@ mod tests {
         let tensor = Tensor::full([30_522, 768], 0.01, (Kind::Float, Device::Cpu));
         let expected = f64::from(0.01_f32) * (30_522.0_f64 * 768.0).sqrt();
         let relative = norms(&[tensor]).unwrap()[0] / expected - 1.0;
-        assert!(relative.abs() < 1e-6, "{relative:e}");
-    }
-
-    #[test]
-    fn norms_and_scale_work_on_lists() {
-        let tensors = [ones(4), ones(9) * 2.0];
-        assert_eq!(norms(&tensors).unwrap(), [2.0, 6.0]);
-        scale(&tensors, &[3.0, 0.5]).unwrap();
-        assert_eq!(norms(&tensors).unwrap(), [6.0, 3.0]);
+        assert!(relative.abs() < 1e-12, "{relative:e}");
+        assert_eq!(norms(&[ones(4), ones(9) * 2.0]).unwrap(), [2.0, 6.0]);
     }
 }

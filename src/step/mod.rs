@@ -2,13 +2,13 @@
 //!
 //! In: weights, moments, a learning rate, and a closure that gives each micro-batch's loss. Out: updated weights. It
 //! knows neither masks nor sharing: a weight says itself how many layers use it. Cost: one forward and backward a
-//! micro-batch, and three passes over the gradients (norm, scale, update).
+//! micro-batch, and three passes over the gradients (zeros, norm, update).
 
 use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::optim::{adamw_update, clip::reduce_and_clip, GroupGradient, Moments, OptimConfig};
+use crate::optim::{adamw_update, clip, GroupGradient, Moments, OptimConfig};
 
 /// How a step's gradients become an update.
 #[derive(Clone, Copy, Debug)]
@@ -51,10 +51,10 @@ pub fn train_step(
         share.f_backward()?;
         total += f64::try_from(&share)?;
     }
-    let grad_norm = reduce_and_clip(weights, update.gradient, update.optim.clip_norm)?;
-    let applied = total.is_finite() && grad_norm.is_finite();
+    let scaling = clip::scaling(weights, update.gradient, update.optim.clip_norm)?;
+    let applied = total.is_finite() && scaling.norm.is_finite();
     if applied {
-        adamw_update(weights, moments, update.optim, update.learning_rate)?;
+        adamw_update(weights, moments, update.optim, update.learning_rate, &scaling)?;
     }
-    Ok(StepReport { loss: total, grad_norm, applied })
+    Ok(StepReport { loss: total, grad_norm: scaling.norm, applied })
 }

@@ -1,0 +1,73 @@
+// The gradient of a weight: the product of a transposed and a plain matrix over all rows of a batch. Whoever makes the
+// rows lays them out as the product's operands while they are in cache.
+#pragma once
+
+#include "products.h"
+
+namespace untie {
+
+// leftᵀ·right for left [rows, m] and right [rows, n], which is dW where left is dy and right is x, and dWᵀ the other way
+// round. The wider of the two is better off right: rows in pairs are less work than a transposition.
+template <typename T> class WeightGradient {
+  using W = Wide<T>;
+  // Of a task's tile, and rows summed at a time: the operands fit a core's second-level cache.
+  static constexpr int64_t HEIGHT = 64, WIDTH = 128, DEPTH = 1024;
+  // Rows of the transposed operand lie a cache line further apart than a power of two, which would map all to one cache set.
+  static constexpr int64_t LINE = 64 / sizeof(T);
+
+public:
+  enum Form { PLAIN, TRANSPOSED };
+
+  WeightGradient(Form result, int64_t rows, int64_t left_features, int64_t right_features)
+      : form(result), m(left_features), n(right_features), depth(sizeof(T) == 2 ? even(rows) : rows),
+        stride(even(rows) + LINE), left(buffer<T>({m * stride})), right(buffer<T>({depth * n})) {}
+
+  // Rows first..first + count of left; `first` is even.
+  void set_left(int64_t first, int64_t count, const T *from) const {
+    kernels.transpose(count, m, from, m, data<T>(left) + first, stride);
+  }
+  // The same of right.
+  void set_right(int64_t first, int64_t count, const T *from) const {
+    for (int64_t column = 0; column < n; column += WIDTH) {
+      kernels.pack_rows(count, width(column), from + column, n, right_at(first, column), width(column));
+    }
+  }
+  // Where right's row `first`, an even one, has its column: for who lays out rows himself, `right_width(column)` elements
+  // apart.
+  T *right_at(int64_t first, int64_t column) const {
+    const int64_t start = column / WIDTH * WIDTH, within = column - start;
+    return data<T>(right) + start * depth + first * width(start) + within * (sizeof(T) == 2 ? 2 : 1);
+  }
+  int64_t right_width(int64_t column) const { return width(column / WIDTH * WIDTH); }
+
+  int64_t num_tasks() const { return down() * across(); }
+  // Adds a tile to `sum`, and to `copy` where there is one. It is summed by itself first and then added, so that a copy of its
+  // own never changes `sum`.
+  void add(int64_t task, const at::Tensor &sum, const at::Tensor &copy) const {
+    const int64_t row = task / across() * HEIGHT, column = task % across() * WIDTH;
+    const int64_t height = std::min(HEIGHT, m - row), breadth = width(column);
+    W *tile = scratch<W>(height * breadth);
+    const T *a = data<T>(left) + row * stride, *b = data<T>(right) + column * depth;
+    for (int64_t at = 0; at < depth; at += DEPTH) {
+      multiply(height, breadth, std::min(DEPTH, depth - at), stride, breadth, breadth, at > 0, a + at, b + at * breadth,
+               tile);
+    }
+    const bool turned = form == TRANSPOSED;
+    const int64_t place = turned ? column * m + row : row * n + column;
+    (turned ? kernels.accumulate_transposed : kernels.accumulate)(height, breadth, tile, data<W>(sum) + place,
+                                                                  copy.defined() ? data<W>(copy) + place : nullptr,
+                                                                  turned ? m : n);
+  }
+
+private:
+  int64_t down() const { return (m + HEIGHT - 1) / HEIGHT; }
+  int64_t across() const { return (n + WIDTH - 1) / WIDTH; }
+  int64_t width(int64_t column) const { return std::min(WIDTH, n - column); }
+
+  const Kernels<T> &kernels = Scalar<T>::kernels();
+  Form form;
+  int64_t m, n, depth, stride;
+  at::Tensor left, right;
+};
+
+} // namespace untie
