@@ -64,6 +64,9 @@ fn compile_shim(include: &Path) {
             "csrc/fused/optimizer.cpp",
             "csrc/fused/layer.cpp",
             "csrc/fused/node.cpp",
+            "csrc/fused/head.cpp",
+            "csrc/fused/head_node.cpp",
+            "csrc/fused/embeddings.cpp",
         ])
         .compile("untie_shim");
     // By name the same libgomp.so.1 that libtorch loads, so that both share their threads.

@@ -46,7 +46,22 @@ char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, boo
                       UntieLayer **layer);
 void untie_layer_free(UntieLayer *layer);
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out);
-char *untie_dropout(const at::Tensor *x, const at::Tensor *keys, uint32_t site, double probability, at::Tensor **out);
+
+// fused/head_node.cpp
+struct UntieHead;
+char *untie_head_new(at::Tensor *const *parts, int32_t kind, double epsilon, UntieHead **head);
+void untie_head_free(UntieHead *head);
+char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at::Tensor *positions, const at::Tensor *labels,
+                      const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct);
+
+// fused/embeddings.cpp; null tensors: no LayerNorm, 0..T, all 0, no dropout
+struct UntieEmbeddings {
+  const at::Tensor *word, *position, *type, *weight, *bias;
+  const at::Tensor *word_ids, *position_ids, *type_ids, *keys;
+  double epsilon, dropout;
+  uint32_t site;
+};
+char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out);
 
 // random.cpp
 char *untie_uniform(const at::Tensor *tensor, uint64_t seed);

@@ -3,13 +3,15 @@
 //! In: a model and a batch on its device. Out: the sum of −log p(label) over the targets, divided by the number of
 //! targets of the WHOLE global batch, and for pairs of segments the sum of −log p(class) divided by ITS number of sequences,
 //! so that micro-batches and ranks add up to the same loss and gradients; and how many the model gets right. The loss of a
-//! batch of pairs is the sum of both (Devlin et al. 2018, section A.2). Cost: logits of B·P positions, not of B·T.
+//! batch of pairs is the sum of both (Devlin et al. 2018, section A.2). Cost: logits of B·P positions, not of B·T, and
+//! on the CPU never of the whole vocabulary at once.
 
 use tch::{Kind, Reduction, Tensor};
 
 use crate::batch::BatchTensors;
 use crate::error::Result;
 use crate::model::{Bert, Input, Mode};
+use crate::shim::Targets;
 
 /// What the global batch divides its losses by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,11 @@ pub fn masked_lm(model: &Bert, batch: &BatchTensors, num_targets: usize, mode: M
 }
 
 fn of_targets(model: &Bert, hidden: &Tensor, batch: &BatchTensors, total: usize) -> Result<Share> {
+    let BatchTensors { positions, labels, weights, .. } = batch;
+    let targets = Targets { positions, labels, weights, total: total as f64 };
+    if let Some([loss, num_correct]) = model.mlm_loss(hidden, targets)? {
+        return Ok(Share { loss, num_correct });
+    }
     let logits = model.mlm_logits(hidden, &batch.positions)?; // [B·P, V]
     share(&logits, &batch.labels, Some(&batch.weights), total)
 }

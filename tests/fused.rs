@@ -5,7 +5,9 @@ use std::sync::Mutex;
 use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
 use untie::model::{use_kernels, Bert, BertConfig, Input, Kernels, Mode, ModelConfig, Norm, Weights};
-use untie::shim::{cpu_capability, dropout, fits, set_kernel_level, LayerSizes};
+use untie::shim::{
+    cpu_capability, embeddings, fits, set_kernel_level, EmbeddingIds, EmbeddingTables, KeyedDropout, LayerSizes,
+};
 
 /// Kernels and their level are chosen for the process.
 static PROCESS: Mutex<()> = Mutex::new(());
@@ -113,6 +115,7 @@ fn cases() -> Vec<(&'static str, Case)> {
 #[test]
 fn fused_layers_equal_the_composition_in_fp64_and_fp32() {
     let _alone = PROCESS.lock().unwrap();
+    let (mut logarithms, mut count) = (0.0, 0.0);
     for norm in [Norm::Post, Norm::Pre] {
         let config = config(norm, 0.0);
         for map in [LayerMap::untied(3), LayerMap::tied(3)] {
@@ -122,11 +125,19 @@ fn fused_layers_equal_the_composition_in_fp64_and_fp32() {
                 let double = distance(&run(Kind::Double, Kernels::Fused), &exact);
                 assert!(double < 1e-12, "{norm:?}, {name}: fp64 {double:e}");
                 let (ours, theirs) = (run(Kind::Float, Kernels::Fused), run(Kind::Float, Kernels::Plain));
-                let (ours, theirs) = (distance(&ours, &exact), distance(&theirs, &exact));
-                assert!(ours < 2e-5 && ours < 2.0 * theirs, "{norm:?}, {name}: fp32 {ours:e}, composed {theirs:e}");
+                for at in 0..exact.len() {
+                    let [ours, theirs] = [&ours, &theirs].map(|all| distance(&all[at..=at], &exact[at..=at]));
+                    assert!(ours < 2e-5, "{norm:?}, {name}, {at}: fp32 {ours:e}, composed {theirs:e}");
+                    logarithms += (ours / theirs).ln();
+                    count += 1.0;
+                }
             }
         }
     }
+    // One bias is rounded better here, another there; on the whole neither is.
+    let ratio = f64::exp(logarithms / count);
+    println!("fp32: errors of fused layers over those of composed ones, geometric mean: {ratio:.3}");
+    assert!(ratio < 1.1, "{ratio}");
 }
 
 /// A gradient is the derivative of the loss: fp64 differences along the gradient's own direction, with dropout on.
@@ -197,24 +208,29 @@ fn has_bf16() -> bool {
     fits(sizes, Kind::BFloat16, Device::Cpu)
 }
 
-/// Dropout keeps 1 - p of the elements, scales them by 1/(1 - p), and depends on key, site and place only.
+/// Dropout keeps 1 - p of the elements, scales them by 1/(1 - p), and depends on key, site and place only. Shown on embeddings
+/// that are 1 everywhere.
 #[test]
 fn dropout_is_a_function_of_key_site_and_place() {
-    let ones = Tensor::ones([4, 100, 192], (Kind::Float, Device::Cpu));
+    let table = |rows: i64, value: f64| Tensor::full([rows, 192], value, (Kind::Float, Device::Cpu));
+    let (word, position, token_type) = (table(1, 1.0), table(100, 0.0), table(1, 0.0));
+    let drop = |keys: &Tensor, site, probability| {
+        let tokens = Tensor::zeros([keys.numel() as i64, 100], (Kind::Int64, Device::Cpu));
+        let tables = EmbeddingTables { word: &word, position: &position, token_type: &token_type, norm: None };
+        let ids = EmbeddingIds { tokens: &tokens, positions: None, types: None };
+        embeddings(tables, ids, Some(KeyedDropout { keys, site, probability }), Kind::Float)
+    };
     let keys = Tensor::from_slice(&[1_i64, 2, 3, 1]);
-    let dropped = dropout(&ones, &keys, 5, 0.1).unwrap();
+    let dropped = drop(&keys, 5, 0.1).unwrap();
     let kept = f64::try_from(dropped.gt(0.0).to_kind(Kind::Double).mean(Kind::Double)).unwrap();
-    // The standard deviation of the mean of 76,800 coins (three different keys) is 0.0012.
+    // The standard deviation of the mean of 57,600 coins (three different keys) is 0.00125.
     assert!((kept - 0.9).abs() < 0.006, "{kept}");
     assert!((f64::try_from(dropped.max()).unwrap() - 1.0 / 0.9).abs() < 1e-4);
     assert_eq!(dropped.get(0), dropped.get(3));
     assert_ne!(dropped.get(0), dropped.get(1));
-    assert_eq!(
-        dropout(&ones.narrow(0, 1, 2).contiguous(), &keys.narrow(0, 1, 2), 5, 0.1).unwrap().get(0),
-        dropped.get(1)
-    );
-    assert_ne!(dropout(&ones, &keys, 6, 0.1).unwrap(), dropped);
-    assert!(dropout(&ones, &keys, 5, 1.0).is_err());
+    assert_eq!(drop(&keys.narrow(0, 1, 2), 5, 0.1).unwrap().get(0), dropped.get(1));
+    assert_ne!(drop(&keys, 6, 0.1).unwrap(), dropped);
+    assert!(drop(&keys, 5, 1.0).is_err());
 }
 
 /// bf16 has 8 bits: the composition itself is off by several per cent of the exact gradients. Ours must not be further off,

@@ -1,10 +1,41 @@
-// The gradient of a weight: the product of a transposed and a plain matrix over all rows of a batch. Whoever makes the
-// rows lays them out as the product's operands while they are in cache.
+// Gradients of weights, added to the leaves' own in place. That of a matrix is the product of a transposed and a plain matrix
+// over all rows of a batch; whoever makes the rows lays them out as the product's operands while they are in cache.
 #pragma once
 
 #include "products.h"
 
+#include <ATen/ops/zeros_like.h>
+
 namespace untie {
+
+// The gradient of a leaf, made if there is none.
+inline at::Tensor gradient_of(const at::Tensor &leaf) {
+  at::Tensor &gradient = leaf.mutable_grad();
+  if (!gradient.defined()) {
+    gradient = at::zeros_like(leaf.detach());
+  }
+  return gradient;
+}
+
+// Sums over rows that each task makes for itself, added up in the order of the tasks: the same on any number of threads.
+template <typename T> class Sums {
+public:
+  // One sum of each of `sizes`.
+  Sums(int64_t tasks, const std::vector<int64_t> &sizes_of) : sizes(sizes_of) {
+    int64_t size = 0;
+    for (const int64_t part : sizes) {
+      offsets.push_back(size);
+      size += part;
+    }
+    all = at::zeros({tasks, size}, Scalar<T>::wide);
+  }
+  Wide<T> *of(int64_t task, size_t part) const { return data<Wide<T>>(all) + task * all.size(1) + offsets[part]; }
+  at::Tensor total(size_t part) const { return all.narrow(1, offsets[part], sizes[part]).sum(0); }
+
+private:
+  std::vector<int64_t> sizes, offsets;
+  at::Tensor all;
+};
 
 // leftᵀ·right for left [rows, m] and right [rows, n], which is dW where left is dy and right is x, and dWᵀ the other way
 // round. The wider of the two is better off right: rows in pairs are less work than a transposition.

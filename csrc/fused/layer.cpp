@@ -6,26 +6,6 @@ namespace {
 // Rows of a tile: enough for the products' speed, few enough for all cores to have some and the cache to hold them.
 constexpr int64_t ROWS = 64;
 
-// Sums over rows that each task makes for itself, added up in the order of the tasks: the same on any number of threads.
-template <typename T> class Sums {
-public:
-  Sums(int64_t tasks, const std::array<at::Tensor, PARTS> &parts, std::initializer_list<Part> wanted) {
-    int64_t size = 0;
-    for (const Part part : wanted) {
-      offsets[part] = size;
-      sizes[part] = parts[part].numel();
-      size += sizes[part];
-    }
-    all = at::zeros({tasks, size}, Scalar<T>::wide);
-  }
-  Wide<T> *of(int64_t task, Part part) const { return data<Wide<T>>(all) + task * all.size(1) + offsets[part]; }
-  at::Tensor total(Part part) const { return all.narrow(1, offsets[part], sizes[part]).sum(0); }
-
-private:
-  std::array<int64_t, PARTS> offsets{}, sizes{};
-  at::Tensor all;
-};
-
 template <typename T> class LayerOf final : public Layer {
   using W = Wide<T>;
 
@@ -99,8 +79,7 @@ public:
   at::Tensor backward(const at::Tensor &gradient, const Pass &pass, const Kept &kept) override {
     const at::Tensor d_out = gradient.contiguous();
     const int64_t rows = d_out.size(0) * d_out.size(1), length = d_out.size(1);
-    const Sums<T> sums((rows + ROWS - 1) / ROWS, leaves,
-                       {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS});
+    const Sums<T> sums((rows + ROWS - 1) / ROWS, sizes_of_sums());
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
     const auto d_sum1 = buffer<T>({rows, width});
@@ -164,7 +143,7 @@ public:
       }
     });
     add_gradients({{QKV, &d_qkv_weight}});
-    for (const Part part : {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS}) {
+    for (const Part part : SUMMED) {
       const auto total = sums.total(part);
       gradient_of(leaves[part]).add_(total);
       if (is_probed(part)) {
@@ -175,6 +154,16 @@ public:
   }
 
 private:
+  // The parts whose gradients are sums over rows.
+  static constexpr Part SUMMED[] = {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS};
+  std::vector<int64_t> sizes_of_sums() const {
+    std::vector<int64_t> sizes(PARTS, 0);
+    for (const Part part : SUMMED) {
+      sizes[part] = leaves[part].numel();
+    }
+    return sizes;
+  }
+
   template <typename Body> static void each_block(int64_t rows, Body body) {
     in_parallel((rows + ROWS - 1) / ROWS,
                 [&](int64_t task) { body(task, task * ROWS, std::min(ROWS, rows - task * ROWS)); });
@@ -208,13 +197,6 @@ private:
   }
 
   bool is_probed(int part) const { return parts[part].unsafeGetTensorImpl() != leaves[part].unsafeGetTensorImpl(); }
-  static at::Tensor gradient_of(const at::Tensor &tensor) {
-    at::Tensor &gradient = tensor.mutable_grad();
-    if (!gradient.defined()) {
-      gradient = at::zeros_like(tensor.detach());
-    }
-    return gradient;
-  }
   // All products as one set of tasks.
   void add_gradients(std::initializer_list<std::pair<Part, const WeightGradient<T> *>> of) const {
     struct Target {

@@ -1,10 +1,7 @@
-// The fused layer and the counter-based dropout as nodes of autograd, and the C interface to them.
+// The fused layer as a node of autograd, and the C interface to it.
 #include "../shim.h"
 #include "layer.h"
-
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
-#include <torch/csrc/autograd/variable.h>
+#include "node.h"
 
 struct UntieLayer {
   std::shared_ptr<untie::Layer> layer;
@@ -30,51 +27,6 @@ struct LayerBackward : Node {
   void release_variables() override { kept = Kept(); }
   std::string name() const override { return "FusedLayerBackward"; }
 };
-
-template <typename T> at::Tensor drop(const at::Tensor &x, const at::Tensor &keys, uint32_t site, double probability) {
-  const int64_t length = x.size(1), width = x.size(2);
-  const Dropout dropout = dropout_of(keys, site, probability, length);
-  const auto from = x.contiguous(), to = at::empty_like(from);
-  in_parallel(x.size(0), [&](int64_t sequence) {
-    const int64_t place = sequence * length * width;
-    Scalar<T>::kernels().dropout(sequence * length, length, width, data<T>(from) + place, dropout, data<T>(to) + place,
-                                 nullptr);
-  });
-  return to;
-}
-
-at::Tensor drop(const at::Tensor &x, const at::Tensor &keys, uint32_t site, double probability) {
-  switch (x.scalar_type()) {
-  case at::kBFloat16:
-    return drop<bf16>(x, keys, site, probability);
-  case at::kFloat:
-    return drop<float>(x, keys, site, probability);
-  case at::kDouble:
-    return drop<double>(x, keys, site, probability);
-  default:
-    throw std::runtime_error("dropout works on bfloat16, float or double");
-  }
-}
-
-struct DropoutBackward : Node {
-  at::Tensor keys;
-  uint32_t site;
-  double probability;
-
-  variable_list apply(variable_list &&gradients) override {
-    return {gradients[0].defined() ? drop(gradients[0], keys, site, probability) : at::Tensor()};
-  }
-  std::string name() const override { return "CounterDropoutBackward"; }
-};
-
-template <typename Of> std::shared_ptr<Of> node_for(const at::Tensor &x) {
-  if (!torch::autograd::compute_requires_grad(x)) {
-    return nullptr;
-  }
-  std::shared_ptr<Of> node(new Of(), torch::autograd::deleteNode);
-  node->set_next_edges(torch::autograd::collect_next_edges(x));
-  return node;
-}
 
 } // namespace
 } // namespace untie
@@ -105,9 +57,8 @@ void untie_layer_free(UntieLayer *layer) { delete layer; }
 
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out) {
   return untie_guard([&] {
-    const auto or_none = [](const at::Tensor *tensor) { return tensor == nullptr ? at::Tensor() : *tensor; };
-    const untie::Pass all{{or_none(pass->visible), or_none(pass->documents)},
-                          or_none(pass->keys),
+    const untie::Pass all{{untie::or_none(pass->visible), untie::or_none(pass->documents)},
+                          untie::or_none(pass->keys),
                           pass->site,
                           pass->attention_dropout,
                           pass->hidden_dropout};
@@ -120,22 +71,6 @@ char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const Un
     if (node != nullptr) {
       node->layer = layer->layer;
       node->pass = all;
-      torch::autograd::set_history(y, node);
-    }
-    *out = new at::Tensor(std::move(y));
-  });
-}
-
-char *untie_dropout(const at::Tensor *x, const at::Tensor *keys, uint32_t site, double probability, at::Tensor **out) {
-  return untie_guard([&] {
-    const auto node = untie::node_for<untie::DropoutBackward>(*x);
-    at::Tensor y;
-    {
-      at::NoGradGuard no_grad;
-      y = untie::drop(x->detach(), *keys, site, probability);
-    }
-    if (node != nullptr) {
-      node->keys = *keys, node->site = site, node->probability = probability;
       torch::autograd::set_history(y, node);
     }
     *out = new at::Tensor(std::move(y));

@@ -30,8 +30,6 @@ struct Sight {
     return seen;
   }
 };
-INLINE f32x16 choose(i32x16 mask, f32x16 yes, f32x16 no) { return mask ? yes : no; }
-INLINE f64x16 choose(i32x16 mask, f64x16 yes, f64x16 no) { return __builtin_convertvector(mask, i64x16) ? yes : no; }
 
 // What attention dropout does to keys k, k + 1 of a group of 128 queries.
 template <typename W> struct Factors {

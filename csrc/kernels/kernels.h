@@ -51,6 +51,18 @@ struct Scores {
   double scale;               // 1 / sqrt(features of a head)
 };
 
+// What a tile of transposed logits is of: a row is an entry of the vocabulary, a column a target.
+struct Logits {
+  int64_t rows;
+  int64_t columns;       // a multiple of 16; those behind the last target have any label
+  int64_t first_row;     // of the tile, in the vocabulary
+  const int32_t *labels; // [columns]
+};
+template <typename W> struct LogitSums {
+  W *top, *total, *picked; // [columns] each
+  int32_t *best;           // [columns]
+};
+
 // One AdamW update of a tensor.
 struct AdamW {
   double learning_rate, beta1, beta2, epsilon;
@@ -68,6 +80,8 @@ template <typename T> struct Kernels {
   void (*transpose)(int64_t rows, int64_t width, const T *from, int64_t stride, T *to, int64_t to_stride);
   // out = wide.
   void (*narrow)(int64_t rows, int64_t width, const W *wide, int64_t wide_stride, T *out, int64_t stride);
+  // out = x, `count` elements.
+  void (*widen)(int64_t count, const T *x, W *out);
   // out = wide + bias.
   void (*add_bias)(int64_t rows, int64_t width, const W *wide, const W *bias, T *out, int64_t stride);
   // out = wide + add, `count` elements.
@@ -106,6 +120,11 @@ template <typename T> struct Kernels {
                            const W *delta, T *dropped, T *gradient, T *packed_gradient);
   // out[row] = Σ a·b.
   void (*row_dots)(int64_t rows, int64_t width, const T *a, int64_t a_stride, const T *b, int64_t b_stride, W *out);
+
+  // loss.h; scores become logits in the forward, the backward takes scores again
+  void (*logits_forward)(Logits tile, W *scores, const W *bias, LogitSums<W> sums);
+  void (*logits_backward)(Logits tile, const W *scores, const W *bias, const W *log_sum, const W *factor, T *gradient,
+                          T *packed, W *bias_sum);
 
   // adamw.h
   void (*adamw)(int64_t count, W *weight, const W *gradient, W *exp_avg, W *exp_avg_sq, AdamW with);

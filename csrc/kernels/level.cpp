@@ -3,6 +3,7 @@
 #include "adamw.h"
 #include "attention.h"
 #include "gelu.h"
+#include "loss.h"
 #include "norm.h"
 
 namespace untie {
@@ -10,10 +11,11 @@ namespace LEVEL {
 
 template <typename T>
 constexpr Kernels<T> KERNELS = {
-    &Pack<T>::rows,      &Pack<T>::columns,   &Pack<T>::transpose,  &narrow_tile<T>,  &add_bias<T>,
-    &add<T>,             &accumulate<T>,      &accumulate_transposed<T>, &column_sums<T>, &gelu_forward<T>,
+    &Pack<T>::rows,      &Pack<T>::columns,   &Pack<T>::transpose,  &narrow_tile<T>,  &widen_tile<T>,
+    &add_bias<T>,        &add<T>,             &accumulate<T>,      &accumulate_transposed<T>, &column_sums<T>, &gelu_forward<T>,
     &gelu_backward<T>,   &residual_forward<T>, &norm_forward<T>,    &norm_backward<T>, &dropout<T>,
-    &softmax_forward<T>, &softmax_backward<T>, &row_dots<T>,        &adamw<Wide<T>>,  &squares<Wide<T>>,
+    &softmax_forward<T>, &softmax_backward<T>, &row_dots<T>,        &logits_forward<T>, &logits_backward<T>,
+    &adamw<Wide<T>>,     &squares<Wide<T>>,
 };
 
 } // namespace LEVEL

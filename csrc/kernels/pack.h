@@ -165,6 +165,12 @@ void narrow_tile(int64_t rows, int64_t width, const Wide<T> *wide, int64_t wide_
   }
 }
 
+template <typename T> void widen_tile(int64_t size, const T *x, Wide<T> *out) {
+  for (int64_t i = 0; i < size; i += LANES) {
+    store(out + i, load(x + i, size - i), size - i);
+  }
+}
+
 template <typename T>
 void add_bias(int64_t rows, int64_t width, const Wide<T> *wide, const Wide<T> *bias, T *out, int64_t stride) {
   for (int64_t i = 0; i < rows; ++i) {

@@ -117,6 +117,12 @@ template <typename W> INLINE W sum(Vector<W> value) {
 
 template <typename V> INLINE V maximum(V a, V b) { return a > b ? a : b; }
 
+INLINE f32x16 choose(i32x16 mask, f32x16 yes, f32x16 no) { return mask ? yes : no; }
+INLINE f64x16 choose(i32x16 mask, f64x16 yes, f64x16 no) { return __builtin_convertvector(mask, i64x16) ? yes : no; }
+// The mask of a comparison as one of 32-bit lanes.
+INLINE i32x16 narrow_mask(i32x16 mask) { return mask; }
+INLINE i32x16 narrow_mask(i64x16 mask) { return __builtin_convertvector(mask, i32x16); }
+
 INLINE float root(float x) { return __builtin_sqrtf(x); }
 INLINE double root(double x) { return __builtin_sqrt(x); }
 template <typename V> INLINE V square_root(V x) {
@@ -144,7 +150,7 @@ INLINE f64x16 logarithm(f64x16 x) {
 // e^x. x = n·ln 2 + r with |r| <= ln 2 / 2; e^r by a polynomial fitted on that interval (relative error 2e-9). Below -87.3
 // the result is 0 (a float would be denormal); the caller keeps x below 88.
 INLINE f32x16 exponential(f32x16 x) {
-  const f32x16 clamped = maximum(x, splat(-87.3f));
+  const f32x16 clamped = maximum(splat(-87.3f), x); // in this order NaN stays NaN
   const f32x16 shifted = clamped * 1.44269504f + 12582912.0f; // 1.5·2^23: the integer is in the low bits
   const f32x16 n = shifted - 12582912.0f;
   f32x16 r = clamped - n * 0.693359375f;

@@ -11,6 +11,7 @@ use crate::model::heads::{MaskedLmHead, PairHead};
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::surroundings::Surroundings;
 use crate::model::weights::Weights;
+use crate::shim::Targets;
 
 /// Whether dropout is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +123,7 @@ impl Bert {
     }
 
     fn assemble(config: &BertConfig, weights: &Weights, encoder: Encoder, kind: Kind) -> Result<Self> {
-        let (embeddings, head) = (Embeddings::new(config, weights)?, MaskedLmHead::new(config, weights)?);
+        let (embeddings, head) = (Embeddings::new(config, weights)?, MaskedLmHead::new(config, weights, kind)?);
         let pair_head = if config.pair_head { Some(PairHead::new(weights)?) } else { None };
         Ok(Self { embeddings, encoder, head, pair_head, kind })
     }
@@ -158,6 +159,15 @@ impl Bert {
     pub fn mlm_logits(&self, hidden: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let flat = hidden.f_flatten(0, 1)?; // [B·T, C]
         self.head.forward(&flat.f_index_select(0, positions)?)
+    }
+
+    /// The loss of `targets` among the last hidden states [B, T, C], a scalar with a graph, and how many are right; `None` where
+    /// it must be computed from the logits.
+    ///
+    /// # Errors
+    /// A target out of range, and libtorch's own.
+    pub fn mlm_loss(&self, hidden: &Tensor, targets: Targets<'_>) -> Result<Option<[Tensor; 2]>> {
+        self.head.loss(hidden, targets)
     }
 
     /// Logits [B, 2] of the pairs whose last hidden states are `hidden` [B, T, C]: class 0 where the second segment follows

@@ -1,12 +1,14 @@
 //! Word, position and segment embeddings, summed; Post-LN models normalise the sum.
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::model::config::{BertConfig, Norm};
-use crate::model::linear::LayerNorm;
+use crate::model::layer::fuses;
+use crate::model::linear::{statistics_kind, LayerNorm};
 use crate::model::weights::Weights;
 use crate::model::{Input, Surroundings};
+use crate::shim::{embeddings, EmbeddingIds, EmbeddingTables};
 
 /// Token ids to the first hidden states.
 #[derive(Debug)]
@@ -16,6 +18,7 @@ pub struct Embeddings {
     token_type: Tensor,
     norm: Option<LayerNorm>,
     dropout: f64,
+    is_fused: bool,
 }
 
 impl Embeddings {
@@ -28,8 +31,10 @@ impl Embeddings {
             Norm::Post => Some(LayerNorm::new(weights, "bert.embeddings.LayerNorm", config.layer_norm_eps)?),
             Norm::Pre => None,
         };
+        let word = weights.tensor("bert.embeddings.word_embeddings.weight")?;
         Ok(Self {
-            word: weights.tensor("bert.embeddings.word_embeddings.weight")?,
+            is_fused: fuses() && word.device() == Device::Cpu,
+            word,
             position: weights.tensor("bert.embeddings.position_embeddings.weight")?,
             token_type: weights.tensor("bert.embeddings.token_type_embeddings.weight")?,
             norm,
@@ -42,6 +47,16 @@ impl Embeddings {
     /// # Errors
     /// libtorch's own, e.g. an id outside the vocabulary.
     pub fn forward(&self, input: Input<'_>, surroundings: &Surroundings<'_>, kind: Kind) -> Result<Tensor> {
+        if self.is_fused && self.word.kind() == statistics_kind(kind) {
+            let tables = EmbeddingTables {
+                word: &self.word,
+                position: &self.position,
+                token_type: &self.token_type,
+                norm: self.norm.as_ref().map(LayerNorm::parts),
+            };
+            let ids = EmbeddingIds { tokens: input.token_ids, positions: input.position_ids, types: input.token_types };
+            return embeddings(tables, ids, surroundings.embeddings_dropout(self.dropout)?, kind);
+        }
         let words = Tensor::f_embedding(&self.word, input.token_ids, -1, false, false)?; // [B, T, C]
         let positions = match input.position_ids {
             Some(ids) => Tensor::f_embedding(&self.position, ids, -1, false, false)?, // [B, T, C]
@@ -56,6 +71,6 @@ impl Embeddings {
             Some(norm) => norm.forward(&sum)?,
             None => sum,
         };
-        Ok(surroundings.drop_embeddings(&hidden, self.dropout)?.f_to_kind(kind)?)
+        Ok(surroundings.mode().dropout(&hidden, self.dropout)?.f_to_kind(kind)?)
     }
 }

@@ -37,6 +37,11 @@ pub fn use_kernels(kernels: Kernels) {
     FUSES.store(kernels == Kernels::Fused, Ordering::Relaxed);
 }
 
+/// Whether models that are made now use kernels of our own where they can.
+pub(super) fn fuses() -> bool {
+    FUSES.load(Ordering::Relaxed)
+}
+
 /// The weights of one group, as a function of hidden states.
 #[derive(Debug)]
 pub struct Layer {
@@ -81,9 +86,7 @@ impl Layer {
             epsilon: config.layer_norm_eps,
         };
         let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-        let is_fused = FUSES.load(Ordering::Relaxed)
-            && parts.iter().all(|part| part.kind() == wide)
-            && fits(sizes, kind, parts[0].device());
+        let is_fused = fuses() && parts.iter().all(|part| part.kind() == wide) && fits(sizes, kind, parts[0].device());
         let form = if is_fused {
             Form::Fused(FusedLayer::new(&parts, sizes, kind)?)
         } else {

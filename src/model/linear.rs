@@ -52,6 +52,11 @@ impl LayerNorm {
         })
     }
 
+    /// Weight, bias and ε.
+    pub(super) fn parts(&self) -> (&Tensor, &Tensor, f64) {
+        (&self.weight, &self.bias, self.epsilon)
+    }
+
     /// [.., C] → [.., C], in the precision of the input.
     ///
     /// # Errors

@@ -50,17 +50,21 @@ impl<'a> Surroundings<'a> {
         self.mode
     }
 
-    /// Dropout of the embeddings [B, T, C].
+    /// The dropout of fused embeddings; none where it is off.
     ///
     /// # Errors
-    /// libtorch's own.
-    pub fn drop_embeddings(&self, hidden: &Tensor, probability: f64) -> Result<Tensor> {
-        match self.keys {
-            Some(keys) if self.mode == Mode::Train && probability > 0.0 && keys.device() == tch::Device::Cpu => {
-                shim::dropout(hidden, keys, EMBEDDINGS_SITE, probability)
-            }
-            _ => self.mode.dropout(hidden, probability),
+    /// When dropout is on and there are no keys.
+    pub fn embeddings_dropout(&self, probability: f64) -> Result<Option<shim::KeyedDropout<'_>>> {
+        if self.mode == Mode::Eval || probability == 0.0 {
+            return Ok(None);
         }
+        Ok(Some(shim::KeyedDropout { keys: self.needed_keys()?, site: EMBEDDINGS_SITE, probability }))
+    }
+
+    fn needed_keys(&self) -> Result<&Tensor> {
+        self.keys.ok_or_else(|| {
+            Error::failed("training with dropout needs the keys of the sequences, `Input::dropout_keys`")
+        })
     }
 
     /// What fused layer number `layer` reads.
@@ -69,13 +73,10 @@ impl<'a> Surroundings<'a> {
     /// When dropout is on and there are no keys.
     pub fn pass(&self, layer: usize, attention_dropout: f64, hidden_dropout: f64) -> Result<shim::Pass<'_>> {
         let drops = self.mode == Mode::Train && (attention_dropout > 0.0 || hidden_dropout > 0.0);
-        if drops && self.keys.is_none() {
-            return Err(Error::failed("training with dropout needs the keys of the sequences, `Input::dropout_keys`"));
-        }
         Ok(shim::Pass {
             visible: self.visible.as_ref(),
             documents: self.documents.as_ref(),
-            keys: self.keys.filter(|_| drops),
+            keys: if drops { Some(self.needed_keys()?) } else { None },
             site: (layer as u32 + 1) * SITES_OF_A_LAYER,
             attention_dropout,
             hidden_dropout,

@@ -29,6 +29,23 @@ pub(super) struct CAdamW {
     pub(super) weight_decay: f64,
 }
 
+/// `UntieEmbeddings`.
+#[repr(C)]
+pub(super) struct CEmbeddings {
+    pub(super) word: *const C_tensor,
+    pub(super) position: *const C_tensor,
+    pub(super) token_type: *const C_tensor,
+    pub(super) weight: *const C_tensor,
+    pub(super) bias: *const C_tensor,
+    pub(super) word_ids: *const C_tensor,
+    pub(super) position_ids: *const C_tensor,
+    pub(super) type_ids: *const C_tensor,
+    pub(super) keys: *const C_tensor,
+    pub(super) epsilon: f64,
+    pub(super) dropout: f64,
+    pub(super) site: u32,
+}
+
 extern "C" {
     pub(super) fn untie_free_message(message: *mut c_char);
     pub(super) fn untie_adamw(
@@ -59,13 +76,24 @@ extern "C" {
         pass: *const CPass,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(super) fn untie_dropout(
-        x: *const C_tensor,
-        keys: *const C_tensor,
-        site: u32,
-        probability: f64,
-        out: *mut *mut C_tensor,
+    pub(super) fn untie_head_new(
+        parts: *const *const C_tensor,
+        kind: i32,
+        epsilon: f64,
+        head: *mut *mut c_void,
     ) -> *mut c_char;
+    pub(super) fn untie_head_free(head: *mut c_void);
+    pub(super) fn untie_head_loss(
+        head: *const c_void,
+        hidden: *const C_tensor,
+        positions: *const C_tensor,
+        labels: *const C_tensor,
+        weights: *const C_tensor,
+        total: f64,
+        loss: *mut *mut C_tensor,
+        num_correct: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn untie_embeddings(of: *const CEmbeddings, kind: i32, out: *mut *mut C_tensor) -> *mut c_char;
     pub(super) fn untie_uniform(tensor: *const C_tensor, seed: u64) -> *mut c_char;
     pub(super) fn untie_profile_start() -> *mut c_char;
     pub(super) fn untie_profile_stop(table: *mut *mut c_char) -> *mut c_char;

@@ -1,4 +1,4 @@
-//! The fused kernels of csrc/fused: an encoder layer and dropout as single operations of autograd, on the CPU.
+//! An encoder layer as one operation of autograd, on the CPU (csrc/fused/layer.h), and which kernels run.
 
 use std::ffi::{c_void, CString};
 use std::ptr::{null, null_mut, NonNull};
@@ -6,8 +6,8 @@ use std::ptr::{null, null_mut, NonNull};
 use tch::{Device, Kind, Tensor};
 
 use super::ffi::{
-    check, pointers, untie_dropout, untie_has_avx512, untie_layer_forward, untie_layer_free, untie_layer_new,
-    untie_set_kernel_level, CPass,
+    check, pointers, untie_has_avx512, untie_layer_forward, untie_layer_free, untie_layer_new, untie_set_kernel_level,
+    CPass,
 };
 use crate::error::{Error, Result};
 
@@ -157,28 +157,8 @@ impl Drop for FusedLayer {
     }
 }
 
-/// Dropout of `x` [B, T, C] on the CPU: what is dropped is a function of (key of the sequence, `site`, place) alone. The
-/// probability is rounded to a multiple of 2⁻¹⁶.
-///
-/// # Errors
-/// Tensors of other shapes, devices or precisions, and libtorch's own.
-pub fn dropout(x: &Tensor, keys: &Tensor, site: u32, probability_of: f64) -> Result<Tensor> {
-    let (batch, length, width) = x.size3()?;
-    if !matches!(x.kind(), Kind::BFloat16 | Kind::Float | Kind::Double) {
-        return Err(Error::failed(format!("dropout of {:?}", x.kind())));
-    }
-    expect("dropout's input", &x.contiguous(), x.kind(), &[batch, length, width])?;
-    expect("dropout keys", keys, Kind::Int64, &[batch])?;
-    probability(probability_of)?;
-    let mut out = null_mut();
-    // SAFETY: live tensors on the CPU with the shapes that the kernel reads through pointers.
-    check(unsafe { untie_dropout(x.as_ptr(), keys.as_ptr(), site, probability_of, &raw mut out) })?;
-    // SAFETY: on success `out` is a tensor that is ours.
-    Ok(unsafe { Tensor::from_ptr(out) })
-}
-
 /// c10::ScalarType's number of the kinds that there are layers for.
-fn scalar_type(kind: Kind) -> i32 {
+pub(super) fn scalar_type(kind: Kind) -> i32 {
     match kind {
         Kind::BFloat16 => 15,
         Kind::Double => 7,
@@ -186,7 +166,7 @@ fn scalar_type(kind: Kind) -> i32 {
     }
 }
 
-fn probability(value: f64) -> Result<()> {
+pub(super) fn probability(value: f64) -> Result<()> {
     if (0.0..1.0).contains(&value) {
         Ok(())
     } else {
@@ -194,7 +174,7 @@ fn probability(value: f64) -> Result<()> {
     }
 }
 
-fn expect(what: &str, tensor: &Tensor, kind: Kind, shape: &[i64]) -> Result<()> {
+pub(super) fn expect(what: &str, tensor: &Tensor, kind: Kind, shape: &[i64]) -> Result<()> {
     let is_right = tensor.defined()
         && tensor.device() == Device::Cpu
         && tensor.kind() == kind

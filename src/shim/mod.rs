@@ -7,13 +7,17 @@ mod autograd;
 mod context;
 mod ffi;
 mod fused;
+mod fused_embeddings;
+mod fused_head;
 mod optim;
 mod profile;
 mod random;
 
 pub use autograd::retain_gradient;
 pub use context::{cpu_capability, libtorch_version, set_deterministic};
-pub use fused::{dropout, fits, set_kernel_level, FusedLayer, LayerSizes, Pass};
+pub use fused::{fits, set_kernel_level, FusedLayer, LayerSizes, Pass};
+pub use fused_embeddings::{embeddings, EmbeddingIds, EmbeddingTables, KeyedDropout};
+pub use fused_head::{head_fits, FusedHead, Targets};
 pub use optim::{adamw, norms, AdamWArguments, AdamWTensors};
 pub use profile::{profile, OpTime};
 pub use random::uniform;

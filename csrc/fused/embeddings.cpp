@@ -1,0 +1,215 @@
+// Word, position and segment embeddings, summed, LayerNorm where there is one, and dropout, on the CPU as one operation of
+// autograd. The sums are made again in the backward; gradients are added to the leaves' own in place.
+#include "../shim.h"
+#include "gradients.h"
+#include "node.h"
+
+namespace untie {
+namespace {
+
+constexpr int64_t ROWS = 64;
+// Features of a task when gradients are added up: rows of one token come in the order of the batch on any number of threads.
+constexpr int64_t FEATURES = 64;
+
+struct Tables {
+  at::Tensor word, position, type; // [V, C], [P, C], [S, C]
+  at::Tensor weight, bias;         // [C] each; undefined: no LayerNorm
+  double epsilon;
+};
+
+struct Ids {
+  at::Tensor word, position, type; // int64 [B, T]; the last two may be undefined: 0..T, and all 0
+  int64_t length;
+
+  static int64_t at(const at::Tensor &ids, int64_t row) { return data<int64_t>(ids)[row]; }
+  int64_t word_of(int64_t row) const { return at(word, row); }
+  int64_t position_of(int64_t row) const { return position.defined() ? at(position, row) : row % length; }
+  int64_t type_of(int64_t row) const { return type.defined() ? at(type, row) : 0; }
+};
+
+struct Drop {
+  at::Tensor keys;
+  uint32_t site;
+  double probability;
+};
+
+void expect_below(const char *name, const at::Tensor &ids, const at::Tensor &table) {
+  const int64_t size = table.size(0), *id = data<int64_t>(ids);
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    if (id[i] < 0 || id[i] >= size) {
+      throw std::runtime_error("index out of range: expected a " + std::string(name) + " id below " + std::to_string(size) +
+                               ", got " + std::to_string(id[i]));
+    }
+  }
+}
+
+// In W, the precision of the tables.
+template <typename W> class Embeddings {
+public:
+  Embeddings(const Tables &of, const Ids &read) : tables(of), ids(read), width(of.word.size(1)) {}
+
+  // The sums of rows first..first + count.
+  void sums(int64_t first, int64_t count, W *to) const {
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = first + i;
+      kernels.add(width, row_of(tables.word, ids.word_of(row)), row_of(tables.position, ids.position_of(row)), to + i * width);
+      kernels.add(width, to + i * width, row_of(tables.type, ids.type_of(row)), to + i * width);
+    }
+  }
+
+  // [rows, C] in T; the statistics are LayerNorm's, [2, rows].
+  template <typename T> void forward(int64_t rows, Dropout dropout, T *to, W *statistics) const {
+    in_parallel((rows + ROWS - 1) / ROWS, [&](int64_t task) {
+      const int64_t first = task * ROWS, count = std::min(ROWS, rows - first);
+      W *x = scratch<W>(count * width), *normed = scratch<W>(count * width);
+      sums(first, count, x);
+      if (tables.weight.defined()) {
+        const Norm<W> norm{data<W>(tables.weight), data<W>(tables.bias), tables.epsilon};
+        kernels.norm_forward(count, width, x, norm, normed, statistics + first, statistics + rows + first);
+        std::swap(x, normed);
+      }
+      if (dropout.threshold != 0) {
+        kernels.dropout(first, count, width, x, dropout, normed, nullptr);
+        std::swap(x, normed);
+      }
+      Scalar<T>::kernels().narrow(count, width, x, width, to + first * width, width);
+    });
+  }
+
+  template <typename T> void backward(int64_t rows, Dropout dropout, const T *d_out, const W *statistics) const {
+    const bool norms = tables.weight.defined();
+    const int64_t tasks = (rows + ROWS - 1) / ROWS;
+    const Sums<W> norm_sums(tasks, {norms ? width : 0, norms ? width : 0});
+    const auto d_sum = buffer<W>({rows, width});
+    in_parallel(tasks, [&](int64_t task) {
+      const int64_t first = task * ROWS, count = std::min(ROWS, rows - first);
+      W *d = scratch<W>(count * width), *x = scratch<W>(count * width), *result = data<W>(d_sum) + first * width;
+      Scalar<T>::kernels().widen(count * width, d_out + first * width, d);
+      if (!norms) {
+        kernels.dropout(first, count, width, d, dropout, result, nullptr);
+        return;
+      }
+      W *dropped = scratch<W>(count * width);
+      kernels.dropout(first, count, width, d, dropout, dropped, nullptr);
+      sums(first, count, x);
+      kernels.norm_backward(count, width, dropped, x, statistics + first, statistics + rows + first, data<W>(tables.weight),
+                            nullptr, result, norm_sums.of(task, 0), norm_sums.of(task, 1));
+    });
+    if (norms) {
+      gradient_of(tables.weight).add_(norm_sums.total(0));
+      gradient_of(tables.bias).add_(norm_sums.total(1));
+    }
+    scatter(rows, data<W>(d_sum));
+  }
+
+private:
+  const W *row_of(const at::Tensor &table, int64_t id) const { return data<W>(table) + id * width; }
+
+  void scatter(int64_t rows, const W *d_sum) const {
+    const auto word = gradient_of(tables.word), position = gradient_of(tables.position), type = gradient_of(tables.type);
+    in_parallel((width + FEATURES - 1) / FEATURES, [&](int64_t task) {
+      const int64_t column = task * FEATURES, count = std::min(FEATURES, width - column);
+      const auto add = [&](const at::Tensor &table, int64_t id, const W *d) {
+        W *sum = data<W>(table) + id * width + column;
+        kernels.add(count, d, sum, sum);
+      };
+      // The few segments have thousands of rows each: those are added up in fp64.
+      double *of_types = zeroed_scratch<double>(type.size(0) * FEATURES);
+      for (int64_t row = 0; row < rows; ++row) {
+        const W *d = d_sum + row * width + column;
+        add(word, ids.word_of(row), d);
+        add(position, ids.position_of(row), d);
+        double *sum = of_types + ids.type_of(row) * FEATURES;
+        for (int64_t j = 0; j < count; ++j) {
+          sum[j] += d[j];
+        }
+      }
+      for (int64_t id = 0; id < type.size(0); ++id) {
+        W *sum = data<W>(type) + id * width + column;
+        std::transform(sum, sum + count, of_types + id * FEATURES, sum,
+                       [](W before, double added) { return static_cast<W>(before + added); });
+      }
+    });
+  }
+
+  const Kernels<W> &kernels = Scalar<W>::kernels();
+  const Tables &tables;
+  const Ids &ids;
+  int64_t width;
+};
+
+// Calls `run` with a value of the element type of `kind`.
+template <typename Run> void of_kind(at::ScalarType kind, Run run) {
+  switch (kind) {
+  case at::kBFloat16:
+    return run(bf16());
+  case at::kFloat:
+    return run(float());
+  case at::kDouble:
+    return run(double());
+  default:
+    throw std::runtime_error("fused embeddings compute in bfloat16, float or double");
+  }
+}
+
+struct EmbeddingsBackward : torch::autograd::Node {
+  Tables tables;
+  Ids ids;
+  Drop drop;
+  at::Tensor statistics;
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list &&gradients) override {
+    if (!gradients[0].defined()) {
+      return {};
+    }
+    at::NoGradGuard no_grad;
+    const auto d_out = gradients[0].contiguous();
+    of_kind(d_out.scalar_type(), [&](auto kind) {
+      using T = decltype(kind);
+      const Dropout dropout = dropout_of(drop.keys, drop.site, drop.probability, ids.length);
+      Embeddings<Wide<T>>(tables, ids).backward(ids.word.numel(), dropout, data<T>(d_out), data<Wide<T>>(statistics));
+    });
+    return {};
+  }
+  std::string name() const override { return "FusedEmbeddingsBackward"; }
+};
+
+} // namespace
+} // namespace untie
+
+char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out) {
+  return untie_guard([&] {
+    using namespace untie;
+    const auto integers = [](const at::Tensor *ids) { return ids == nullptr ? at::Tensor() : ids->contiguous(); };
+    const Tables tables{*of->word, *of->position, *of->type, or_none(of->weight), or_none(of->bias), of->epsilon};
+    const Ids ids{integers(of->word_ids), integers(of->position_ids), integers(of->type_ids), of->word_ids->size(1)};
+    const Drop drop{or_none(of->keys), of->site, of->dropout};
+    expect_below("token", ids.word, tables.word);
+    if (ids.position.defined()) {
+      expect_below("position", ids.position, tables.position);
+    } else if (ids.length > tables.position.size(0)) {
+      throw std::runtime_error("expected at most " + std::to_string(tables.position.size(0)) + " tokens a sequence, got " +
+                               std::to_string(ids.length));
+    }
+    if (ids.type.defined()) {
+      expect_below("segment", ids.type, tables.type);
+    }
+    const auto node = node_for<EmbeddingsBackward>(tables.word);
+    const int64_t rows = ids.word.numel(), width = tables.word.size(1);
+    at::Tensor y, statistics;
+    of_kind(static_cast<at::ScalarType>(kind), [&](auto element) {
+      using T = decltype(element);
+      at::NoGradGuard no_grad;
+      y = buffer<T>({ids.word.size(0), ids.length, width}), statistics = wide_buffer<T>({2, rows});
+      Embeddings<Wide<T>>(tables, ids).forward(rows, dropout_of(drop.keys, drop.site, drop.probability, ids.length),
+                                               data<T>(y), data<Wide<T>>(statistics));
+    });
+    if (node != nullptr) {
+      // Gradients go to the leaves' own: autograd has nothing to pass on.
+      node->set_next_edges({});
+      node->tables = tables, node->ids = ids, node->drop = drop, node->statistics = statistics;
+      torch::autograd::set_history(y, node);
+    }
+    *out = new at::Tensor(std::move(y));
+  });
+}

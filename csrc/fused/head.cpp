@@ -1,0 +1,241 @@
+#include "head.h"
+
+#include <ATen/ops/scalar_tensor.h>
+
+namespace untie {
+namespace {
+
+// Entries of the vocabulary and targets of a tile of logits: two such tiles fit a core's second-level cache.
+constexpr int64_t ENTRIES = 128, COLUMNS = 512;
+constexpr int64_t ROWS = 32;
+// The gradient of the hidden states is summed apart for as many parts of the vocabulary as this many bytes allow.
+constexpr int64_t SUMS_BYTES = 64 << 20, MOST_SUMS = 16;
+
+template <typename T> class HeadOf final : public Head {
+  using W = Wide<T>;
+
+public:
+  HeadOf(double of, std::array<at::Tensor, HEAD_PARTS> tensors)
+      : epsilon(of), parts(std::move(tensors)), dense(PackedWeight<T>::of(parts[DENSE])), width(parts[DENSE].size(0)),
+        vocabulary(parts[EMBEDDINGS].size(0)) {}
+
+  HeadResult forward(const at::Tensor &hidden, const Targets &targets, HeadKept *kept) override {
+    HeadKept now;
+    std::vector<double> weights;
+    select(hidden.size(0) * hidden.size(1), targets, now, weights);
+    const int64_t count = static_cast<int64_t>(weights.size()), columns = rounded(count);
+    now.labels.resize(columns, -1);
+    transform(hidden.contiguous(), now);
+    const auto right = right_operand(now.normed);
+    const int64_t tiles = (vocabulary + ENTRIES - 1) / ENTRIES;
+    const auto sums = at::zeros({3, tiles, columns}, Scalar<T>::wide), best = at::zeros({tiles, columns}, at::kInt);
+    const auto sum_at = [&](int64_t which, int64_t tile, int64_t column) {
+      return data<W>(sums) + (which * tiles + tile) * columns + column;
+    };
+    in_parallel(tiles, [&](int64_t tile) {
+      const int64_t first = tile * ENTRIES, rows = std::min(ENTRIES, vocabulary - first);
+      const T *entries = narrowed(first, rows);
+      W *scores = scratch<W>(rows * COLUMNS);
+      each_column_block(columns, [&](int64_t column, int64_t breadth) {
+        multiply(rows, breadth, width, width, columns, breadth, false, entries, right_at(right, column), scores);
+        kernels.logits_forward({rows, breadth, first, now.labels.data() + column}, scores, value(LOGIT_BIAS) + first,
+                               {sum_at(0, tile, column), sum_at(1, tile, column), sum_at(2, tile, column),
+                                data<int32_t>(best) + tile * columns + column});
+      });
+    });
+    now.log_sum = at::zeros({columns}, Scalar<T>::wide), now.factors = at::zeros({columns}, Scalar<T>::wide);
+    double loss = 0, correct = 0;
+    for (int64_t column = 0; column < count; ++column) {
+      int64_t winner = 0;
+      for (int64_t tile = 1; tile < tiles; ++tile) {
+        winner = *sum_at(0, tile, column) > *sum_at(0, winner, column) ? tile : winner;
+      }
+      const double top = *sum_at(0, winner, column);
+      double total = 0;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        total += *sum_at(1, tile, column) * std::exp(*sum_at(0, tile, column) - top);
+      }
+      const int32_t label = now.labels[column];
+      const double log_sum = top + std::log(total);
+      loss += weights[column] * (log_sum - *sum_at(2, label / ENTRIES, column));
+      correct += data<int32_t>(best)[winner * columns + column] == label ? weights[column] : 0.0;
+      data<W>(now.log_sum)[column] = static_cast<W>(log_sum);
+      data<W>(now.factors)[column] = static_cast<W>(weights[column] / targets.total);
+    }
+    if (kept != nullptr) {
+      *kept = std::move(now);
+    }
+    const auto scalar = [](double value) { return at::scalar_tensor(value, at::kDouble); };
+    return {scalar(loss / targets.total), scalar(correct)};
+  }
+
+  at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadKept &kept) override {
+    const auto d_hidden = at::zeros(sizes, Scalar<T>::kind);
+    const int64_t count = static_cast<int64_t>(kept.rows.size());
+    if (count == 0) {
+      for (const auto &part : parts) {
+        gradient_of(part);
+      }
+      return d_hidden;
+    }
+    const auto d_normed = decoder_backward(kept, kept.factors.mul(gradient));
+    const int64_t tasks = (count + ROWS - 1) / ROWS;
+    const Sums<T> sums(tasks, {width, width, width});
+    const WeightGradient<T> weight(WeightGradient<T>::TRANSPOSED, count, width, width);
+    const auto d_gathered = wide_buffer<T>({count, width});
+    const Packed<T> &from_dense = dense->backward();
+    in_parallel(tasks, [&](int64_t task) {
+      const int64_t first = task * ROWS, rows = std::min(ROWS, count - first);
+      T *d_after = scratch<T>(rows * width), *d_inner = scratch<T>(rows * width);
+      W *wide = scratch<W>(rows * width);
+      kernels.norm_backward(rows, width, at(d_normed, first), at(kept.after, first), data<W>(kept.statistics) + first,
+                            data<W>(kept.statistics) + count + first, value(NORM), nullptr, d_after, sums.of(task, 0),
+                            sums.of(task, 1));
+      kernels.widen(rows * width, d_after, wide);
+      // GELU's output is not needed again: it goes where nobody looks.
+      T *unused = scratch<T>((rows + 1) * width);
+      T *packed = scratch<T>((rows + 1) * width);
+      kernels.gelu_backward(rows, width, wide, at(kept.inner, first), width, d_inner, packed, unused, width, sums.of(task, 2));
+      weight.set_right(first, rows, d_inner);
+      weight.set_left(first, rows, at(kept.gathered, first));
+      whole(rows, d_inner, width, from_dense, data<W>(d_gathered) + first * width);
+    });
+    const auto d_dense = gradient_of(parts[DENSE]);
+    in_parallel(weight.num_tasks(), [&](int64_t task) { weight.add(task, d_dense, at::Tensor()); });
+    for (const auto &[part, sum] : {std::pair(NORM, 0), std::pair(NORM_BIAS, 1), std::pair(DENSE_BIAS, 2)}) {
+      gradient_of(parts[part]).add_(sums.total(sum));
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      T *row = data<T>(d_hidden) + kept.rows[i] * width;
+      kernels.add(width, data<W>(d_gathered) + i * width, row, row);
+    }
+    return d_hidden;
+  }
+
+private:
+  static int64_t rounded(int64_t count) { return (count + 63) / 64 * 64; }
+  T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * width; }
+  const W *value(HeadPart part) const { return data<W>(parts[part]); }
+  template <typename Use> static void each_column_block(int64_t columns, Use use) {
+    for (int64_t column = 0; column < columns; column += COLUMNS) {
+      use(column, std::min(COLUMNS, columns - column));
+    }
+  }
+
+  void select(int64_t num_rows, const Targets &targets, HeadKept &now, std::vector<double> &weights) const {
+    const int64_t slots = targets.positions.numel();
+    const auto positions = targets.positions.contiguous(), labels = targets.labels.contiguous();
+    const auto of = targets.weights.to(at::kFloat).contiguous();
+    for (int64_t slot = 0; slot < slots; ++slot) {
+      const int64_t row = data<int64_t>(positions)[slot], label = data<int64_t>(labels)[slot];
+      if (row < 0 || row >= num_rows || label < 0 || label >= vocabulary) {
+        throw std::runtime_error("expected a target in " + std::to_string(num_rows) + " tokens and a label below " +
+                                 std::to_string(vocabulary) + ", got " + std::to_string(row) + " and " + std::to_string(label));
+      }
+      if (const float weight = data<float>(of)[slot]; weight != 0) {
+        now.rows.push_back(row);
+        now.labels.push_back(static_cast<int32_t>(label));
+        weights.push_back(weight);
+      }
+    }
+  }
+
+  // The targets' hidden states through dense, GELU and LayerNorm.
+  void transform(const at::Tensor &hidden, HeadKept &now) const {
+    const int64_t count = static_cast<int64_t>(now.rows.size());
+    now.gathered = buffer<T>({count, width}), now.inner = buffer<T>({count, width}), now.after = buffer<T>({count, width});
+    now.normed = buffer<T>({count, width}), now.statistics = wide_buffer<T>({2, count});
+    const Packed<T> &to_inner = dense->forward();
+    const Norm<W> norm{value(NORM), value(NORM_BIAS), epsilon};
+    in_parallel((count + ROWS - 1) / ROWS, [&](int64_t task) {
+      const int64_t first = task * ROWS, rows = std::min(ROWS, count - first);
+      for (int64_t i = first; i < first + rows; ++i) {
+        std::memcpy(at(now.gathered, i), at(hidden, now.rows[i]), static_cast<size_t>(width) * sizeof(T));
+      }
+      W *tile = scratch<W>(rows * Packed<T>::BLOCK);
+      each_tile(rows, at(now.gathered, first), width, to_inner, tile, [&](int64_t column, int64_t n, W *made) {
+        kernels.gelu_forward(rows, n, made, value(DENSE_BIAS) + column, at(now.inner, first) + column, width,
+                             at(now.after, first) + column, width);
+      });
+      kernels.norm_forward(rows, width, at(now.after, first), norm, at(now.normed, first), data<W>(now.statistics) + first,
+                           data<W>(now.statistics) + count + first);
+    });
+  }
+
+  // normedᵀ [C, columns] as a right operand.
+  at::Tensor right_operand(const at::Tensor &normed) const {
+    const int64_t count = normed.size(0), columns = rounded(count);
+    const auto right = at::zeros({width * columns}, Scalar<T>::kind);
+    kernels.pack_columns(count, width, data<T>(normed), width, data<T>(right), columns);
+    return right;
+  }
+  static const T *right_at(const at::Tensor &right, int64_t column) {
+    return data<T>(right) + column * (sizeof(T) == 2 ? 2 : 1);
+  }
+
+  // Rows of the word embeddings in the precision of the products.
+  const T *narrowed(int64_t first, int64_t rows) const {
+    T *to = scratch<T>(rows * width);
+    kernels.narrow(rows, width, value(EMBEDDINGS) + first * width, width, to, width);
+    return to;
+  }
+
+  // The gradients of embeddings, bias and `normed`, given each target's part in the loss.
+  at::Tensor decoder_backward(const HeadKept &kept, const at::Tensor &factors) const {
+    const int64_t count = kept.normed.size(0), columns = rounded(count);
+    const auto right = right_operand(kept.normed);
+    const auto packed_rows = at::zeros({columns * width}, Scalar<T>::kind);
+    kernels.pack_rows(count, width, data<T>(kept.normed), width, data<T>(packed_rows), width);
+    const int64_t tiles = (vocabulary + ENTRIES - 1) / ENTRIES;
+    const int64_t affordable = SUMS_BYTES / static_cast<int64_t>(sizeof(W)) / (width * columns);
+    const int64_t groups = std::min(tiles, std::clamp<int64_t>(affordable, 2, MOST_SUMS));
+    const auto turned = at::zeros({groups, width, columns}, Scalar<T>::wide);
+    const auto d_embeddings = gradient_of(parts[EMBEDDINGS]), d_bias = gradient_of(parts[LOGIT_BIAS]);
+    in_parallel(groups, [&](int64_t group) {
+      W *d_turned = data<W>(turned) + group * width * columns;
+      W *scores = scratch<W>(ENTRIES * COLUMNS), *d_entries = scratch<W>(ENTRIES * width);
+      T *gradient = scratch<T>(ENTRIES * COLUMNS), *packed = scratch<T>(ENTRIES * COLUMNS);
+      T *entries = scratch<T>(ENTRIES * width), *entries_left = scratch<T>(ENTRIES * width);
+      for (int64_t tile = group; tile < tiles; tile += groups) {
+        const int64_t first = tile * ENTRIES, rows = std::min(ENTRIES, vocabulary - first);
+        kernels.narrow(rows, width, value(EMBEDDINGS) + first * width, width, entries, width);
+        kernels.transpose(rows, width, entries, width, entries_left, rows);
+        each_column_block(columns, [&](int64_t column, int64_t breadth) {
+          multiply(rows, breadth, width, width, columns, breadth, false, entries, right_at(right, column), scores);
+          kernels.logits_backward({rows, breadth, first, kept.labels.data() + column}, scores, value(LOGIT_BIAS) + first,
+                                  data<W>(kept.log_sum) + column, data<W>(factors) + column, gradient, packed,
+                                  data<W>(d_bias) + first);
+          multiply(rows, width, breadth, breadth, width, width, column > 0, gradient,
+                   data<T>(packed_rows) + column * width, d_entries);
+          multiply(width, breadth, rows, rows, breadth, columns, true, entries_left, packed, d_turned + column);
+        });
+        kernels.accumulate(rows, width, d_entries, data<W>(d_embeddings) + first * width, nullptr, width);
+      }
+    });
+    const auto summed = turned.sum(0).t().to(Scalar<T>::kind); // [columns, C]
+    return summed.narrow(0, 0, count).contiguous();
+  }
+
+  const Kernels<T> &kernels = Scalar<T>::kernels();
+  double epsilon;
+  std::array<at::Tensor, HEAD_PARTS> parts;
+  std::shared_ptr<PackedWeight<T>> dense;
+  int64_t width, vocabulary;
+};
+
+} // namespace
+
+std::shared_ptr<Head> Head::make(at::ScalarType kind, double epsilon, std::array<at::Tensor, HEAD_PARTS> parts) {
+  switch (kind) {
+  case at::kBFloat16:
+    return std::make_shared<HeadOf<bf16>>(epsilon, std::move(parts));
+  case at::kFloat:
+    return std::make_shared<HeadOf<float>>(epsilon, std::move(parts));
+  case at::kDouble:
+    return std::make_shared<HeadOf<double>>(epsilon, std::move(parts));
+  default:
+    throw std::runtime_error("a fused head computes in bfloat16, float or double");
+  }
+}
+
+} // namespace untie

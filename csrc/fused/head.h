@@ -1,0 +1,46 @@
+// The masked-language-model head with its loss on the CPU as one operation of autograd: dense, GELU, LayerNorm, the decoder
+// tied to the word embeddings, softmax and cross-entropy (Devlin et al. 2018).
+//
+// Logits exist for 128 entries of the vocabulary at a time: the forward keeps the largest and the sum of exponentials, the
+// backward makes the logits again, one product more of the decoder's three. Gradients of weights are added to the leaves'
+// own in place.
+#pragma once
+
+#include "gradients.h"
+#include "weights.h"
+
+#include <array>
+
+namespace untie {
+
+enum HeadPart { DENSE, DENSE_BIAS, NORM, NORM_BIAS, EMBEDDINGS, LOGIT_BIAS, HEAD_PARTS };
+
+// Which rows of the hidden states are targets: of [slots] each, those whose weight is not 0.
+struct Targets {
+  at::Tensor positions, labels, weights; // int64, int64, float32
+  double total;                          // what the sum of losses is divided by
+};
+
+// What the forward keeps of the n targets.
+struct HeadKept {
+  std::vector<int64_t> rows; // of the hidden states
+  std::vector<int32_t> labels;
+  at::Tensor gathered, inner, after, normed, statistics, log_sum, factors;
+};
+
+// fp64 scalars: Σ weight·loss / total, and Σ weight over the targets whose label has the largest logit.
+struct HeadResult {
+  at::Tensor loss, num_correct;
+};
+
+class Head {
+public:
+  virtual ~Head() = default;
+  // hidden [B, T, C].
+  virtual HeadResult forward(const at::Tensor &hidden, const Targets &targets, HeadKept *kept) = 0;
+  // The gradient of hidden, of shape `sizes`.
+  virtual at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadKept &kept) = 0;
+  static std::shared_ptr<Head> make(at::ScalarType kind, double epsilon, std::array<at::Tensor, HEAD_PARTS> parts);
+};
+
+} // namespace untie

@@ -1,0 +1,62 @@
+// The fused head as a node of autograd, and the C interface to it.
+#include "../shim.h"
+#include "head.h"
+#include "node.h"
+
+struct UntieHead {
+  std::shared_ptr<untie::Head> head;
+};
+
+namespace untie {
+namespace {
+
+struct HeadBackward : torch::autograd::Node {
+  std::shared_ptr<Head> head;
+  std::vector<int64_t> sizes;
+  HeadKept kept;
+
+  torch::autograd::variable_list apply(torch::autograd::variable_list &&gradients) override {
+    if (!kept.gathered.defined()) {
+      throw std::runtime_error("the backward of a fused head ran twice");
+    }
+    at::NoGradGuard no_grad;
+    return {gradients[0].defined() ? head->backward(gradients[0].item<double>(), sizes, kept) : at::Tensor()};
+  }
+  void release_variables() override { kept = HeadKept(); }
+  std::string name() const override { return "FusedHeadBackward"; }
+};
+
+} // namespace
+} // namespace untie
+
+char *untie_head_new(at::Tensor *const *parts, int32_t kind, double epsilon, UntieHead **head) {
+  return untie_guard([&] {
+    std::array<at::Tensor, untie::HEAD_PARTS> tensors;
+    for (int part = 0; part < untie::HEAD_PARTS; ++part) {
+      tensors[part] = *parts[part];
+    }
+    *head = new UntieHead{untie::Head::make(static_cast<at::ScalarType>(kind), epsilon, std::move(tensors))};
+  });
+}
+
+void untie_head_free(UntieHead *head) { delete head; }
+
+char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at::Tensor *positions, const at::Tensor *labels,
+                      const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct) {
+  return untie_guard([&] {
+    const auto node = untie::node_for<untie::HeadBackward>(*hidden);
+    untie::HeadResult found;
+    {
+      at::NoGradGuard no_grad;
+      found = head->head->forward(hidden->detach(), {*positions, *labels, *weights, total},
+                                  node == nullptr ? nullptr : &node->kept);
+    }
+    if (node != nullptr) {
+      node->head = head->head;
+      node->sizes = hidden->sizes().vec();
+      torch::autograd::set_history(found.loss, node);
+    }
+    *loss = new at::Tensor(std::move(found.loss));
+    *num_correct = new at::Tensor(std::move(found.num_correct));
+  });
+}

@@ -1,0 +1,96 @@
+//! The sum of embeddings with LayerNorm and dropout as one operation of autograd, on the CPU (csrc/fused/embeddings.cpp).
+
+use std::ptr::{null, null_mut};
+
+use tch::{Kind, Tensor};
+
+use super::ffi::{check, untie_embeddings, CEmbeddings};
+use super::fused::{expect, probability, scalar_type};
+use crate::error::Result;
+
+/// The tables and LayerNorm, fp32 (fp64 to compute in `Kind::Double`) leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingTables<'a> {
+    /// [V, C].
+    pub word: &'a Tensor,
+    /// [P, C].
+    pub position: &'a Tensor,
+    /// [S, C].
+    pub token_type: &'a Tensor,
+    /// Weight and bias `[C]` and ε; `None`: no LayerNorm.
+    pub norm: Option<(&'a Tensor, &'a Tensor, f64)>,
+}
+
+/// What is looked up; int64 [B, T] each.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingIds<'a> {
+    /// Tokens.
+    pub tokens: &'a Tensor,
+    /// Places; `None`: 0..T.
+    pub positions: Option<&'a Tensor>,
+    /// Segments; `None`: all 0.
+    pub types: Option<&'a Tensor>,
+}
+
+/// Dropout with `probability` for the sequences with these keys, int64 `[B]`; `site` is its number in the model.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyedDropout<'a> {
+    /// One a sequence.
+    pub keys: &'a Tensor,
+    /// Number of the dropout.
+    pub site: u32,
+    /// In [0, 1), rounded to a multiple of 2⁻¹⁶.
+    pub probability: f64,
+}
+
+/// The embeddings of `ids`, [B, T, C] in `kind` (bf16, float or double). The backward adds gradients to the tables' own in place.
+///
+/// # Errors
+/// Tensors of other shapes or precisions, ids outside of the tables, and libtorch's own.
+pub fn embeddings(
+    tables: EmbeddingTables<'_>,
+    ids: EmbeddingIds<'_>,
+    dropout: Option<KeyedDropout<'_>>,
+    kind: Kind,
+) -> Result<Tensor> {
+    let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+    let (_, width) = tables.word.size2()?;
+    for (what, table) in [
+        ("word embeddings", tables.word),
+        ("position embeddings", tables.position),
+        ("type embeddings", tables.token_type),
+    ] {
+        expect(what, table, wide, &[table.size2()?.0, width])?;
+    }
+    for part in tables.norm.iter().flat_map(|&(weight, bias, _)| [weight, bias]) {
+        expect("an embedding's LayerNorm", part, wide, &[width])?;
+    }
+    let (batch, length) = ids.tokens.size2()?;
+    for part in [Some(ids.tokens), ids.positions, ids.types].into_iter().flatten() {
+        expect("ids", &part.contiguous(), Kind::Int64, &[batch, length])?;
+    }
+    if let Some(dropout) = dropout {
+        expect("dropout keys", dropout.keys, Kind::Int64, &[batch])?;
+        probability(dropout.probability)?;
+    }
+    let pointer = |tensor: Option<&Tensor>| tensor.map_or(null(), Tensor::as_ptr);
+    let of = CEmbeddings {
+        word: tables.word.as_ptr(),
+        position: tables.position.as_ptr(),
+        token_type: tables.token_type.as_ptr(),
+        weight: pointer(tables.norm.map(|(weight, _, _)| weight)),
+        bias: pointer(tables.norm.map(|(_, bias, _)| bias)),
+        word_ids: ids.tokens.as_ptr(),
+        position_ids: pointer(ids.positions),
+        type_ids: pointer(ids.types),
+        keys: pointer(dropout.map(|dropout| dropout.keys)),
+        epsilon: tables.norm.map_or(0.0, |(_, _, epsilon)| epsilon),
+        dropout: dropout.map_or(0.0, |dropout| dropout.probability),
+        site: dropout.map_or(0, |dropout| dropout.site),
+    };
+    let mut out = null_mut();
+    // SAFETY: live tensors on the CPU, checked above for what the kernels read through pointers; C++ checks the ids.
+    check(unsafe { untie_embeddings(&raw const of, scalar_type(kind), &raw mut out) })?;
+    // SAFETY: on success `out` is a tensor that is ours.
+    Ok(unsafe { Tensor::from_ptr(out) })
+}

@@ -1,0 +1,108 @@
+//! The masked-language-model head with its loss as one operation of autograd, on the CPU (csrc/fused/head.h).
+
+use std::ffi::c_void;
+use std::ptr::{null_mut, NonNull};
+
+use tch::{Device, Kind, Tensor};
+
+use super::ffi::{check, pointers, untie_has_avx512, untie_head_free, untie_head_loss, untie_head_new};
+use super::fused::{expect, scalar_type};
+use crate::error::{Error, Result};
+
+/// Number of tensors of a head.
+const NUM_PARTS: usize = 6;
+
+/// Which tokens of a batch are targets; N slots.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a> {
+    /// Indices into the B·T tokens, int64 `[N]`.
+    pub positions: &'a Tensor,
+    /// Original tokens, int64 `[N]`.
+    pub labels: &'a Tensor,
+    /// 1 for a target and 0 for an unused slot, float32 `[N]`.
+    pub weights: &'a Tensor,
+    /// What the sum of losses is divided by.
+    pub total: f64,
+}
+
+/// Whether there is a fused head here for hidden states of `width` and a vocabulary of `vocabulary` that computes in `kind`.
+pub fn head_fits(width: i64, vocabulary: i64, kind: Kind, device: Device) -> bool {
+    let computes = match kind {
+        // SAFETY: no arguments; it asks the CPU.
+        Kind::BFloat16 => unsafe { untie_has_avx512() },
+        Kind::Float | Kind::Double => true,
+        _ => false,
+    };
+    computes && device == Device::Cpu && width % 2 == 0 && vocabulary % 2 == 0
+}
+
+/// A head over a set of weights. Its backward adds the weights' gradients to those of the leaves in place.
+#[derive(Debug)]
+pub struct FusedHead {
+    handle: NonNull<c_void>,
+    width: i64,
+    kind: Kind,
+}
+
+impl FusedHead {
+    /// A head that computes in `kind` with `parts`, fp32 (fp64 for `Kind::Double`) leaves: the dense layer's weight [C, C] and
+    /// bias, LayerNorm's weight and bias, the word embeddings [V, C], the logits' bias `[V]`.
+    ///
+    /// # Errors
+    /// Tensors of other shapes or precisions, and sizes that do not fit.
+    pub fn new(parts: &[Tensor; NUM_PARTS], kind: Kind, epsilon: f64) -> Result<Self> {
+        let (vocabulary, width) = parts[4].size2()?;
+        if !head_fits(width, vocabulary, kind, Device::Cpu) {
+            return Err(Error::failed(format!("no fused head of {vocabulary} x {width} in {kind:?}")));
+        }
+        let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
+        let shapes: [&[i64]; NUM_PARTS] =
+            [&[width, width], &[width], &[width], &[width], &[vocabulary, width], &[vocabulary]];
+        for (part, shape) in parts.iter().zip(shapes) {
+            expect("a head's weight", part, wide, shape)?;
+        }
+        let list = pointers(parts);
+        let mut handle = null_mut();
+        // SAFETY: six live tensors of the shapes and precision that the head reads; C++ keeps references of its own.
+        check(unsafe { untie_head_new(list.as_ptr(), scalar_type(kind), epsilon, &raw mut handle) })?;
+        let handle = NonNull::new(handle).ok_or_else(|| Error::failed("no head was made"))?;
+        Ok(Self { handle, width, kind })
+    }
+
+    /// The cross-entropy of the targets' labels, Σ weight·loss / total, with a graph, and Σ weight over the targets whose label
+    /// has the highest logit; fp64 scalars. `hidden` is [B, T, C].
+    ///
+    /// # Errors
+    /// Tensors of other shapes or precisions, a position or label out of range, and libtorch's own.
+    pub fn loss(&self, hidden: &Tensor, targets: Targets<'_>) -> Result<[Tensor; 2]> {
+        let (batch, length, _) = hidden.size3()?;
+        expect("a head's input", hidden, self.kind, &[batch, length, self.width])?;
+        let slots = targets.positions.numel() as i64;
+        expect("positions", targets.positions, Kind::Int64, &[slots])?;
+        expect("labels", targets.labels, Kind::Int64, &[slots])?;
+        expect("weights", targets.weights, Kind::Float, &[slots])?;
+        let (mut loss, mut num_correct) = (null_mut(), null_mut());
+        // SAFETY: the handle is alive, and so are the tensors, checked above for what the kernels read through pointers.
+        check(unsafe {
+            untie_head_loss(
+                self.handle.as_ptr(),
+                hidden.as_ptr(),
+                targets.positions.as_ptr(),
+                targets.labels.as_ptr(),
+                targets.weights.as_ptr(),
+                targets.total,
+                &raw mut loss,
+                &raw mut num_correct,
+            )
+        })?;
+        // SAFETY: on success both are tensors that are ours.
+        Ok(unsafe { [Tensor::from_ptr(loss), Tensor::from_ptr(num_correct)] })
+    }
+}
+
+impl Drop for FusedHead {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from untie_head_new and is freed once; nodes of autograd hold the head by themselves.
+        unsafe { untie_head_free(self.handle.as_ptr()) }
+    }
+}
