@@ -36,12 +36,11 @@ fn include_folder(lib: &Path) -> PathBuf {
 }
 
 fn compile_shim(include: &Path) {
+    let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"];
     compile_kernels("default", &[]);
     compile_kernels("avx2", &["-mavx2", "-mfma"]);
-    compile_kernels(
-        "avx512",
-        &["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
-    );
+    compile_kernels("avx512", &avx512);
+    compile_kernels("avx512bf16", &[&avx512[..], &["-mavx512bf16"]].concat());
     cc::Build::new()
         .cpp(true)
         .std("c++17")

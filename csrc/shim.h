@@ -42,6 +42,7 @@ struct UntiePass {
 };
 bool untie_has_avx512();
 char *untie_set_kernel_level(const char *name);
+const char *untie_kernel_level();
 char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer);
 void untie_layer_free(UntieLayer *layer);

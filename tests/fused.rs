@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
 use untie::model::{use_kernels, Bert, BertConfig, Input, Kernels, Mode, ModelConfig, Norm, Weights};
 use untie::shim::{
-    cpu_capability, embeddings, fits, set_kernel_level, EmbeddingIds, EmbeddingTables, KeyedDropout, LayerSizes,
+    embeddings, fits, kernel_level, set_kernel_level, EmbeddingIds, EmbeddingTables, KeyedDropout, LayerSizes,
 };
 
 /// Kernels and their level are chosen for the process.
@@ -184,18 +184,20 @@ fn every_level_computes_the_same() {
     let (config, map) = (config(Norm::Post, 0.2), LayerMap::untied(3));
     let (_, case) = cases().pop().unwrap();
     let mut found = Vec::new();
-    for level in ["DEFAULT", "AVX2", "AVX512"] {
+    let usual = kernel_level();
+    for level in ["DEFAULT", "AVX2", "AVX512", "AVX512BF16"] {
         if let Err(error) = set_kernel_level(level) {
             println!("{level} is left out: {error}");
             continue;
         }
+        assert_eq!(kernel_level(), level);
         for kind in [Kind::Float, Kind::BFloat16] {
             if kind == Kind::Float || has_bf16() {
                 found.push((level, kind, run(&config, &map, kind, Kernels::Fused, &case, Mode::Train)));
             }
         }
     }
-    set_kernel_level(&cpu_capability().unwrap()).unwrap();
+    set_kernel_level(&usual).unwrap();
     for (level, kind, tensors) in &found {
         let (_, _, first) = found.iter().find(|(_, other, _)| other == kind).unwrap();
         let far = distance(tensors, first);

@@ -41,21 +41,22 @@ private:
 // round. The wider of the two is better off right: rows in pairs are less work than a transposition.
 template <typename T> class WeightGradient {
   using W = Wide<T>;
-  // Of a task's tile, and rows summed at a time: the operands fit a core's second-level cache.
-  static constexpr int64_t HEIGHT = 64, WIDTH = 128, DEPTH = 1024;
-  // Rows of the transposed operand lie a cache line further apart than a power of two, which would map all to one cache set.
-  static constexpr int64_t LINE = 64 / sizeof(T);
+  // Of a task's tile, and rows summed at a time.
+  static constexpr int64_t HEIGHT = 64, WIDTH = 128, DEPTH = 256;
+  // The transposed operand is laid out DEPTH rows at a time, so that who writes some rows touches few pages. Its features lie a
+  // cache line further apart than a power of two, which would map all to one cache set.
+  static constexpr int64_t STRIDE = DEPTH + 64 / sizeof(T);
 
 public:
   enum Form { PLAIN, TRANSPOSED };
 
   WeightGradient(Form result, int64_t rows, int64_t left_features, int64_t right_features)
       : form(result), m(left_features), n(right_features), depth(sizeof(T) == 2 ? even(rows) : rows),
-        stride(even(rows) + LINE), left(buffer<T>({m * stride})), right(buffer<T>({depth * n})) {}
+        left(buffer<T>({(rows + DEPTH - 1) / DEPTH * m * STRIDE})), right(buffer<T>({depth * n})) {}
 
-  // Rows first..first + count of left; `first` is even.
+  // Rows first..first + count of left: some of those from one multiple of 256 to the next, `first` even.
   void set_left(int64_t first, int64_t count, const T *from) const {
-    kernels.transpose(count, m, from, m, data<T>(left) + first, stride);
+    kernels.transpose(count, m, from, m, left_at(first, 0) + first % DEPTH, STRIDE);
   }
   // The same of right.
   void set_right(int64_t first, int64_t count, const T *from) const {
@@ -78,10 +79,10 @@ public:
     const int64_t row = task / across() * HEIGHT, column = task % across() * WIDTH;
     const int64_t height = std::min(HEIGHT, m - row), breadth = width(column);
     W *tile = scratch<W>(height * breadth);
-    const T *a = data<T>(left) + row * stride, *b = data<T>(right) + column * depth;
+    const T *b = data<T>(right) + column * depth;
     for (int64_t at = 0; at < depth; at += DEPTH) {
-      multiply(height, breadth, std::min(DEPTH, depth - at), stride, breadth, breadth, at > 0, a + at, b + at * breadth,
-               tile);
+      multiply(height, breadth, std::min(DEPTH, depth - at), STRIDE, breadth, breadth, at > 0, left_at(at, row),
+               b + at * breadth, tile);
     }
     const bool turned = form == TRANSPOSED;
     const int64_t place = turned ? column * m + row : row * n + column;
@@ -94,10 +95,11 @@ private:
   int64_t down() const { return (m + HEIGHT - 1) / HEIGHT; }
   int64_t across() const { return (n + WIDTH - 1) / WIDTH; }
   int64_t width(int64_t column) const { return std::min(WIDTH, n - column); }
+  T *left_at(int64_t row, int64_t feature) const { return data<T>(left) + (row / DEPTH * m + feature) * STRIDE; }
 
   const Kernels<T> &kernels = Scalar<T>::kernels();
   Form form;
-  int64_t m, n, depth, stride;
+  int64_t m, n, depth;
   at::Tensor left, right;
 };
 

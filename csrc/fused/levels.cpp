@@ -19,6 +19,9 @@ bool has_avx512() {
 namespace {
 
 bool runs(const Level &level) {
+  if (&level == &kernels_avx512bf16) {
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+  }
   if (&level == &kernels_avx512) {
     return has_avx512();
   }
@@ -28,8 +31,10 @@ bool runs(const Level &level) {
 // libtorch's own choice, which ATEN_CPU_CAPABILITY lowers and every checkpoint records.
 const Level *chosen() {
   const std::string capability = at::get_cpu_capability();
-  const Level *best = capability == "AVX512" ? &kernels_avx512 : capability == "AVX2" ? &kernels_avx2 : &kernels_default;
-  return runs(*best) ? best : &kernels_default;
+  if (capability == "AVX512") {
+    return runs(kernels_avx512bf16) ? &kernels_avx512bf16 : &kernels_avx512;
+  }
+  return capability == "AVX2" && runs(kernels_avx2) ? &kernels_avx2 : &kernels_default;
 }
 
 std::atomic<const Level *> in_use{nullptr};
@@ -46,7 +51,7 @@ const Level &level() {
 }
 
 bool set_level(const char *name) {
-  for (const Level *candidate : {&kernels_default, &kernels_avx2, &kernels_avx512}) {
+  for (const Level *candidate : {&kernels_default, &kernels_avx2, &kernels_avx512, &kernels_avx512bf16}) {
     if (std::strcmp(candidate->name, name) == 0 && runs(*candidate)) {
       in_use.store(candidate);
       return true;

@@ -39,6 +39,8 @@ char *untie_set_kernel_level(const char *name) {
   });
 }
 
+const char *untie_kernel_level() { return untie::level().name; }
+
 char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer) {
   return untie_guard([&] {

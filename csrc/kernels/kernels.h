@@ -143,8 +143,9 @@ struct Level {
 extern const Level kernels_default;
 extern const Level kernels_avx2;
 extern const Level kernels_avx512;
+extern const Level kernels_avx512bf16;
 
-// Whether the CPU has the instructions of the highest level, which libtorch's brgemm needs too.
+// Whether the CPU has the instructions of kernels_avx512, which libtorch's brgemm needs too.
 bool has_avx512();
 // The level in use: the best that the CPU has and libtorch's own setting allows, or what was set last.
 const Level &level();

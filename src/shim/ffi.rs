@@ -61,6 +61,7 @@ extern "C" {
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
     pub(super) fn untie_has_avx512() -> bool;
     pub(super) fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
+    pub(super) fn untie_kernel_level() -> *const c_char;
     pub(super) fn untie_layer_new(
         parts: *const *const C_tensor,
         kind: i32,

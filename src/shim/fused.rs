@@ -1,13 +1,13 @@
 //! An encoder layer as one operation of autograd, on the CPU (csrc/fused/layer.h), and which kernels run.
 
-use std::ffi::{c_void, CString};
+use std::ffi::{c_void, CStr, CString};
 use std::ptr::{null, null_mut, NonNull};
 
 use tch::{Device, Kind, Tensor};
 
 use super::ffi::{
-    check, pointers, untie_has_avx512, untie_layer_forward, untie_layer_free, untie_layer_new, untie_set_kernel_level,
-    CPass,
+    check, pointers, untie_has_avx512, untie_kernel_level, untie_layer_forward, untie_layer_free, untie_layer_new,
+    untie_set_kernel_level, CPass,
 };
 use crate::error::{Error, Result};
 
@@ -59,7 +59,8 @@ pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
     computes && device == Device::Cpu && is_even(sizes.breadth) && is_even(sizes.width / sizes.heads)
 }
 
-/// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2` or `AVX512`. Without this it is libtorch's own level.
+/// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2`, `AVX512` or `AVX512BF16`. Without this it is the best that the
+/// CPU has and that libtorch's own level allows.
 ///
 /// # Errors
 /// A level that this CPU lacks.
@@ -67,6 +68,12 @@ pub fn set_kernel_level(level: &str) -> Result<()> {
     let name = CString::new(level).map_err(|_| Error::failed("a level has no zero byte"))?;
     // SAFETY: a terminated string that lives through the call.
     check(unsafe { untie_set_kernel_level(name.as_ptr()) })
+}
+
+/// The level at which the kernels run.
+pub fn kernel_level() -> String {
+    // SAFETY: a terminated string that lives as long as the program.
+    unsafe { CStr::from_ptr(untie_kernel_level()) }.to_string_lossy().into_owned()
 }
 
 /// One encoder layer over a set of weights. Its backward adds the weights' gradients to those of the leaves in place; where

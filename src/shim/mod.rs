@@ -15,7 +15,7 @@ mod random;
 
 pub use autograd::retain_gradient;
 pub use context::{cpu_capability, libtorch_version, set_deterministic};
-pub use fused::{fits, set_kernel_level, FusedLayer, LayerSizes, Pass};
+pub use fused::{fits, kernel_level, set_kernel_level, FusedLayer, LayerSizes, Pass};
 pub use fused_embeddings::{embeddings, EmbeddingIds, EmbeddingTables, KeyedDropout};
 pub use fused_head::{head_fits, FusedHead, Targets};
 pub use optim::{adamw, norms, AdamWArguments, AdamWTensors};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tch::Device;
 
 use crate::error::Result;
-use crate::shim::{cpu_capability, libtorch_version};
+use crate::shim::{cpu_capability, kernel_level, libtorch_version};
 
 /// Version of untie and libtorch, device, CPU capability and thread count of this process.
 ///
@@ -18,6 +18,7 @@ pub fn environment(device: Device) -> Result<BTreeMap<String, String>> {
     add("libtorch", libtorch_version()?);
     add("device", format!("{device:?}"));
     add("cpu_capability", cpu_capability()?);
+    add("kernel_level", kernel_level());
     add("cpu", cpu_name());
     add("threads", tch::get_num_threads().to_string());
     Ok(facts)
