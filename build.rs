@@ -56,6 +56,7 @@ fn compile_shim(include: &Path) {
         .files([
             "csrc/errors.cpp",
             "csrc/autograd.cpp",
+            "csrc/recompute.cpp",
             "csrc/optim.cpp",
             "csrc/random.cpp",
             "csrc/profile.cpp",

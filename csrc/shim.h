@@ -26,6 +26,14 @@ char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factor
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);
 
+// recompute.cpp
+// A function of tensors in Rust. It writes its value to `out`, which C++ then owns, or a message and returns false.
+typedef bool (*UntieFunction)(void *context, size_t count, const at::Tensor *const *inputs, at::Tensor **out, char *message,
+                              size_t capacity);
+// `call(context, inputs)` with a backward that calls it again; `context` is released when it is not needed any more.
+char *untie_recompute(UntieFunction call, void *context, void (*release)(void *), size_t count,
+                      const at::Tensor *const *inputs, at::Tensor **out);
+
 // fused/node.cpp
 struct UntieLayer;
 // What one pass through a layer depends on beside x; null tensors: none.
@@ -36,6 +44,7 @@ struct UntiePass {
   uint32_t site;
   double attention_dropout;
   double hidden_dropout;
+  bool recompute; // whether the forward runs again in the backward instead of being kept
 };
 bool untie_has_avx512();
 char *untie_set_kernel_level(const char *name);
@@ -56,6 +65,7 @@ char *untie_profile_stop(char **table);
 char *untie_set_deterministic(bool enabled);
 char *untie_cpu_capability(char *text, size_t capacity);
 char *untie_libtorch_version(char *text, size_t capacity);
+char *untie_free_memory(int32_t cuda_index, uint64_t *bytes);
 }
 
 // Runs `body` and turns whatever it throws into a message.

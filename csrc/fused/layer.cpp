@@ -60,10 +60,12 @@ public:
     const bool keep = kept != nullptr;
     Kept now;
     now.x = x.contiguous();
-    now.qkv = buffer<T>({rows, 3 * width}), now.context = buffer<T>({rows, width});
-    now.sum1 = buffer<T>({rows, width}), now.middle = buffer<T>({rows, width}), now.sum2 = buffer<T>({rows, width});
-    now.normed = config.pre_norm ? buffer<T>({rows, width}) : now.x;
-    now.inner = keep ? buffer<T>({rows, breadth}) : at::Tensor();
+    const int64_t of_post = config.pre_norm ? 0 : width, of_pre = width - of_post;
+    const auto pieces = buffers<T>(rows, {3 * width, width, width, width, keep ? breadth : 0, of_post, of_pre});
+    now.qkv = pieces[0], now.context = pieces[1], now.sum1 = pieces[2], now.middle = pieces[3], now.inner = pieces[4];
+    // The last sum of Pre-LN is the output, which lives longer.
+    now.sum2 = config.pre_norm ? buffer<T>({rows, width}) : pieces[5];
+    now.normed = config.pre_norm ? pieces[6] : now.x;
     now.log_sum = wide_buffer<T>({x.size(0) * config.heads, Attention<T>::rounded(length)});
     now.statistics = wide_buffer<T>({4, rows});
     const auto y = config.pre_norm ? now.sum2 : buffer<T>({rows, width});
@@ -113,8 +115,9 @@ public:
                        {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS});
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
-    const auto d_outer = buffer<T>({rows, width}), d_inner = buffer<T>({rows, breadth}), after = buffer<T>({rows, breadth});
-    const auto d_sum1 = buffer<T>({rows, width}), d_attended = buffer<T>({rows, width}), d_context = buffer<T>({rows, width});
+    const auto pieces = buffers<T>(rows, {width, breadth, breadth, width, width, width, 3 * width});
+    const at::Tensor &d_outer = pieces[0], &d_inner = pieces[1], &after = pieces[2], &d_sum1 = pieces[3], &d_attended = pieces[4],
+                     &d_context = pieces[5], &d_qkv = pieces[6];
     const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward(),
                     &from_qkv = qkv->backward();
     each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
@@ -147,7 +150,7 @@ public:
     add_gradient(OUTER, rows, d_outer, after);
     add_gradient(INNER, rows, d_inner, kept.middle);
     add_gradient(OUT, rows, d_attended, kept.context);
-    const auto d_qkv = buffer<T>({rows, 3 * width}), d_x = buffer<T>({rows, width});
+    const auto d_x = buffer<T>({rows, width});
     attention(d_out, pass).backward(kept.qkv, kept.context, kept.log_sum, d_context, d_qkv);
     each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
       const auto wide = wide_buffer<T>({count, width});

@@ -93,6 +93,23 @@ template <typename Body> void in_parallel(int64_t count, Body body) {
 template <typename T> at::Tensor buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::kind); }
 template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::wide); }
 
+// Matrices [rows, width] in one piece of memory. What comes and goes together is one hole in the heap; buffers of many sizes
+// leave gaps between those that stay, a quarter of all activations.
+template <typename T> std::vector<at::Tensor> buffers(int64_t rows, std::initializer_list<int64_t> widths) {
+  const auto aligned = [&](int64_t width) { return (rows * width + 63) / 64 * 64; };
+  int64_t size = 0, place = 0;
+  for (const int64_t width : widths) {
+    size += aligned(width);
+  }
+  const auto all = buffer<T>({size});
+  std::vector<at::Tensor> matrices;
+  for (const int64_t width : widths) {
+    matrices.push_back(all.narrow(0, place, rows * width).view({rows, width}));
+    place += aligned(width);
+  }
+  return matrices;
+}
+
 // A right operand [k, n] in blocks of columns, each packed by itself.
 template <typename T> struct Packed {
   static constexpr int64_t BLOCK = 64;
@@ -117,7 +134,7 @@ public:
 
   // The right operand of x · Wᵀ.
   const Packed<T> &forward() {
-    if (is_stale(forward_version)) {
+    if (forward_version != master._version()) {
       const int64_t out = master.size(0), in = master.size(1);
       columns.allocate(in, out);
       in_parallel(columns.blocks(), [&](int64_t block) {
@@ -126,13 +143,14 @@ public:
         Scalar<T>::kernels().narrow(width, in, data<Wide<T>>(master) + first * in, in, data<T>(narrowed), in);
         Scalar<T>::kernels().pack_columns(width, in, data<T>(narrowed), in, columns.at(block), width);
       });
+      forward_version = master._version();
     }
     return columns;
   }
 
   // The right operand of dy · W.
   const Packed<T> &backward() {
-    if (is_stale(backward_version)) {
+    if (backward_version != master._version()) {
       const int64_t out = master.size(0), in = master.size(1);
       rows.allocate(out, in);
       in_parallel(rows.blocks(), [&](int64_t block) {
@@ -141,18 +159,15 @@ public:
         Scalar<T>::kernels().narrow(out, width, data<Wide<T>>(master) + first, in, data<T>(narrowed), width);
         Scalar<T>::kernels().pack_rows(out, width, data<T>(narrowed), width, rows.at(block), width);
       });
+      backward_version = master._version();
     }
     return rows;
   }
 
 private:
-  bool is_stale(int64_t &version) {
-    const int64_t now = master._version();
-    return std::exchange(version, now) != now;
-  }
-
   at::Tensor master;
   Packed<T> columns, rows;
+  // Of the weight that was packed; set when all of it is, so that a packing that ran out of memory is done again.
   int64_t forward_version = -1, backward_version = -1;
 };
 

@@ -16,7 +16,18 @@ pub(super) struct CPass {
     pub(super) site: u32,
     pub(super) attention_dropout: f64,
     pub(super) hidden_dropout: f64,
+    pub(super) recompute: bool,
 }
+
+/// `UntieFunction`.
+pub(super) type CFunction = unsafe extern "C" fn(
+    context: *mut c_void,
+    count: usize,
+    inputs: *const *const C_tensor,
+    out: *mut *mut C_tensor,
+    message: *mut c_char,
+    capacity: usize,
+) -> bool;
 
 extern "C" {
     pub(super) fn untie_free_message(message: *mut c_char);
@@ -36,6 +47,14 @@ extern "C" {
     pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
     pub(super) fn untie_scale(count: usize, tensors: *const *const C_tensor, factors: *const f64) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
+    pub(super) fn untie_recompute(
+        call: CFunction,
+        context: *mut c_void,
+        release: unsafe extern "C" fn(*mut c_void),
+        count: usize,
+        inputs: *const *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_has_avx512() -> bool;
     pub(super) fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
     pub(super) fn untie_layer_new(
@@ -66,6 +85,7 @@ extern "C" {
     pub(super) fn untie_set_deterministic(enabled: bool) -> *mut c_char;
     pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;
+    pub(super) fn untie_free_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;
 }
 
 /// Turns what a shim function returned into a result and frees the message.

@@ -10,10 +10,12 @@ mod fused;
 mod optim;
 mod profile;
 mod random;
+mod recompute;
 
 pub use autograd::retain_gradient;
-pub use context::{cpu_capability, libtorch_version, set_deterministic};
+pub use context::{cpu_capability, free_cuda_memory, libtorch_version, set_deterministic};
 pub use fused::{dropout, fits, set_kernel_level, FusedLayer, LayerSizes, Pass};
 pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};
 pub use profile::{profile, OpTime};
 pub use random::uniform;
+pub use recompute::recompute;

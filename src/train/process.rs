@@ -3,7 +3,7 @@
 use tch::Device;
 
 use crate::error::Result;
-use crate::model::use_kernels;
+use crate::model::{use_activation_checkpointing, use_kernels};
 use crate::shim::set_deterministic;
 use crate::train::config::{resolve_device, TrainConfig};
 
@@ -22,5 +22,6 @@ pub fn prepare_process(config: &TrainConfig) -> Result<Device> {
     }
     set_deterministic(config.deterministic)?;
     use_kernels(config.kernels);
+    use_activation_checkpointing(config.activation_checkpointing);
     Ok(device)
 }
