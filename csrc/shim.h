@@ -25,6 +25,7 @@ char *untie_scale(size_t count, at::Tensor *const *tensors, const double *factor
 
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);
+char *untie_make_gradients(size_t count, at::Tensor *const *tensors);
 
 // recompute.cpp
 // A function of tensors in Rust. It writes its value to `out`, which C++ then owns, or a message and returns false.

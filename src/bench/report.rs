@@ -66,7 +66,7 @@ pub fn facts(subject: &Subject) -> Result<Map<String, Value>> {
 
 /// A predicted peak and what it is made of.
 pub fn predicted_mib(memory: &Memory) -> Value {
-    let Memory { program, state, packed, probe, kept, passing } = *memory;
+    let Memory { program, state, packed, probe, kept, passing, gaps } = *memory;
     let mib = |bytes: f64| mebibytes(bytes as u64);
     json!({
         "total_mib": mib(memory.total()),
@@ -76,6 +76,7 @@ pub fn predicted_mib(memory: &Memory) -> Value {
         "probe_mib": mib(probe),
         "kept_mib": mib(kept),
         "passing_mib": mib(passing),
+        "gaps_mib": mib(gaps),
     })
 }
 

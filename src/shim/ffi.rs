@@ -47,6 +47,7 @@ extern "C" {
     pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
     pub(super) fn untie_scale(count: usize, tensors: *const *const C_tensor, factors: *const f64) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
+    pub(super) fn untie_make_gradients(count: usize, tensors: *const *const C_tensor) -> *mut c_char;
     pub(super) fn untie_recompute(
         call: CFunction,
         context: *mut c_void,

@@ -12,7 +12,7 @@ mod profile;
 mod random;
 mod recompute;
 
-pub use autograd::retain_gradient;
+pub use autograd::{make_gradients, retain_gradient};
 pub use context::{cpu_capability, free_cuda_memory, libtorch_version, set_deterministic};
 pub use fused::{dropout, fits, set_kernel_level, FusedLayer, LayerSizes, Pass};
 pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};

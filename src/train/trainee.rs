@@ -55,6 +55,7 @@ impl Trainee {
         if let Some(state) = rule_state {
             rule.restore(state)?;
         }
+        weights.make_gradients()?;
         let model = Bert::new(&recipe.bert, &map, &weights, recipe.compute)?;
         Ok(Self { recipe, rule, map, weights, moments, model })
     }
@@ -139,6 +140,7 @@ impl Trainee {
     pub fn untie(&mut self, map: LayerMap) -> Result<()> {
         let (weights, moments) =
             transition(&self.map, &self.weights, &self.moments, &map, self.recipe.sharing.moments)?;
+        weights.make_gradients()?;
         self.model = Bert::new(&self.recipe.bert, &map, &weights, self.recipe.compute)?;
         (self.map, self.weights, self.moments) = (map, weights, moments);
         Ok(())

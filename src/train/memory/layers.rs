@@ -1,10 +1,10 @@
 //! Encoder layers: what csrc/fused/layer.cpp keeps and allocates, and what autograd keeps of a composition.
 
-use super::{Part, Step};
+use super::{in_heap, Part, Step};
 use crate::model::Norm;
 
 /// Of a composition's activations, what the gaps between buffers of many sizes add in the heap. Measured.
-const GAPS: f64 = 1.0;
+const GAPS: f64 = 1.3;
 
 /// Queries that an attention task has at a time.
 const QUERIES: f64 = 128.0;
@@ -13,11 +13,15 @@ const QUERIES: f64 = 128.0;
 pub(super) fn layer(step: &Step<'_>) -> Part {
     let (kept, passing) = if step.is_fused() { fused(step) } else { composed(step) };
     let input = step.rows() * step.width() * step.narrow();
+    // The largest of its buffers: seven matrices and two inner ones.
+    let most = step.rows() * step.narrow() * (7.0 * step.width() + 2.0 * step.inner());
+    let part =
+        |kept: f64, passing: f64| Part { kept, passing, lingering: if in_heap(most) > 0.0 { passing } else { 0.0 } };
     if step.activation_checkpointing {
         // All of a layer, while its backward runs.
-        Part { kept: input, passing: passing + kept - input }
+        part(input, passing + kept - input)
     } else {
-        Part { kept, passing }
+        part(kept, passing)
     }
 }
 

@@ -115,6 +115,20 @@ struct Part {
     kept: f64,
     /// During its backward, beside that.
     passing: f64,
+    /// What of that the heap does not give back at once.
+    lingering: f64,
+}
+
+/// glibc takes buffers up to this size from a heap that it does not give back at once; larger ones come and go with their pages.
+const LARGEST_IN_HEAP: f64 = 32.0 * 1024.0 * 1024.0;
+
+/// `bytes`, where a buffer of that size comes from the heap.
+fn in_heap(bytes: f64) -> f64 {
+    if bytes <= LARGEST_IN_HEAP {
+        bytes
+    } else {
+        0.0
+    }
 }
 
 /// The peak of a step, bytes by kind.
@@ -132,6 +146,8 @@ pub struct Memory {
     pub kept: f64,
     /// The most that comes and goes on top: in the head, in a layer's backward, or in that of the embeddings.
     pub passing: f64,
+    /// What the heap holds on to between these.
+    pub gaps: f64,
 }
 
 impl Memory {
@@ -147,17 +163,21 @@ impl Memory {
             kept + waiting + layer.passing,
             embeddings.kept + waiting + embeddings.passing,
         ];
+        // Buffers of one part rarely fit exactly where those of another were.
+        let lingering = [layer.lingering, embeddings.lingering, head.lingering];
+        let gaps = lingering.iter().sum::<f64>() - lingering.into_iter().fold(0.0, f64::max);
+        let gaps = if step.device.is_cuda() { 0.0 } else { gaps };
         let peak = moments.into_iter().fold(0.0, f64::max);
         let program =
             if step.device.is_cuda() { 0.0 } else { machine::resident_bytes().unwrap_or(0) as f64 + LIBRARIES };
         let (state, packed, probe) = (step.state(), layers::packed(step), step.probe());
-        Self { program, state, packed, probe, kept: kept.min(peak), passing: (peak - kept).max(0.0) }
+        Self { program, state, packed, probe, kept: kept.min(peak), passing: (peak - kept).max(0.0), gaps }
     }
 
     /// All of it.
     pub fn total(&self) -> f64 {
-        let Self { program, state, packed, probe, kept, passing } = self;
-        program + state + packed + probe + kept + passing
+        let Self { program, state, packed, probe, kept, passing, gaps } = self;
+        program + state + packed + probe + kept + passing + gaps
     }
 }
 
@@ -170,6 +190,7 @@ impl fmt::Display for Memory {
             ("gradients of a check", self.probe),
             ("activations", self.kept),
             ("passing", self.passing),
+            ("gaps", self.gaps),
         ];
         let list: Vec<String> = parts
             .iter()

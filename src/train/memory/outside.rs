@@ -1,6 +1,6 @@
 //! Embeddings and heads, compositions of libtorch's operations.
 
-use super::{Part, Step};
+use super::{in_heap, Part, Step};
 use crate::model::Norm;
 
 /// LayerNorm keeps the sum of the embeddings, fp32 at least. The backward has gradients of two widths of the output, and makes
@@ -8,7 +8,8 @@ use crate::model::Norm;
 pub(super) fn embeddings(step: &Step<'_>) -> Part {
     let sum = step.rows() * step.width() * step.wide();
     let kept = if step.bert.norm == Norm::Post { sum } else { 0.0 };
-    Part { kept, passing: word_gradient(step) + 2.0 * sum }
+    let table = word_gradient(step);
+    Part { kept, passing: table + 2.0 * sum, lingering: 2.0 * in_heap(table) + 2.0 * in_heap(sum) }
 }
 
 /// The gradient of the word embeddings, a second one beside that which lasts.
@@ -25,5 +26,6 @@ pub(super) fn head(step: &Step<'_>) -> Part {
     let hidden = step.targets() * step.width() * (4.0 * step.narrow() + 2.0 * step.wide());
     let at_softmax = 3.0 * logits * step.wide();
     let at_table = logits * step.narrow() + casts + table * step.wide();
-    Part { kept: casts + hidden, passing: at_softmax.max(at_table) }
+    let lingering = 3.0 * in_heap(logits * step.wide());
+    Part { kept: casts + hidden, passing: at_softmax.max(at_table), lingering }
 }
