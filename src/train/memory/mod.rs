@@ -158,16 +158,16 @@ impl Memory {
         let kept = layers * layer.kept + layers::last(step) + embeddings.kept;
         // The gradient of the word embeddings that the head made waits for that of the embeddings themselves.
         let waiting = outside::word_gradient(step);
+        // The peak of each part, and what of that lingers in the heap.
         let moments = [
-            kept + head.kept + head.passing,
-            kept + waiting + layer.passing,
-            embeddings.kept + waiting + embeddings.passing,
+            (kept + head.kept + head.passing, head.lingering),
+            (kept + waiting + layer.passing, layer.lingering),
+            (embeddings.kept + waiting + embeddings.passing, embeddings.lingering),
         ];
+        let (peak, in_peak) = moments.into_iter().max_by(|one, other| one.0.total_cmp(&other.0)).unwrap_or_default();
         // Buffers of one part rarely fit exactly where those of another were.
-        let lingering = [layer.lingering, embeddings.lingering, head.lingering];
-        let gaps = lingering.iter().sum::<f64>() - lingering.into_iter().fold(0.0, f64::max);
-        let gaps = if step.device.is_cuda() { 0.0 } else { gaps };
-        let peak = moments.into_iter().fold(0.0, f64::max);
+        let lingering: f64 = moments.iter().map(|(_, lingering)| lingering).sum();
+        let gaps = if step.device.is_cuda() { 0.0 } else { lingering - in_peak };
         let program =
             if step.device.is_cuda() { 0.0 } else { machine::resident_bytes().unwrap_or(0) as f64 + LIBRARIES };
         let (state, packed, probe) = (step.state(), layers::packed(step), step.probe());
