@@ -55,6 +55,8 @@ fn compile_shim(include: &Path) {
         .files([
             "csrc/errors.cpp",
             "csrc/autograd.cpp",
+            "csrc/recompute.cpp",
+            "csrc/heap.cpp",
             "csrc/random.cpp",
             "csrc/profile.cpp",
             "csrc/context.cpp",

@@ -6,3 +6,14 @@
 char *untie_retain_grad(const at::Tensor *tensor) {
   return untie_guard([&] { tensor->retain_grad(); });
 }
+
+char *untie_make_gradients(size_t count, at::Tensor *const *tensors) {
+  return untie_guard([&] {
+    for (size_t i = 0; i < count; ++i) {
+      at::Tensor &gradient = tensors[i]->mutable_grad();
+      if (!gradient.defined()) {
+        gradient = at::zeros_like(tensors[i]->detach());
+      }
+    }
+  });
+}

@@ -3,6 +3,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/version.h>
 
 #include <cstring>
@@ -32,3 +33,10 @@ char *untie_cpu_capability(char *text, size_t capacity) {
 }
 
 char *untie_libtorch_version(char *text, size_t capacity) { return copy_text(TORCH_VERSION, text, capacity); }
+
+char *untie_free_memory(int32_t cuda_index, uint64_t *bytes) {
+  return untie_guard([&] {
+    at::globalContext().lazyInitDevice(at::kCUDA);
+    *bytes = at::getDeviceAllocator(at::kCUDA)->getMemoryInfo(static_cast<c10::DeviceIndex>(cuda_index)).first;
+  });
+}

@@ -28,6 +28,15 @@ char *untie_norms(size_t count, at::Tensor *const *tensors, double *norms);
 
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);
+char *untie_make_gradients(size_t count, at::Tensor *const *tensors);
+
+// recompute.cpp
+// A function of tensors in Rust. It writes its value to `out`, which C++ then owns, or a message and returns false.
+typedef bool (*UntieFunction)(void *context, size_t count, const at::Tensor *const *inputs, at::Tensor **out, char *message,
+                              size_t capacity);
+// `call(context, inputs)` with a backward that calls it again; `context` is released when it is not needed any more.
+char *untie_recompute(UntieFunction call, void *context, void (*release)(void *), size_t count,
+                      const at::Tensor *const *inputs, at::Tensor **out);
 
 // fused/node.cpp
 struct UntieLayer;
@@ -39,6 +48,7 @@ struct UntiePass {
   uint32_t site;
   double attention_dropout;
   double hidden_dropout;
+  bool recompute; // whether the forward runs again in the backward instead of being kept
 };
 bool untie_has_avx512();
 char *untie_set_kernel_level(const char *name);
@@ -64,6 +74,10 @@ struct UntieEmbeddings {
 };
 char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out);
 
+// heap.cpp
+void untie_keep_heap();
+void untie_trim_heap();
+
 // random.cpp
 char *untie_uniform(const at::Tensor *tensor, uint64_t seed);
 
@@ -75,6 +89,7 @@ char *untie_profile_stop(char **table);
 char *untie_set_deterministic(bool enabled);
 char *untie_cpu_capability(char *text, size_t capacity);
 char *untie_libtorch_version(char *text, size_t capacity);
+char *untie_free_memory(int32_t cuda_index, uint64_t *bytes);
 }
 
 // Runs `body` and turns whatever it throws into a message.

@@ -26,11 +26,12 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    is_out_of_memory: bool,
 }
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None }
+        Self { kind, message: message.into(), hint: None, source: None, is_out_of_memory: false }
     }
 
     /// The run itself failed; exit code 1.
@@ -58,6 +59,11 @@ impl Error {
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Whether memory for a tensor could not be had.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.is_out_of_memory
     }
 
     /// The process's exit code for this error.
@@ -102,11 +108,14 @@ impl std::error::Error for Error {
 pub fn libtorch(text: &str) -> Error {
     let end = ["\nException raised from", "\nframe #"].iter().filter_map(|mark| text.find(mark)).min();
     let error = Error::failed(format!("libtorch: {}", text[..end.unwrap_or(text.len())].trim()));
-    let memory = ["out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory"];
+    let memory =
+        ["out of memory", "not enough memory", "can't allocate memory", "Cannot allocate memory", "std::bad_alloc"];
     if memory.iter().any(|words| text.contains(words)) {
-        return error.hint(
-            "lower `train.micro_batch` (the global batch stays the same) or the sizes of the model; `--dry-run` estimates",
+        let error = error.hint(
+            "lower `train.micro_batch` (the global batch stays the same) or let it be `auto`, set \
+             `train.activation_checkpointing = true`, or make the model smaller; `--dry-run` says what a step needs",
         );
+        return Error { is_out_of_memory: true, ..error };
     }
     error
 }
@@ -144,8 +153,12 @@ mod tests {
         let report = libtorch(memory).report();
         assert!(report.contains("not enough memory") && report.contains("hint: lower `train.micro_batch`"), "{report}");
         assert!(!report.contains("frame #"), "{report}");
+        assert!(report.contains("`train.activation_checkpointing = true`"), "{report}");
+        let cuda = "CUDA out of memory. Tried to allocate 2.00 GiB.";
+        assert!(libtorch(cuda).is_out_of_memory() && libtorch(memory).is_out_of_memory());
         let shape =
             libtorch("mat1 and mat2 shapes cannot be multiplied\nException raised from meta at x.cpp:1\nframe #0");
+        assert!(!shape.is_out_of_memory());
         assert_eq!(shape.report(), "error: libtorch: mat1 and mat2 shapes cannot be multiplied");
     }
 

@@ -56,14 +56,14 @@ public:
   }
 
   // The gradient of qkv from that of the context.
-  void backward(const at::Tensor &qkv, const at::Tensor &context, const at::Tensor &log_sum, const at::Tensor &d_context,
-                const at::Tensor &d_qkv) const {
+  void backward(const at::Tensor &qkv, const at::Tensor &context, const at::Tensor &log_sum, const T *d_context,
+                T *d_qkv) const {
     in_parallel(shape.batch * shape.heads, [&](int64_t task) {
       const int64_t first = task / shape.heads * length, head = task % shape.heads, width = shape.width();
       const T *query = data<T>(qkv) + first * stride + head * size, *key = query + width, *value = key + width;
-      T *d_query = data<T>(d_qkv) + first * stride + head * size, *d_key = d_query + width, *d_value = d_key + width;
+      T *d_query = d_qkv + first * stride + head * size, *d_key = d_query + width, *d_value = d_key + width;
       const T *out = data<T>(context) + first * width + head * size;
-      const T *d_out = data<T>(d_context) + first * width + head * size;
+      const T *d_out = d_context + first * width + head * size;
       // Four blocks of queries, one behind the other: as columns and as rows of right operands.
       T *blocks = zeroed_scratch<T>(4 * size * QUERIES);
       T *query_right = blocks, *d_right = query_right + size * QUERIES;

@@ -50,9 +50,13 @@ template <typename T> class WeightGradient {
 public:
   enum Form { PLAIN, TRANSPOSED };
 
-  WeightGradient(Form result, int64_t rows, int64_t left_features, int64_t right_features)
-      : form(result), m(left_features), n(right_features), depth(sizeof(T) == 2 ? even(rows) : rows),
-        left(buffer<T>({(rows + DEPTH - 1) / DEPTH * m * STRIDE})), right(buffer<T>({depth * n})) {}
+  // In `memory` of `size` elements.
+  WeightGradient(Form result, int64_t rows, int64_t left_features, int64_t right_features, T *memory)
+      : form(result), m(left_features), n(right_features), depth(sizeof(T) == 2 ? even(rows) : rows), left(memory),
+        right(memory + left_size(rows, m)) {}
+  static int64_t size(int64_t rows, int64_t left_features, int64_t right_features) {
+    return left_size(rows, left_features) + even(rows) * right_features;
+  }
 
   // Rows first..first + count of left: some of those from one multiple of 256 to the next, `first` even.
   void set_left(int64_t first, int64_t count, const T *from) const {
@@ -68,7 +72,7 @@ public:
   // apart.
   T *right_at(int64_t first, int64_t column) const {
     const int64_t start = column / WIDTH * WIDTH, within = column - start;
-    return data<T>(right) + start * depth + first * width(start) + within * (sizeof(T) == 2 ? 2 : 1);
+    return right + start * depth + first * width(start) + within * (sizeof(T) == 2 ? 2 : 1);
   }
   int64_t right_width(int64_t column) const { return width(column / WIDTH * WIDTH); }
 
@@ -79,7 +83,7 @@ public:
     const int64_t row = task / across() * HEIGHT, column = task % across() * WIDTH;
     const int64_t height = std::min(HEIGHT, m - row), breadth = width(column);
     W *tile = scratch<W>(height * breadth);
-    const T *b = data<T>(right) + column * depth;
+    const T *b = right + column * depth;
     for (int64_t at = 0; at < depth; at += DEPTH) {
       multiply(height, breadth, std::min(DEPTH, depth - at), STRIDE, breadth, breadth, at > 0, left_at(at, row),
                b + at * breadth, tile);
@@ -92,15 +96,16 @@ public:
   }
 
 private:
+  static int64_t left_size(int64_t rows, int64_t features) { return (rows + DEPTH - 1) / DEPTH * features * STRIDE; }
   int64_t down() const { return (m + HEIGHT - 1) / HEIGHT; }
   int64_t across() const { return (n + WIDTH - 1) / WIDTH; }
   int64_t width(int64_t column) const { return std::min(WIDTH, n - column); }
-  T *left_at(int64_t row, int64_t feature) const { return data<T>(left) + (row / DEPTH * m + feature) * STRIDE; }
+  T *left_at(int64_t row, int64_t feature) const { return left + (row / DEPTH * m + feature) * STRIDE; }
 
   const Kernels<T> &kernels = Scalar<T>::kernels();
   Form form;
   int64_t m, n, depth;
-  at::Tensor left, right;
+  T *left, *right;
 };
 
 } // namespace untie

@@ -81,7 +81,8 @@ public:
     const auto d_normed = decoder_backward(kept, kept.factors.mul(gradient));
     const int64_t tasks = (count + ROWS - 1) / ROWS;
     const Sums<T> sums(tasks, {width, width, width});
-    const WeightGradient<T> weight(WeightGradient<T>::TRANSPOSED, count, width, width);
+    const auto operands = buffer<T>({WeightGradient<T>::size(count, width, width)});
+    const WeightGradient<T> weight(WeightGradient<T>::TRANSPOSED, count, width, width, data<T>(operands));
     const auto d_gathered = wide_buffer<T>({count, width});
     const Packed<T> &from_dense = dense->backward();
     in_parallel(tasks, [&](int64_t task) {

@@ -22,15 +22,12 @@ public:
   at::Tensor forward(const at::Tensor &x, const Pass &pass, Kept *kept) override {
     const int64_t rows = x.size(0) * x.size(1), length = x.size(1);
     const bool keep = kept != nullptr;
-    const auto kept_rows = [&](bool wanted, int64_t columns) {
-      return wanted ? buffer<T>({rows, columns}) : at::Tensor();
-    };
     Kept now;
     now.x = x.contiguous();
-    now.qkv = buffer<T>({rows, 3 * width}), now.context = buffer<T>({rows, width});
-    now.normed = config.pre_norm ? kept_rows(keep, width) : now.x;
-    now.sum1 = kept_rows(keep, width), now.middle = kept_rows(keep, width), now.inner = kept_rows(keep, breadth);
-    now.sum2 = kept_rows(keep && !config.pre_norm, width);
+    const int64_t if_kept = keep ? width : 0, of_post = config.pre_norm ? 0 : if_kept, of_pre = if_kept - of_post;
+    const auto pieces = buffers<T>(rows, {3 * width, width, if_kept, if_kept, keep ? breadth : 0, of_post, of_pre});
+    now.qkv = pieces[0], now.context = pieces[1], now.sum1 = pieces[2], now.middle = pieces[3], now.inner = pieces[4];
+    now.sum2 = pieces[5], now.normed = config.pre_norm ? pieces[6] : now.x;
     now.log_sum = wide_buffer<T>({x.size(0) * config.heads, Attention<T>::rounded(length)});
     now.statistics = wide_buffer<T>({4, rows});
     const auto y = buffer<T>({rows, width});
@@ -82,13 +79,17 @@ public:
     const Sums<T> sums((rows + ROWS - 1) / ROWS, sizes_of_sums());
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
-    const auto d_sum1 = buffer<T>({rows, width});
-    const auto d_qkv = buffer<T>({rows, 3 * width});
+    // One piece of memory, as in the forward; the operands of the last product take the place of those before.
+    using Gradient = WeightGradient<T>;
+    const int64_t of_inner = Gradient::size(rows, width, breadth), of_out = Gradient::size(rows, width, width);
+    const int64_t shared = std::max(2 * of_inner + of_out + rows * width, Gradient::size(rows, width, 3 * width));
+    const auto memory = buffer<T>({4 * rows * width + shared});
+    T *d_sum1 = data<T>(memory), *d_qkv = d_sum1 + rows * width, *operands = d_qkv + rows * 3 * width;
     {
-      using Gradient = WeightGradient<T>;
-      const Gradient d_outer_weight(Gradient::PLAIN, rows, width, breadth), d_out_weight(Gradient::PLAIN, rows, width, width),
-          d_inner_weight(Gradient::TRANSPOSED, rows, width, breadth);
-      const auto d_context = buffer<T>({rows, width});
+      const Gradient d_outer_weight(Gradient::PLAIN, rows, width, breadth, operands),
+          d_inner_weight(Gradient::TRANSPOSED, rows, width, breadth, operands + of_inner),
+          d_out_weight(Gradient::PLAIN, rows, width, width, operands + 2 * of_inner);
+      T *d_context = operands + 2 * of_inner + of_out;
       const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward();
       each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
         W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::BLOCK);
@@ -110,26 +111,26 @@ public:
         whole(count, d_inner, breadth, from_inner, wide);
         if (config.pre_norm) {
           kernels.narrow(count, width, wide, width, d_middle, width);
-          norm_backward(NORM2, first, count, d_middle, kept.sum1, kept.statistics, d, at(d_sum1, first), sums, task);
+          norm_backward(NORM2, first, count, d_middle, kept.sum1, kept.statistics, d, d_sum1 + first * width, sums, task);
         } else {
           kernels.add(count * width, wide, d, d_middle);
-          norm_backward(NORM1, first, count, d_middle, kept.sum1, kept.statistics, nullptr, at(d_sum1, first), sums, task);
+          norm_backward(NORM1, first, count, d_middle, kept.sum1, kept.statistics, nullptr, d_sum1 + first * width, sums, task);
         }
-        kernels.dropout(first, count, width, at(d_sum1, first), drop1, d_branch, sums.of(task, OUT_BIAS));
+        kernels.dropout(first, count, width, d_sum1 + first * width, drop1, d_branch, sums.of(task, OUT_BIAS));
         d_out_weight.set_left(first, count, d_branch);
         d_out_weight.set_right(first, count, at(kept.context, first));
         whole(count, d_branch, width, from_out, wide);
-        kernels.narrow(count, width, wide, width, at(d_context, first), width);
+        kernels.narrow(count, width, wide, width, d_context + first * width, width);
       });
       add_gradients({{OUTER, &d_outer_weight}, {INNER, &d_inner_weight}, {OUT, &d_out_weight}});
       attention(d_out, pass).backward(kept.qkv, kept.context, kept.log_sum, d_context, d_qkv);
     }
-    const WeightGradient<T> d_qkv_weight(WeightGradient<T>::TRANSPOSED, rows, width, 3 * width);
+    const Gradient d_qkv_weight(Gradient::TRANSPOSED, rows, width, 3 * width, operands);
     const Packed<T> &from_qkv = qkv->backward();
     const auto d_x = buffer<T>({rows, width});
     each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
       W *wide = scratch<W>(count * width);
-      const T *d = data<T>(d_qkv) + first * 3 * width;
+      const T *d = d_qkv + first * 3 * width;
       kernels.column_sums(count, 3 * width, d, sums.of(task, QKV_BIAS));
       d_qkv_weight.set_right(first, count, d);
       d_qkv_weight.set_left(first, count, at(kept.normed, first));
@@ -137,9 +138,9 @@ public:
       if (config.pre_norm) {
         T *d_normed = scratch<T>(count * width);
         kernels.narrow(count, width, wide, width, d_normed, width);
-        norm_backward(NORM1, first, count, d_normed, kept.x, kept.statistics, at(d_sum1, first), at(d_x, first), sums, task);
+        norm_backward(NORM1, first, count, d_normed, kept.x, kept.statistics, d_sum1 + first * width, at(d_x, first), sums, task);
       } else {
-        kernels.add(count * width, wide, at(d_sum1, first), at(d_x, first));
+        kernels.add(count * width, wide, d_sum1 + first * width, at(d_x, first));
       }
     });
     add_gradients({{QKV, &d_qkv_weight}});
@@ -170,7 +171,7 @@ private:
   }
   T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * width; }
   static T *kept_or_scratch(const at::Tensor &rows, int64_t first, int64_t count, int64_t columns) {
-    return rows.defined() ? data<T>(rows) + first * columns : scratch<T>(count * columns);
+    return rows.numel() > 0 ? data<T>(rows) + first * columns : scratch<T>(count * columns);
   }
   const W *value(Part part) const { return data<W>(leaves[part]); }
 

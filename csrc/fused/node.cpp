@@ -16,11 +16,16 @@ using torch::autograd::variable_list;
 struct LayerBackward : Node {
   std::shared_ptr<Layer> layer;
   Pass pass;
-  Kept kept;
+  Kept kept; // with `recompute` only x
+  bool recompute = false;
 
   variable_list apply(variable_list &&gradients) override {
     if (!kept.x.defined()) {
       throw std::runtime_error("the backward of a fused layer ran twice");
+    }
+    if (gradients[0].defined() && recompute) {
+      // Dropout is a function of keys and places, so this is the forward of before, bit for bit.
+      layer->forward(at::Tensor(kept.x), pass, &kept);
     }
     return {gradients[0].defined() ? layer->backward(gradients[0], pass, kept) : at::Tensor()};
   }
@@ -68,9 +73,11 @@ char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const Un
     at::Tensor y;
     {
       at::NoGradGuard no_grad;
-      y = layer->layer->forward(x->detach(), all, node == nullptr ? nullptr : &node->kept);
+      y = layer->layer->forward(x->detach(), all, node == nullptr || pass->recompute ? nullptr : &node->kept);
     }
     if (node != nullptr) {
+      node->recompute = pass->recompute;
+      node->kept.x = x->detach();
       node->layer = layer->layer;
       node->pass = all;
       torch::autograd::set_history(y, node);

@@ -37,7 +37,10 @@ std::shared_ptr<PackedCopy> copy_of(const at::Tensor &weight, at::ScalarType kin
 // A weight [out, in] in fp32 (or fp64) and its packed copies, remade when the weight has changed since.
 template <typename T> class PackedWeight final : public PackedCopy {
 public:
-  explicit PackedWeight(at::Tensor weight) : master(std::move(weight)) {}
+  // Both copies have their place from the start, so that they do not come to lie between activations; it costs nothing before
+  // they are made.
+  explicit PackedWeight(at::Tensor weight)
+      : master(std::move(weight)), columns(master.size(1), master.size(0)), rows(master.size(0), master.size(1)) {}
 
   static std::shared_ptr<PackedWeight> of(const at::Tensor &weight) {
     return std::static_pointer_cast<PackedWeight>(copy_of(
@@ -46,27 +49,29 @@ public:
   }
 
   // The right operand of x · Wᵀ.
-  const Packed<T> &forward() { return fresh(columns, master.size(1), master.size(0)); }
+  const Packed<T> &forward() { return fresh(columns); }
   // The right operand of dy · W.
-  const Packed<T> &backward() { return fresh(rows, master.size(0), master.size(1)); }
+  const Packed<T> &backward() { return fresh(rows); }
 
-  void refresh(int64_t first, int64_t count) override {
-    pack(first, count, columns.packed.storage.defined(), rows.packed.storage.defined());
+  void refresh(int64_t first, int64_t count) override { pack(first, count, columns.is_made(), rows.is_made()); }
+  void refreshed() override {
+    for (Side *side : {&columns, &rows}) {
+      side->version = side->is_made() ? master._version() : NONE;
+    }
   }
-  void refreshed() override { columns.version = rows.version = master._version(); }
 
 private:
+  static constexpr int64_t NONE = -1;
   struct Side {
+    Side(int64_t k, int64_t n) : packed{k, n, buffer<T>({even(k) * n})} {}
+    bool is_made() const { return version != NONE; }
     Packed<T> packed;
-    int64_t version = -1;
+    // Of the weight that was packed; set when all of it is, so that a packing that ran out of memory is done again.
+    int64_t version = NONE;
   };
 
-  const Packed<T> &fresh(Side &side, int64_t k, int64_t n) {
-    const bool is_new = !side.packed.storage.defined();
-    if (is_new) {
-      side.packed = {k, n, buffer<T>({even(k) * n})};
-    }
-    if (is_new || side.version != master._version()) {
+  const Packed<T> &fresh(Side &side) {
+    if (side.version != master._version()) {
       const int64_t out = master.size(0);
       in_parallel((out + ROWS - 1) / ROWS, [&](int64_t block) {
         pack(block * ROWS, std::min(ROWS, out - block * ROWS), &side == &columns, &side == &rows);

@@ -13,7 +13,7 @@ use serde_json::{json, Value};
 
 use crate::batch::{Batch, Loader};
 use crate::bench::memory::mebibytes;
-use crate::bench::report::{facts, Products};
+use crate::bench::report::{facts, predicted_mib, Products};
 use crate::bench::{Effort, Spread, Stopwatch, Subject};
 use crate::checkpoint::{self, CheckpointConfig, RunState};
 use crate::error::{io, Result};
@@ -22,7 +22,7 @@ use crate::metrics::human::human_duration;
 use crate::sharing::RuleKind;
 use crate::train::environment::environment;
 use crate::train::numbers::PhaseNumbers;
-use crate::train::{Phase, Plan};
+use crate::train::{Memory, Phase, Plan};
 
 /// Micro-batches of a measured step.
 const MOST_MICRO_BATCHES: usize = 2;
@@ -116,6 +116,7 @@ fn pace(
         phase.sequence_length,
         map.num_groups()
     );
+    let predicted = Memory::of(&numbers.step(&plan.bert, map, &plan.train, (plan.device, false)));
     let mut watch = subject.start(map, plan.init.as_deref())?;
     let next = || (0..some).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>();
     let measured = watch.measure(effort, next)?;
@@ -129,6 +130,7 @@ fn pace(
         "measured_seconds": Spread::of(&measured.step_seconds),
         "loader_wait_seconds": Spread::of(&measured.wait_seconds),
         "peak_mib": measured.peak_bytes.map(mebibytes),
+        "predicted": predicted_mib(&predicted),
         "losses": measured.losses,
         "utilisation": products.utilisation(all, step_seconds),
     });

@@ -1,5 +1,7 @@
 //! The resident size of this process, as Linux counts it: program and libraries, and what has been allocated and touched.
 
+use crate::train::memory::machine::from_status;
+
 /// Forgets the largest resident size so far; whether that was possible.
 pub fn reset_peak() -> bool {
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
@@ -7,18 +9,7 @@ pub fn reset_peak() -> bool {
 
 /// The largest resident size since, in bytes.
 pub fn peak_bytes() -> Option<u64> {
-    read("VmHWM:")
-}
-
-/// The resident size now, in bytes.
-pub fn resident_bytes() -> Option<u64> {
-    read("VmRSS:")
-}
-
-fn read(name: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+    from_status("VmHWM:")
 }
 
 /// In MiB, to one decimal.

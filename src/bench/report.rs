@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::train::calibrate::{product_flops, product_rate, products};
 use crate::train::environment::environment;
+use crate::train::Memory;
 
 /// Time for each matrix product of the rate, as a part of that for the steps, and its limits in seconds.
 const PRODUCT_PART: f64 = 0.05;
@@ -63,7 +64,24 @@ pub fn facts(subject: &Subject) -> Result<Map<String, Value>> {
     Ok(facts.as_object().cloned().unwrap_or_default())
 }
 
-/// The report of `measured` steps, each on `batch`; `baseline` is the resident size before there was a model.
+/// A predicted peak and what it is made of.
+pub fn predicted_mib(memory: &Memory) -> Value {
+    let Memory { program, state, packed, probe, kept, passing, gaps } = *memory;
+    let mib = |bytes: f64| mebibytes(bytes as u64);
+    json!({
+        "total_mib": mib(memory.total()),
+        "program_mib": mib(program),
+        "state_mib": mib(state),
+        "packed_mib": mib(packed),
+        "probe_mib": mib(probe),
+        "kept_mib": mib(kept),
+        "passing_mib": mib(passing),
+        "gaps_mib": mib(gaps),
+    })
+}
+
+/// The report of `measured` steps, each on `batch`; `baseline` is the resident size before there was a model, and
+/// `predicted` what was expected of the peak then.
 ///
 /// # Errors
 /// libtorch's own.
@@ -73,7 +91,7 @@ pub fn report(
     batch: &Batch,
     effort: Effort,
     measured: &Measured,
-    baseline: Option<u64>,
+    (baseline, predicted): (Option<u64>, Memory),
 ) -> Result<Value> {
     let tokens = batch.token_ids.len();
     let products = Products::of(subject, tokens, batch.num_targets, effort)?;
@@ -99,6 +117,7 @@ pub fn report(
         "peak_mib": measured.peak_bytes.map(mebibytes),
         // Before there was a model: program and libraries.
         "baseline_mib": baseline.map(mebibytes),
+        "predicted": predicted_mib(&predicted),
         "losses": measured.losses,
         "utilisation": products.utilisation(1, median),
         "product_tflop": products.flops / 1e12,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind};
 
+use crate::batch::Batch;
 use crate::bench::Stopwatch;
 use crate::error::{Error, Result};
 use crate::hub;
@@ -11,7 +12,7 @@ use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::sharing::{RuleKind, SharingConfig};
-use crate::train::{Precision, Recipe, Trainee};
+use crate::train::{Precision, Recipe, Step, Trainee};
 
 /// A model and how it is trained, without its weights.
 #[derive(Clone, Debug)]
@@ -32,6 +33,21 @@ impl Subject {
     /// Precision of products and activations.
     pub fn compute(&self) -> Kind {
         self.precision.compute_kind()
+    }
+
+    /// The largest forward and backward of a step on `batch` with a model that is shared as `map`.
+    pub fn step<'a>(&'a self, map: &'a LayerMap, batch: &Batch, activation_checkpointing: bool) -> Step<'a> {
+        Step {
+            bert: &self.bert,
+            map,
+            precision: self.precision,
+            device: self.device,
+            activation_checkpointing,
+            probed: false,
+            sequences: batch.num_sequences(),
+            length: batch.sequence_length,
+            capacity: batch.positions.len().div_ceil(batch.num_sequences()),
+        }
     }
 
     /// The model, shared as `map`, with random weights or those of the Hugging Face directory `init`, ready to step. A group

@@ -4,15 +4,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::bench::{self, calibration, memory, profile, report, Effort, Subject};
+use crate::bench::{self, calibration, profile, report, Effort, Subject};
 use crate::cli::{named, train};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::hub;
-use crate::model::{BertConfig, ModelConfig, Preset};
+use crate::model::{BertConfig, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
 use crate::sharing::{SharingConfig, Start};
-use crate::train::{prepare_process, Precision, TrainConfig};
+use crate::train::memory::machine::resident_bytes;
+use crate::train::{prepare_process, Memory, Precision, TrainConfig};
 
 /// Arguments of `untie bench`.
 #[derive(Debug, Args)]
@@ -56,6 +57,12 @@ pub struct BenchArgs {
     /// CPU threads; 0: one a core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    /// fused or plain, as `train.kernels`
+    #[arg(long, value_name = "NAME", default_value = "fused", value_parser = named::<Kernels>)]
+    kernels: Kernels,
+    /// Layers keep their inputs only and run their forward again in the backward
+    #[arg(long)]
+    activation_checkpointing: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "NAME", default_value = "auto")]
     device: String,
@@ -70,7 +77,8 @@ pub struct BenchArgs {
     profile: bool,
     /// A run's configuration: measures its steps on its data and predicts its time, phase by phase, tied and untied
     #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size",
-        "init", "batch", "sequence_length", "batch_file", "dropout", "precision", "start", "threads", "device", "profile"])]
+        "init", "batch", "sequence_length", "batch_file", "dropout", "precision", "start", "threads", "kernels",
+        "activation_checkpointing", "device", "profile"])]
     config: Option<PathBuf>,
     /// Replaces a setting of the configuration; may be given several times
     #[arg(long = "set", value_name = "TABLE.KEY=VALUE", requires = "config")]
@@ -92,10 +100,9 @@ impl BenchArgs {
         let effort = Effort { warmup_steps: self.warmup_steps, seconds: self.seconds };
         match &self.config {
             Some(path) => {
-                let mut config = RunConfig::load(path, &self.settings)?;
+                let config = RunConfig::load(path, &self.settings)?;
                 let device = prepare_process(&config.train)?;
-                config.train.precision = config.train.precision.resolve(device);
-                let plan = train::plan(&config, device)?;
+                let plan = train::plan(config, device, None)?;
                 println!("{}", calibration::calibrate(&plan, effort, self.save_in.as_deref())?);
                 Ok(())
             }
@@ -104,7 +111,13 @@ impl BenchArgs {
     }
 
     fn measure(&self, effort: Effort) -> Result<()> {
-        let process = TrainConfig { threads: self.threads, device: self.device.clone(), ..Default::default() };
+        let process = TrainConfig {
+            threads: self.threads,
+            device: self.device.clone(),
+            kernels: self.kernels,
+            activation_checkpointing: self.activation_checkpointing,
+            ..Default::default()
+        };
         process.validate()?;
         let device = prepare_process(&process)?;
         let (sequences, length) = (self.batch as usize, self.sequence_length as usize);
@@ -128,7 +141,8 @@ impl BenchArgs {
         let map = sharing.start_map(bert.num_hidden_layers)?;
         let precision = self.precision.resolve(device);
         let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
-        let baseline = memory::resident_bytes();
+        let baseline = resident_bytes();
+        let predicted = Memory::of(&subject.step(&map, &batch, self.activation_checkpointing));
         let mut watch = subject.start(&map, self.init.as_deref())?;
         let next = || Ok(vec![batch.clone()]);
         if self.profile {
@@ -138,7 +152,7 @@ impl BenchArgs {
         let measured = watch.measure(effort, next)?;
         // Its memory is free for the products.
         drop(watch);
-        println!("{}", report::report(&subject, &map, &batch, effort, &measured, baseline)?);
+        println!("{}", report::report(&subject, &map, &batch, effort, &measured, (baseline, predicted))?);
         Ok(())
     }
 

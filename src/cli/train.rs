@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::Value;
 use untie_data::manifest::Manifest;
 
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::checkpoint::{self, DataStamp};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::train::{prepare_process, Outcome, Phases, Plan, Precision, Run, StopFlag};
+use crate::train::micro_batch::{earlier_sizes, settle};
+use crate::train::{prepare_process, MicroBatch, Outcome, Phases, Plan, Precision, Run, StopFlag};
 
 /// Arguments of `untie train`.
 #[derive(Debug, Args)]
@@ -37,22 +39,19 @@ impl TrainArgs {
     /// # Errors
     /// Everything that can be wrong with a configuration, data or a run folder.
     pub fn run(&self) -> Result<u8> {
-        let mut config = RunConfig::load(&self.config, &self.settings)?;
+        let config = RunConfig::load(&self.config, &self.settings)?;
         let folder = match &self.run_dir {
             Some(folder) => folder.clone(),
             None => Path::new("runs").join(self.config.file_stem().unwrap_or_default()),
         };
         let device = prepare_process(&config.train)?;
-        config.train.precision = match (config.train.precision, self.resume) {
-            (Precision::Auto, true) => earlier_precision(&folder)?.unwrap_or(Precision::Auto).resolve(device),
-            (precision, _) => precision.resolve(device),
-        };
+        let earlier = if self.resume { earlier_config(&folder)? } else { None };
         if config.data.verify {
             for dir in config.data.dirs() {
                 Manifest::verify(dir).map_err(shard_error)?;
             }
         }
-        let plan = plan(&config, device)?;
+        let plan = plan(config, device, earlier)?;
         if self.dry_run {
             let numbers = plan.numbers()?;
             let first = &numbers.phases[0];
@@ -76,16 +75,35 @@ impl TrainArgs {
     }
 }
 
-/// What `auto` became when the run in `folder` started, as its newest checkpoint has it.
-fn earlier_precision(folder: &Path) -> Result<Option<Precision>> {
+/// The tables of the run in `folder`, as its newest checkpoint has them: there `auto` is decided.
+fn earlier_config(folder: &Path) -> Result<Option<Value>> {
     let Some((path, _damaged)) = checkpoint::newest_valid(folder)? else {
         return Ok(None);
     };
-    let state = checkpoint::load_state(&path)?;
-    Ok(serde_json::from_value(state.config["train"]["precision"].clone()).ok())
+    Ok(Some(checkpoint::load_state(&path)?.config))
 }
 
-pub(super) fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
+/// The plan of a run on `device`; what is `auto` is as in `earlier`, the tables of the run that goes on, or decided now.
+pub(super) fn plan(mut config: RunConfig, device: tch::Device, earlier: Option<Value>) -> Result<Plan> {
+    if config.train.precision == Precision::Auto {
+        let before =
+            earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["precision"].clone()).ok());
+        config.train.precision = before.unwrap_or(Precision::Auto).resolve(device);
+    }
+    if config.train.micro_batch != MicroBatch::AUTO {
+        return decided(&config, device);
+    }
+    let sizes = match earlier.as_ref().and_then(earlier_sizes) {
+        Some(sizes) => sizes,
+        None => decided(&config, device)?.fitting_micro_batches()?,
+    };
+    settle(&mut config.data, &mut config.train, &sizes);
+    config.validate()?;
+    Ok(Plan { chooses_micro_batch: true, ..decided(&config, device)? })
+}
+
+/// The plan of tables without `auto`.
+fn decided(config: &RunConfig, device: tch::Device) -> Result<Plan> {
     let vocabulary = Vocabulary::open(&config.data)?;
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
@@ -96,6 +114,7 @@ pub(super) fn plan(config: &RunConfig, device: tch::Device) -> Result<Plan> {
         data: config.data.clone(),
         phases: Phases::new(&config.data, &config.train)?,
         train: config.train.clone(),
+        chooses_micro_batch: false,
         optim: config.optim.clone(),
         sharing: config.sharing.clone(),
         checkpoint: config.checkpoint.clone(),

@@ -4,20 +4,22 @@
 //! Pre-LN (Megatron-LM, Shoeybi et al. 2019):  x ← x + f(LN(x)), twice; the encoder adds a last LayerNorm.
 //!
 //! On the CPU a layer is one operation of our own kernels (csrc/fused); elsewhere, and where asked for, a composition of
-//! libtorch's.
+//! libtorch's. With activation checkpointing (Chen et al. 2016) a layer keeps its input only and runs its forward again in the
+//! backward: the same bits, for a third more products.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::model::attention::SelfAttention;
 use crate::model::config::{BertConfig, Norm};
 use crate::model::linear::{LayerNorm, Linear};
 use crate::model::surroundings::Surroundings;
-use crate::model::weights::{layer_specs, Weights};
-use crate::shim::{fits, FusedLayer, LayerSizes};
+use crate::model::weights::{layer_specs, Spec, Weight, Weights};
+use crate::model::Mode;
+use crate::shim::{fits, recompute, FusedLayer, LayerSizes, Pass};
 
 /// How layers compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +44,33 @@ pub(super) fn fuses() -> bool {
     FUSES.load(Ordering::Relaxed)
 }
 
+static RECOMPUTES: AtomicBool = AtomicBool::new(false);
+
+/// Decides for all models of this process that are made from now on whether layers keep their inputs only. Without it: no.
+pub fn use_activation_checkpointing(enabled: bool) {
+    RECOMPUTES.store(enabled, Ordering::Relaxed);
+}
+
+/// Whether a layer of these sizes that computes in `kind` on `device` is one operation of our own kernels.
+pub fn is_fused(config: &BertConfig, kind: Kind, device: Device) -> bool {
+    fuses() && fits(layer_sizes(config), kind, device)
+}
+
+fn layer_sizes(config: &BertConfig) -> LayerSizes {
+    LayerSizes {
+        width: config.hidden_size,
+        breadth: config.intermediate_size,
+        heads: config.num_attention_heads,
+        pre_norm: config.norm == Norm::Pre,
+        epsilon: config.layer_norm_eps,
+    }
+}
+
 /// The weights of one group, as a function of hidden states.
 #[derive(Debug)]
 pub struct Layer {
     form: Form,
+    recomputes: bool,
     attention_dropout: f64,
     dropout: f64,
 }
@@ -54,6 +79,7 @@ pub struct Layer {
 enum Form {
     Fused(FusedLayer),
     Composed(Box<Composed>),
+    Recomputed(Recomputed),
 }
 
 /// A layer of libtorch's operations.
@@ -68,6 +94,33 @@ struct Composed {
     dropout: f64,
 }
 
+/// A layer of libtorch's operations that keeps its input only.
+#[derive(Debug)]
+struct Recomputed {
+    config: BertConfig,
+    prefix: String,
+    /// In the order of [`layer_specs`].
+    parts: Vec<Tensor>,
+}
+
+impl Recomputed {
+    fn forward(&self, hidden: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
+        let inputs: Vec<Tensor> = std::iter::once(hidden).chain(&self.parts).map(Tensor::shallow_clone).collect();
+        let (config, prefix) = (self.config.clone(), self.prefix.clone());
+        let bias = bias.map(Tensor::shallow_clone);
+        recompute(&inputs, move |inputs| {
+            let specs = layer_specs(&config).into_iter().zip(&inputs[1..]);
+            let entries = specs.map(|((suffix, shape, init), tensor)| Weight {
+                spec: Spec { name: format!("{prefix}{suffix}"), shape, init, group: None },
+                tensor: tensor.shallow_clone(),
+                members: 1,
+            });
+            let weights = Weights::new(entries.collect());
+            Composed::new(&config, &weights, &prefix)?.forward(&inputs[0], bias.as_ref(), mode)
+        })
+    }
+}
+
 impl Layer {
     /// The tensors below `prefix`, e.g. `bert.encoder.layer.0.`, computing in `kind`.
     ///
@@ -78,21 +131,20 @@ impl Layer {
             .iter()
             .map(|(suffix, _, _)| weights.tensor(&format!("{prefix}{suffix}")))
             .collect::<Result<_>>()?;
-        let sizes = LayerSizes {
-            width: config.hidden_size,
-            breadth: config.intermediate_size,
-            heads: config.num_attention_heads,
-            pre_norm: config.norm == Norm::Pre,
-            epsilon: config.layer_norm_eps,
-        };
         let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-        let is_fused = fuses() && parts.iter().all(|part| part.kind() == wide) && fits(sizes, kind, parts[0].device());
-        let form = if is_fused {
-            Form::Fused(FusedLayer::new(&parts, sizes, kind)?)
-        } else {
-            Form::Composed(Box::new(Composed::new(config, weights, prefix)?))
+        let is_fused = parts.iter().all(|part| part.kind() == wide) && is_fused(config, kind, parts[0].device());
+        let recomputes = RECOMPUTES.load(Ordering::Relaxed);
+        let form = match (is_fused, recomputes) {
+            (true, _) => Form::Fused(FusedLayer::new(&parts, layer_sizes(config), kind)?),
+            (false, false) => Form::Composed(Box::new(Composed::new(config, weights, prefix)?)),
+            (false, true) => Form::Recomputed(Recomputed { config: config.clone(), prefix: prefix.into(), parts }),
         };
-        Ok(Self { form, attention_dropout: config.attention_probs_dropout_prob, dropout: config.hidden_dropout_prob })
+        Ok(Self {
+            form,
+            recomputes,
+            attention_dropout: config.attention_probs_dropout_prob,
+            dropout: config.hidden_dropout_prob,
+        })
     }
 
     /// Whether it is one operation of our own kernels.
@@ -107,9 +159,11 @@ impl Layer {
     pub fn forward(&self, hidden: &Tensor, layer: usize, surroundings: &Surroundings<'_>) -> Result<Tensor> {
         match &self.form {
             Form::Fused(fused) => {
-                fused.forward(hidden, surroundings.pass(layer, self.attention_dropout, self.dropout)?)
+                let pass = surroundings.pass(layer, self.attention_dropout, self.dropout)?;
+                fused.forward(hidden, Pass { recompute: self.recomputes, ..pass })
             }
-            Form::Composed(composed) => composed.forward(hidden, surroundings),
+            Form::Composed(composed) => composed.forward(hidden, surroundings.bias.as_ref(), surroundings.mode()),
+            Form::Recomputed(layer) => layer.forward(hidden, surroundings.bias.as_ref(), surroundings.mode()),
         }
     }
 }
@@ -131,8 +185,7 @@ impl Composed {
         })
     }
 
-    fn forward(&self, hidden: &Tensor, surroundings: &Surroundings<'_>) -> Result<Tensor> {
-        let (bias, mode) = (surroundings.bias.as_ref(), surroundings.mode());
+    fn forward(&self, hidden: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
         match self.norm {
             Norm::Post => {
                 let attended = mode.dropout(&self.attention.forward(hidden, bias, mode)?, self.dropout)?;

@@ -21,7 +21,7 @@ pub mod weights;
 
 pub use bert::{Bert, Input, Mode};
 pub use config::{BertConfig, ModelConfig, Norm, Preset};
-pub use layer::{use_kernels, Kernels};
+pub use layer::{is_fused, use_activation_checkpointing, use_kernels, Kernels};
 pub use layer_gradients::LayerGradients;
 pub use surroundings::Surroundings;
 pub use weights::{Spec, Weight, Weights};

@@ -80,6 +80,7 @@ impl<'a> Surroundings<'a> {
             site: (layer as u32 + 1) * SITES_OF_A_LAYER,
             attention_dropout,
             hidden_dropout,
+            recompute: false,
         })
     }
 }

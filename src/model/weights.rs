@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::config::{BertConfig, Norm};
-use crate::shim::uniform;
+use crate::shim::{make_gradients, uniform};
 
 /// A bias that makes a padded vocabulary row impossible: exp(−1e9 − x) is 0 in every precision.
 const PADDED_LOGIT: f64 = -1e9;
@@ -160,6 +160,14 @@ impl Weights {
     /// Number of parameters, the vocabulary not padded.
     pub fn num_parameters(&self) -> i64 {
         self.entries.iter().map(|weight| weight.spec.shape.iter().product::<i64>()).sum()
+    }
+
+    /// Gives every weight a gradient of zeros, before there are activations: made between these, it would break up the heap.
+    ///
+    /// # Errors
+    /// When memory cannot be had.
+    pub fn make_gradients(&self) -> Result<()> {
+        make_gradients(self.entries.iter().map(|weight| &weight.tensor))
     }
 
     /// Sets every gradient that exists to 0; the next backward adds to it.

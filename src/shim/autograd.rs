@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::ffi::{check, untie_retain_grad};
+use super::ffi::{check, pointers, untie_make_gradients, untie_retain_grad};
 use crate::error::{Error, Result};
 
 /// Makes the backward keep the gradient of `tensor`, which is not a leaf, for `tensor.grad()` to read.
@@ -15,6 +15,20 @@ pub fn retain_gradient(tensor: &Tensor) -> Result<()> {
     }
     // SAFETY: the tensor is defined and lives through the call; libtorch registers its own hook.
     check(unsafe { untie_retain_grad(tensor.as_ptr()) })
+}
+
+/// Gives each of `leaves` that has no gradient one of zeros.
+///
+/// # Errors
+/// A tensor that takes no gradient, and memory that cannot be had.
+pub fn make_gradients<'a>(leaves: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
+    let leaves: Vec<&Tensor> = leaves.into_iter().collect();
+    if !leaves.iter().all(|leaf| leaf.defined() && leaf.requires_grad() && leaf.is_leaf()) {
+        return Err(Error::failed("expected leaves that require a gradient"));
+    }
+    let list = pointers(leaves.iter().copied());
+    // SAFETY: defined leaves that live through the call.
+    check(unsafe { untie_make_gradients(list.len(), list.as_ptr()) })
 }
 
 #[cfg(test)]

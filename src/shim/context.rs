@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, CStr};
 
-use super::ffi::{check, untie_cpu_capability, untie_libtorch_version, untie_set_deterministic};
+use super::ffi::{check, untie_cpu_capability, untie_free_memory, untie_libtorch_version, untie_set_deterministic};
 use crate::error::Result;
 
 /// Makes libtorch refuse operations that have no deterministic form, and choose that form where there are two.
@@ -28,6 +28,17 @@ pub fn cpu_capability() -> Result<String> {
 /// Never in practice; the C interface reports a version that does not fit its buffer.
 pub fn libtorch_version() -> Result<String> {
     text(untie_libtorch_version)
+}
+
+/// Bytes of CUDA device `index` that no process has.
+///
+/// # Errors
+/// A libtorch without CUDA, and a device that is not there.
+pub fn free_cuda_memory(index: usize) -> Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: `bytes` outlives the call, which writes it or fails.
+    check(unsafe { untie_free_memory(i32::try_from(index).unwrap_or(i32::MAX), &raw mut bytes) })?;
+    Ok(bytes)
 }
 
 /// What a shim function writes into a buffer.

@@ -16,6 +16,7 @@ pub(super) struct CPass {
     pub(super) site: u32,
     pub(super) attention_dropout: f64,
     pub(super) hidden_dropout: f64,
+    pub(super) recompute: bool,
 }
 
 /// `UntieAdamW`.
@@ -46,6 +47,16 @@ pub(super) struct CEmbeddings {
     pub(super) site: u32,
 }
 
+/// `UntieFunction`.
+pub(super) type CFunction = unsafe extern "C" fn(
+    context: *mut c_void,
+    count: usize,
+    inputs: *const *const C_tensor,
+    out: *mut *mut C_tensor,
+    message: *mut c_char,
+    capacity: usize,
+) -> bool;
+
 extern "C" {
     pub(super) fn untie_free_message(message: *mut c_char);
     pub(super) fn untie_adamw(
@@ -59,6 +70,15 @@ extern "C" {
     ) -> *mut c_char;
     pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
+    pub(super) fn untie_make_gradients(count: usize, tensors: *const *const C_tensor) -> *mut c_char;
+    pub(super) fn untie_recompute(
+        call: CFunction,
+        context: *mut c_void,
+        release: unsafe extern "C" fn(*mut c_void),
+        count: usize,
+        inputs: *const *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_has_avx512() -> bool;
     pub(super) fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
     pub(super) fn untie_kernel_level() -> *const c_char;
@@ -95,12 +115,15 @@ extern "C" {
         num_correct: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn untie_embeddings(of: *const CEmbeddings, kind: i32, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(super) fn untie_keep_heap();
+    pub(super) fn untie_trim_heap();
     pub(super) fn untie_uniform(tensor: *const C_tensor, seed: u64) -> *mut c_char;
     pub(super) fn untie_profile_start() -> *mut c_char;
     pub(super) fn untie_profile_stop(table: *mut *mut c_char) -> *mut c_char;
     pub(super) fn untie_set_deterministic(enabled: bool) -> *mut c_char;
     pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;
+    pub(super) fn untie_free_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;
 }
 
 /// Turns what a shim function returned into a result and frees the message.

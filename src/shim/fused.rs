@@ -44,6 +44,8 @@ pub struct Pass<'a> {
     pub attention_dropout: f64,
     /// Probability for the outputs of attention and feed-forward.
     pub hidden_dropout: f64,
+    /// Whether the backward runs the forward again, so that only `x` is kept; the same bits, a third more work.
+    pub recompute: bool,
 }
 
 /// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with even sizes; bf16 needs
@@ -148,6 +150,7 @@ impl FusedLayer {
             site: pass.site,
             attention_dropout: pass.attention_dropout,
             hidden_dropout: pass.hidden_dropout,
+            recompute: pass.recompute,
         };
         let mut out = null_mut();
         // SAFETY: the handle is alive, and so are the tensors, checked above for what the kernels read through pointers.

@@ -5,6 +5,7 @@ use tch::{Cuda, Device, Kind};
 
 use crate::error::{Error, Result};
 use crate::model::Kernels;
+use crate::train::micro_batch::MicroBatch;
 
 /// What activations and products are computed in; weights and moments stay fp32 (fp64 for `fp64`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +66,9 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Sequences of one step, over all micro-batches. Default: 512 (the paper).
     pub global_batch: usize,
-    /// Sequences of one forward and backward; must divide `global_batch`. Default: 32.
-    pub micro_batch: usize,
+    /// Sequences of one forward and backward; must divide `global_batch`. `auto`: as many as memory allows, and fewer
+    /// should it not suffice. Default: 32.
+    pub micro_batch: MicroBatch,
     /// `auto`, `fp32`, `bf16` or `fp64`. Default: `auto`.
     pub precision: Precision,
     /// Seed of weights, order, masks and dropout, at most 2^63 - 1. Default: 42.
@@ -79,6 +81,9 @@ pub struct TrainConfig {
     pub threads: usize,
     /// `fused`: on the CPU our own kernels; `plain`: libtorch's operations everywhere. Default: `fused`.
     pub kernels: Kernels,
+    /// A layer keeps its input only and runs its forward again in the backward: the same bits, less memory, more time.
+    /// Default: false.
+    pub activation_checkpointing: bool,
     /// Steps between two logged points. Default: 10.
     pub log_every: u64,
 }
@@ -88,13 +93,14 @@ impl Default for TrainConfig {
         Self {
             steps: 500_000,
             global_batch: 512,
-            micro_batch: 32,
+            micro_batch: MicroBatch::Sequences(32),
             precision: Precision::Auto,
             seed: 42,
             deterministic: false,
             device: "auto".into(),
             threads: 0,
             kernels: Kernels::Fused,
+            activation_checkpointing: false,
             log_every: 10,
         }
     }
@@ -138,7 +144,7 @@ impl TrainConfig {
         for (name, value) in [
             ("steps", self.steps),
             ("global_batch", self.global_batch as u64),
-            ("micro_batch", self.micro_batch as u64),
+            ("micro_batch", self.micro_batch.sequences().unwrap_or(1) as u64),
             ("log_every", self.log_every),
         ] {
             if value == 0 {
@@ -159,10 +165,11 @@ impl TrainConfig {
                 self.threads
             )));
         }
-        if !self.global_batch.is_multiple_of(self.micro_batch) {
+        let micro_batch = self.micro_batch.sequences().unwrap_or(1);
+        if !self.global_batch.is_multiple_of(micro_batch) {
             return Err(Error::config(format!(
-                "`train.global_batch` = {} is not a multiple of `train.micro_batch` = {}",
-                self.global_batch, self.micro_batch
+                "`train.global_batch` = {} is not a multiple of `train.micro_batch` = {micro_batch}",
+                self.global_batch
             ))
             .hint("micro-batches add up to the global batch; change one of the two"));
         }
@@ -200,7 +207,7 @@ mod tests {
 
     #[test]
     fn impossible_batches_are_refused() {
-        let config = TrainConfig { global_batch: 10, micro_batch: 4, ..Default::default() };
+        let config = TrainConfig { global_batch: 10, micro_batch: 4.into(), ..Default::default() };
         assert!(config.validate().unwrap_err().to_string().contains("not a multiple"));
         let config = TrainConfig { log_every: 0, ..Default::default() };
         assert!(config.validate().unwrap_err().to_string().contains("`train.log_every`"));

@@ -4,6 +4,8 @@ pub mod calibrate;
 pub mod config;
 pub mod environment;
 pub mod evaluate;
+pub mod memory;
+pub mod micro_batch;
 pub mod numbers;
 mod open;
 pub mod phases;
@@ -18,6 +20,8 @@ mod values;
 
 pub use config::{resolve_device, EvalConfig, Precision, TrainConfig};
 pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};
+pub use memory::{Memory, Step};
+pub use micro_batch::MicroBatch;
 pub use numbers::Numbers;
 pub use phases::{Phase, Phases};
 pub use process::prepare_process;

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use tch::Device;
+
 use crate::layer_map::LayerMap;
 use crate::metrics::human::{human_bytes, human_count, human_duration};
-use crate::model::weights::{layer_specs, specs};
+use crate::model::weights::specs;
 use crate::model::BertConfig;
 use crate::train::config::TrainConfig;
+use crate::train::memory::{Memory, Step};
 use crate::train::phases::Phase;
 
 /// Parameters of one kind.
@@ -50,6 +53,27 @@ impl PhaseNumbers {
         self.targets as usize / self.phase.global_batch
     }
 
+    /// Its largest forward and backward, of a model shared as `map`.
+    pub fn step<'a>(
+        &self,
+        bert: &'a BertConfig,
+        map: &'a LayerMap,
+        train: &TrainConfig,
+        (device, probed): (Device, bool),
+    ) -> Step<'a> {
+        Step {
+            bert,
+            map,
+            device,
+            probed,
+            precision: train.precision,
+            activation_checkpointing: train.activation_checkpointing,
+            sequences: self.phase.micro_batch,
+            length: self.phase.sequence_length,
+            capacity: self.capacity(),
+        }
+    }
+
     fn steps(&self) -> u64 {
         self.phase.end - self.phase.start
     }
@@ -68,25 +92,31 @@ pub struct Numbers {
     pub phases: Vec<PhaseNumbers>,
     /// Bytes of weights, gradients and moments, at the start and untied.
     pub state_bytes: [f64; 2],
-    /// Estimated bytes of activations of a micro-batch, in the phase where they are most.
-    pub activation_bytes: f64,
-    /// Bytes of the gradients that a probed step keeps apart at the start: one for each layer that shares its weights.
-    pub probe_bytes: f64,
+    /// The peak of a step, at the start and untied, in the phase where it is highest.
+    pub memory: [Memory; 2],
 }
 
 impl Numbers {
-    /// The numbers of a run through `phases`.
-    pub fn new(bert: &BertConfig, start: &LayerMap, train: &TrainConfig, phases: Vec<PhaseNumbers>) -> Self {
+    /// The numbers of a run on `device` through `phases`; `is_probed`: with checks of the layers' gradients.
+    pub fn new(
+        bert: &BertConfig,
+        start: &LayerMap,
+        train: &TrainConfig,
+        (device, is_probed): (Device, bool),
+        phases: Vec<PhaseNumbers>,
+    ) -> Self {
         let parts = parts(bert, start);
         let state_width = 4.0 * if train.precision.weight_kind() == tch::Kind::Double { 8.0 } else { 4.0 };
         let total = |pick: fn(&Part) -> i64| parts.iter().map(pick).sum::<i64>() as f64;
-        let sharing_layers: usize =
-            (0..start.num_groups()).map(|group| start.members(group).len()).filter(|&members| members > 1).sum();
-        let layer_size: i64 = layer_specs(bert).iter().map(|(_, shape, _)| shape.iter().product::<i64>()).sum();
+        let untied = LayerMap::untied(bert.num_hidden_layers);
+        let peak = |map: &LayerMap| {
+            let step = |numbers: &PhaseNumbers| numbers.step(bert, map, train, (device, is_probed));
+            let peaks = phases.iter().map(|numbers| Memory::of(&step(numbers)));
+            peaks.max_by(|one, other| one.total().total_cmp(&other.total())).unwrap_or_default()
+        };
         Self {
             state_bytes: [state_width * total(|part| part.at_start), state_width * total(|part| part.untied)],
-            probe_bytes: state_width / 4.0 * (sharing_layers as i64 * layer_size) as f64,
-            activation_bytes: phases.iter().map(|numbers| activation_bytes(bert, train, numbers)).fold(0.0, f64::max),
+            memory: [peak(start), peak(&untied)],
             parts,
             phases,
         }
@@ -137,22 +167,6 @@ pub fn forward_flops(bert: &BertConfig, length: usize, capacity: usize) -> f64 {
     bert.num_hidden_layers as f64 * layer + capacity as f64 * target
 }
 
-/// T·B·C·(34 + 5·H·T/C) bytes a layer in 16 bits (Korthikanti et al. 2022, equation 1), scaled to the precision, and three
-/// copies of the logits.
-fn activation_bytes(bert: &BertConfig, train: &TrainConfig, numbers: &PhaseNumbers) -> f64 {
-    let Phase { sequence_length, micro_batch, global_batch, .. } = numbers.phase;
-    let (length, width) = (sequence_length as f64, bert.hidden_size as f64);
-    let elements = length * micro_batch as f64 * width;
-    let bytes = elements * (34.0 + 5.0 * bert.num_attention_heads as f64 * length / width);
-    let scale = match train.precision.compute_kind() {
-        tch::Kind::Double => 4.0,
-        tch::Kind::Float => 2.0,
-        _ => 1.0,
-    };
-    let targets = (numbers.targets * micro_batch as u64 / global_batch as u64) as f64;
-    bytes * scale * bert.num_hidden_layers as f64 + 3.0 * 4.0 * targets * bert.padded_vocab_size() as f64
-}
-
 impl fmt::Display for Numbers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{:<18} {:>14} {:>14}", "parameters", "at the start", "untied")?;
@@ -180,13 +194,8 @@ impl fmt::Display for Numbers {
         }
         let steps: u64 = self.phases.iter().map(PhaseNumbers::steps).sum();
         writeln!(formatter, "the run            {steps} steps, {} tokens", human_count(self.tokens()))?;
-        write!(
-            formatter,
-            "memory             {} of weights, gradients and moments ({} untied), about {} of activations",
-            human_bytes(self.state_bytes[0] as u128),
-            human_bytes(self.state_bytes[1] as u128),
-            human_bytes(self.activation_bytes as u128)
-        )
+        let [start, untied] = &self.memory;
+        write!(formatter, "memory             {start}; untied {}", human_bytes(untied.total() as u128))
     }
 }
 
@@ -194,6 +203,7 @@ impl fmt::Display for Numbers {
 mod tests {
     use super::*;
     use crate::model::{ModelConfig, Preset};
+    use crate::train::config::Precision;
 
     /// BERT-base at T = 128 by hand: 12·(2·128·7,077,888 + 4·128²·768) + 19·(2·768² + 2·768·30,528) FLOPs.
     #[test]
@@ -208,14 +218,23 @@ mod tests {
     #[test]
     fn parts_add_up() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
-        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), Vec::new());
+        let numbers =
+            Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), (Device::Cpu, true), Vec::new());
         assert_eq!(numbers.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(numbers.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(numbers.state_bytes[1], 16.0 * 109_514_298.0);
-        assert_eq!(numbers.probe_bytes, 4.0 * 12.0 * 7_087_872.0);
+        let phase = Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4 };
+        let train = TrainConfig { precision: Precision::Fp32, ..Default::default() };
+        let memory = |start: &LayerMap| {
+            let phases = vec![PhaseNumbers::new(&bert, phase, 19, 1000)];
+            Numbers::new(&bert, start, &train, (Device::Cpu, true), phases).memory
+        };
+        let [tied, untied] = memory(&LayerMap::tied(12));
+        // The vocabulary is padded from 30,522 to 30,528 in memory: six rows of 768 and a bias each.
+        assert_eq!(untied.state, 16.0 * (109_514_298.0 + 6.0 * 769.0));
+        assert_eq!((tied.probe, untied.probe), (4.0 * 12.0 * 7_087_872.0, 0.0));
         let start = LayerMap::from_groups(12, &[(0..10).collect(), vec![10], vec![11]]).unwrap();
-        let numbers = Numbers::new(&bert, &start, &TrainConfig::default(), Vec::new());
-        assert_eq!(numbers.probe_bytes, 4.0 * 10.0 * 7_087_872.0);
+        assert_eq!(memory(&start)[0].probe, 4.0 * 10.0 * 7_087_872.0);
     }
 
     /// 90 steps of 8·128 tokens and 10 of 4·512, and the FLOPs of both.
@@ -234,7 +253,7 @@ mod tests {
             PhaseNumbers::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
             PhaseNumbers::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
-        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), phases);
+        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), (Device::Cpu, true), phases);
         assert_eq!(numbers.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
         assert!((numbers.flops() / expected - 1.0).abs() < 1e-12);

@@ -41,7 +41,6 @@ impl Run {
         };
         let stretch = Stretch::open(&plan, plan.phases.after(start.state.step))?;
         std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
-        write_aside(&folder.join("config.toml"), plan.config_toml.as_bytes())?;
         write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
         write_aside(&folder.join("env.json"), &to_json(&facts)?)?;
         let recorder = if is_fresh {
@@ -52,7 +51,7 @@ impl Run {
         let checkpoint::Loaded { state, weights, moments } = start;
         let rule_state = Some(&state.rule).filter(|_| !is_fresh);
         let trainee = Trainee::new(plan.recipe(), state.layer_map, weights, moments, rule_state)?;
-        Ok(Self {
+        let run = Self {
             schedule: Schedule::new(&plan.optim, plan.train.steps),
             folder: folder.into(),
             step: state.step,
@@ -64,7 +63,14 @@ impl Run {
             recorder,
             trainee,
             plan,
-        })
+        };
+        run.write_config()?;
+        Ok(run)
+    }
+
+    /// The resolved tables, in the run's folder.
+    pub(super) fn write_config(&self) -> Result<()> {
+        write_aside(&self.folder.join("config.toml"), self.plan.config_toml.as_bytes())
     }
 }
 

@@ -56,8 +56,10 @@ impl Phases {
     /// # Errors
     /// Phases that do not follow one another to the end of the run, or sizes that do not fit, by name.
     pub fn new(data: &DataConfig, train: &TrainConfig) -> Result<Self> {
+        // Until `auto` is decided.
+        let micro_batch = train.micro_batch.sequences().unwrap_or(1);
         if data.phase.is_empty() {
-            let TrainConfig { steps, global_batch, micro_batch, .. } = *train;
+            let TrainConfig { steps, global_batch, .. } = *train;
             let sequence_length = data.sequence_length;
             return Ok(Self(vec![Phase {
                 number: 0,
@@ -89,7 +91,7 @@ impl Phases {
                 ))
                 .hint("list the phases in their order; a fraction such as 0.9 follows `train.steps`"));
             }
-            let micro_batch = config.micro_batch.unwrap_or(train.micro_batch);
+            let micro_batch = config.micro_batch.unwrap_or(micro_batch);
             let global_batch = config.global_batch.unwrap_or(train.global_batch);
             if micro_batch == 0 || global_batch == 0 || !global_batch.is_multiple_of(micro_batch) {
                 return Err(Error::config(format!(
@@ -116,6 +118,11 @@ impl Phases {
     /// In their order.
     pub fn list(&self) -> &[Phase] {
         &self.0
+    }
+
+    /// Puts `phase` in the place of the one with its number.
+    pub(super) fn replace(&mut self, phase: Phase) {
+        self.0[phase.number as usize] = phase;
     }
 
     /// The phase of step `step` + 1, or of the last step once the run is over.
@@ -145,7 +152,7 @@ mod tests {
     }
 
     fn phases(phase: Vec<PhaseConfig>) -> Result<Phases> {
-        let train = TrainConfig { steps: 100, global_batch: 8, micro_batch: 4, ..Default::default() };
+        let train = TrainConfig { steps: 100, global_batch: 8, micro_batch: 4.into(), ..Default::default() };
         Phases::new(&DataConfig { phase, ..Default::default() }, &train)
     }
 

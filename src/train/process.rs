@@ -1,10 +1,10 @@
-//! Switches of the whole process: device, threads, determinism.
+//! Switches of the whole process: device, threads, determinism, kernels, heap.
 
 use tch::Device;
 
 use crate::error::Result;
-use crate::model::use_kernels;
-use crate::shim::set_deterministic;
+use crate::model::{use_activation_checkpointing, use_kernels};
+use crate::shim::{keep_heap, set_deterministic};
 use crate::train::config::{resolve_device, TrainConfig};
 
 /// Sets threads and determinism as `config` says, and returns the device.
@@ -20,7 +20,9 @@ pub fn prepare_process(config: &TrainConfig) -> Result<Device> {
     if config.threads > 0 {
         tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
     }
+    keep_heap();
     set_deterministic(config.deterministic)?;
     use_kernels(config.kernels);
+    use_activation_checkpointing(config.activation_checkpointing);
     Ok(device)
 }

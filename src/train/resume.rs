@@ -9,12 +9,13 @@ use crate::error::{Error, Result};
 
 /// Keys that a user changes on purpose: where the data lies, how long to go on (which moves the schedule and fractions of
 /// the run), how often to look, how a step is cut into pieces (which draws other dropout). Each change is printed.
-const MAY_CHANGE: [&str; 13] = [
+const MAY_CHANGE: [&str; 14] = [
     "data.dir",
     "data.verify",
     "data.workers",
     "train.steps",
     "train.micro_batch",
+    "train.activation_checkpointing",
     "train.device",
     "train.threads",
     "train.log_every",
@@ -41,7 +42,9 @@ pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Result<Vec<Stri
         }
         let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
         let change = format!("`{key}`: {} → {}", show(old), show(new));
-        if !MAY_CHANGE.iter().any(|name| key == name || (name.ends_with('.') && key.starts_with(name))) {
+        let cuts_a_phase = key.starts_with("data.phase.") && key.ends_with(".micro_batch");
+        if !cuts_a_phase && !MAY_CHANGE.iter().any(|name| key == name || (name.ends_with('.') && key.starts_with(name)))
+        {
             return Err(Error::config(format!("cannot resume with another {change}"))
                 .hint("restore the setting, or start a new run with another `--run-dir`"));
         }
@@ -66,7 +69,7 @@ pub fn same_data(before: &DataStamp, now: &DataStamp) -> Result<()> {
     Ok(())
 }
 
-/// `{"a": {"b": 1}}` as `a.b` → 1; lists are values.
+/// `{"a": {"b": 1}}` as `a.b` → 1, and the tables of a list by their numbers; other lists are values.
 fn flatten(value: &Value) -> BTreeMap<String, Value> {
     fn walk(prefix: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
         match value {
@@ -74,6 +77,11 @@ fn flatten(value: &Value) -> BTreeMap<String, Value> {
                 for (name, field) in fields {
                     let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                     walk(&key, field, flat);
+                }
+            }
+            Value::Array(items) if items.iter().any(Value::is_object) => {
+                for (number, item) in items.iter().enumerate() {
+                    walk(&format!("{prefix}.{number}"), item, flat);
                 }
             }
             other => {
@@ -100,6 +108,13 @@ mod tests {
         let other = json!({"train": {"steps": 10, "seed": 2}, "eval": {"every": 5}, "model": {"hidden_size": 8}});
         let message = changes(&before, &other, &none).unwrap_err().to_string();
         assert_eq!(message, "cannot resume with another `train.seed`: 1 → 2");
+        let phases = |micro_batch, length| {
+            let phase = json!({"sequence_length": length, "micro_batch": micro_batch});
+            json!({ "data": { "phase": [{ "until": 5 }, phase] } })
+        };
+        let change = changes(&phases(4, 8), &phases(2, 8), &none).unwrap();
+        assert_eq!(change, ["`data.phase.1.micro_batch`: 4 → 2"]);
+        assert!(changes(&phases(4, 8), &phases(4, 16), &none).is_err());
         let smaller = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}});
         assert!(changes(&before, &smaller, &none).is_err());
     }

@@ -19,7 +19,6 @@ use crate::error::Result;
 use crate::hub;
 use crate::loss;
 use crate::metrics::console::{Line, Progress};
-use crate::metrics::human::human_bytes;
 use crate::metrics::{MetricsConfig, Recorder};
 use crate::model::{BertConfig, Mode};
 use crate::optim::{OptimConfig, Schedule};
@@ -54,6 +53,8 @@ pub struct Plan {
     pub train: TrainConfig,
     /// What `[data]` and `[train]` say of sequence lengths and batches.
     pub phases: Phases,
+    /// Whether `train.micro_batch` was `auto`: then it may become smaller.
+    pub chooses_micro_batch: bool,
     /// `[optim]`.
     pub optim: OptimConfig,
     /// `[sharing]`.
@@ -89,24 +90,25 @@ impl Plan {
     /// # Errors
     /// As [`Self::samples`], and a sharing pattern that does not fit.
     pub fn numbers(&self) -> Result<Numbers> {
-        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
         let phases = self.phases.list().iter().map(|phase| {
             let samples = self.samples(phase)?;
             Ok(PhaseNumbers::new(&self.bert, *phase, samples.capacity(), samples.num_samples()))
         });
-        Ok(Numbers::new(&self.bert, &start, &self.train, phases.collect::<Result<_>>()?))
+        self.numbers_of(phases.collect::<Result<_>>()?)
+    }
+
+    /// Those of a run through `phases`.
+    pub(super) fn numbers_of(&self, phases: Vec<PhaseNumbers>) -> Result<Numbers> {
+        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
+        let place = (self.device, self.sharing.has_checks());
+        Ok(Numbers::new(&self.bert, &start, &self.train, place, phases))
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
     /// it.
     pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
         let sharing = self.sharing.describe(self.train.steps);
-        let check = if self.sharing.has_checks() {
-            format!("; a check needs {} more", human_bytes(numbers.probe_bytes as u128))
-        } else {
-            String::new()
-        };
-        format!("{}\nsharing            {sharing}{check}", numbers.describe(rate))
+        format!("{}\nsharing            {sharing}", numbers.describe(rate))
     }
 
     /// What decides how the model is trained, besides its data.
@@ -201,10 +203,17 @@ impl Run {
                 ));
             }
             let begin = Instant::now();
-            let num_micro_batches = self.stretch.phase.num_micro_batches();
-            let batches: Vec<Batch> = (0..num_micro_batches).map(|_| loader.next_batch()).collect::<Result<_>>()?;
             let learning_rate = self.schedule.learning_rate(self.step);
-            let (report, check, right) = self.update(&batches, learning_rate)?;
+            let (batches, (report, check, right)) = loop {
+                let numbers = 0..self.stretch.phase.num_micro_batches();
+                let batches: Vec<Batch> = numbers.map(|_| loader.next_batch()).collect::<Result<_>>()?;
+                match self.update(&batches, learning_rate) {
+                    Ok(done) => break (batches, done),
+                    Err(error) => self.make_room(error, &progress)?,
+                }
+                // The same samples, in smaller micro-batches.
+                loader = self.stretch.loader(&self.plan, self.step)?;
+            };
             let tokens = self.stretch.phase.tokens();
             speed.add(tokens, begin.elapsed().as_secs_f64());
             self.step += 1;

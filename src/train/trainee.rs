@@ -11,6 +11,7 @@ use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
+use crate::shim::trim_heap;
 use crate::step::{train_step, StepReport, Update};
 
 /// What decides how a model is trained, besides its data.
@@ -55,7 +56,9 @@ impl Trainee {
         if let Some(state) = rule_state {
             rule.restore(state)?;
         }
+        weights.make_gradients()?;
         let model = Bert::new(&recipe.bert, &map, &weights, recipe.compute)?;
+        trim_heap();
         Ok(Self { recipe, rule, map, weights, moments, model })
     }
 
@@ -139,8 +142,10 @@ impl Trainee {
     pub fn untie(&mut self, map: LayerMap) -> Result<()> {
         let (weights, moments) =
             transition(&self.map, &self.weights, &self.moments, &map, self.recipe.sharing.moments)?;
+        weights.make_gradients()?;
         self.model = Bert::new(&self.recipe.bert, &map, &weights, self.recipe.compute)?;
         (self.map, self.weights, self.moments) = (map, weights, moments);
+        trim_heap();
         Ok(())
     }
 }

@@ -1,0 +1,202 @@
+//! What the peak of a training step is made of: a count of the buffers that exist then.
+//!
+//! In: the sizes of a step. Out: bytes by kind, [`Memory`]. On the CPU the total is resident memory of the process, without
+//! the mapped files of the data, which the system takes back where it needs memory. On CUDA it is memory of the device that
+//! tensors take; no GPU has measured it yet.
+
+mod layers;
+pub mod machine;
+mod outside;
+
+use std::fmt;
+
+use tch::{Device, Kind};
+
+use crate::layer_map::LayerMap;
+use crate::metrics::human::human_bytes;
+use crate::model::weights::{layer_specs, specs};
+use crate::model::{is_fused, BertConfig};
+use crate::train::config::Precision;
+
+/// What a process comes to hold in its first steps beside tensors: code of libtorch and oneDNN that is read in when it first
+/// runs, compiled kernels, stacks of threads, small buffers. Measured, with the largest differences at 10 MiB.
+const LIBRARIES: f64 = 24.0 * 1024.0 * 1024.0;
+
+/// A forward and backward of one micro-batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Sizes of the model.
+    pub bert: &'a BertConfig,
+    /// Which layers share weights.
+    pub map: &'a LayerMap,
+    /// Precision, decided.
+    pub precision: Precision,
+    /// Where to compute.
+    pub device: Device,
+    /// Whether layers keep their inputs only.
+    pub activation_checkpointing: bool,
+    /// Whether the gradients of layers that share weights are kept apart.
+    pub probed: bool,
+    /// Sequences of the micro-batch, B.
+    pub sequences: usize,
+    /// Tokens of a sequence, T.
+    pub length: usize,
+    /// Target slots of a sequence.
+    pub capacity: usize,
+}
+
+impl Step<'_> {
+    /// B·T.
+    fn rows(&self) -> f64 {
+        (self.sequences * self.length) as f64
+    }
+
+    fn targets(&self) -> f64 {
+        (self.sequences * self.capacity) as f64
+    }
+
+    fn width(&self) -> f64 {
+        self.bert.hidden_size as f64
+    }
+
+    fn inner(&self) -> f64 {
+        self.bert.intermediate_size as f64
+    }
+
+    fn vocabulary(&self) -> f64 {
+        self.bert.padded_vocab_size() as f64
+    }
+
+    /// Bytes of an activation.
+    fn narrow(&self) -> f64 {
+        bytes_of(self.precision.compute_kind())
+    }
+
+    /// Bytes of a weight, and of a statistic.
+    fn wide(&self) -> f64 {
+        bytes_of(self.precision.weight_kind())
+    }
+
+    fn is_fused(&self) -> bool {
+        is_fused(self.bert, self.precision.compute_kind(), self.device)
+    }
+
+    /// Weights, their gradients and two moments, the vocabulary padded.
+    fn state(&self) -> f64 {
+        let unpadded: i64 = specs(self.bert, self.map).iter().map(|spec| spec.shape.iter().product::<i64>()).sum();
+        let padding = (self.vocabulary() - self.bert.vocab_size as f64) * (self.width() + 1.0);
+        4.0 * self.wide() * (unpadded as f64 + padding)
+    }
+
+    /// The gradients that a check keeps apart.
+    fn probe(&self) -> f64 {
+        if !self.probed {
+            return 0.0;
+        }
+        let members = (0..self.map.num_groups()).map(|group| self.map.members(group).len());
+        let sharing: usize = members.filter(|&members| members > 1).sum();
+        let layer: i64 = layer_specs(self.bert).iter().map(|(_, shape, _)| shape.iter().product::<i64>()).sum();
+        self.wide() * (sharing as i64 * layer) as f64
+    }
+}
+
+fn bytes_of(kind: Kind) -> f64 {
+    match kind {
+        Kind::Double => 8.0,
+        Kind::Float => 4.0,
+        _ => 2.0,
+    }
+}
+
+/// What one part of the model holds, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    /// From its forward to its backward.
+    kept: f64,
+    /// During its backward, beside that.
+    passing: f64,
+    /// What of that the heap does not give back at once.
+    lingering: f64,
+}
+
+/// glibc takes buffers up to this size from a heap that it does not give back at once; larger ones come and go with their pages.
+const LARGEST_IN_HEAP: f64 = 32.0 * 1024.0 * 1024.0;
+
+/// `bytes`, where a buffer of that size comes from the heap.
+fn in_heap(bytes: f64) -> f64 {
+    if bytes <= LARGEST_IN_HEAP {
+        bytes
+    } else {
+        0.0
+    }
+}
+
+/// The peak of a step, bytes by kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// Program and libraries; 0 on CUDA.
+    pub program: f64,
+    /// Weights, gradients and both moments.
+    pub state: f64,
+    /// Copies of weights in the order and precision of the kernels.
+    pub packed: f64,
+    /// Gradients that a check keeps apart.
+    pub probe: f64,
+    /// Activations that the forward keeps for the backward.
+    pub kept: f64,
+    /// The most that comes and goes on top: in the head, in a layer's backward, or in that of the embeddings.
+    pub passing: f64,
+    /// What the heap holds on to between these.
+    pub gaps: f64,
+}
+
+impl Memory {
+    /// The peak of `step` in this process.
+    pub fn of(step: &Step<'_>) -> Self {
+        let layers = step.bert.num_hidden_layers as f64;
+        let (layer, embeddings, head) = (layers::layer(step), outside::embeddings(step), outside::head(step));
+        let kept = layers * layer.kept + layers::last(step) + embeddings.kept;
+        // The gradient of the word embeddings that the head made waits for that of the embeddings themselves.
+        let waiting = outside::word_gradient(step);
+        // The peak of each part, and what of that lingers in the heap.
+        let moments = [
+            (kept + head.kept + head.passing, head.lingering),
+            (kept + waiting + layer.passing, layer.lingering),
+            (embeddings.kept + waiting + embeddings.passing, embeddings.lingering),
+        ];
+        let (peak, in_peak) = moments.into_iter().max_by(|one, other| one.0.total_cmp(&other.0)).unwrap_or_default();
+        // Buffers of one part rarely fit exactly where those of another were.
+        let lingering: f64 = moments.iter().map(|(_, lingering)| lingering).sum();
+        let gaps = if step.device.is_cuda() { 0.0 } else { lingering - in_peak };
+        let program =
+            if step.device.is_cuda() { 0.0 } else { machine::resident_bytes().unwrap_or(0) as f64 + LIBRARIES };
+        let (state, packed, probe) = (step.state(), layers::packed(step), step.probe());
+        Self { program, state, packed, probe, kept: kept.min(peak), passing: (peak - kept).max(0.0), gaps }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        let Self { program, state, packed, probe, kept, passing, gaps } = self;
+        program + state + packed + probe + kept + passing + gaps
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("program", self.program),
+            ("weights, gradients and moments", self.state),
+            ("packed weights", self.packed),
+            ("gradients of a check", self.probe),
+            ("activations", self.kept),
+            ("passing", self.passing),
+            ("gaps", self.gaps),
+        ];
+        let list: Vec<String> = parts
+            .iter()
+            .filter(|(_, bytes)| *bytes > 0.0)
+            .map(|(name, bytes)| format!("{name} {}", human_bytes(*bytes as u128)))
+            .collect();
+        write!(formatter, "{} ({})", human_bytes(self.total() as u128), list.join(", "))
+    }
+}

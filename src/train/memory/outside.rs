@@ -1,0 +1,56 @@
+//! Embeddings and heads: what csrc/fused/embeddings.cpp and csrc/fused/head.cpp keep and allocate, and what autograd keeps of
+//! compositions.
+
+use super::{in_heap, Part, Step};
+use crate::model::Norm;
+
+/// Fused: two statistics a row are kept, and the backward makes the gradients of the sums. Composed: LayerNorm keeps the sum of
+/// the embeddings, fp32 at least; the backward has gradients of two widths of the output, and makes a gradient of the whole
+/// table of words.
+pub(super) fn embeddings(step: &Step<'_>) -> Part {
+    let sum = step.rows() * step.width() * step.wide();
+    if step.is_fused() {
+        let kept = 2.0 * step.rows() * step.wide();
+        return Part { kept, passing: sum, lingering: in_heap(sum) };
+    }
+    let kept = if step.bert.norm == Norm::Post { sum } else { 0.0 };
+    let table = word_gradient(step);
+    Part { kept, passing: table + 2.0 * sum, lingering: 2.0 * in_heap(table) + 2.0 * in_heap(sum) }
+}
+
+/// The gradient of the word embeddings that the head of a composition makes beside that which lasts.
+pub(super) fn word_gradient(step: &Step<'_>) -> f64 {
+    if step.is_fused() {
+        0.0
+    } else {
+        step.vocabulary() * step.width() * step.wide()
+    }
+}
+
+/// Of a composition: the logits of the targets: log-softmax is kept, and its backward has two more of that size; their table,
+/// cast to the precision of the activations, and its gradient in both precisions.
+pub(super) fn head(step: &Step<'_>) -> Part {
+    if step.is_fused() {
+        return fused_head(step);
+    }
+    let table = step.vocabulary() * step.width();
+    let logits = step.targets() * step.vocabulary();
+    let casts = if step.narrow() < step.wide() { table * step.narrow() } else { 0.0 };
+    let hidden = step.targets() * step.width() * (4.0 * step.narrow() + 2.0 * step.wide());
+    let at_softmax = 3.0 * logits * step.wide();
+    let at_table = logits * step.narrow() + casts + table * step.wide();
+    let lingering = 3.0 * in_heap(logits * step.wide());
+    Part { kept: casts + hidden, passing: at_softmax.max(at_table), lingering }
+}
+
+/// Four matrices of the targets are kept. The backward has both operands of the decoder's products, sums for up to 16 parts of
+/// the vocabulary, 64 MiB at most, their total, and the gradient of all hidden states.
+fn fused_head(step: &Step<'_>) -> Part {
+    let of_targets = step.targets() * step.width();
+    let kept = 4.0 * of_targets * step.narrow();
+    let sums = of_targets * step.wide();
+    let parts = (16.0 * sums).min(f64::from(64 << 20)).max(2.0 * sums);
+    let hidden = step.rows() * step.width() * step.narrow();
+    let passing = 3.0 * of_targets * step.narrow() + parts + sums + hidden;
+    Part { kept, passing, lingering: in_heap(parts) }
+}

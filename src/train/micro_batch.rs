@@ -1,0 +1,205 @@
+//! How many sequences go through the model at once: a number, or as many as memory allows.
+//!
+//! `auto` is decided when a run starts: the largest divisor of the global batch whose predicted memory fits into what is
+//! free. The number stands in the run's config.toml and checkpoints, and a resume takes it from there. Should memory not
+//! suffice all the same, the step is done again with smaller micro-batches; the loss is divided by the whole global batch's
+//! targets, so it is the same step up to rounding.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::batch::DataConfig;
+use crate::error::{Error, Result};
+use crate::metrics::console::Progress;
+use crate::sharing::RuleKind;
+use crate::train::config::TrainConfig;
+use crate::train::memory::{machine, Memory};
+use crate::train::numbers::PhaseNumbers;
+use crate::train::phases::Phase;
+use crate::train::run::{Plan, Run};
+
+/// Larger ones are not chosen on the CPU, where they run no faster: the step's tiles are of 64 tokens whatever its size.
+const MOST_ON_CPU: usize = 64;
+
+/// `train.micro_batch`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected a number of sequences (an integer of 1 or more) or \"auto\"")]
+pub enum MicroBatch {
+    /// So many sequences.
+    Sequences(usize),
+    /// As many as memory allows.
+    Named(Automatic),
+}
+
+/// The word for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Automatic {
+    /// As many as memory allows.
+    Auto,
+}
+
+impl MicroBatch {
+    /// As many as memory allows.
+    pub const AUTO: Self = Self::Named(Automatic::Auto);
+
+    /// The number of sequences, if there is one.
+    pub fn sequences(self) -> Option<usize> {
+        match self {
+            Self::Sequences(sequences) => Some(sequences),
+            Self::Named(Automatic::Auto) => None,
+        }
+    }
+}
+
+impl From<usize> for MicroBatch {
+    fn from(sequences: usize) -> Self {
+        Self::Sequences(sequences)
+    }
+}
+
+/// The largest divisor of `global_batch` that is at most `most`, at least 1.
+fn divisor(global_batch: usize, most: usize) -> usize {
+    (1..=most.min(global_batch)).rev().find(|&size| global_batch.is_multiple_of(size)).unwrap_or(1)
+}
+
+/// The divisors of the global batch of `phase` that `auto` may choose, from the largest.
+pub(super) fn candidates(phase: &Phase, on_cpu: bool) -> impl Iterator<Item = usize> + '_ {
+    let most = if on_cpu { MOST_ON_CPU.min(phase.global_batch) } else { phase.global_batch };
+    (1..=most).rev().filter(|&size| phase.global_batch.is_multiple_of(size))
+}
+
+/// Writes `sizes`, one a phase, where the tables leave the choice open.
+pub fn settle(data: &mut DataConfig, train: &mut TrainConfig, sizes: &[usize]) {
+    if train.micro_batch != MicroBatch::AUTO || sizes.is_empty() {
+        return;
+    }
+    train.micro_batch = sizes[0].into();
+    for (phase, &size) in data.phase.iter_mut().zip(sizes) {
+        phase.micro_batch.get_or_insert(size);
+    }
+}
+
+/// What [`settle`] wrote, from the tables of an earlier run with as many phases.
+pub fn earlier_sizes(config: &Value) -> Option<Vec<usize>> {
+    let number = |value: &Value| value.as_u64().and_then(|size| usize::try_from(size).ok());
+    let whole = number(&config["train"]["micro_batch"])?;
+    let phases = config["data"]["phase"].as_array().filter(|phases| !phases.is_empty());
+    Some(
+        phases.map_or(vec![whole], |list| {
+            list.iter().map(|phase| number(&phase["micro_batch"]).unwrap_or(whole)).collect()
+        }),
+    )
+}
+
+impl Plan {
+    /// What `auto` means for each phase on this machine, now: of the sizes that divide the global batch the largest whose
+    /// predicted peak fits, with all layers untied if the run unties them.
+    ///
+    /// # Errors
+    /// Invalid data, and a CUDA device that does not answer.
+    pub fn fitting_micro_batches(&self) -> Result<Vec<usize>> {
+        let budget = machine::budget(self.device)?.unwrap_or(0.0);
+        let phases = self.numbers()?.phases;
+        let fits = |numbers: &PhaseNumbers, size: usize| -> Result<bool> {
+            let phase = Phase { micro_batch: size, ..numbers.phase };
+            let sized = self.numbers_of(vec![PhaseNumbers { phase, ..*numbers }])?;
+            let unties = self.sharing.rule != Some(RuleKind::Never);
+            let peaks = sized.memory.iter().take(if unties { 2 } else { 1 });
+            Ok(peaks.map(Memory::total).fold(0.0, f64::max) <= budget)
+        };
+        let choose = |numbers: &PhaseNumbers| -> Result<usize> {
+            for size in candidates(&numbers.phase, !self.device.is_cuda()) {
+                if fits(numbers, size)? {
+                    return Ok(size);
+                }
+            }
+            Ok(1)
+        };
+        phases.iter().map(choose).collect()
+    }
+
+    /// Makes the micro-batches of `phase` smaller, also in the tables that are saved. False where they are of one sequence.
+    fn shrink(&mut self, phase: &mut Phase) -> Result<bool> {
+        if phase.micro_batch < 2 {
+            return Ok(false);
+        }
+        phase.micro_batch = divisor(phase.global_batch, phase.micro_batch / 2);
+        self.phases.replace(*phase);
+        let invalid = |error: String| Error::failed(format!("the tables of the run cannot be changed: {error}"));
+        let mut table: toml::Table = toml::from_str(&self.config_toml).map_err(|error| invalid(error.to_string()))?;
+        let size = phase.micro_batch;
+        let number = phase.number as usize;
+        if let Some(entry) =
+            table.get_mut("data").and_then(|data| data.get_mut("phase")?.get_mut(number)?.as_table_mut())
+        {
+            entry.insert("micro_batch".into(), toml::Value::Integer(size as i64));
+            self.config["data"]["phase"][number]["micro_batch"] = size.into();
+        } else if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
+            train.insert("micro_batch".into(), toml::Value::Integer(size as i64));
+            self.config["train"]["micro_batch"] = size.into();
+        }
+        self.config_toml = toml::to_string(&table).map_err(|error| invalid(error.to_string()))?;
+        Ok(true)
+    }
+}
+
+impl Run {
+    /// After a step that failed with `error`: where memory did not suffice and `train.micro_batch` is `auto`, makes the
+    /// micro-batches smaller, for the step to be done again. It changed nothing but gradients: an update allocates next to
+    /// nothing, after the backward has freed all it had.
+    ///
+    /// # Errors
+    /// `error` itself, where nothing can be done.
+    pub(super) fn make_room(&mut self, error: Error, progress: &Progress) -> Result<()> {
+        let before = self.stretch.phase.micro_batch;
+        if !error.is_out_of_memory() || !self.plan.chooses_micro_batch || !self.plan.shrink(&mut self.stretch.phase)? {
+            return Err(error);
+        }
+        self.write_config()?;
+        let now = self.stretch.phase.micro_batch;
+        progress.note(&format!(
+            "step {}: out of memory; micro-batches of {now} sequences instead of {before} from here on, the step is \
+             repeated ({error})",
+            self.step + 1
+        ));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::phase::PhaseConfig;
+    use serde_json::json;
+
+    #[test]
+    fn divisors_are_the_largest_that_fit() {
+        assert_eq!([divisor(96, 64), divisor(96, 5), divisor(7, 6), divisor(8, 100)], [48, 4, 1, 8]);
+        let phase = Phase { number: 0, start: 0, end: 1, sequence_length: 8, global_batch: 192, micro_batch: 1 };
+        assert_eq!(candidates(&phase, true).take(3).collect::<Vec<_>>(), [64, 48, 32]);
+        assert_eq!(candidates(&phase, false).next(), Some(192));
+    }
+
+    #[test]
+    fn what_is_left_open_is_settled_and_found_again() {
+        let phase = |micro_batch| PhaseConfig { until: None, sequence_length: 8, micro_batch, global_batch: None };
+        let mut data = DataConfig { phase: vec![phase(None), phase(Some(2))], ..Default::default() };
+        let mut train = TrainConfig { micro_batch: MicroBatch::AUTO, ..Default::default() };
+        settle(&mut data, &mut train, &[16, 4]);
+        assert_eq!(train.micro_batch, MicroBatch::Sequences(16));
+        assert_eq!(data.phase.iter().map(|phase| phase.micro_batch).collect::<Vec<_>>(), [Some(16), Some(2)]);
+        let config = json!({ "data": data, "train": train });
+        assert_eq!(earlier_sizes(&config), Some(vec![16, 2]));
+        assert_eq!(earlier_sizes(&json!({ "train": { "micro_batch": 8 } })), Some(vec![8]));
+        assert_eq!(earlier_sizes(&json!({})), None);
+    }
+
+    #[test]
+    fn a_number_or_auto() {
+        let read = |text: &str| serde_json::from_str::<MicroBatch>(text);
+        assert_eq!(read("32").unwrap().sequences(), Some(32));
+        assert_eq!(read("\"auto\"").unwrap(), MicroBatch::AUTO);
+        assert!(read("\"many\"").unwrap_err().to_string().contains("or \"auto\""));
+    }
+}
