@@ -57,6 +57,7 @@ fn compile_shim(include: &Path) {
             "csrc/errors.cpp",
             "csrc/autograd.cpp",
             "csrc/optim.cpp",
+            "csrc/device_step.cpp",
             "csrc/random.cpp",
             "csrc/profile.cpp",
             "csrc/context.cpp",

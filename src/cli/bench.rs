@@ -94,7 +94,7 @@ impl BenchArgs {
             Some(path) => {
                 let mut config = RunConfig::load(path, &self.settings)?;
                 let device = prepare_process(&config.train)?;
-                config.train.precision = config.train.precision.resolve(device);
+                config.train.precision = config.train.precision.resolve(device)?;
                 let plan = train::plan(&config, device)?;
                 println!("{}", calibration::calibrate(&plan, effort, self.save_in.as_deref())?);
                 Ok(())
@@ -126,7 +126,7 @@ impl BenchArgs {
         }
         let sharing = SharingConfig { start: Start::Named(self.start.clone()), ..Default::default() };
         let map = sharing.start_map(bert.num_hidden_layers)?;
-        let precision = self.precision.resolve(device);
+        let precision = self.precision.resolve(device)?;
         let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
         let baseline = memory::resident_bytes();
         let mut watch = subject.start(&map, self.init.as_deref())?;

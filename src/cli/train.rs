@@ -44,8 +44,8 @@ impl TrainArgs {
         };
         let device = prepare_process(&config.train)?;
         config.train.precision = match (config.train.precision, self.resume) {
-            (Precision::Auto, true) => earlier_precision(&folder)?.unwrap_or(Precision::Auto).resolve(device),
-            (precision, _) => precision.resolve(device),
+            (Precision::Auto, true) => earlier_precision(&folder)?.unwrap_or(Precision::Auto).resolve(device)?,
+            (precision, _) => precision.resolve(device)?,
         };
         if config.data.verify {
             for dir in config.data.dirs() {

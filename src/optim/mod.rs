@@ -6,6 +6,8 @@
 
 pub mod clip;
 pub mod config;
+pub mod device;
+pub mod scaler;
 pub mod schedule;
 
 use tch::Tensor;
@@ -16,6 +18,8 @@ use crate::shim::{fused_adamw, AdamWArguments, AdamWTensors};
 
 pub use clip::GroupGradient;
 pub use config::{OptimConfig, ScheduleKind, Warmup};
+pub use device::DeviceStep;
+pub use scaler::ScalerState;
 pub use schedule::Schedule;
 
 /// AdamW's state: two running means a weight, and how many updates they have seen.

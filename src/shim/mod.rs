@@ -5,6 +5,7 @@
 
 mod autograd;
 mod context;
+mod device_step;
 mod ffi;
 mod fused;
 mod optim;
@@ -12,7 +13,8 @@ mod profile;
 mod random;
 
 pub use autograd::retain_gradient;
-pub use context::{cpu_capability, libtorch_version, set_deterministic};
+pub use context::{cpu_capability, libtorch_version, set_deterministic, set_tf32};
+pub use device_step::{device_adamw, device_norms, DeviceScalars};
 pub use fused::{dropout, fits, set_kernel_level, FusedLayer, LayerSizes, Pass};
 pub use optim::{fused_adamw, norms, scale, AdamWArguments, AdamWTensors};
 pub use profile::{profile, OpTime};

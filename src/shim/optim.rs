@@ -101,7 +101,7 @@ pub fn scale(tensors: &[Tensor], factors: &[f64]) -> Result<()> {
     check(unsafe { untie_scale(tensors.len(), list.as_ptr(), factors.as_ptr()) })
 }
 
-fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
+pub(super) fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     for tensor in tensors {
         if !tensor.defined() || !matches!(tensor.kind(), Kind::Float | Kind::Double) {
             return Err(Error::failed("expected a defined tensor of kind Float or Double"));
@@ -110,7 +110,7 @@ fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     Ok(())
 }
 
-fn same_layout(name: &str, parameter: &Tensor, other: &Tensor) -> Result<()> {
+pub(super) fn same_layout(name: &str, parameter: &Tensor, other: &Tensor) -> Result<()> {
     if !other.defined() {
         return Err(Error::failed(format!("a parameter of shape {:?} has no {name}", parameter.size())));
     }

@@ -1,13 +1,13 @@
-//! Switches of the whole process: device, threads, determinism.
+//! Switches of the whole process: device, threads, determinism, TF32.
 
 use tch::Device;
 
 use crate::error::Result;
 use crate::model::use_kernels;
-use crate::shim::set_deterministic;
+use crate::shim::{set_deterministic, set_tf32};
 use crate::train::config::{resolve_device, TrainConfig};
 
-/// Sets threads and determinism as `config` says, and returns the device.
+/// Sets threads, determinism and TF32 as `config` says, and returns the device.
 ///
 /// # Errors
 /// A device that is not there.
@@ -21,6 +21,7 @@ pub fn prepare_process(config: &TrainConfig) -> Result<Device> {
         tch::set_num_threads(i32::try_from(config.threads).unwrap_or(i32::MAX));
     }
     set_deterministic(config.deterministic)?;
+    set_tf32(config.tf32)?;
     use_kernels(config.kernels);
     Ok(device)
 }
