@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use tch::{Device, Kind, Tensor};
-use untie::batch::{Batch, BatchTensors};
+use untie::batch::Batch;
 use untie::error::Result;
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
@@ -33,7 +33,7 @@ fn bert() -> BertConfig {
 }
 
 /// Micro-batch `index` of two, seven targets each.
-fn batch(index: usize) -> BatchTensors {
+fn batch(index: usize) -> Batch {
     let ids: Vec<i64> = (0..48).map(|at| 5 + (at * at * 7 + 11 * index as i64) % 80).collect();
     Batch {
         token_ids: ids,
@@ -44,18 +44,31 @@ fn batch(index: usize) -> BatchTensors {
         num_targets: 7,
         ..Default::default()
     }
-    .to_device(Device::Cpu)
-    .unwrap()
 }
 
 fn loss(model: &Bert, index: usize) -> Result<Tensor> {
-    Ok(masked_lm(model, &batch(index), 14, Mode::Train)?.loss)
+    loss_on(Device::Cpu, model, index)
+}
+
+fn loss_on(device: Device, model: &Bert, index: usize) -> Result<Tensor> {
+    Ok(masked_lm(model, &batch(index).to_device(device)?, 14, Mode::Train)?.loss)
+}
+
+/// The GPU, for what can only be seen there; says so where there is none.
+fn gpu() -> Option<Device> {
+    let found = tch::Cuda::is_available().then_some(Device::Cuda(0));
+    if found.is_none() {
+        println!("skipped: there is no CUDA device here");
+    }
+    found
 }
 
 #[derive(Clone, Copy)]
 enum Path {
     Host,
     Device(Option<ScalerState>),
+    /// The device's, on a GPU.
+    Gpu(Device),
 }
 
 /// A model, its moments and what takes its steps.
@@ -66,21 +79,23 @@ struct Side {
     model: Bert,
     optim: OptimConfig,
     gradient: GroupGradient,
+    device: Device,
 }
 
 impl Side {
     fn new(path: Path, groups: &[Vec<usize>], clip_norm: f64, gradient: GroupGradient) -> Self {
         tch::set_num_threads(1);
         let map = LayerMap::from_groups(LAYERS, groups).unwrap();
-        let weights = Weights::initialise(&bert(), &map, 3, Kind::Float, Device::Cpu).unwrap();
+        let device = if let Path::Gpu(device) = path { device } else { Device::Cpu };
+        let weights = Weights::initialise(&bert(), &map, 3, Kind::Float, device).unwrap();
         let moments = Moments::zeros(&weights).unwrap();
         let stepper = match path {
-            Path::Host => Stepper::new(&weights, &moments, gradient, None),
+            Path::Host | Path::Gpu(_) => Stepper::new(&weights, &moments, gradient, None),
             Path::Device(scaler) => Stepper::on_device(&weights, &moments, gradient, scaler),
         };
         let model = Bert::new(&bert(), &map, &weights, Kind::Float).unwrap();
         let optim = OptimConfig { clip_norm, weight_decay: 0.05, ..Default::default() };
-        Self { weights, moments, stepper: stepper.unwrap(), model, optim, gradient }
+        Self { weights, moments, stepper: stepper.unwrap(), model, optim, gradient, device }
     }
 
     fn tied(path: Path) -> Self {
@@ -89,10 +104,11 @@ impl Side {
 
     /// One step whose loss is multiplied by `factor`.
     fn step(&mut self, factor: f64) -> StepReport {
-        let Self { weights, moments, stepper, model, optim, gradient } = self;
+        let Self { weights, moments, stepper, model, optim, gradient, device } = self;
         let update = Update { optim, learning_rate: LEARNING_RATE, gradient: *gradient };
-        let pending =
-            stepper.step(weights, moments, update, 2, |index| Ok(loss(model, index)?.f_mul_scalar(factor)?)).unwrap();
+        let pending = stepper
+            .step(weights, moments, update, 2, |index| Ok(loss_on(*device, model, index)?.f_mul_scalar(factor)?))
+            .unwrap();
         pending.read().unwrap()
     }
 
@@ -203,6 +219,36 @@ fn the_host_counts_its_skipped_steps_too() {
 fn recipe(compute: Kind) -> Recipe {
     let sharing = SharingConfig { rule: Some(RuleKind::Never), check_every: 2, monitor: true, ..Default::default() };
     Recipe { bert: bert(), optim: OptimConfig::default(), sharing, compute, steps: 1000 }
+}
+
+#[test]
+fn a_gpu_takes_the_steps_of_the_host() {
+    let Some(gpu) = gpu() else { return };
+    let (mut host, mut device) = (Side::tied(Path::Host), Side::tied(Path::Gpu(gpu)));
+    for factor in [1.0, f64::INFINITY, 1.0, 1.0] {
+        let (left, right) = (host.step(factor), device.step(factor));
+        assert_eq!(left.applied, right.applied);
+        if left.applied {
+            assert!((left.loss / right.loss - 1.0).abs() < 1e-4, "{left:?} {right:?}");
+            assert!((left.grad_norm / right.grad_norm - 1.0).abs() < 1e-4, "{left:?} {right:?}");
+        }
+    }
+    assert_eq!(device.stepper.settle(&mut device.moments).unwrap(), 1);
+    assert_eq!(device.moments.num_updates, 3);
+}
+
+/// Many batches on their way at once: none may overwrite the pinned memory of another.
+#[test]
+fn batches_reach_a_gpu_as_they_are() {
+    let Some(gpu) = gpu() else { return };
+    let sent: Vec<_> = (0..200).map(|index| batch(index).to_device(gpu).unwrap()).collect();
+    for (index, sent) in sent.iter().enumerate() {
+        let kept = batch(index).to_device(Device::Cpu).unwrap();
+        assert!(sent.token_ids.to_device(Device::Cpu) == kept.token_ids, "batch {index}");
+        assert!(
+            sent.labels.to_device(Device::Cpu) == kept.labels && sent.weights.to_device(Device::Cpu) == kept.weights
+        );
+    }
 }
 
 /// A tied model that computes in `compute`.

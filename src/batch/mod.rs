@@ -115,9 +115,10 @@ impl Batch {
 
 /// `tensor`, which lies in the host's memory, on `device`. libtorch keeps the pinned copy until the device has read it.
 fn place(tensor: Tensor, device: Device) -> Result<Tensor> {
-    if !device.is_cuda() {
+    if !device.is_cuda() || tensor.numel() == 0 {
         return Ok(tensor.f_to_device(device)?);
     }
-    let pinned = tensor.f_pin_memory(device)?;
+    // Not `f_pin_memory`, whose device libtorch answers with a deprecation warning, every time.
+    let pinned = tensor.f_internal_pin_memory(device)?;
     Ok(pinned.f_to_device_(device, pinned.kind(), true, false)?)
 }
