@@ -214,7 +214,9 @@ impl Run {
             let evaluates = ends || is_due(self.step, self.plan.eval.every);
             let saves = ends || is_due(self.step, self.plan.checkpoint.every);
             // Where reading waits for the device, only what is about to be used is read, so that the host can work ahead.
-            let report = match pending.is_read() || check.is_some() || logs || evaluates || saves {
+            // Also before a phase is opened, whose measurement would wait for steps outside of their time.
+            let uses = check.is_some() || logs || evaluates || saves || self.step == self.stretch.phase.end;
+            let report = match pending.is_read() || uses {
                 true => Some(pending.read()?),
                 false => None,
             };
