@@ -57,6 +57,7 @@ fn compile_shim(include: &Path) {
             "csrc/autograd.cpp",
             "csrc/recompute.cpp",
             "csrc/heap.cpp",
+            "csrc/device_step.cpp",
             "csrc/random.cpp",
             "csrc/profile.cpp",
             "csrc/context.cpp",

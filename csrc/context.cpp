@@ -15,6 +15,13 @@ char *untie_set_deterministic(bool enabled) {
   });
 }
 
+char *untie_set_tf32(bool enabled) {
+  return untie_guard([&] {
+    at::globalContext().setAllowTF32CuBLAS(enabled);
+    at::globalContext().setAllowTF32CuDNN(enabled);
+  });
+}
+
 namespace {
 
 char *copy_text(const std::string &text, char *buffer, size_t capacity) {

@@ -26,6 +26,13 @@ char *untie_adamw(size_t count, const UntieAdamW *tensors, double learning_rate,
                   uint64_t step);
 char *untie_norms(size_t count, at::Tensor *const *tensors, double *norms);
 
+// device_step.cpp
+char *untie_device_norms(size_t count, at::Tensor *const *tensors, at::Tensor **norms);
+char *untie_device_adamw(size_t count, at::Tensor *const *parameters, at::Tensor *const *gradients,
+                         at::Tensor *const *exp_avgs, at::Tensor *const *exp_avg_sqs, double learning_rate,
+                         double beta1, double beta2, double weight_decay, double epsilon, const at::Tensor *step,
+                         const at::Tensor *divisor, const at::Tensor *found_inf);
+
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);
 char *untie_make_gradients(size_t count, at::Tensor *const *tensors);
@@ -87,6 +94,7 @@ char *untie_profile_stop(char **table);
 
 // context.cpp
 char *untie_set_deterministic(bool enabled);
+char *untie_set_tf32(bool enabled);
 char *untie_cpu_capability(char *text, size_t capacity);
 char *untie_libtorch_version(char *text, size_t capacity);
 char *untie_free_memory(int32_t cuda_index, uint64_t *bytes);

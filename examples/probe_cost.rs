@@ -46,7 +46,7 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let device = untie::train::resolve_device(&arguments.device)?;
-    let precision = Precision::Auto.resolve(device);
+    let precision = Precision::Auto.resolve(device)?;
     let bert = sizes(&arguments)?;
     let start = Start::Named(arguments.start.clone());
     // Every second step is a check of a rule that watches.

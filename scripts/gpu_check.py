@@ -4,14 +4,17 @@
 In:   an `untie` binary that is linked to the cuda flavour of libtorch, and a folder of shards.
 Out:  on stdout, a section for docs/gpu.md: the largest difference of the loss (fp32, dropout 0, tied and untied steps),
       whether a run that is stopped and resumed on the GPU ends as one that was not, whether measuring correlations leaves
-      a run as it is, and tokens a second of bert-base.
+      a run as it is, whether reading a step's numbers late changes them, fp16 with its loss scale beside fp32, TF32 beside
+      fp32, and tokens a second of bert-base.
       Exit 1 when a comparison fails or the GPU is not there.
-Cost: about three minutes on one GPU. Standard library only: it also runs where there is neither Rust nor a network.
+      With `--device cpu` the device's path of a step runs on the CPU; fp16 and TF32, which it lacks, are left out.
+Cost: about five minutes on one GPU. Standard library only: it also runs where there is neither Rust nor a network.
 """
 
 import argparse
 import datetime
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,16 +23,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # fp32 on CPU and GPU: products are summed in another order, and training amplifies the difference.
 LOSS_TOLERANCE = 1e-4
+# Factors of 10 bits of mantissa, in TF32 as in fp16, and 40 steps that amplify the difference.
+SHORT_TOLERANCE = 2e-2
 NO_DROPOUT = ["model.hidden_dropout_prob=0.0", "model.attention_probs_dropout_prob=0.0"]
 
 
-def train(arguments, run, settings, resume=False):
-    """One run; its metrics by step."""
+def train(arguments, run, settings, resume=False, path=None):
+    """One run; its metrics by step. `path` as UNTIE_STEP has it."""
     command = [str(arguments.untie), "train", "--config", str(ROOT / "configs/quickstart.toml"), "--run-dir", str(run)]
     for setting in [f"data.dir={arguments.data}", *settings]:
         command += ["--set", setting]
     command += ["--resume"] if resume else []
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | ({"UNTIE_STEP": path} if path else {})
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     if result.returncode != 0:
         sys.exit(f"error: {' '.join(command)}\n{result.stderr}")
     rows = {}
@@ -73,6 +79,51 @@ def compare_probe(arguments, work):
     return equal
 
 
+def worst_loss(one, other):
+    """Largest relative difference of the losses at the steps that both have."""
+    steps = [step for step in one if step in other and "train/loss" in one[step] and "train/loss" in other[step]]
+    return max(abs(one[step]["train/loss"] / other[step]["train/loss"] - 1) for step in steps)
+
+
+def compare_late_reads(arguments, work):
+    """Every step read, or every 10th: the numbers of a step that is read later must be its own."""
+    settings = ["train.deterministic=true", "train.precision=fp32", "train.steps=40", "sharing.untie_at=20",
+                f"train.device={arguments.device}"]
+    every = train(arguments, work / "every", settings + ["train.log_every=1"], path="device")
+    some = train(arguments, work / "some", settings + ["train.log_every=10"], path="device")
+    tags = ("train/loss", "train/grad_norm", "train/mlm_accuracy")
+    equal = all(every[step][tag] == some[step][tag] for step in (10, 20, 30, 40) for tag in tags)
+    print(f"| fp32, deterministic: every step read or every 10th, equal bit for bit | {'yes' if equal else 'NO'} |")
+    return equal
+
+
+def compare_fp16(arguments, work):
+    """From the scale of a new run, 2^16; overflows may halve it, and 40 steps are too few for it to grow."""
+    settings = NO_DROPOUT + ["train.steps=40", "train.log_every=1", "sharing.untie_at=20", f"train.device={arguments.device}"]
+    full = train(arguments, work / "full", settings + ["train.precision=fp32"])
+    half = train(arguments, work / "fp16", settings + ["train.precision=fp16", "checkpoint.every=40"])
+    state = json.loads((work / "fp16/checkpoints/step-00000040/state.json").read_text())
+    scales = [half[step]["train/loss_scale"] for step in range(1, 41)]
+    skipped = state["totals"]["skipped_steps"]
+    # The scale is that of the step; each skipped one halves the next.
+    halved = state["scaler"]["scale"] == 65536.0 / 2**skipped and scales[0] == 65536.0
+    counted = state["num_updates"] == 40 - skipped
+    worst = worst_loss(full, half)
+    print(f"| fp16, 40 steps: largest relative difference of the loss to fp32; skipped steps; last scale "
+          f"| {worst:.1e}; {skipped}; {state['scaler']['scale']:g} |")
+    return halved and counted and skipped < 20 and (worst <= SHORT_TOLERANCE or skipped > 0)
+
+
+def compare_tf32(arguments, work):
+    settings = NO_DROPOUT + ["train.steps=40", "train.precision=fp32", "train.log_every=1", "sharing.untie_at=20",
+                             f"train.device={arguments.device}"]
+    exact = train(arguments, work / "ieee", settings + ["train.tf32=false"])
+    short = train(arguments, work / "tf32", settings + ["train.tf32=true"])
+    worst = worst_loss(exact, short)
+    print(f"| TF32, 40 steps: largest relative difference of the loss to fp32 (0: this GPU has none) | {worst:.1e} |")
+    return worst <= SHORT_TOLERANCE
+
+
 def measure(arguments, work):
     sizes = ["model.hidden_size=768", "model.num_hidden_layers=12", "model.num_attention_heads=12",
              "model.intermediate_size=3072", "train.global_batch=256", "train.micro_batch=256", "train.precision=bf16",
@@ -102,8 +153,10 @@ def main():
     print(f"## {datetime.date.today()}, {device}\n\n| check | result |\n|---|---|")
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        fine = [compare_devices(arguments, work), compare_resume(arguments, work), compare_probe(arguments, work)]
+        fine = [compare_devices(arguments, work), compare_resume(arguments, work), compare_probe(arguments, work),
+                compare_late_reads(arguments, work)]
         if arguments.device != "cpu":
+            fine += [compare_fp16(arguments, work), compare_tf32(arguments, work)]
             measure(arguments, work)
     return 0 if all(fine) else 1
 

@@ -57,6 +57,7 @@ fn train(config: &BertConfig, map: &LayerMap, kind: Kind, kernels: Kernels, agai
             })
             .unwrap();
         assert_eq!(check.is_some(), step % 2 == 0);
+        let report = report.read().unwrap();
         numbers.extend([report.loss, report.grad_norm]);
         numbers.extend(check.iter().flat_map(|check| check.matrix.clone()));
     }

@@ -11,7 +11,7 @@ use untie::checkpoint::{
 };
 use untie::layer_map::LayerMap;
 use untie::model::{BertConfig, ModelConfig, Norm, Weights};
-use untie::optim::Moments;
+use untie::optim::{Moments, ScalerState};
 
 const FILES: [&str; 4] = ["model.safetensors", "optimizer.safetensors", "state.json", "checksums.json"];
 
@@ -45,6 +45,7 @@ fn run(step: u64, map: &LayerMap, norm: Norm, kind: Kind) -> (RunState, Weights,
         step,
         layer_map: map.clone(),
         num_updates: step / 2,
+        scaler: Some(ScalerState { scale: 1024.0, growth_tracker: 7 }),
         samples_consumed: 8 * step,
         // Without serde_json's feature `float_roundtrip` the second number would come back as another.
         rule: serde_json::json!({"waited": 3, "correlations": [0.5, 0.907_303_832_202_868_9]}),

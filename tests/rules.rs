@@ -82,6 +82,7 @@ fn killed_and_resumed(sharing: &SharingConfig, trainee: Trainee, step: u64, fold
         step,
         layer_map: trainee.map().clone(),
         num_updates: trainee.moments().num_updates,
+        scaler: None,
         samples_consumed: 0,
         rule: trainee.rule().state(),
         config: Value::Null,

@@ -4,6 +4,8 @@
 #include "gradients.h"
 #include "node.h"
 
+#include <ATen/record_function.h>
+
 namespace untie {
 namespace {
 
@@ -179,6 +181,7 @@ struct EmbeddingsBackward : torch::autograd::Node {
 
 char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out) {
   return untie_guard([&] {
+    RECORD_FUNCTION("untie::embeddings", std::vector<c10::IValue>());
     using namespace untie;
     const auto integers = [](const at::Tensor *ids) { return ids == nullptr ? at::Tensor() : ids->contiguous(); };
     const Tables tables{*of->word, *of->position, *of->type, or_none(of->weight), or_none(of->bias), of->epsilon};

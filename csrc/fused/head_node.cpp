@@ -3,6 +3,8 @@
 #include "head.h"
 #include "node.h"
 
+#include <ATen/record_function.h>
+
 struct UntieHead {
   std::shared_ptr<untie::Head> head;
 };
@@ -44,6 +46,7 @@ void untie_head_free(UntieHead *head) { delete head; }
 char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at::Tensor *positions, const at::Tensor *labels,
                       const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct) {
   return untie_guard([&] {
+    RECORD_FUNCTION("untie::head_loss", std::vector<c10::IValue>());
     const auto node = untie::node_for<untie::HeadBackward>(*hidden);
     untie::HeadResult found;
     {

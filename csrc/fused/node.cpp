@@ -3,6 +3,8 @@
 #include "layer.h"
 #include "node.h"
 
+#include <ATen/record_function.h>
+
 struct UntieLayer {
   std::shared_ptr<untie::Layer> layer;
 };
@@ -64,6 +66,7 @@ void untie_layer_free(UntieLayer *layer) { delete layer; }
 
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out) {
   return untie_guard([&] {
+    RECORD_FUNCTION("untie::layer", std::vector<c10::IValue>());
     const untie::Pass all{{untie::or_none(pass->visible), untie::or_none(pass->documents)},
                           untie::or_none(pass->keys),
                           pass->site,

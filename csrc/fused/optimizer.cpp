@@ -3,6 +3,8 @@
 #include "../shim.h"
 #include "weights.h"
 
+#include <ATen/record_function.h>
+
 namespace untie {
 namespace {
 
@@ -51,6 +53,7 @@ template <typename Run> void of_kind(const at::Tensor &tensor, Run run) {
 char *untie_adamw(size_t count, const UntieAdamW *tensors, double learning_rate, double beta1, double beta2, double epsilon,
                   uint64_t step) {
   return untie_guard([&] {
+    RECORD_FUNCTION("untie::adamw", std::vector<c10::IValue>());
     using namespace untie;
     std::vector<at::Tensor *> weights;
     std::vector<std::vector<std::shared_ptr<PackedCopy>>> copies;
@@ -91,6 +94,7 @@ char *untie_adamw(size_t count, const UntieAdamW *tensors, double learning_rate,
 
 char *untie_norms(size_t count, at::Tensor *const *tensors, double *norms) {
   return untie_guard([&] {
+    RECORD_FUNCTION("untie::norms", std::vector<c10::IValue>());
     using namespace untie;
     expect_cpu(count, tensors);
     const auto tasks = tasks_of(count, tensors, [](size_t) { return CHUNK; });

@@ -85,19 +85,19 @@ impl Batch {
         self.token_ids.len() / self.sequence_length
     }
 
-    /// Copies the buffers to `device`.
+    /// Copies the buffers to `device`; to CUDA through pinned memory, without waiting for the copies.
     ///
     /// # Errors
     /// When memory cannot be had.
     pub fn to_device(&self, device: Device) -> Result<BatchTensors> {
         let shape = [self.num_sequences() as i64, self.sequence_length as i64];
-        let sequences = |values: &[i64]| -> Result<Tensor> {
-            Ok(Tensor::f_from_slice(values)?.f_view(shape)?.f_to_device(device)?)
-        };
+        let sequences =
+            |values: &[i64]| -> Result<Tensor> { place(Tensor::f_from_slice(values)?.f_view(shape)?, device) };
+        let list = |values: &[i64]| place(Tensor::f_from_slice(values)?, device);
         let optional = |values: &Option<Vec<i64>>| values.as_deref().map(sequences).transpose();
-        let pair_labels = self.pair_labels.as_deref().map(|labels| Tensor::f_from_slice(labels)?.f_to_device(device));
+        let pair_labels = self.pair_labels.as_deref().map(list);
         let keys = Some(&self.dropout_keys).filter(|keys| !keys.is_empty());
-        let dropout_keys = keys.map(|keys| Tensor::f_from_slice(keys)?.f_to_device(device));
+        let dropout_keys = keys.map(|keys| list(keys));
         Ok(BatchTensors {
             token_ids: sequences(&self.token_ids)?,
             token_types: optional(&self.token_types)?,
@@ -105,10 +105,20 @@ impl Batch {
             documents: optional(&self.documents)?,
             attention_mask: optional(&self.attention_mask)?,
             pair_labels: pair_labels.transpose()?,
-            positions: Tensor::f_from_slice(&self.positions)?.f_to_device(device)?,
-            labels: Tensor::f_from_slice(&self.labels)?.f_to_device(device)?,
-            weights: Tensor::f_from_slice(&self.weights)?.f_to_device(device)?,
+            positions: list(&self.positions)?,
+            labels: list(&self.labels)?,
+            weights: place(Tensor::f_from_slice(&self.weights)?, device)?,
             dropout_keys: dropout_keys.transpose()?,
         })
     }
+}
+
+/// `tensor`, which lies in the host's memory, on `device`. libtorch keeps the pinned copy until the device has read it.
+fn place(tensor: Tensor, device: Device) -> Result<Tensor> {
+    if !device.is_cuda() || tensor.numel() == 0 {
+        return Ok(tensor.f_to_device(device)?);
+    }
+    // Not `f_pin_memory`, whose device libtorch answers with a deprecation warning, every time.
+    let pinned = tensor.f_internal_pin_memory(device)?;
+    Ok(pinned.f_to_device_(device, pinned.kind(), true, false)?)
 }

@@ -154,6 +154,7 @@ fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path) -> Result<Vec<f64>> {
         step: 0,
         layer_map: trainee.map().clone(),
         num_updates: trainee.moments().num_updates,
+        scaler: None,
         samples_consumed: 0,
         data: plan.data_stamp.clone(),
         rule: trainee.rule().state(),

@@ -131,15 +131,19 @@ impl Stopwatch {
         let (device, step) = (self.device, self.steps);
         synchronise(device);
         let begin = Instant::now();
-        // The time when each micro-batch begins: the step has read the loss of the one before, so its work is done.
+        // The time when each micro-batch begins and the work of the one before is done.
         let mut begins = Vec::with_capacity(batches.len());
-        let (report, _check) = self.trainee.step(step, self.learning_rate, batches.len(), |model, index| {
+        let (pending, _check) = self.trainee.step(step, self.learning_rate, batches.len(), |model, index| {
+            if index > 0 {
+                synchronise(device);
+            }
             begins.push(Instant::now());
             tch::manual_seed(xxh3_64(&[step, index as u64].map(u64::to_le_bytes).concat()) as i64);
             pretraining(model, &batches[index].to_device(device)?, totals, Mode::Train)?.total()
         })?;
         synchronise(device);
         let micro_seconds = begins.get(1).map(|second| second.duration_since(begins[0]).as_secs_f64());
-        Ok(Lap { loss: report.loss, seconds: begin.elapsed().as_secs_f64(), micro_seconds })
+        let seconds = begin.elapsed().as_secs_f64();
+        Ok(Lap { loss: pending.read()?.loss, seconds, micro_seconds })
     }
 }

@@ -10,6 +10,7 @@ use super::STATE_FILE;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::BertConfig;
+use crate::optim::ScalerState;
 
 /// The version of the checkpoint format that this program writes, and the only one that it reads.
 pub const FORMAT: u32 = 1;
@@ -26,6 +27,9 @@ pub struct RunState {
     pub layer_map: LayerMap,
     /// Updates that AdamW has applied; skipped ones do not count.
     pub num_updates: u64,
+    /// The loss scaler, where losses are scaled (fp16).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaler: Option<ScalerState>,
     /// Position in the data: samples handed out so far, over all epochs.
     pub samples_consumed: u64,
     /// State of the untying rule, in its own words.

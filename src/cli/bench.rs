@@ -139,7 +139,7 @@ impl BenchArgs {
         }
         let sharing = SharingConfig { start: Start::Named(self.start.clone()), ..Default::default() };
         let map = sharing.start_map(bert.num_hidden_layers)?;
-        let precision = self.precision.resolve(device);
+        let precision = self.precision.resolve(device)?;
         let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
         let baseline = resident_bytes();
         let predicted = Memory::of(&subject.step(&map, &batch, self.activation_checkpointing));

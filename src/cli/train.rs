@@ -88,8 +88,9 @@ pub(super) fn plan(mut config: RunConfig, device: tch::Device, earlier: Option<V
     if config.train.precision == Precision::Auto {
         let before =
             earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["precision"].clone()).ok());
-        config.train.precision = before.unwrap_or(Precision::Auto).resolve(device);
+        config.train.precision = before.unwrap_or(Precision::Auto);
     }
+    config.train.precision = config.train.precision.resolve(device)?;
     if config.train.micro_batch != MicroBatch::AUTO {
         return decided(&config, device);
     }

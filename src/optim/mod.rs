@@ -6,16 +6,20 @@
 
 pub mod clip;
 pub mod config;
+pub mod device;
+pub mod scaler;
 pub mod schedule;
 
 use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::shim::{adamw, AdamWArguments, AdamWTensors};
+use crate::shim::{adamw, AdamWArguments, AdamWTensors, ScaledTensors};
 
 pub use clip::{GroupGradient, Scaling};
 pub use config::{OptimConfig, ScheduleKind, Warmup};
+pub use device::DeviceStep;
+pub use scaler::ScalerState;
 pub use schedule::Schedule;
 
 /// AdamW's state: two running means a weight, and how many updates they have seen.
@@ -57,21 +61,23 @@ pub fn adamw_update(
 ) -> Result<()> {
     let gradients: Vec<Tensor> = weights.entries().iter().map(|weight| weight.tensor.grad()).collect();
     let step = moments.num_updates + 1;
-    let tensors: Vec<AdamWTensors<'_>> = weights
+    let parameters: Vec<ScaledTensors<'_>> = weights
         .entries()
         .iter()
         .enumerate()
-        .map(|(at, weight)| AdamWTensors {
-            parameter: &weight.tensor,
-            gradient: &gradients[at],
-            exp_avg: &moments.exp_avg[at],
-            exp_avg_sq: &moments.exp_avg_sq[at],
+        .map(|(at, weight)| ScaledTensors {
+            tensors: AdamWTensors {
+                parameter: &weight.tensor,
+                gradient: &gradients[at],
+                exp_avg: &moments.exp_avg[at],
+                exp_avg_sq: &moments.exp_avg_sq[at],
+            },
             gradient_scale: scaling.factors[at],
             weight_decay: if weight.spec.decays() { config.weight_decay } else { 0.0 },
         })
         .collect();
     let [beta1, beta2] = config.betas;
-    adamw(&tensors, AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps, step })?;
+    adamw(&parameters, AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps, step })?;
     moments.num_updates = step;
     Ok(())
 }

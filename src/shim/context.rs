@@ -2,7 +2,9 @@
 
 use std::ffi::{c_char, CStr};
 
-use super::ffi::{check, untie_cpu_capability, untie_free_memory, untie_libtorch_version, untie_set_deterministic};
+use super::ffi::{
+    check, untie_cpu_capability, untie_free_memory, untie_libtorch_version, untie_set_deterministic, untie_set_tf32,
+};
 use crate::error::Result;
 
 /// Makes libtorch refuse operations that have no deterministic form, and choose that form where there are two.
@@ -12,6 +14,15 @@ use crate::error::Result;
 pub fn set_deterministic(enabled: bool) -> Result<()> {
     // SAFETY: no pointers are passed; the switch is libtorch's own global and guarded there.
     check(unsafe { untie_set_deterministic(enabled) })
+}
+
+/// Whether products of fp32 matrices on CUDA may round their factors to TF32, 10 bits of mantissa.
+///
+/// # Errors
+/// libtorch's own.
+pub fn set_tf32(enabled: bool) -> Result<()> {
+    // SAFETY: no pointers are passed; the switch is libtorch's own global and guarded there.
+    check(unsafe { untie_set_tf32(enabled) })
 }
 
 /// The vector instructions that libtorch's kernels use on this CPU, e.g. `AVX512`.

@@ -69,6 +69,26 @@ extern "C" {
         step: u64,
     ) -> *mut c_char;
     pub(super) fn untie_norms(count: usize, tensors: *const *const C_tensor, norms: *mut f64) -> *mut c_char;
+    pub(super) fn untie_device_norms(
+        count: usize,
+        tensors: *const *const C_tensor,
+        norms: *mut *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn untie_device_adamw(
+        count: usize,
+        parameters: *const *const C_tensor,
+        gradients: *const *const C_tensor,
+        exp_avgs: *const *const C_tensor,
+        exp_avg_sqs: *const *const C_tensor,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        step: *const C_tensor,
+        divisor: *const C_tensor,
+        found_inf: *const C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
     pub(super) fn untie_make_gradients(count: usize, tensors: *const *const C_tensor) -> *mut c_char;
     pub(super) fn untie_recompute(
@@ -121,6 +141,7 @@ extern "C" {
     pub(super) fn untie_profile_start() -> *mut c_char;
     pub(super) fn untie_profile_stop(table: *mut *mut c_char) -> *mut c_char;
     pub(super) fn untie_set_deterministic(enabled: bool) -> *mut c_char;
+    pub(super) fn untie_set_tf32(enabled: bool) -> *mut c_char;
     pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_free_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;

@@ -5,6 +5,7 @@
 
 mod autograd;
 mod context;
+mod device_step;
 mod ffi;
 mod fused;
 mod fused_embeddings;
@@ -16,12 +17,13 @@ mod random;
 mod recompute;
 
 pub use autograd::{make_gradients, retain_gradient};
-pub use context::{cpu_capability, free_cuda_memory, libtorch_version, set_deterministic};
+pub use context::{cpu_capability, free_cuda_memory, libtorch_version, set_deterministic, set_tf32};
+pub use device_step::{device_adamw, device_norms, DeviceScalars};
 pub use fused::{fits, kernel_level, set_kernel_level, FusedLayer, LayerSizes, Pass};
 pub use fused_embeddings::{embeddings, EmbeddingIds, EmbeddingTables, KeyedDropout};
 pub use fused_head::{head_fits, FusedHead, Targets};
 pub use heap::{keep_heap, trim_heap};
-pub use optim::{adamw, norms, AdamWArguments, AdamWTensors};
+pub use optim::{adamw, norms, AdamWArguments, AdamWTensors, ScaledTensors};
 pub use profile::{profile, OpTime};
 pub use random::uniform;
 pub use recompute::recompute;

@@ -16,6 +16,13 @@ pub struct AdamWTensors<'a> {
     pub exp_avg: &'a Tensor,
     /// Second moment, updated in place.
     pub exp_avg_sq: &'a Tensor,
+}
+
+/// One parameter and how it is updated.
+#[derive(Clone, Copy, Debug)]
+pub struct ScaledTensors<'a> {
+    /// The parameter and what belongs to it.
+    pub tensors: AdamWTensors<'a>,
     /// What the gradient is multiplied with first: clipping, and the mean over tied layers.
     pub gradient_scale: f64,
     /// Decoupled weight decay.
@@ -37,37 +44,37 @@ pub struct AdamWArguments {
     pub step: u64,
 }
 
-/// One AdamW update of all `tensors` in one pass over them (csrc/fused/optimizer.cpp). Copies of the parameters that layers
+/// One AdamW update of all `parameters` in one pass over them (csrc/fused/optimizer.cpp). Copies of the parameters that layers
 /// keep packed are brought up to date in the same pass.
 ///
 /// # Errors
 /// When a gradient is missing, shapes, precisions or devices differ, or a tensor is not contiguous or not on the CPU.
-pub fn adamw(tensors: &[AdamWTensors<'_>], arguments: AdamWArguments) -> Result<()> {
+pub fn adamw(parameters: &[ScaledTensors<'_>], arguments: AdamWArguments) -> Result<()> {
     if arguments.step == 0 {
         // The bias correction would divide by 1 − β⁰ = 0.
         return Err(Error::failed("an AdamW update is numbered from 1, got 0"));
     }
-    for entry in tensors {
-        floating([entry.parameter])?;
+    for ScaledTensors { tensors, .. } in parameters {
+        floating([tensors.parameter])?;
         for (name, other) in
-            [("gradient", entry.gradient), ("first moment", entry.exp_avg), ("second moment", entry.exp_avg_sq)]
+            [("gradient", tensors.gradient), ("first moment", tensors.exp_avg), ("second moment", tensors.exp_avg_sq)]
         {
-            same_layout(name, entry.parameter, other)?;
+            same_layout(name, tensors.parameter, other)?;
         }
     }
-    let entries: Vec<CAdamW> = tensors
+    let entries: Vec<CAdamW> = parameters
         .iter()
-        .map(|entry| CAdamW {
-            parameter: entry.parameter.as_ptr(),
-            gradient: entry.gradient.as_ptr(),
-            exp_avg: entry.exp_avg.as_ptr(),
-            exp_avg_sq: entry.exp_avg_sq.as_ptr(),
-            gradient_scale: entry.gradient_scale,
-            weight_decay: entry.weight_decay,
+        .map(|&ScaledTensors { tensors, gradient_scale, weight_decay }| CAdamW {
+            parameter: tensors.parameter.as_ptr(),
+            gradient: tensors.gradient.as_ptr(),
+            exp_avg: tensors.exp_avg.as_ptr(),
+            exp_avg_sq: tensors.exp_avg_sq.as_ptr(),
+            gradient_scale,
+            weight_decay,
         })
         .collect();
     let AdamWArguments { learning_rate, beta1, beta2, epsilon, step } = arguments;
-    // SAFETY: `entries` has `tensors.len()` entries of live tensors, checked above to be defined, contiguous and alike.
+    // SAFETY: live tensors, checked above to be defined, contiguous and alike; C++ checks that they are on the CPU.
     check(unsafe { untie_adamw(entries.len(), entries.as_ptr(), learning_rate, beta1, beta2, epsilon, step) })
 }
 
@@ -84,7 +91,7 @@ pub fn norms(tensors: &[Tensor]) -> Result<Vec<f64>> {
     Ok(norms)
 }
 
-fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
+pub(super) fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     for tensor in tensors {
         if !tensor.defined() || !matches!(tensor.kind(), Kind::Float | Kind::Double) {
             return Err(Error::failed("expected a defined tensor of kind Float or Double"));
@@ -93,7 +100,7 @@ fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
     Ok(())
 }
 
-fn same_layout(name: &str, parameter: &Tensor, other: &Tensor) -> Result<()> {
+pub(super) fn same_layout(name: &str, parameter: &Tensor, other: &Tensor) -> Result<()> {
     if !other.defined() {
         return Err(Error::failed(format!("a parameter of shape {:?} has no {name}", parameter.size())));
     }
@@ -126,9 +133,10 @@ mod tests {
     const ARGUMENTS: AdamWArguments =
         AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, step: 1 };
 
-    fn entry<'a>(parameter: &'a Tensor, gradient: &'a Tensor, moments: [&'a Tensor; 2]) -> AdamWTensors<'a> {
+    fn entry<'a>(parameter: &'a Tensor, gradient: &'a Tensor, moments: [&'a Tensor; 2]) -> ScaledTensors<'a> {
         let [exp_avg, exp_avg_sq] = moments;
-        AdamWTensors { parameter, gradient, exp_avg, exp_avg_sq, gradient_scale: 1.0, weight_decay: 0.01 }
+        let tensors = AdamWTensors { parameter, gradient, exp_avg, exp_avg_sq };
+        ScaledTensors { tensors, gradient_scale: 1.0, weight_decay: 0.01 }
     }
 
     /// By hand, from m = v = 0, g = 1, step 1: m̂ = v̂ = 1, so w ← w·(1 − lr·wd) − lr·1/(1 + ε).

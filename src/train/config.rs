@@ -17,17 +17,26 @@ pub enum Precision {
     Fp32,
     /// bfloat16 activations over fp32 weights.
     Bf16,
+    /// 16-bit floating point activations over fp32 weights, with a dynamic loss scale; on CUDA only.
+    Fp16,
     /// 64-bit, all state and kernels; for tests.
     Fp64,
 }
 
 impl Precision {
     /// Decides `auto` for `device`.
-    pub fn resolve(self, device: Device) -> Self {
+    ///
+    /// # Errors
+    /// A precision that there is not on `device`.
+    pub fn resolve(self, device: Device) -> Result<Self> {
         match self {
-            Self::Auto if device.is_cuda() || cpu_has_bf16() => Self::Bf16,
-            Self::Auto => Self::Fp32,
-            decided => decided,
+            Self::Auto if device.is_cuda() || cpu_has_bf16() => Ok(Self::Bf16),
+            Self::Auto => Ok(Self::Fp32),
+            Self::Fp16 if !device.is_cuda() => {
+                Err(Error::config("`train.precision` = \"fp16\" needs a CUDA device, and this run is on the CPU")
+                    .hint("set `train.precision` to \"bf16\" or \"fp32\", or leave it at \"auto\""))
+            }
+            decided => Ok(decided),
         }
     }
 
@@ -35,6 +44,7 @@ impl Precision {
     pub fn compute_kind(self) -> Kind {
         match self {
             Self::Bf16 => Kind::BFloat16,
+            Self::Fp16 => Kind::Half,
             Self::Fp64 => Kind::Double,
             Self::Auto | Self::Fp32 => Kind::Float,
         }
@@ -69,8 +79,11 @@ pub struct TrainConfig {
     /// Sequences of one forward and backward; must divide `global_batch`. `auto`: as many as memory allows, and fewer
     /// should it not suffice. Default: 32.
     pub micro_batch: MicroBatch,
-    /// `auto`, `fp32`, `bf16` or `fp64`. Default: `auto`.
+    /// `auto`, `fp32`, `bf16`, `fp16` (CUDA) or `fp64`. Default: `auto`.
     pub precision: Precision,
+    /// Products of fp32 matrices on CUDA may round their factors to TF32 (10 bits of mantissa), which is several times as
+    /// fast: steps of `fp32` runs, and evaluations of all. Default: false, as torch's: `fp32` means fp32.
+    pub tf32: bool,
     /// Seed of weights, order, masks and dropout, at most 2^63 - 1. Default: 42.
     pub seed: u64,
     /// Bit-reproducible on the same machine kind: libtorch's deterministic kernels. Default: false.
@@ -95,6 +108,7 @@ impl Default for TrainConfig {
             global_batch: 512,
             micro_batch: MicroBatch::Sequences(32),
             precision: Precision::Auto,
+            tf32: false,
             seed: 42,
             deterministic: false,
             device: "auto".into(),
@@ -211,6 +225,14 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().contains("not a multiple"));
         let config = TrainConfig { log_every: 0, ..Default::default() };
         assert!(config.validate().unwrap_err().to_string().contains("`train.log_every`"));
+    }
+
+    #[test]
+    fn fp16_is_refused_on_the_cpu() {
+        let report = Precision::Fp16.resolve(Device::Cpu).unwrap_err().report();
+        assert!(report.contains("`train.precision` = \"fp16\"") && report.contains("\"bf16\""), "{report}");
+        let on_cuda = Precision::Fp16.resolve(Device::Cuda(0)).unwrap();
+        assert_eq!((on_cuda.compute_kind(), on_cuda.weight_kind()), (Kind::Half, Kind::Float));
     }
 
     #[test]

@@ -50,7 +50,10 @@ impl Run {
         };
         let checkpoint::Loaded { state, weights, moments } = start;
         let rule_state = Some(&state.rule).filter(|_| !is_fresh);
-        let trainee = Trainee::new(plan.recipe(), state.layer_map, weights, moments, rule_state)?;
+        let mut trainee = Trainee::new(plan.recipe(), state.layer_map, weights, moments, rule_state)?;
+        if let Some(scaler) = state.scaler {
+            trainee.rescale(scaler)?;
+        }
         let run = Self {
             schedule: Schedule::new(&plan.optim, plan.train.steps),
             folder: folder.into(),
@@ -167,6 +170,7 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
         step: 0,
         layer_map: map,
         num_updates: 0,
+        scaler: None,
         samples_consumed: 0,
         rule: Value::Null,
         config: plan.config.clone(),

@@ -1,13 +1,13 @@
-//! Switches of the whole process: device, threads, determinism, kernels, heap.
+//! Switches of the whole process: device, threads, determinism, TF32, kernels, heap.
 
 use tch::Device;
 
 use crate::error::Result;
 use crate::model::{use_activation_checkpointing, use_kernels};
-use crate::shim::{keep_heap, set_deterministic};
+use crate::shim::{keep_heap, set_deterministic, set_tf32};
 use crate::train::config::{resolve_device, TrainConfig};
 
-/// Sets threads and determinism as `config` says, and returns the device.
+/// Sets threads, determinism and TF32 as `config` says, and returns the device.
 ///
 /// # Errors
 /// A device that is not there.
@@ -22,6 +22,7 @@ pub fn prepare_process(config: &TrainConfig) -> Result<Device> {
     }
     keep_heap();
     set_deterministic(config.deterministic)?;
+    set_tf32(config.tf32)?;
     use_kernels(config.kernels);
     use_activation_checkpointing(config.activation_checkpointing);
     Ok(device)

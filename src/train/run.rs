@@ -23,7 +23,7 @@ use crate::metrics::{MetricsConfig, Recorder};
 use crate::model::{BertConfig, Mode};
 use crate::optim::{OptimConfig, Schedule};
 use crate::sharing::{Check, Decision, SharingConfig};
-use crate::step::StepReport;
+use crate::step::{Pending, StepReport};
 use crate::train::calibrate::{self, Product};
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::environment;
@@ -34,7 +34,7 @@ use crate::train::stop::StopFlag;
 use crate::train::stretch::Stretch;
 use crate::train::summary::Summary;
 use crate::train::trainee::{Recipe, Trainee};
-use crate::train::values::{padding, Accuracies, Speed, Sums, Values};
+use crate::train::values::{padding, Speed, Sums, Values};
 
 /// Everything that decides what a run computes, resolved.
 #[derive(Clone, Debug)]
@@ -189,6 +189,7 @@ impl Run {
         let mut speed = Speed::default();
         while self.step < steps {
             if let Some(code) = stop.requested() {
+                self.settle(None, &progress)?;
                 self.save(&mut clock)?;
                 progress.finish();
                 return Ok(Outcome::Stopped(code, self.step));
@@ -204,7 +205,7 @@ impl Run {
             }
             let begin = Instant::now();
             let learning_rate = self.schedule.learning_rate(self.step);
-            let (batches, (report, check, right)) = loop {
+            let (batches, (pending, check, sums)) = loop {
                 let numbers = 0..self.stretch.phase.num_micro_batches();
                 let batches: Vec<Batch> = numbers.map(|_| loader.next_batch()).collect::<Result<_>>()?;
                 match self.update(&batches, learning_rate) {
@@ -215,19 +216,25 @@ impl Run {
                 loader = self.stretch.loader(&self.plan, self.step)?;
             };
             let tokens = self.stretch.phase.tokens();
-            speed.add(tokens, begin.elapsed().as_secs_f64());
             self.step += 1;
             self.totals.tokens += tokens;
-            if !report.applied {
-                self.totals.skipped_steps += 1;
-                progress.note(&format!(
-                    "step {}: loss {} or gradient norm {} is not finite, the update is skipped",
-                    self.step, report.loss, report.grad_norm
-                ));
+            let ends = self.step == steps;
+            let logs = ends || is_due(self.step, self.plan.train.log_every);
+            let evaluates = ends || is_due(self.step, self.plan.eval.every);
+            let saves = ends || is_due(self.step, self.plan.checkpoint.every);
+            // Where reading waits for the device, only what is about to be used is read, so that the host can work ahead.
+            // Also before a phase is opened, whose measurement would wait for steps outside of their time.
+            let uses = check.is_some() || logs || evaluates || saves || self.step == self.stretch.phase.end;
+            let report = match pending.is_read() || uses {
+                true => Some(pending.read()?),
+                false => None,
+            };
+            speed.add(tokens, begin.elapsed().as_secs_f64());
+            if let Some(report) = &report {
+                self.settle(Some(report), &progress)?;
             }
             let mut values = Values::new();
-            let ends = self.step == steps;
-            last = if ends || is_due(self.step, self.plan.eval.every) { Some(self.evaluate()?) } else { None };
+            last = if evaluates { Some(self.evaluate()?) } else { None };
             if let Some(found) = last {
                 values.evaluation(found);
                 progress.note(&format!("step {}: held-out {found}", self.step));
@@ -240,9 +247,10 @@ impl Run {
             if let Some(decision) = decision {
                 self.untie(decision, &mut values, last, &progress)?;
             }
-            if ends || is_due(self.step, self.plan.train.log_every) {
+            if let Some(report) = report.filter(|_| logs) {
                 let rate = speed.take();
                 self.step_values(&mut values, &report, learning_rate, rate);
+                let right = sums.accuracies(loss_totals(&batches))?;
                 values.accuracies(&right);
                 if let Some(padding) = padding(&batches) {
                     values.insert("data/padding", padding);
@@ -254,7 +262,7 @@ impl Run {
             if !values.is_empty() {
                 self.recorder.record(self.step, &values.list())?;
             }
-            if ends || is_due(self.step, self.plan.checkpoint.every) {
+            if saves {
                 self.save(&mut clock)?;
             }
         }
@@ -272,14 +280,11 @@ impl Run {
     }
 
     /// One step on `batches`; its report, the correlations of its gradients if a check was due, and what the model got right.
-    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(StepReport, Option<Check>, Accuracies)> {
-        let totals = loss::Totals {
-            targets: batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1),
-            sequences: batches.iter().map(Batch::num_sequences).sum(),
-        };
+    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(Pending, Option<Check>, Sums)> {
+        let totals = loss_totals(batches);
         let (device, seed, step) = (self.plan.device, self.plan.train.seed, self.step);
         let mut sums = Sums::default();
-        let (report, check) = self.trainee.step(step + 1, learning_rate, batches.len(), |model, index| {
+        let (pending, check) = self.trainee.step(step + 1, learning_rate, batches.len(), |model, index| {
             // Where libtorch drops out, from (seed, step, micro-batch), a resumed run draws what the other drew; our own
             // kernels go by the sequences' keys.
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
@@ -288,7 +293,31 @@ impl Run {
             sums.add(&losses);
             losses.total()
         })?;
-        Ok((report, check, sums.accuracies(totals)?))
+        Ok((pending, check, sums))
+    }
+
+    /// Counts and tells the steps that were skipped since the last time; `report` is that of the last step, if it was read.
+    fn settle(&mut self, report: Option<&StepReport>, progress: &Progress) -> Result<()> {
+        let num_skipped = self.trainee.settle()?;
+        if num_skipped == 0 {
+            return Ok(());
+        }
+        self.totals.skipped_steps += num_skipped;
+        let mut note = match report {
+            Some(report) if num_skipped == 1 && !report.applied => format!(
+                "step {}: loss {} or gradient norm {} is not finite, the update is skipped",
+                self.step, report.loss, report.grad_norm
+            ),
+            _ => format!(
+                "step {}: {num_skipped} updates up to here were skipped, where loss or gradient norm was not finite",
+                self.step
+            ),
+        };
+        if let Some(scaler) = self.trainee.scaler()? {
+            note.push_str(&format!("; the loss scale is now {}", scaler.scale));
+        }
+        progress.note(&note);
+        Ok(())
     }
 
     /// Splits groups as `decision` says. `found` is the evaluation of this step, if there was one.
@@ -343,6 +372,9 @@ impl Run {
         values.insert("train/loss", report.loss);
         values.insert("train/lr", learning_rate);
         values.insert("train/grad_norm", report.grad_norm);
+        if let Some(scale) = report.loss_scale {
+            values.insert("train/loss_scale", scale);
+        }
         values.insert("train/tokens_per_second", rate);
         values.insert("train/mfu", rate * product_seconds);
         values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
@@ -357,6 +389,7 @@ impl Run {
             step: self.step,
             layer_map: self.trainee.map().clone(),
             num_updates: self.trainee.moments().num_updates,
+            scaler: self.trainee.scaler()?,
             samples_consumed: self.plan.phases.samples_consumed(self.step),
             data: self.plan.data_stamp.clone(),
             rule: self.trainee.rule().state(),
@@ -371,6 +404,14 @@ impl Run {
         let (weights, moments) = (self.trainee.weights(), self.trainee.moments());
         checkpoint::save(&self.folder, &state, weights, moments, &self.plan.checkpoint)?;
         Ok(())
+    }
+}
+
+/// What the global batch `batches` divides its losses by.
+fn loss_totals(batches: &[Batch]) -> loss::Totals {
+    loss::Totals {
+        targets: batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1),
+        sequences: batches.iter().map(Batch::num_sequences).sum(),
     }
 }
 

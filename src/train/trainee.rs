@@ -9,10 +9,10 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, LayerGradients, Weights};
-use crate::optim::{Moments, OptimConfig};
+use crate::optim::{Moments, OptimConfig, ScalerState};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::trim_heap;
-use crate::step::{train_step, StepReport, Update};
+use crate::step::{Pending, Stepper, Update};
 
 /// What decides how a model is trained, besides its data.
 #[derive(Clone, Debug)]
@@ -38,10 +38,14 @@ pub struct Trainee {
     weights: Weights,
     moments: Moments,
     model: Bert,
+    stepper: Stepper,
+    /// Skipped steps that nobody has asked for yet.
+    num_skipped: u64,
 }
 
 impl Trainee {
     /// Goes on from `weights`, shared as `map`, their moments, and the state of the rule (`None` at the start of a run).
+    /// Losses are scaled where activations are fp16, from the scale of a new run: see [`Self::rescale`].
     ///
     /// # Errors
     /// Tensors that do not fit the recipe, and the state of another rule.
@@ -58,8 +62,20 @@ impl Trainee {
         }
         weights.make_gradients()?;
         let model = Bert::new(&recipe.bert, &map, &weights, recipe.compute)?;
+        let scaler = (recipe.compute == Kind::Half).then(ScalerState::default);
+        let stepper = Stepper::new(&weights, &moments, recipe.sharing.gradient, scaler)?;
         trim_heap();
-        Ok(Self { recipe, rule, map, weights, moments, model })
+        Ok(Self { recipe, rule, map, weights, moments, model, stepper, num_skipped: 0 })
+    }
+
+    /// Goes on with the loss scale of a checkpoint, where losses are scaled.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn rescale(&mut self, scaler: ScalerState) -> Result<()> {
+        let scaler = (self.recipe.compute == Kind::Half).then_some(scaler);
+        self.stepper = Stepper::new(&self.weights, &self.moments, self.recipe.sharing.gradient, scaler)?;
+        Ok(())
     }
 
     /// Which layers share weights.
@@ -72,7 +88,7 @@ impl Trainee {
         &self.weights
     }
 
-    /// Their AdamW moments.
+    /// Their AdamW moments; their count of updates is that of the last [`Self::settle`].
     pub fn moments(&self) -> &Moments {
         &self.moments
     }
@@ -91,7 +107,7 @@ impl Trainee {
     }
 
     /// Step `number` of the run, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a
-    /// check is due and the update was applied, also the correlations of its gradients.
+    /// check is due and the update was applied, also the correlations of its gradients; such a step waits for the device.
     ///
     /// # Errors
     /// `loss`'s own and libtorch's.
@@ -101,7 +117,7 @@ impl Trainee {
         learning_rate: f64,
         num_micro_batches: usize,
         mut loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
-    ) -> Result<(StepReport, Option<Check>)> {
+    ) -> Result<(Pending, Option<Check>)> {
         let Recipe { bert, optim, sharing, compute, .. } = &self.recipe;
         let probed = match self.is_probed(number) {
             true => Some(Bert::probed(bert, &self.map, &self.weights, *compute)?),
@@ -109,13 +125,32 @@ impl Trainee {
         };
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
         let update = Update { optim, learning_rate, gradient: sharing.gradient };
-        let report =
-            train_step(&self.weights, &mut self.moments, update, num_micro_batches, |index| loss(model, index))?;
+        let pending = self
+            .stepper
+            .step(&self.weights, &mut self.moments, update, num_micro_batches, |index| loss(model, index))?;
         let check = match probed {
-            Some((_, gradients)) if report.applied => Some(self.check(&gradients)?),
+            Some((_, gradients)) if pending.read()?.applied => Some(self.check(&gradients)?),
             _ => None,
         };
-        Ok((report, check))
+        Ok((pending, check))
+    }
+
+    /// Brings the moments' count of updates up to date, and returns how many steps were skipped since the last time. Waits
+    /// for the device.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn settle(&mut self) -> Result<u64> {
+        let num_skipped = self.stepper.settle(&mut self.moments)?;
+        Ok(num_skipped + std::mem::take(&mut self.num_skipped))
+    }
+
+    /// The loss scaler's state; none where losses are not scaled. Waits for the device.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn scaler(&self) -> Result<Option<ScalerState>> {
+        self.stepper.scaler()
     }
 
     fn is_probed(&self, number: u64) -> bool {
@@ -140,10 +175,14 @@ impl Trainee {
     /// # Errors
     /// As [`transition()`].
     pub fn untie(&mut self, map: LayerMap) -> Result<()> {
+        // The copies go on from the count of updates, and from the scale.
+        self.num_skipped += self.stepper.settle(&mut self.moments)?;
+        let scaler = self.stepper.scaler()?;
         let (weights, moments) =
             transition(&self.map, &self.weights, &self.moments, &map, self.recipe.sharing.moments)?;
         weights.make_gradients()?;
         self.model = Bert::new(&self.recipe.bert, &map, &weights, self.recipe.compute)?;
+        self.stepper = Stepper::new(&weights, &moments, self.recipe.sharing.gradient, scaler)?;
         (self.map, self.weights, self.moments) = (map, weights, moments);
         trim_heap();
         Ok(())

@@ -160,7 +160,8 @@ pub fn step(trainee: &mut Trainee, number: u64, batches: &[literal::Batch; 2]) -
         let batch = house(&batches[index]).to_device(Device::Cpu)?;
         Ok(masked_lm(model, &batch, num_targets, Mode::Train)?.loss)
     });
-    result.unwrap()
+    let (pending, check) = result.unwrap();
+    (pending.read().unwrap(), check)
 }
 
 /// Five steps of warm-up, then slowly down.
