@@ -1,6 +1,6 @@
 //! Word, position and segment embeddings, summed; Post-LN models normalise the sum.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::model::config::{BertConfig, Norm};
@@ -8,7 +8,7 @@ use crate::model::layer::fuses;
 use crate::model::linear::{statistics_kind, LayerNorm};
 use crate::model::weights::Weights;
 use crate::model::{Input, Surroundings};
-use crate::shim::{embeddings, EmbeddingIds, EmbeddingTables};
+use crate::shim::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTables};
 
 /// Token ids to the first hidden states.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Embeddings {
     token_type: Tensor,
     norm: Option<LayerNorm>,
     dropout: f64,
-    is_fused: bool,
+    fuses: bool,
 }
 
 impl Embeddings {
@@ -33,7 +33,7 @@ impl Embeddings {
         };
         let word = weights.tensor("bert.embeddings.word_embeddings.weight")?;
         Ok(Self {
-            is_fused: fuses() && word.device() == Device::Cpu,
+            fuses: fuses(),
             word,
             position: weights.tensor("bert.embeddings.position_embeddings.weight")?,
             token_type: weights.tensor("bert.embeddings.token_type_embeddings.weight")?,
@@ -47,7 +47,7 @@ impl Embeddings {
     /// # Errors
     /// libtorch's own, e.g. an id outside the vocabulary.
     pub fn forward(&self, input: Input<'_>, surroundings: &Surroundings<'_>, kind: Kind) -> Result<Tensor> {
-        if self.is_fused && self.word.kind() == statistics_kind(kind) {
+        if self.fuses && self.word.kind() == statistics_kind(kind) && embeddings_fit(kind, self.word.device()) {
             let tables = EmbeddingTables {
                 word: &self.word,
                 position: &self.position,

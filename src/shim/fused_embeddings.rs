@@ -2,11 +2,11 @@
 
 use std::ptr::{null, null_mut};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::ffi::{check, untie_embeddings, CEmbeddings};
 use super::fused::{expect, probability, scalar_type};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The tables and LayerNorm, fp32 (fp64 to compute in `Kind::Double`) leaves.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,11 @@ pub struct KeyedDropout<'a> {
     pub probability: f64,
 }
 
+/// Whether there are fused embeddings here that compute in `kind`.
+pub fn embeddings_fit(kind: Kind, device: Device) -> bool {
+    device == Device::Cpu && matches!(kind, Kind::BFloat16 | Kind::Float | Kind::Double)
+}
+
 /// The embeddings of `ids`, [B, T, C] in `kind` (bf16, float or double). The backward adds gradients to the tables' own in place.
 ///
 /// # Errors
@@ -53,6 +58,9 @@ pub fn embeddings(
     dropout: Option<KeyedDropout<'_>>,
     kind: Kind,
 ) -> Result<Tensor> {
+    if !embeddings_fit(kind, tables.word.device()) {
+        return Err(Error::failed(format!("no fused embeddings in {kind:?} on {:?}", tables.word.device())));
+    }
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
     let (_, width) = tables.word.size2()?;
     for (what, table) in [

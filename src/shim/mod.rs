@@ -20,7 +20,7 @@ pub use autograd::{make_gradients, retain_gradient};
 pub use context::{cpu_capability, free_cuda_memory, libtorch_version, set_deterministic, set_tf32};
 pub use device_step::{device_adamw, device_norms, DeviceScalars};
 pub use fused::{fits, kernel_level, set_kernel_level, FusedLayer, LayerSizes, Pass};
-pub use fused_embeddings::{embeddings, EmbeddingIds, EmbeddingTables, KeyedDropout};
+pub use fused_embeddings::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTables, KeyedDropout};
 pub use fused_head::{head_fits, FusedHead, Targets};
 pub use heap::{keep_heap, trim_heap};
 pub use optim::{adamw, norms, AdamWArguments, AdamWTensors, ScaledTensors};
