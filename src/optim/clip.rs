@@ -20,6 +20,16 @@ pub enum GroupGradient {
     Sum,
 }
 
+impl GroupGradient {
+    /// What a sum over `members` tied layers is divided by.
+    pub fn divisor(self, members: usize) -> f64 {
+        match self {
+            Self::Mean => members as f64,
+            Self::Sum => 1.0,
+        }
+    }
+}
+
 /// What the gradients of a step are multiplied with before AdamW sees them.
 #[derive(Clone, Debug)]
 pub struct Scaling {
@@ -36,11 +46,7 @@ pub struct Scaling {
 /// When a weight has no gradient, and libtorch's own.
 pub fn scaling(weights: &Weights, gradient: GroupGradient, clip_norm: f64) -> Result<Scaling> {
     let gradients: Vec<Tensor> = weights.entries().iter().map(|weight| weight.tensor.grad()).collect();
-    let divisor = |members: usize| match gradient {
-        GroupGradient::Mean => members as f64,
-        GroupGradient::Sum => 1.0,
-    };
-    let divisors: Vec<f64> = weights.entries().iter().map(|weight| divisor(weight.members)).collect();
+    let divisors: Vec<f64> = weights.entries().iter().map(|weight| gradient.divisor(weight.members)).collect();
     // n·‖sum/n‖² = ‖sum‖²/n
     let squares = norms(&gradients)?.into_iter().zip(&divisors).map(|(norm, n)| norm * norm / n);
     let norm = squares.sum::<f64>().sqrt();

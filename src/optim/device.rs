@@ -58,7 +58,7 @@ impl DeviceStep {
         let mut groups: Vec<Group> = Vec::new();
         let mut divisors = Vec::new();
         for (at, weight) in weights.entries().iter().enumerate() {
-            let (decays, divisor) = (weight.spec.decays(), divisor(gradient, weight.members));
+            let (decays, divisor) = (weight.spec.decays(), gradient.divisor(weight.members));
             divisors.push(divisor);
             match groups.iter_mut().find(|group| group.decays == decays && group.divisor == divisor) {
                 Some(group) => group.weights.push(at),
@@ -180,13 +180,5 @@ impl DeviceStep {
     /// libtorch's own.
     pub fn scaler(&self) -> Result<Option<ScalerState>> {
         self.scaler.as_ref().map(LossScaler::state).transpose()
-    }
-}
-
-/// What turns a sum over `members` tied layers into what `gradient` says.
-fn divisor(gradient: GroupGradient, members: usize) -> f64 {
-    match gradient {
-        GroupGradient::Mean => members as f64,
-        GroupGradient::Sum => 1.0,
     }
 }
