@@ -1,7 +1,6 @@
 // What the autograd engine keeps.
+#include "gradient.h"
 #include "shim.h"
-
-#include <ATen/ATen.h>
 
 char *untie_retain_grad(const at::Tensor *tensor) {
   return untie_guard([&] { tensor->retain_grad(); });
@@ -10,10 +9,7 @@ char *untie_retain_grad(const at::Tensor *tensor) {
 char *untie_make_gradients(size_t count, at::Tensor *const *tensors) {
   return untie_guard([&] {
     for (size_t i = 0; i < count; ++i) {
-      at::Tensor &gradient = tensors[i]->mutable_grad();
-      if (!gradient.defined()) {
-        gradient = at::zeros_like(tensors[i]->detach());
-      }
+      untie::gradient_of(*tensors[i]);
     }
   });
 }

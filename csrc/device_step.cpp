@@ -40,7 +40,7 @@ char *untie_device_adamw(size_t count, at::Tensor *const *parameters, at::Tensor
     at::_fused_adamw_(params, list(count, gradients), list(count, exp_avgs), list(count, exp_avg_sqs),
                       /*max_exp_avg_sqs=*/{}, std::vector<at::Tensor>(count, *step), learning_rate, beta1, beta2,
                       weight_decay, epsilon, /*amsgrad=*/false, /*maximize=*/false, /*grad_scale=*/*divisor, *found_inf);
-    // The kernel leaves the versions alone, and packed copies of weights (fused/products.h) go by them.
+    // The kernel leaves the versions alone, and packed copies of weights (fused/weights.h) go by them.
     for (const auto &parameter : params) {
       parameter.unsafeGetTensorImpl()->bump_version();
     }

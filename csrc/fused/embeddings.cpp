@@ -140,20 +140,6 @@ private:
   int64_t width;
 };
 
-// Calls `run` with a value of the element type of `kind`.
-template <typename Run> void of_kind(at::ScalarType kind, Run run) {
-  switch (kind) {
-  case at::kBFloat16:
-    return run(bf16());
-  case at::kFloat:
-    return run(float());
-  case at::kDouble:
-    return run(double());
-  default:
-    throw std::runtime_error("fused embeddings compute in bfloat16, float or double");
-  }
-}
-
 struct EmbeddingsBackward : torch::autograd::Node {
   Tables tables;
   Ids ids;

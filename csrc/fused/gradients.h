@@ -2,20 +2,10 @@
 // over all rows of a batch; whoever makes the rows lays them out as the product's operands while they are in cache.
 #pragma once
 
+#include "../gradient.h"
 #include "products.h"
 
-#include <ATen/ops/zeros_like.h>
-
 namespace untie {
-
-// The gradient of a leaf, made if there is none.
-inline at::Tensor gradient_of(const at::Tensor &leaf) {
-  at::Tensor &gradient = leaf.mutable_grad();
-  if (!gradient.defined()) {
-    gradient = at::zeros_like(leaf.detach());
-  }
-  return gradient;
-}
 
 // Sums over rows that each task makes for itself, added up in the order of the tasks: the same on any number of threads.
 template <typename T> class Sums {
@@ -72,7 +62,7 @@ public:
   // apart.
   T *right_at(int64_t first, int64_t column) const {
     const int64_t start = column / WIDTH * WIDTH, within = column - start;
-    return right + start * depth + first * width(start) + within * (sizeof(T) == 2 ? 2 : 1);
+    return right + start * depth + first * width(start) + within * IN_A_COLUMN<T>;
   }
   int64_t right_width(int64_t column) const { return width(column / WIDTH * WIDTH); }
 

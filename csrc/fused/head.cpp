@@ -34,7 +34,8 @@ public:
     };
     in_parallel(tiles, [&](int64_t tile) {
       const int64_t first = tile * ENTRIES, rows = std::min(ENTRIES, vocabulary - first);
-      const T *entries = narrowed(first, rows);
+      T *entries = scratch<T>(rows * width);
+      narrow_entries(first, rows, entries);
       W *scores = scratch<W>(rows * COLUMNS);
       each_column_block(columns, [&](int64_t column, int64_t breadth) {
         multiply(rows, breadth, width, width, columns, breadth, false, entries, right_at(right, column), scores);
@@ -126,7 +127,7 @@ private:
   void select(int64_t num_rows, const Targets &targets, HeadKept &now, std::vector<double> &weights) const {
     const int64_t slots = targets.positions.numel();
     const auto positions = targets.positions.contiguous(), labels = targets.labels.contiguous();
-    const auto of = targets.weights.to(at::kFloat).contiguous();
+    const auto of = targets.weights.contiguous();
     for (int64_t slot = 0; slot < slots; ++slot) {
       const int64_t row = data<int64_t>(positions)[slot], label = data<int64_t>(labels)[slot];
       if (row < 0 || row >= num_rows || label < 0 || label >= vocabulary) {
@@ -171,14 +172,12 @@ private:
     return right;
   }
   static const T *right_at(const at::Tensor &right, int64_t column) {
-    return data<T>(right) + column * (sizeof(T) == 2 ? 2 : 1);
+    return data<T>(right) + column * IN_A_COLUMN<T>;
   }
 
   // Rows of the word embeddings in the precision of the products.
-  const T *narrowed(int64_t first, int64_t rows) const {
-    T *to = scratch<T>(rows * width);
+  void narrow_entries(int64_t first, int64_t rows, T *to) const {
     kernels.narrow(rows, width, value(EMBEDDINGS) + first * width, width, to, width);
-    return to;
   }
 
   // The gradients of embeddings, bias and `normed`, given each target's part in the loss.
@@ -199,7 +198,7 @@ private:
       T *entries = scratch<T>(ENTRIES * width), *entries_left = scratch<T>(ENTRIES * width);
       for (int64_t tile = group; tile < tiles; tile += groups) {
         const int64_t first = tile * ENTRIES, rows = std::min(ENTRIES, vocabulary - first);
-        kernels.narrow(rows, width, value(EMBEDDINGS) + first * width, width, entries, width);
+        narrow_entries(first, rows, entries);
         kernels.transpose(rows, width, entries, width, entries_left, rows);
         each_column_block(columns, [&](int64_t column, int64_t breadth) {
           multiply(rows, breadth, width, width, columns, breadth, false, entries, right_at(right, column), scores);
@@ -227,16 +226,9 @@ private:
 } // namespace
 
 std::shared_ptr<Head> Head::make(at::ScalarType kind, double epsilon, std::array<at::Tensor, HEAD_PARTS> parts) {
-  switch (kind) {
-  case at::kBFloat16:
-    return std::make_shared<HeadOf<bf16>>(epsilon, std::move(parts));
-  case at::kFloat:
-    return std::make_shared<HeadOf<float>>(epsilon, std::move(parts));
-  case at::kDouble:
-    return std::make_shared<HeadOf<double>>(epsilon, std::move(parts));
-  default:
-    throw std::runtime_error("a fused head computes in bfloat16, float or double");
-  }
+  return of_kind(kind, [&](auto element) -> std::shared_ptr<Head> {
+    return std::make_shared<HeadOf<decltype(element)>>(epsilon, std::move(parts));
+  });
 }
 
 } // namespace untie

@@ -230,16 +230,9 @@ private:
 } // namespace
 
 std::shared_ptr<Layer> Layer::make(at::ScalarType kind, LayerConfig config, std::array<at::Tensor, PARTS> parts) {
-  switch (kind) {
-  case at::kBFloat16:
-    return std::make_shared<LayerOf<bf16>>(config, std::move(parts));
-  case at::kFloat:
-    return std::make_shared<LayerOf<float>>(config, std::move(parts));
-  case at::kDouble:
-    return std::make_shared<LayerOf<double>>(config, std::move(parts));
-  default:
-    throw std::runtime_error("a fused layer computes in bfloat16, float or double");
-  }
+  return of_kind(kind, [&](auto element) -> std::shared_ptr<Layer> {
+    return std::make_shared<LayerOf<decltype(element)>>(config, std::move(parts));
+  });
 }
 
 } // namespace untie

@@ -35,8 +35,8 @@ void expect_cpu(size_t count, at::Tensor *const *tensors) {
   }
 }
 
-// Calls `run` with a value of the element type of `tensor`.
-template <typename Run> void of_kind(const at::Tensor &tensor, Run run) {
+// Calls `run` with a value of the element type of `tensor`, a weight's.
+template <typename Run> void of_weight(const at::Tensor &tensor, Run run) {
   switch (tensor.scalar_type()) {
   case at::kFloat:
     return run(float());
@@ -73,7 +73,7 @@ char *untie_adamw(size_t count, const UntieAdamW *tensors, double learning_rate,
       const UntieAdamW &of = tensors[i];
       AdamW with = shared;
       with.weight_decay = of.weight_decay, with.gradient_scale = of.gradient_scale;
-      of_kind(*of.parameter, [&](auto kind) {
+      of_weight(*of.parameter, [&](auto kind) {
         using W = decltype(kind);
         Scalar<W>::kernels().adamw(elements, data<W>(*of.parameter) + first, data<W>(*of.gradient) + first,
                                    data<W>(*of.exp_avg) + first, data<W>(*of.exp_avg_sq) + first, with);
@@ -101,7 +101,7 @@ char *untie_norms(size_t count, at::Tensor *const *tensors, double *norms) {
     std::vector<double> squares(tasks.size());
     in_parallel(static_cast<int64_t>(tasks.size()), [&](int64_t number) {
       const auto [i, first, elements] = tasks[number];
-      of_kind(*tensors[i], [&](auto kind) {
+      of_weight(*tensors[i], [&](auto kind) {
         using W = decltype(kind);
         squares[number] = Scalar<W>::kernels().squares(elements, data<W>(*tensors[i]) + first);
       });

@@ -29,6 +29,23 @@ template <> struct Scalar<double> {
   static const Kernels<double> &kernels() { return level().of_double; }
 };
 
+// Calls `run` with a value of the element type of `kind`.
+template <typename Run> auto of_kind(at::ScalarType kind, Run run) {
+  switch (kind) {
+  case at::kBFloat16:
+    return run(bf16());
+  case at::kFloat:
+    return run(float());
+  case at::kDouble:
+    return run(double());
+  default:
+    throw std::runtime_error("fused kernels compute in bfloat16, float or double");
+  }
+}
+
+// Elements from one column of a packed right operand to the next: bfloat16 has its rows in pairs.
+template <typename T> constexpr int64_t IN_A_COLUMN = sizeof(T) == 2 ? 2 : 1;
+
 template <typename T> T *data(const at::Tensor &tensor) { return static_cast<T *>(tensor.data_ptr()); }
 
 // c [m, n] (+)= a [m, k] · b [k, n], b packed; lda, ldb, ldc: elements from row to row.

@@ -48,17 +48,22 @@ pub struct Pass<'a> {
     pub recompute: bool,
 }
 
-/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with even sizes; bf16 needs
-/// AVX-512.
-pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
+/// Whether the products of fused kernels run on `device` in `kind`.
+pub(super) fn multiplies(kind: Kind, device: Device) -> bool {
     let computes = match kind {
         // SAFETY: no arguments; it asks the CPU.
         Kind::BFloat16 => unsafe { untie_has_avx512() },
         Kind::Float | Kind::Double => true,
         _ => false,
     };
+    computes && device == Device::Cpu
+}
+
+/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with even sizes; bf16 needs
+/// AVX-512.
+pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
     let is_even = |size: i64| size % 2 == 0;
-    computes && device == Device::Cpu && is_even(sizes.breadth) && is_even(sizes.width / sizes.heads)
+    multiplies(kind, device) && is_even(sizes.breadth) && is_even(sizes.width / sizes.heads)
 }
 
 /// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2`, `AVX512` or `AVX512BF16`. Without this it is the best that the

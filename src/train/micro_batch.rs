@@ -58,15 +58,9 @@ impl From<usize> for MicroBatch {
     }
 }
 
-/// The largest divisor of `global_batch` that is at most `most`, at least 1.
-fn divisor(global_batch: usize, most: usize) -> usize {
-    (1..=most.min(global_batch)).rev().find(|&size| global_batch.is_multiple_of(size)).unwrap_or(1)
-}
-
-/// The divisors of the global batch of `phase` that `auto` may choose, from the largest.
-pub(super) fn candidates(phase: &Phase, on_cpu: bool) -> impl Iterator<Item = usize> + '_ {
-    let most = if on_cpu { MOST_ON_CPU.min(phase.global_batch) } else { phase.global_batch };
-    (1..=most).rev().filter(|&size| phase.global_batch.is_multiple_of(size))
+/// The divisors of `global_batch` that are at most `most`, from the largest.
+fn divisors(global_batch: usize, most: usize) -> impl Iterator<Item = usize> {
+    (1..=most.min(global_batch)).rev().filter(move |&size| global_batch.is_multiple_of(size))
 }
 
 /// Writes `sizes`, one a phase, where the tables leave the choice open.
@@ -108,8 +102,9 @@ impl Plan {
             let peaks = sized.memory.iter().take(if unties { 2 } else { 1 });
             Ok(peaks.map(Memory::total).fold(0.0, f64::max) <= budget)
         };
+        let most = if self.device.is_cuda() { usize::MAX } else { MOST_ON_CPU };
         let choose = |numbers: &PhaseNumbers| -> Result<usize> {
-            for size in candidates(&numbers.phase, !self.device.is_cuda()) {
+            for size in divisors(numbers.phase.global_batch, most) {
                 if fits(numbers, size)? {
                     return Ok(size);
                 }
@@ -121,14 +116,11 @@ impl Plan {
 
     /// Makes the micro-batches of `phase` smaller, also in the tables that are saved. False where they are of one sequence.
     fn shrink(&mut self, phase: &mut Phase) -> Result<bool> {
-        if phase.micro_batch < 2 {
-            return Ok(false);
-        }
-        phase.micro_batch = divisor(phase.global_batch, phase.micro_batch / 2);
+        let Some(size) = divisors(phase.global_batch, phase.micro_batch / 2).next() else { return Ok(false) };
+        phase.micro_batch = size;
         self.phases.replace(*phase);
         let invalid = |error: String| Error::failed(format!("the tables of the run cannot be changed: {error}"));
         let mut table: toml::Table = toml::from_str(&self.config_toml).map_err(|error| invalid(error.to_string()))?;
-        let size = phase.micro_batch;
         let number = phase.number as usize;
         if let Some(entry) =
             table.get_mut("data").and_then(|data| data.get_mut("phase")?.get_mut(number)?.as_table_mut())
@@ -174,11 +166,11 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn divisors_are_the_largest_that_fit() {
-        assert_eq!([divisor(96, 64), divisor(96, 5), divisor(7, 6), divisor(8, 100)], [48, 4, 1, 8]);
-        let phase = Phase { number: 0, start: 0, end: 1, sequence_length: 8, global_batch: 192, micro_batch: 1 };
-        assert_eq!(candidates(&phase, true).take(3).collect::<Vec<_>>(), [64, 48, 32]);
-        assert_eq!(candidates(&phase, false).next(), Some(192));
+    fn divisors_come_from_the_largest() {
+        assert_eq!(divisors(192, MOST_ON_CPU).take(3).collect::<Vec<_>>(), [64, 48, 32]);
+        let largest = |global_batch, most| divisors(global_batch, most).next();
+        assert_eq!([largest(96, 5), largest(7, 6), largest(8, 100)], [Some(4), Some(1), Some(8)]);
+        assert_eq!((largest(192, usize::MAX), largest(8, 0)), (Some(192), None));
     }
 
     #[test]

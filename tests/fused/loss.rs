@@ -1,8 +1,6 @@
 //! A whole training loss on fused kernels (embeddings, layers, head with its loss) against the composition of libtorch's
 //! operations: loss, accuracy and every gradient.
 
-use std::sync::{Mutex, PoisonError};
-
 use tch::{Device, Kind, Tensor};
 use untie::batch::{Batch, BatchTensors};
 use untie::layer_map::LayerMap;
@@ -10,8 +8,7 @@ use untie::loss::masked_lm;
 use untie::model::{use_kernels, Bert, BertConfig, Kernels, Mode, ModelConfig, Norm, Weights};
 use untie::shim::head_fits;
 
-/// Kernels are chosen for the process.
-static PROCESS: Mutex<()> = Mutex::new(());
+use crate::{alone, weights, MeanRatio};
 
 /// Twenty tiles of the vocabulary, for more parts than are summed apart; more targets than a block of columns has.
 const VOCABULARY: usize = 2500;
@@ -59,15 +56,7 @@ fn run(norm: Norm, kind: Kind, kernels: Kernels, batch: &BatchTensors, total: us
     let config = config(norm);
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
     let map = LayerMap::tied(2);
-    let weights = Weights::initialise(&config, &map, 3, wide, Device::Cpu).unwrap();
-    tch::no_grad(|| {
-        for (at, weight) in weights.entries().iter().enumerate() {
-            let mut tensor = weight.tensor.shallow_clone();
-            let wave =
-                (Tensor::arange(tensor.numel() as i64, (Kind::Double, Device::Cpu)) * (0.37 + 0.01 * at as f64)).sin();
-            let _ = tensor.g_add_(&(wave.view_(tensor.size()) * 0.1).to_kind(wide));
-        }
-    });
+    let weights = weights(&config, &map, wide);
     use_kernels(kernels);
     let model = Bert::new(&config, &map, &weights, kind).unwrap();
     use_kernels(Kernels::Fused);
@@ -87,7 +76,7 @@ fn distance(found: &Tensor, expected: &Tensor) -> f64 {
 
 #[test]
 fn loss_and_gradients_equal_the_composition() {
-    let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     for norm in [Norm::Post, Norm::Pre] {
         for segments in [false, true] {
             let buffers = batch(segments);
@@ -109,14 +98,14 @@ fn loss_and_gradients_equal_the_composition() {
 
 #[test]
 fn a_bf16_loss_is_no_further_from_fp64_than_the_composition() {
-    let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     if !head_fits(144, 2560, Kind::BFloat16, Device::Cpu) {
         println!("skipped: no fused head in bf16 on this CPU");
         return;
     }
     let buffers = batch(true);
     let batch = buffers.to_device(Device::Cpu).unwrap();
-    let (mut logarithms, mut count) = (0.0, 0.0);
+    let mut ratio = MeanRatio::default();
     for norm in [Norm::Post, Norm::Pre] {
         let run = |kind, kernels| run(norm, kind, kernels, &batch, buffers.num_targets);
         let exact = run(Kind::Double, Kernels::Plain);
@@ -124,11 +113,10 @@ fn a_bf16_loss_is_no_further_from_fp64_than_the_composition() {
         for (at, (name, expected)) in exact.iter().enumerate().filter(|(_, (name, _))| name != "correct") {
             let (ours, theirs) = (distance(&ours[at].1, expected), distance(&theirs[at].1, expected));
             assert!(ours < 4.0 * theirs + 1e-3, "{norm:?}, {name}: {ours:e}, composed {theirs:e}");
-            logarithms += (ours / theirs).ln();
-            count += 1.0;
+            ratio.add(ours, theirs);
         }
     }
-    let ratio = f64::exp(logarithms / count);
+    let ratio = ratio.value();
     println!("errors of the fused loss over those of the composed one, geometric mean: {ratio:.3}");
     assert!(ratio < 1.0, "{ratio}");
 }
@@ -136,7 +124,7 @@ fn a_bf16_loss_is_no_further_from_fp64_than_the_composition() {
 /// Without targets there is no loss and no gradient; a label outside the vocabulary is an error, not a wild read.
 #[test]
 fn empty_and_wrong_targets() {
-    let _alone = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let mut buffers = batch(false);
     buffers.weights.fill(0.0);
     let found = run(Norm::Post, Kind::Float, Kernels::Fused, &buffers.to_device(Device::Cpu).unwrap(), 1);

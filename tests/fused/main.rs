@@ -1,6 +1,9 @@
-//! The fused layer against the composition of libtorch's operations: outputs, gradients, masks, levels, dropout.
+//! Fused kernels against the composition of libtorch's operations: here encoder layers (outputs, gradients, masks, levels,
+//! dropout), in `loss` a whole training loss.
 
-use std::sync::Mutex;
+mod loss;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
@@ -10,7 +13,28 @@ use untie::shim::{
 };
 
 /// Kernels and their level are chosen for the process.
-static PROCESS: Mutex<()> = Mutex::new(());
+fn alone() -> MutexGuard<'static, ()> {
+    static PROCESS: Mutex<()> = Mutex::new(());
+    PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Errors of fused kernels over those of the composition: their geometric mean.
+#[derive(Default)]
+struct MeanRatio {
+    logarithms: f64,
+    count: f64,
+}
+
+impl MeanRatio {
+    fn add(&mut self, ours: f64, theirs: f64) {
+        self.logarithms += (ours / theirs).ln();
+        self.count += 1.0;
+    }
+
+    fn value(&self) -> f64 {
+        (self.logarithms / self.count).exp()
+    }
+}
 
 fn config(norm: Norm, dropout: f64) -> BertConfig {
     let sizes = ModelConfig {
@@ -114,8 +138,8 @@ fn cases() -> Vec<(&'static str, Case)> {
 
 #[test]
 fn fused_layers_equal_the_composition_in_fp64_and_fp32() {
-    let _alone = PROCESS.lock().unwrap();
-    let (mut logarithms, mut count) = (0.0, 0.0);
+    let _alone = alone();
+    let mut ratio = MeanRatio::default();
     for norm in [Norm::Post, Norm::Pre] {
         let config = config(norm, 0.0);
         for map in [LayerMap::untied(3), LayerMap::tied(3)] {
@@ -128,14 +152,13 @@ fn fused_layers_equal_the_composition_in_fp64_and_fp32() {
                 for at in 0..exact.len() {
                     let [ours, theirs] = [&ours, &theirs].map(|all| distance(&all[at..=at], &exact[at..=at]));
                     assert!(ours < 2e-5, "{norm:?}, {name}, {at}: fp32 {ours:e}, composed {theirs:e}");
-                    logarithms += (ours / theirs).ln();
-                    count += 1.0;
+                    ratio.add(ours, theirs);
                 }
             }
         }
     }
     // One bias is rounded better here, another there; on the whole neither is.
-    let ratio = f64::exp(logarithms / count);
+    let ratio = ratio.value();
     println!("fp32: errors of fused layers over those of composed ones, geometric mean: {ratio:.3}");
     assert!(ratio < 1.1, "{ratio}");
 }
@@ -143,7 +166,7 @@ fn fused_layers_equal_the_composition_in_fp64_and_fp32() {
 /// A gradient is the derivative of the loss: fp64 differences along the gradient's own direction, with dropout on.
 #[test]
 fn gradients_are_derivatives_with_dropout() {
-    let _alone = PROCESS.lock().unwrap();
+    let _alone = alone();
     for norm in [Norm::Post, Norm::Pre] {
         let (config, map) = (config(norm, 0.3), LayerMap::tied(3));
         let case = Case { keys: Tensor::from_slice(&[5_i64, -7]), ..Case::new(2, 45) };
@@ -180,7 +203,7 @@ fn gradients_are_derivatives_with_dropout() {
 /// The kernels of each level compute the same up to the rounding of fused multiply-adds, and drop the same elements.
 #[test]
 fn every_level_computes_the_same() {
-    let _alone = PROCESS.lock().unwrap();
+    let _alone = alone();
     let (config, map) = (config(Norm::Post, 0.2), LayerMap::untied(3));
     let (_, case) = cases().pop().unwrap();
     let mut found = Vec::new();
@@ -239,12 +262,12 @@ fn dropout_is_a_function_of_key_site_and_place() {
 /// tensor by tensor within the noise of rounding, and on the whole.
 #[test]
 fn bf16_is_no_further_from_fp64_than_the_composition() {
-    let _alone = PROCESS.lock().unwrap();
+    let _alone = alone();
     if !has_bf16() {
         println!("skipped: no fused layers in bf16 on this CPU");
         return;
     }
-    let (mut logarithms, mut count) = (0.0, 0.0);
+    let mut ratio = MeanRatio::default();
     for norm in [Norm::Post, Norm::Pre] {
         let config = config(norm, 0.0);
         for (name, case) in cases() {
@@ -256,12 +279,11 @@ fn bf16_is_no_further_from_fp64_than_the_composition() {
                 let [ours, theirs] = [&ours, &theirs]
                     .map(|found| distance(std::slice::from_ref(&found[at]), std::slice::from_ref(expected)));
                 assert!(ours < 4.0 * theirs && ours < 0.2, "{norm:?}, {name}, {at}: {ours:e}, composed {theirs:e}");
-                logarithms += (ours / theirs).ln();
-                count += 1.0;
+                ratio.add(ours, theirs);
             }
         }
     }
-    let ratio = f64::exp(logarithms / count);
+    let ratio = ratio.value();
     println!("errors of fused layers over those of composed ones, geometric mean: {ratio:.3}");
     assert!(ratio < 1.0, "{ratio}");
 }
