@@ -62,6 +62,7 @@ fn compile_shim(include: &Path) {
             "csrc/profile.cpp",
             "csrc/context.cpp",
             "csrc/fused/levels.cpp",
+            "csrc/fused/workspace.cpp",
             "csrc/fused/weights.cpp",
             "csrc/fused/optimizer.cpp",
             "csrc/fused/layer.cpp",

@@ -94,10 +94,8 @@ public:
                             data<W>(kept.statistics) + count + first, value(NORM), nullptr, d_after, sums.of(task, 0),
                             sums.of(task, 1));
       kernels.widen(rows * width, d_after, wide);
-      // GELU's output is not needed again: it goes where nobody looks.
-      T *unused = scratch<T>((rows + 1) * width);
-      T *packed = scratch<T>((rows + 1) * width);
-      kernels.gelu_backward(rows, width, wide, at(kept.inner, first), width, d_inner, packed, unused, width, sums.of(task, 2));
+      kernels.gelu_backward(rows, width, wide, at(kept.inner, first), width, d_inner, width, nullptr, nullptr, 0,
+                            sums.of(task, 2));
       weight.set_right(first, rows, d_inner);
       weight.set_left(first, rows, at(kept.gathered, first));
       whole(rows, d_inner, width, from_dense, data<W>(d_gathered) + first * width);

@@ -48,7 +48,7 @@ public:
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
     each_block(rows, [&](int64_t, int64_t first, int64_t count) {
       W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::BLOCK);
-      T *after = scratch<T>(count * breadth);
+      T *after = scratch<T>(count * apart<T>(breadth));
       T *sum1 = kept_or_scratch(now.sum1, first, count, width), *middle = kept_or_scratch(now.middle, first, count, width);
       whole(count, at(now.context, first), width, to_out, wide);
       kernels.residual_forward(first, count, width, wide, value(OUT_BIAS), at(now.x, first), drop1, sum1);
@@ -56,9 +56,9 @@ public:
       each_tile(count, middle, width, to_inner, tile, [&](int64_t column, int64_t n, W *made) {
         kernels.gelu_forward(count, n, made, value(INNER_BIAS) + column,
                              keep ? data<T>(now.inner) + first * breadth + column : nullptr, breadth, after + column,
-                             breadth);
+                             apart<T>(breadth));
       });
-      whole(count, after, breadth, to_outer, wide);
+      whole(count, after, apart<T>(breadth), to_outer, wide);
       if (config.pre_norm) {
         kernels.residual_forward(first, count, width, wide, value(OUTER_BIAS), sum1, drop2, at(y, first));
         return;
@@ -83,8 +83,7 @@ public:
     using Gradient = WeightGradient<T>;
     const int64_t of_inner = Gradient::size(rows, width, breadth), of_out = Gradient::size(rows, width, width);
     const int64_t shared = std::max(2 * of_inner + of_out + rows * width, Gradient::size(rows, width, 3 * width));
-    const auto memory = buffer<T>({4 * rows * width + shared});
-    T *d_sum1 = data<T>(memory), *d_qkv = d_sum1 + rows * width, *operands = d_qkv + rows * 3 * width;
+    T *d_sum1 = reinterpret_cast<T *>(workspace((4 * rows * width + shared) * sizeof(T))), *d_qkv = d_sum1 + rows * width, *operands = d_qkv + rows * 3 * width;
     {
       const Gradient d_outer_weight(Gradient::PLAIN, rows, width, breadth, operands),
           d_inner_weight(Gradient::TRANSPOSED, rows, width, breadth, operands + of_inner),
@@ -94,7 +93,7 @@ public:
       each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
         W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::BLOCK);
         T *d_sum2 = scratch<T>(count * width), *d_middle = scratch<T>(count * width);
-        T *d_branch = scratch<T>(count * width), *d_inner = scratch<T>(count * breadth);
+        T *d_branch = scratch<T>(count * width), *d_inner = scratch<T>(count * apart<T>(breadth));
         const T *d = at(d_out, first);
         if (!config.pre_norm) {
           norm_backward(NORM2, first, count, d, kept.sum2, kept.statistics, nullptr, d_sum2, sums, task);
@@ -103,12 +102,15 @@ public:
         kernels.dropout(first, count, width, d, drop2, d_branch, sums.of(task, OUTER_BIAS));
         d_outer_weight.set_left(first, count, d_branch);
         d_inner_weight.set_left(first, count, at(kept.middle, first));
+        const T *before = data<T>(kept.inner) + first * breadth;
+        prefetch(count, Packed<T>::BLOCK, before, breadth);
         each_tile(count, d_branch, width, from_outer, tile, [&](int64_t column, int64_t n, W *made) {
-          kernels.gelu_backward(count, n, made, data<T>(kept.inner) + first * breadth + column, breadth, d_inner + column,
+          prefetch(count, std::min(Packed<T>::BLOCK, breadth - column - n), before + column + n, breadth);
+          kernels.gelu_backward(count, n, made, before + column, breadth, d_inner + column, apart<T>(breadth),
                                 d_inner_weight.right_at(first, column), d_outer_weight.right_at(first, column),
                                 d_outer_weight.right_width(column), sums.of(task, INNER_BIAS) + column);
         });
-        whole(count, d_inner, breadth, from_inner, wide);
+        whole(count, d_inner, apart<T>(breadth), from_inner, wide);
         if (config.pre_norm) {
           kernels.narrow(count, width, wide, width, d_middle, width);
           norm_backward(NORM2, first, count, d_middle, kept.sum1, kept.statistics, d, d_sum1 + first * width, sums, task);

@@ -59,6 +59,10 @@ template <typename E> E *zeroed_scratch(int64_t count) {
   return piece;
 }
 
+// The memory of an operation as a whole, uninitialised: at least `bytes`, a multiple of a page long, until the next call in
+// this thread. It stays: from the allocator it would be fresh pages every time, which the kernel zeroes one by one.
+char *workspace(size_t bytes);
+
 // Runs `body` for 0..count on libtorch's threads, each taking the next number when it is done with one, so that none waits
 // for a slower one longer than a task takes. The tile configuration that AMX keeps in a thread is released.
 template <typename Body> void in_parallel(int64_t count, Body body) {

@@ -82,6 +82,19 @@ inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, 
   }
 }
 
+// Elements from row to row of a left operand of one's own. Rows a power of two apart, as most layers' widths are, would all
+// lie in the same few sets of the first-level cache: a cache line more spreads them over all.
+template <typename T> constexpr int64_t apart(int64_t width) { return width + 64 / static_cast<int64_t>(sizeof(T)); }
+
+// Asks for a tile that is read next: its rows are too short and too far apart for the CPU to see what comes.
+template <typename T> void prefetch(int64_t rows, int64_t width, const T *from, int64_t stride) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t column = 0; column < width; column += 64 / static_cast<int64_t>(sizeof(T))) {
+      __builtin_prefetch(from + row * stride + column, 0, 2);
+    }
+  }
+}
+
 // Dropout of a probability in [0, 1), as a multiple of 2^-16, for sequences of `length` rows; none without keys.
 inline Dropout dropout_of(const at::Tensor &keys, uint32_t site, double probability, int64_t length) {
   if (!keys.defined()) {

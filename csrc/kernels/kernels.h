@@ -97,10 +97,10 @@ template <typename T> struct Kernels {
   // before = wide + bias (where wanted), after = GELU of it.
   void (*gelu_forward)(int64_t rows, int64_t width, const W *wide, const W *bias, T *before, int64_t stride, T *after,
                        int64_t after_stride);
-  // wide is the gradient of `after`: gradient of `before`, its sums over the rows, and both it and `after` again as rows of
-  // a right operand, `packed_width` wide.
+  // wide is the gradient of `after`: gradient of `before`, its sums over the rows, and, where wanted, both it and `after`
+  // again as rows of a right operand, `packed_width` wide.
   void (*gelu_backward)(int64_t rows, int64_t width, const W *wide, const T *before, int64_t stride, T *gradient,
-                        T *packed_gradient, T *packed_after, int64_t packed_width, W *bias_sum);
+                        int64_t gradient_stride, T *packed_gradient, T *packed_after, int64_t packed_width, W *bias_sum);
 
   // norm.h; the first row of a tile says which sequences it is of
   // sum = residual + dropout(wide + bias).

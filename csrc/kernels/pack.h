@@ -29,17 +29,31 @@ INLINE void transpose16(u32x16 rows[16]) {
   exchange<1>(rows);
 }
 
+// Whole vectors by a copy of constant size: one of a size known only at run time is a loop over bytes and words, even where
+// it is always the same.
 INLINE u32x16 load_words(const void *from, int64_t count) {
   u32x16 value{};
-  std::memcpy(&value, from, count >= LANES ? sizeof(value) : static_cast<size_t>(count) * 4);
+  if (count >= LANES) {
+    std::memcpy(&value, from, sizeof(value));
+  } else {
+    std::memcpy(&value, from, static_cast<size_t>(count) * 4);
+  }
   return value;
 }
 INLINE void store_words(void *to, u32x16 value, int64_t count) {
-  std::memcpy(to, &value, count >= LANES ? sizeof(value) : static_cast<size_t>(count) * 4);
+  if (count >= LANES) {
+    std::memcpy(to, &value, sizeof(value));
+  } else {
+    std::memcpy(to, &value, static_cast<size_t>(count) * 4);
+  }
 }
 INLINE u32x16 load_halves(const bf16 *from, int64_t count) {
   u16x16 value{};
-  std::memcpy(&value, from, count >= LANES ? sizeof(value) : static_cast<size_t>(count) * 2);
+  if (count >= LANES) {
+    std::memcpy(&value, from, sizeof(value));
+  } else {
+    std::memcpy(&value, from, static_cast<size_t>(count) * 2);
+  }
   return __builtin_convertvector(value, u32x16);
 }
 INLINE int64_t at_most(int64_t count) { return count < LANES ? count : LANES; }
