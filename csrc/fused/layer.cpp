@@ -3,8 +3,9 @@
 namespace untie {
 namespace {
 
-// Rows of a tile: enough for the products' speed, few enough for all cores to have some and the cache to hold them.
-constexpr int64_t ROWS = 64;
+// Rows of a block of all `rows`: many, since each block reads all weights again, but enough blocks for all cores to have some.
+int64_t rows_of_block(int64_t rows) { return rows < 1024 ? 64 : 128; }
+int64_t num_blocks(int64_t rows) { return (rows + rows_of_block(rows) - 1) / rows_of_block(rows); }
 
 template <typename T> class LayerOf final : public Layer {
   using W = Wide<T>;
@@ -76,7 +77,7 @@ public:
   at::Tensor backward(const at::Tensor &gradient, const Pass &pass, const Kept &kept) override {
     const at::Tensor d_out = gradient.contiguous();
     const int64_t rows = d_out.size(0) * d_out.size(1), length = d_out.size(1);
-    const Sums<T> sums((rows + ROWS - 1) / ROWS, sizes_of_sums());
+    const Sums<T> sums(num_blocks(rows), sizes_of_sums());
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
     // One piece of memory, as in the forward; the operands of the last product take the place of those before.
@@ -168,8 +169,8 @@ private:
   }
 
   template <typename Body> static void each_block(int64_t rows, Body body) {
-    in_parallel((rows + ROWS - 1) / ROWS,
-                [&](int64_t task) { body(task, task * ROWS, std::min(ROWS, rows - task * ROWS)); });
+    const int64_t most = rows_of_block(rows);
+    in_parallel(num_blocks(rows), [&](int64_t task) { body(task, task * most, std::min(most, rows - task * most)); });
   }
   T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * width; }
   static T *kept_or_scratch(const at::Tensor &rows, int64_t first, int64_t count, int64_t columns) {

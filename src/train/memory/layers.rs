@@ -57,8 +57,9 @@ fn fused(step: &Step<'_>) -> (f64, f64) {
     let turned = width * turned_rows(rows) / rows;
     let operands = (2.0 * (turned + inner) + (turned + width) + width).max(turned + 3.0 * width);
     let matrices = rows * step.narrow() * (6.0 * width + operands);
-    // A tile of 64 rows adds up its own part of the gradients of biases and LayerNorms.
-    let biases = rows / 64.0 * step.wide() * (9.0 * width + inner);
+    // A block of rows adds up its own part of the gradients of biases and LayerNorms.
+    let block = if rows < 1024.0 { 64.0 } else { 128.0 };
+    let biases = rows / block * step.wide() * (9.0 * width + inner);
     let scores =
         f64::from(tch::get_num_threads()) * step.length as f64 * QUERIES * (3.0 * step.narrow() + 2.0 * step.wide());
     (kept, matrices + biases + scores)
