@@ -69,6 +69,7 @@ fn compile_shim(include: &Path) {
             "csrc/fused/node.cpp",
             "csrc/fused/head.cpp",
             "csrc/fused/head_node.cpp",
+            "csrc/fused/dropout.cpp",
             "csrc/fused/embeddings.cpp",
         ])
         .compile("untie_shim");

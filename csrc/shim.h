@@ -81,6 +81,10 @@ struct UntieEmbeddings {
 };
 char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out);
 
+// fused/dropout.cpp; [B, width] for keys [B]
+char *untie_dropout_factors(const at::Tensor *keys, uint32_t site, double probability, int64_t width, int32_t kind,
+                            at::Tensor **out);
+
 // heap.cpp
 void untie_keep_heap();
 void untie_trim_heap();

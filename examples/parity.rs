@@ -5,9 +5,11 @@
 //! and `logits` [N, V]. `export DIR NORM SHARING MODEL INPUT OUTPUT` makes a random model of MODEL's sizes and
 //! tokenizer with NORM `post` or `pre`, or `post+pairs` or `pre+pairs` for one with a pair head, and SHARING `tied`, `outer`
 //! (first and last layer) or `untied`, exports it, and writes the outputs of what it had in memory, `pair_logits` [B, 2] too
-//! where there is a pair head. `step MODEL INPUT OUTPUT KIND SHARING` takes one step of AdamW on `labels` [N] with the weights of
-//! each group's lowest layer, and writes `loss` (averaged in fp64), `loss_own_kind` (averaged in KIND), `norm` and the
-//! parameters after it.
+//! where there is a pair head; with `+sequence` (three labels), `+regression` or `+span` it has that task's head instead, and
+//! the outputs are its `task_logits`, [B, L] or starts and ends as [2, B, T]. `task MODEL INPUT OUTPUT HEAD` gives MODEL a
+//! new HEAD of one of these names, and writes its `task_logits`, `weight` and `bias`. `step MODEL INPUT OUTPUT KIND SHARING`
+//! takes one step of AdamW on `labels` [N] with the weights of each group's lowest layer, and writes `loss` (averaged in
+//! fp64), `loss_own_kind` (averaged in KIND), `norm` and the parameters after it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,8 +18,11 @@ use tch::{Device, Kind, Tensor};
 use untie::error::{Error, Result};
 use untie::hub;
 use untie::layer_map::LayerMap;
-use untie::model::{Bert, BertConfig, Input, Mode, Norm, Weights};
+use untie::model::{Bert, BertConfig, Input, Mode, Norm, TaskHead, Weights};
 use untie::optim::{adamw_update, clip::scaling, GroupGradient, Moments, OptimConfig};
+
+/// Words for the labels of `sequence`.
+const LABELS: [&str; 3] = ["entailment", "neutral", "contradiction"];
 
 fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,10 +32,11 @@ fn main() -> std::process::ExitCode {
         ["export", dir, norm, sharing, model, input, output] => {
             export(dir.as_ref(), norm, sharing, model.as_ref(), input.as_ref(), output.as_ref())
         }
+        ["task", model, input, output, head] => task(model.as_ref(), input.as_ref(), output.as_ref(), head),
         ["step", model, input, output, kind, sharing] => {
             step(model.as_ref(), input.as_ref(), output.as_ref(), kind, sharing)
         }
-        _ => Err(Error::config("expected `outputs`, `export` or `step` with its arguments")),
+        _ => Err(Error::config("expected `outputs`, `export`, `task` or `step` with its arguments")),
     };
     match done {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -46,6 +52,15 @@ fn kind_of(name: &str) -> Result<Kind> {
         "fp32" => Ok(Kind::Float),
         "fp64" => Ok(Kind::Double),
         other => Err(Error::config(format!("expected `fp32` or `fp64`, got `{other}`"))),
+    }
+}
+
+fn head_of(name: &str) -> Result<TaskHead> {
+    match name {
+        "sequence" => Ok(TaskHead::Sequence { num_labels: LABELS.len() }),
+        "regression" => Ok(TaskHead::Sequence { num_labels: 1 }),
+        "span" => Ok(TaskHead::Span),
+        other => Err(Error::config(format!("expected `sequence`, `regression` or `span`, got `{other}`"))),
     }
 }
 
@@ -84,6 +99,9 @@ impl Batch {
 
 fn write_outputs(bert: &Bert, config: &BertConfig, batch: &Batch, path: &Path) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
+    if let Some(head) = config.task_head {
+        return Ok(Tensor::write_safetensors(&[("task_logits", task_logits(bert, head, batch)?)], path)?);
+    }
     let states = bert.hidden_states(batch.input()?, Mode::Eval)?;
     let logits = bert.mlm_logits(&states[states.len() - 1], batch.get("positions")?)?;
     let logits = logits.f_narrow(1, 0, config.vocab_size)?.f_contiguous()?;
@@ -94,6 +112,30 @@ fn write_outputs(bert: &Bert, config: &BertConfig, batch: &Batch, path: &Path) -
     Ok(Tensor::write_safetensors(&found, path)?)
 }
 
+fn task_logits(bert: &Bert, head: TaskHead, batch: &Batch) -> Result<Tensor> {
+    let hidden = bert.encode(batch.input()?, Mode::Eval)?;
+    match head {
+        TaskHead::Sequence { .. } => bert.sequence_logits(&hidden, Mode::Eval, None),
+        TaskHead::Span => {
+            let (starts, ends) = bert.span_logits(&hidden)?;
+            Ok(Tensor::f_stack(&[starts, ends], 0)?)
+        }
+    }
+}
+
+fn task(model: &Path, input: &Path, output: &Path, head: &str) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let head = head_of(head)?;
+    let model = hub::load_for_task(model, head, 1, Kind::Float, Device::Cpu)?;
+    println!("  new: {}", model.new_tensors.join(", "));
+    let bert = Bert::new(&model.config, &model.layer_map(), &model.weights, Kind::Float)?;
+    let name = if head == TaskHead::Span { "qa_outputs" } else { "classifier" };
+    let own = |part: &str| model.weights.tensor(&format!("{name}.{part}")).map(|tensor| tensor.detach());
+    let logits = task_logits(&bert, head, &Batch::read(input)?)?;
+    let found = [("task_logits", logits), ("weight", own("weight")?), ("bias", own("bias")?)];
+    Ok(Tensor::write_safetensors(&found, output)?)
+}
+
 fn outputs(model: &Path, input: &Path, output: &Path, kind: &str) -> Result<()> {
     let kind = kind_of(kind)?;
     let model = hub::load(model, kind, Device::Cpu)?;
@@ -102,14 +144,18 @@ fn outputs(model: &Path, input: &Path, output: &Path, kind: &str) -> Result<()> 
 }
 
 fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, output: &Path) -> Result<()> {
-    let (norm, pair_head) = match norm {
-        "post" => (Norm::Post, false),
-        "post+pairs" => (Norm::Post, true),
-        "pre" => (Norm::Pre, false),
-        "pre+pairs" => (Norm::Pre, true),
-        other => return Err(Error::config(format!("expected `post`, `pre`, or one with `+pairs`, got `{other}`"))),
+    let (norm, heads) = norm.split_once('+').unwrap_or((norm, ""));
+    let norm = match norm {
+        "post" => Norm::Post,
+        "pre" => Norm::Pre,
+        other => return Err(Error::config(format!("expected `post` or `pre`, got `{other}`"))),
     };
-    let config = BertConfig { norm, pair_head, ..hub::load_config(model)? };
+    let (pair_head, task_head) = match heads {
+        "" => (false, None),
+        "pairs" => (true, None),
+        head => (false, Some(head_of(head)?)),
+    };
+    let config = BertConfig { norm, pair_head, task_head, ..hub::load_config(model)? };
     let map = sharing_of(sharing, config.num_hidden_layers)?;
     let weights = Weights::initialise(&config, &map, 1, Kind::Float, Device::Cpu)?;
     tch::manual_seed(2);
@@ -122,7 +168,12 @@ fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, out
         }
         Ok(())
     })?;
-    hub::export(dir, &config, &map, &weights, &model.join("tokenizer.json"))?;
+    let tokenizer = model.join("tokenizer.json");
+    if heads == "sequence" {
+        hub::export_labelled(dir, &config, &map, &weights, &tokenizer, &LABELS.map(String::from))?;
+    } else {
+        hub::export(dir, &config, &map, &weights, &tokenizer)?;
+    }
     let bert = Bert::new(&config, &map, &weights, Kind::Float)?;
     write_outputs(&bert, &config, &Batch::read(input)?, output)
 }

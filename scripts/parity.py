@@ -1,5 +1,5 @@
-"""Must agree with transformers: real MiniLM weights, exports with one head or two, one training step. Prints numbers; exit 1 when
-one is off.
+"""Must agree with transformers: real MiniLM weights, with a new head for a task too, exports with each set of heads, one training
+step. Prints numbers; exit 1 when one is off.
 
     python scripts/parity.py [--minilm DIR] [--work DIR]
 
@@ -24,12 +24,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import (AutoConfig, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining, MegatronBertForMaskedLM,
-                          MegatronBertForPreTraining)
+from transformers import (AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer,
+                          BertForMaskedLM, BertForPreTraining, MegatronBertForMaskedLM, MegatronBertForPreTraining)
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"post": BertForMaskedLM, "pre": MegatronBertForMaskedLM}
 PAIR_CLASSES = {"post": BertForPreTraining, "pre": MegatronBertForPreTraining}
+# Of each head: transformers' class without its family, its labels' words, how its logits are read.
+TASKS = {"sequence": ("ForSequenceClassification", ["entailment", "neutral", "contradiction"], "single_label_classification"),
+         "regression": ("ForSequenceClassification", ["LABEL_0"], "regression"),
+         "span": ("ForQuestionAnswering", None, None)}
 failures = []
 
 
@@ -157,6 +161,51 @@ def part_d(folder, batch, work, norm):
     compare("logits of pairs", ours["pair_logits"], theirs.seq_relationship_logits, exact.seq_relationship_logits)
 
 
+def auto_class(head):
+    return AutoModelForQuestionAnswering if head == "span" else AutoModelForSequenceClassification
+
+
+def task_logits(output):
+    return output.logits if "logits" in output else torch.stack([output.start_logits, output.end_logits])
+
+
+def compare_task(model, batch, ours):
+    with torch.no_grad():
+        theirs = task_logits(model.eval()(**inputs(batch)))
+        exact = task_logits(model.double()(**inputs(batch)))
+    seen = batch["attention_mask"].bool()
+    compare("logits", *(logits[:, seen] if logits.dim() == 3 else logits for logits in (ours, theirs, exact)))
+
+
+def part_e(folder, batch, work):
+    for head in TASKS:
+        print(f"(e) MiniLM with its own pooler and a new head, {head}")
+        example("task", folder, work / "batch.safetensors", work / "ours.safetensors", head)
+        ours = load_file(work / "ours.safetensors")
+        labels = {} if head == "span" else {"num_labels": len(ours["bias"])}
+        model, info = auto_class(head).from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **labels)
+        output = "qa_outputs" if head == "span" else "classifier"
+        check_that("the same tensors are new for transformers", set(info["missing_keys"]) == {f"{output}.weight", f"{output}.bias"})
+        getattr(model, output).load_state_dict({part: ours[part] for part in ("weight", "bias")})
+        compare_task(model, batch, ours["task_logits"])
+
+
+def part_f(folder, batch, work, norm):
+    for head, (suffix, words, problem_type) in TASKS.items():
+        directory = work / f"{norm}-{head}"
+        family = "Bert" if norm == "post" else "MegatronBert"
+        print(f"(f) export {norm} with a task's head, {head}, loaded as {family}{suffix}")
+        example("export", directory, f"{norm}+{head}", "outer", folder, work / "batch.safetensors", work / "ours.safetensors")
+        model, info = auto_class(head).from_pretrained(directory, output_loading_info=True)
+        check_that("the automatic class is this one", type(model).__name__ == f"{family}{suffix}")
+        check_that("no missing, unexpected or mismatched keys", all(not value for value in info.values()))
+        if words:
+            check_that("labels have their words", model.config.id2label == dict(enumerate(words))
+                       and model.config.label2id == {word: label for label, word in enumerate(words)})
+        check_that("the problem has its type", model.config.problem_type == problem_type)
+        compare_task(model, batch, load_file(work / "ours.safetensors")["task_logits"])
+
+
 def groups_of(sharing, layers):
     return {"tied": [list(range(layers))], "outer": [[0, layers - 1]] + [[layer] for layer in range(1, layers - 1)],
             "untied": [[layer] for layer in range(layers)]}[sharing]
@@ -239,6 +288,8 @@ def main():
                 directory = part_b(folder, batch, work, norm, sharing)
                 part_c(directory, batch, work, norm, sharing)
             part_d(folder, batch, work, norm)
+            part_f(folder, batch, work, norm)
+        part_e(folder, batch, work)
     print("FAILED: " + ", ".join(failures) if failures else "all agree")
     return 1 if failures else 0
 

@@ -10,7 +10,7 @@ use untie::checkpoint::{
     Untying, FORMAT,
 };
 use untie::layer_map::LayerMap;
-use untie::model::{BertConfig, ModelConfig, Norm, Weights};
+use untie::model::{BertConfig, ModelConfig, Norm, TaskHead, Weights};
 use untie::optim::{Moments, ScalerState};
 
 const FILES: [&str; 4] = ["model.safetensors", "optimizer.safetensors", "state.json", "checksums.json"];
@@ -31,7 +31,10 @@ fn bert(norm: Norm) -> BertConfig {
 
 /// A run at `step` whose moments are random where they exist in files, and zero in the padding.
 fn run(step: u64, map: &LayerMap, norm: Norm, kind: Kind) -> (RunState, Weights, Moments) {
-    let bert = bert(norm);
+    run_of(bert(norm), step, map, kind)
+}
+
+fn run_of(bert: BertConfig, step: u64, map: &LayerMap, kind: Kind) -> (RunState, Weights, Moments) {
     let weights = Weights::initialise(&bert, map, step, kind, Device::Cpu).unwrap();
     let mut moments = Moments::zeros(&weights).unwrap();
     for all in [&moments.exp_avg, &moments.exp_avg_sq] {
@@ -85,35 +88,71 @@ fn a_round_trip_is_bit_equal() {
     for kind in [Kind::Float, Kind::Double] {
         for map in [LayerMap::tied(4), LayerMap::units(4, 2, 2).unwrap(), LayerMap::untied(4)] {
             for norm in [Norm::Post, Norm::Pre] {
-                let dir = tempfile::tempdir().unwrap();
-                let (state, weights, moments) = run(7, &map, norm, kind);
-                let path = save(dir.path(), &state, &weights, &moments, &CheckpointConfig::default()).unwrap();
-                verify(&path).unwrap();
-                let Loaded { state: read, weights: read_weights, moments: read_moments } =
-                    load(&path, kind, Device::Cpu).unwrap();
-                assert_eq!(read, state);
-                assert_eq!(read_moments.num_updates, 3);
-                let model_only = load_weights(&path, kind, Device::Cpu).unwrap().1;
-                assert_eq!(read_weights.entries().len(), weights.entries().len());
-                for (at, weight) in weights.entries().iter().enumerate() {
-                    let name = &weight.spec.name;
-                    for loaded in [&read_weights, &model_only] {
-                        let loaded = &loaded.entries()[at];
-                        assert_eq!((&loaded.spec.name, loaded.members), (name, weight.members));
-                        assert_eq!(loaded.tensor.size(), weight.tensor.size(), "{name}");
-                        assert!(loaded.tensor.requires_grad() && loaded.tensor.kind() == kind);
-                        assert!(bits(&loaded.tensor) == bits(&weight.tensor), "{name}");
-                    }
-                    for (loaded, saved) in
-                        [(&read_moments.exp_avg, &moments.exp_avg), (&read_moments.exp_avg_sq, &moments.exp_avg_sq)]
-                    {
-                        assert!(bits(&loaded[at]) == bits(&saved[at]), "moment of {name}");
-                        assert!(!loaded[at].requires_grad());
-                    }
-                }
+                round_trip(run(7, &map, norm, kind), kind);
             }
         }
     }
+}
+
+/// A fine-tuned model's checkpoint holds its head and the head's moments, and none of those of pre-training.
+#[test]
+fn a_round_trip_with_a_task_head_is_bit_equal() {
+    for (head, names) in [
+        (
+            TaskHead::Sequence { num_labels: 3 },
+            vec!["bert.pooler.dense.weight", "classifier.weight", "classifier.bias"],
+        ),
+        (TaskHead::Span, vec!["qa_outputs.weight", "qa_outputs.bias"]),
+    ] {
+        for norm in [Norm::Post, Norm::Pre] {
+            let bert = BertConfig { task_head: Some(head), ..bert(norm) };
+            let found = run_of(bert, 7, &LayerMap::untied(4), Kind::Float);
+            assert!(names.iter().all(|name| found.1.get(name).is_some()));
+            assert!(found.1.entries().iter().all(|weight| !weight.spec.name.starts_with("cls.")));
+            round_trip(found, Kind::Float);
+        }
+    }
+}
+
+fn round_trip((state, weights, moments): (RunState, Weights, Moments), kind: Kind) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = save(dir.path(), &state, &weights, &moments, &CheckpointConfig::default()).unwrap();
+    verify(&path).unwrap();
+    let Loaded { state: read, weights: read_weights, moments: read_moments } = load(&path, kind, Device::Cpu).unwrap();
+    assert_eq!(read, state);
+    assert_eq!(read_moments.num_updates, 3);
+    let model_only = load_weights(&path, kind, Device::Cpu).unwrap().1;
+    assert_eq!(read_weights.entries().len(), weights.entries().len());
+    for (at, weight) in weights.entries().iter().enumerate() {
+        let name = &weight.spec.name;
+        for loaded in [&read_weights, &model_only] {
+            let loaded = &loaded.entries()[at];
+            assert_eq!((&loaded.spec.name, loaded.members), (name, weight.members));
+            assert_eq!(loaded.tensor.size(), weight.tensor.size(), "{name}");
+            assert!(loaded.tensor.requires_grad() && loaded.tensor.kind() == kind);
+            assert!(bits(&loaded.tensor) == bits(&weight.tensor), "{name}");
+        }
+        for (loaded, saved) in
+            [(&read_moments.exp_avg, &moments.exp_avg), (&read_moments.exp_avg_sq, &moments.exp_avg_sq)]
+        {
+            assert!(bits(&loaded[at]) == bits(&saved[at]), "moment of {name}");
+            assert!(!loaded[at].requires_grad());
+        }
+    }
+}
+
+/// States from before there were heads for pairs and for tasks say nothing about them.
+#[test]
+fn a_state_that_names_no_heads_is_of_a_model_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = save_run(dir.path(), 4, &CheckpointConfig::default());
+    let json = fs::read_to_string(path.join("state.json")).unwrap();
+    assert!(!json.contains("task_head"), "{json}");
+    let mut state: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(state["bert"].as_object_mut().unwrap().remove("pair_head").is_some());
+    forge(&path, "state.json", &serde_json::to_vec(&state).unwrap());
+    let read = load(&path, Kind::Float, Device::Cpu).unwrap().state;
+    assert_eq!(read, run(4, &LayerMap::tied(4), Norm::Post, Kind::Float).0);
 }
 
 #[test]
@@ -229,6 +268,16 @@ fn a_wrong_state_with_right_checksums_is_one_error() {
         (edit(r#""vocab_size": 100"#, r#""vocab_size": 9223372036854775807"#), "expected shape"),
         (edit(r#""hidden_size": 8"#, r#""hidden_size": 16"#), "expected shape [100, 16], got [100, 8]"),
         (edit(r#""norm": "post""#, r#""norm": "pre""#), "unexpected tensor"),
+        (edit(r#""pair_head": false"#, r#""pair_head": false, "task_head": {"kind": "span"}"#), "unexpected tensor"),
+        (edit(r#""pair_head": false"#, r#""pair_head": true, "task_head": {"kind": "span"}"#), "no head for pairs"),
+        (
+            edit(r#""pair_head": false"#, r#""pair_head": false, "task_head": {"kind": "sequence", "num_labels": 0}"#),
+            "`num_labels` must be between",
+        ),
+        (
+            edit(r#""pair_head": false"#, r#""pair_head": false, "task_head": {"kind": "poem"}"#),
+            "unknown variant `poem`",
+        ),
     ] {
         forge(&path, "state.json", &content);
         verify(&path).unwrap();

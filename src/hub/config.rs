@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::labels::Labels;
 use super::{unreadable, CONFIG_FILE};
 use crate::error::{Error, Result};
-use crate::model::{BertConfig, Norm};
+use crate::model::{BertConfig, Norm, TaskHead};
 
 /// Embedding tables hold fewer rows than this.
 const MOST_ROWS: i64 = 1 << 31;
@@ -47,6 +48,8 @@ struct ConfigFile {
     is_decoder: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dtype: Option<String>,
+    #[serde(flatten)]
+    labels: Labels,
     /// Marks our own exports, which a later export may replace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     untie_version: Option<String>,
@@ -75,18 +78,45 @@ fn yes() -> bool {
     true
 }
 
-/// The sizes that `dir/config.json` names; which heads there are, only the tensors tell.
+/// The sizes that `dir/config.json` names, and the head of a fine-tuned model; which heads of pre-training there are, only
+/// the tensors tell.
 ///
 /// # Errors
 /// When the file is missing, is no JSON, is not of a BERT that `untie` computes, or names impossible sizes.
 pub fn load_config(dir: &Path) -> Result<BertConfig> {
+    describe(dir, Decoder::Needed).map(|found| found.config)
+}
+
+/// What a config.json says.
+pub(super) struct Description {
+    pub(super) config: BertConfig,
+    /// The words for a sequence head's labels.
+    pub(super) labels: Vec<String>,
+    /// How transformers reads a sequence head's logits; `None`: as the number of labels implies.
+    pub(super) problem_type: Option<String>,
+}
+
+/// Whether the decoder of the masked-language-model head will be used, which must be the word embeddings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decoder {
+    /// If the model has one.
+    Needed,
+    /// Whatever it is.
+    PassedOver,
+}
+
+/// What `dir/config.json` says.
+///
+/// # Errors
+/// As [`load_config`].
+pub(super) fn describe(dir: &Path, decoder: Decoder) -> Result<Description> {
     let path = dir.join(CONFIG_FILE);
     let bytes = fs::read(&path).map_err(|error| {
         unreadable(&path, error).hint("give a directory that `untie export` or transformers' `save_pretrained` wrote")
     })?;
     let invalid = || Error::data(format!("`{}` is not a config.json of a BERT", path.display()));
     let file: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| invalid().caused_by(error))?;
-    file.into_config().map_err(|error| invalid().caused_by(error))
+    file.describe(decoder).map_err(|error| invalid().caused_by(error))
 }
 
 /// Whether `dir` holds a config.json that [`to_json`] made.
@@ -97,19 +127,23 @@ pub(super) fn is_our_export(dir: &Path) -> bool {
         .is_some_and(|file| file.untie_version.is_some())
 }
 
-/// The content of config.json for `config`; `pad_token_id` is the tokenizer's.
+/// The content of config.json for `config`; `pad_token_id` is the tokenizer's, `labels` are the words for a sequence head's.
 ///
 /// # Errors
-/// When a number has no JSON form.
-pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>) -> Result<String> {
-    let (architecture, model_type) = match (config.norm, config.pair_head) {
-        (Norm::Post, false) => ("BertForMaskedLM", "bert"),
-        (Norm::Post, true) => ("BertForPreTraining", "bert"),
-        (Norm::Pre, false) => ("MegatronBertForMaskedLM", "megatron-bert"),
-        (Norm::Pre, true) => ("MegatronBertForPreTraining", "megatron-bert"),
+/// When there are not as many different words as labels, and when a number has no JSON form.
+pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[String]) -> Result<String> {
+    let (family, model_type) = match config.norm {
+        Norm::Post => ("Bert", "bert"),
+        Norm::Pre => ("MegatronBert", "megatron-bert"),
+    };
+    let heads = match config.task_head {
+        None if config.pair_head => "ForPreTraining",
+        None => "ForMaskedLM",
+        Some(TaskHead::Sequence { .. }) => "ForSequenceClassification",
+        Some(TaskHead::Span) => "ForQuestionAnswering",
     };
     let file = ConfigFile {
-        architectures: Some(vec![architecture.into()]),
+        architectures: Some(vec![format!("{family}{heads}")]),
         model_type: Some(model_type.into()),
         vocab_size: config.vocab_size,
         hidden_size: config.hidden_size,
@@ -128,6 +162,7 @@ pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>) -> Result<
         tie_word_embeddings: true,
         is_decoder: false,
         dtype: Some("float32".into()),
+        labels: Labels::new(config.task_head, labels)?,
         untie_version: Some(env!("CARGO_PKG_VERSION").into()),
     };
     serde_json::to_string_pretty(&file)
@@ -136,12 +171,21 @@ pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>) -> Result<
 }
 
 impl ConfigFile {
-    fn into_config(self) -> Result<BertConfig> {
-        let norm = self.norm()?;
+    fn describe(self, decoder: Decoder) -> Result<Description> {
+        let (norm, kind) = self.architecture()?;
+        let (task_head, labels) = match kind {
+            Heads::Pretraining => (None, Vec::new()),
+            Heads::Sequence => {
+                let labels = self.labels.words()?;
+                (Some(TaskHead::Sequence { num_labels: labels.len() }), labels)
+            }
+            Heads::Span => (Some(TaskHead::Span), Vec::new()),
+        };
+        let is_tied = self.tie_word_embeddings || decoder == Decoder::PassedOver || task_head.is_some();
         for (name, expected, got) in [
             ("hidden_act", "gelu", self.hidden_act.as_str()),
             ("position_embedding_type", "absolute", &self.position_embedding_type),
-            ("tie_word_embeddings", "true", if self.tie_word_embeddings { "true" } else { "false" }),
+            ("tie_word_embeddings", "true", if is_tied { "true" } else { "false" }),
             ("is_decoder", "false", if self.is_decoder { "true" } else { "false" }),
         ] {
             if got != expected {
@@ -175,25 +219,15 @@ impl ConfigFile {
             initializer_range: self.initializer_range,
             // The tensors tell: a BertForPreTraining may have been saved without.
             pair_head: false,
+            task_head,
         };
         config.validate()?;
-        Ok(config)
+        Ok(Description { config, labels, problem_type: self.labels.problem_type() })
     }
 
-    /// Post-LN or Pre-LN, from the architecture and the model type, whichever is given.
-    fn norm(&self) -> Result<Norm> {
-        let architecture = self.architectures.as_ref().and_then(|all| all.first()).map(String::as_str);
-        let by_architecture = match architecture {
-            None => None,
-            Some("BertModel" | "BertForMaskedLM" | "BertForPreTraining") => Some(Norm::Post),
-            Some("MegatronBertModel" | "MegatronBertForMaskedLM" | "MegatronBertForPreTraining") => Some(Norm::Pre),
-            Some(other) => {
-                return Err(Error::data(format!(
-                    "`architectures`: expected `BertModel`, `BertForMaskedLM`, `BertForPreTraining` or their \
-                     `MegatronBert` forms, got `{other}`"
-                )))
-            }
-        };
+    /// Post-LN or Pre-LN, from the architecture and the model type, whichever is given; and the heads, from the architecture.
+    fn architecture(&self) -> Result<(Norm, Heads)> {
+        let named = self.architectures.as_ref().and_then(|all| all.first()).map(|name| known(name)).transpose()?;
         let by_type = match self.model_type.as_deref() {
             None => None,
             Some("bert") => Some(Norm::Post),
@@ -202,10 +236,39 @@ impl ConfigFile {
                 return Err(Error::data(format!("`model_type`: expected `bert` or `megatron-bert`, got `{other}`")))
             }
         };
-        match (by_architecture, by_type) {
-            (Some(one), Some(other)) if one != other => Err(Error::data("`architectures` and `model_type` disagree")),
-            (Some(norm), _) | (None, Some(norm)) => Ok(norm),
+        match (named, by_type) {
+            (Some((one, _)), Some(other)) if one != other => {
+                Err(Error::data("`architectures` and `model_type` disagree"))
+            }
+            (Some(found), _) => Ok(found),
+            (None, Some(norm)) => Ok((norm, Heads::Pretraining)),
             (None, None) => Err(Error::data("neither `architectures` nor `model_type` says which model this is")),
         }
+    }
+}
+
+/// What a class of transformers has on top of its encoder.
+#[derive(Clone, Copy)]
+enum Heads {
+    Pretraining,
+    Sequence,
+    Span,
+}
+
+/// Post-LN or Pre-LN, and the heads of an architecture by its name.
+fn known(architecture: &str) -> Result<(Norm, Heads)> {
+    let (norm, rest) = match architecture.strip_prefix("Megatron") {
+        Some(rest) => (Norm::Pre, rest),
+        None => (Norm::Post, architecture),
+    };
+    match rest {
+        "BertModel" | "BertForMaskedLM" | "BertForPreTraining" => Ok((norm, Heads::Pretraining)),
+        "BertForSequenceClassification" => Ok((norm, Heads::Sequence)),
+        "BertForQuestionAnswering" => Ok((norm, Heads::Span)),
+        _ => Err(Error::data(format!(
+            "`architectures`: expected `BertModel`, `BertForMaskedLM`, `BertForPreTraining`, \
+             `BertForSequenceClassification`, `BertForQuestionAnswering` or their `MegatronBert` forms, got \
+             `{architecture}`"
+        ))),
     }
 }

@@ -10,6 +10,7 @@ use safetensors::Dtype;
 use tch::{Device, Kind};
 
 use super::config::{is_our_export, to_json};
+use super::labels::default_labels;
 use super::names::parts;
 use super::{tokenizer, CONFIG_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, VOCAB_FILE};
 use crate::error::{io, Error, Result};
@@ -20,14 +21,30 @@ use crate::model::{BertConfig, Weights};
 const FILES: [&str; 5] = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE];
 
 /// Writes `weights`, shared as `map` says, as the directory `dir`: fp32, every layer with its own tensors, the
-/// vocabulary without padding. The directory appears whole or not at all, and may replace an earlier export.
+/// vocabulary without padding. The directory appears whole or not at all, and may replace an earlier export. The labels of
+/// a sequence head have transformers' words, `LABEL_0` and so on.
 ///
 /// # Errors
 /// When `dir` exists and is neither empty nor an export of ours, when the tokenizer does not fit the model, and when a
 /// file cannot be written.
 pub fn export(dir: &Path, config: &BertConfig, map: &LayerMap, weights: &Weights, tokenizer_json: &Path) -> Result<()> {
+    export_labelled(dir, config, map, weights, tokenizer_json, &default_labels(config.task_head))
+}
+
+/// The same, with a word for each label of a sequence head; for other models there are none.
+///
+/// # Errors
+/// As [`export`], and when there are not as many different words as labels.
+pub fn export_labelled(
+    dir: &Path,
+    config: &BertConfig,
+    map: &LayerMap,
+    weights: &Weights,
+    tokenizer_json: &Path,
+    labels: &[String],
+) -> Result<()> {
     let tokenizer = tokenizer::read(tokenizer_json, config.vocab_size)?;
-    let config_json = to_json(config, tokenizer.token_to_id("[PAD]"))?;
+    let config_json = to_json(config, tokenizer.token_to_id("[PAD]"), labels)?;
     let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
     let vocab = tokenizer::vocab_txt(&tokenizer)?;
     let json = fs::read(tokenizer_json).map_err(|error| io("read", tokenizer_json, error))?;

@@ -2,13 +2,15 @@
 //!
 //! In: a directory that transformers wrote, or weights of our own. Out: a [`HubModel`], or a directory that
 //! transformers reads: config.json, model.safetensors, tokenizer.json, tokenizer_config.json, vocab.txt. Post-LN models
-//! are `BertForMaskedLM` (`BertForPreTraining` with a head for pairs); Pre-LN models are `MegatronBertForMaskedLM` (or
-//! `MegatronBertForPreTraining`), which has no LayerNorm on the embeddings and one after the last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and value
-//! apart. Cost: one copy of the file in host memory while it is read, one copy of the unique weights while it is
+//! are `BertForMaskedLM` (`BertForPreTraining` with a head for pairs; fine-tuned `BertForSequenceClassification` or
+//! `BertForQuestionAnswering`); Pre-LN models are the same with `Megatron` before, which has no LayerNorm on the embeddings
+//! and one after the last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and
+//! value apart. Cost: one copy of the file in host memory while it is read, one copy of the unique weights while it is
 //! written.
 
 mod config;
 mod export;
+mod labels;
 mod load;
 mod names;
 mod tokenizer;
@@ -19,8 +21,8 @@ use std::path::Path;
 use crate::error::Error;
 
 pub use config::load_config;
-pub use export::export;
-pub use load::{load, HubModel};
+pub use export::{export, export_labelled};
+pub use load::{load, load_finetuned, load_for_task, HubModel};
 
 /// Sizes and kind of the model.
 const CONFIG_FILE: &str = "config.json";

@@ -8,10 +8,13 @@ pub(super) fn parts(name: &str) -> Vec<String> {
     }
 }
 
-/// The name that a tensor of a file has in a `BertForMaskedLM` of today: an encoder saved alone lacks the prefix
+/// How the names of a model with a head begin.
+const PREFIXES: [&str; 4] = ["bert.", "cls.", "classifier.", "qa_outputs."];
+
+/// The name that a tensor of a file has in a model with a head of today: an encoder saved alone lacks the prefix
 /// `bert.`, and checkpoints converted from TensorFlow call LayerNorm's tensors `gamma` and `beta`.
 pub(super) fn canonical(stored: &str) -> String {
-    let name = if stored.starts_with("bert.") || stored.starts_with("cls.") {
+    let name = if PREFIXES.iter().any(|prefix| stored.starts_with(prefix)) {
         stored.to_owned()
     } else {
         format!("bert.{stored}")
@@ -54,6 +57,9 @@ mod tests {
             ("embeddings.LayerNorm.gamma", "bert.embeddings.LayerNorm.weight"),
             ("bert.encoder.layer.0.output.LayerNorm.beta", "bert.encoder.layer.0.output.LayerNorm.bias"),
             ("cls.predictions.bias", "cls.predictions.bias"),
+            ("pooler.dense.bias", "bert.pooler.dense.bias"),
+            ("classifier.bias", "classifier.bias"),
+            ("qa_outputs.weight", "qa_outputs.weight"),
         ] {
             assert_eq!(canonical(stored), name);
         }

@@ -4,10 +4,10 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
-use crate::model::config::BertConfig;
+use crate::model::config::{BertConfig, TaskHead};
 use crate::model::embeddings::Embeddings;
 use crate::model::encoder::Encoder;
-use crate::model::heads::{MaskedLmHead, PairHead};
+use crate::model::heads::{MaskedLmHead, PairHead, SequenceHead, SpanHead};
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::surroundings::Surroundings;
 use crate::model::weights::Weights;
@@ -88,14 +88,40 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Embeddings, encoder and masked-language-model head over one set of [`Weights`].
+/// Embeddings, encoder and heads over one set of [`Weights`]: the heads of pre-training, or one of a task.
 #[derive(Debug)]
 pub struct Bert {
     embeddings: Embeddings,
     encoder: Encoder,
-    head: MaskedLmHead,
-    pair_head: Option<PairHead>,
+    heads: Heads,
     kind: Kind,
+}
+
+#[derive(Debug)]
+enum Heads {
+    Pretraining { masked_lm: Box<MaskedLmHead>, pair: Option<PairHead> },
+    Sequence(SequenceHead),
+    Span(SpanHead),
+}
+
+impl Heads {
+    fn new(config: &BertConfig, weights: &Weights, kind: Kind) -> Result<Self> {
+        Ok(match config.task_head {
+            None => Self::Pretraining {
+                masked_lm: Box::new(MaskedLmHead::new(config, weights, kind)?),
+                pair: if config.pair_head { Some(PairHead::new(weights)?) } else { None },
+            },
+            Some(TaskHead::Sequence { .. }) => Self::Sequence(SequenceHead::new(config, weights)?),
+            Some(TaskHead::Span) => Self::Span(SpanHead::new(weights)?),
+        })
+    }
+
+    fn masked_lm(&self) -> Result<&MaskedLmHead> {
+        match self {
+            Self::Pretraining { masked_lm, .. } => Ok(masked_lm),
+            _ => Err(Error::failed("the model has no masked-language-model head")),
+        }
+    }
 }
 
 impl Bert {
@@ -123,9 +149,8 @@ impl Bert {
     }
 
     fn assemble(config: &BertConfig, weights: &Weights, encoder: Encoder, kind: Kind) -> Result<Self> {
-        let (embeddings, head) = (Embeddings::new(config, weights)?, MaskedLmHead::new(config, weights, kind)?);
-        let pair_head = if config.pair_head { Some(PairHead::new(weights)?) } else { None };
-        Ok(Self { embeddings, encoder, head, pair_head, kind })
+        let (embeddings, heads) = (Embeddings::new(config, weights)?, Heads::new(config, weights, kind)?);
+        Ok(Self { embeddings, encoder, heads, kind })
     }
 
     /// Hidden states of the last layer, [B, T, C].
@@ -155,19 +180,19 @@ impl Bert {
     /// Logits [N, V] for the hidden states at `positions`, indices int64 `[N]` into the B·T tokens of `hidden`.
     ///
     /// # Errors
-    /// libtorch's own.
+    /// When the model has no such head, and libtorch's own.
     pub fn mlm_logits(&self, hidden: &Tensor, positions: &Tensor) -> Result<Tensor> {
         let flat = hidden.f_flatten(0, 1)?; // [B·T, C]
-        self.head.forward(&flat.f_index_select(0, positions)?)
+        self.heads.masked_lm()?.forward(&flat.f_index_select(0, positions)?)
     }
 
     /// The loss of `targets` among the last hidden states [B, T, C], a scalar with a graph, and how many are right; `None` where
     /// it must be computed from the logits.
     ///
     /// # Errors
-    /// A target out of range, and libtorch's own.
+    /// When the model has no such head, a target out of range, and libtorch's own.
     pub fn mlm_loss(&self, hidden: &Tensor, targets: Targets<'_>) -> Result<Option<[Tensor; 2]>> {
-        self.head.loss(hidden, targets)
+        self.heads.masked_lm()?.loss(hidden, targets)
     }
 
     /// Logits [B, 2] of the pairs whose last hidden states are `hidden` [B, T, C]: class 0 where the second segment follows
@@ -176,9 +201,33 @@ impl Bert {
     /// # Errors
     /// When the model has no such head, and libtorch's own.
     pub fn pair_logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        match &self.pair_head {
-            Some(head) => head.forward(hidden),
-            None => Err(Error::failed("the model has no head for pairs of segments")),
+        match &self.heads {
+            Heads::Pretraining { pair: Some(head), .. } => head.forward(hidden),
+            _ => Err(Error::failed("the model has no head for pairs of segments")),
+        }
+    }
+
+    /// Logits [B, L] of the sequences whose last hidden states are `hidden` [B, T, C], or [B, 1], their numbers, where L is 1.
+    /// `dropout_keys` are those of [`Input`].
+    ///
+    /// # Errors
+    /// When the model has no such head, when it trains with dropout on the CPU and there are no keys, and libtorch's own.
+    pub fn sequence_logits(&self, hidden: &Tensor, mode: Mode, dropout_keys: Option<&Tensor>) -> Result<Tensor> {
+        match &self.heads {
+            Heads::Sequence(head) => head.forward(hidden, mode, dropout_keys),
+            _ => Err(Error::failed("the model has no head for sequences")),
+        }
+    }
+
+    /// Logits [B, T] of the first tokens and [B, T] of the last tokens of the spans in the sequences whose last hidden states are
+    /// `hidden` [B, T, C]. Padding has logits too: who reads them masks it.
+    ///
+    /// # Errors
+    /// When the model has no such head, and libtorch's own.
+    pub fn span_logits(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
+        match &self.heads {
+            Heads::Span(head) => head.forward(hidden),
+            _ => Err(Error::failed("the model has no head for spans")),
         }
     }
 }

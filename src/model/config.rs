@@ -63,6 +63,22 @@ pub struct ModelConfig {
     pub init: Option<PathBuf>,
 }
 
+/// Most values that a task head can have; a bound against nonsense in files.
+const MOST_LABELS: usize = 1 << 16;
+
+/// What a model that is fine-tuned for a task has instead of the heads of pre-training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum TaskHead {
+    /// One answer a sequence, from the pooled `[CLS]` (`BertForSequenceClassification`).
+    Sequence {
+        /// Classes; 1: a number (regression).
+        num_labels: usize,
+    },
+    /// A start and an end in every sequence (`BertForQuestionAnswering`).
+    Span,
+}
+
 /// Every size of one model, validated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BertConfig {
@@ -93,6 +109,9 @@ pub struct BertConfig {
     /// Whether there is a head that classifies pairs of segments (`BertForPreTraining`).
     #[serde(default)]
     pub pair_head: bool,
+    /// The head of a fine-tuned model, which has neither of the heads of pre-training; `None`: it has those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_head: Option<TaskHead>,
 }
 
 impl ModelConfig {
@@ -122,6 +141,7 @@ impl ModelConfig {
             layer_norm_eps: 1e-12,
             initializer_range: 0.02,
             pair_head: false,
+            task_head: None,
         };
         config.validate()?;
         Ok(config)
@@ -170,6 +190,16 @@ impl BertConfig {
                 return Err(Error::config(format!("`model.{name}` must be in [0, 1), got {value}")));
             }
         }
+        if let Some(TaskHead::Sequence { num_labels }) = self.task_head {
+            if !(1..=MOST_LABELS).contains(&num_labels) {
+                return Err(Error::config(format!(
+                    "`num_labels` must be between 1 and {MOST_LABELS}, got {num_labels}"
+                )));
+            }
+        }
+        if self.task_head.is_some() && self.pair_head {
+            return Err(Error::config("a model with a task head has no head for pairs of segments"));
+        }
         Ok(())
     }
 
@@ -190,6 +220,39 @@ mod tests {
         assert_eq!(base.padded_vocab_size(), 30528);
         let small = ModelConfig { preset: Some(Preset::BertLarge), num_hidden_layers: Some(6), ..Default::default() };
         assert_eq!(small.resolve(100).unwrap().num_hidden_layers, 6);
+    }
+
+    #[test]
+    fn an_impossible_task_head_is_refused() {
+        let plain = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(100).unwrap();
+        let with = |num_labels| BertConfig { task_head: Some(TaskHead::Sequence { num_labels }), ..plain.clone() };
+        with(1).validate().unwrap();
+        for num_labels in [0, MOST_LABELS + 1] {
+            let message = with(num_labels).validate().unwrap_err().to_string();
+            assert!(
+                message.contains(&format!("`num_labels` must be between 1 and 65536, got {num_labels}")),
+                "{message}"
+            );
+        }
+        let both = BertConfig { pair_head: true, task_head: Some(TaskHead::Span), ..plain };
+        assert!(both.validate().unwrap_err().to_string().contains("no head for pairs"));
+    }
+
+    /// What earlier versions wrote, and what a model without a task head still is.
+    #[test]
+    fn the_json_of_a_model_without_a_task_head_does_not_name_one() {
+        let plain = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(100).unwrap();
+        let json = serde_json::to_value(&plain).unwrap();
+        assert!(json.get("task_head").is_none(), "{json}");
+        assert_eq!(serde_json::from_value::<BertConfig>(json).unwrap(), plain);
+        for (head, expected) in [
+            (TaskHead::Sequence { num_labels: 3 }, serde_json::json!({"kind": "sequence", "num_labels": 3})),
+            (TaskHead::Span, serde_json::json!({"kind": "span"})),
+        ] {
+            let json = serde_json::to_value(BertConfig { task_head: Some(head), ..plain.clone() }).unwrap();
+            assert_eq!(json["task_head"], expected);
+            assert_eq!(serde_json::from_value::<BertConfig>(json).unwrap().task_head, Some(head));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The heads. The masked-language-model head: dense, GELU, LayerNorm, and a decoder tied to the word embeddings (Devlin et al.
-//! 2018). It runs on chosen positions only.
+//! 2018). It runs on chosen positions only. The head for pairs, and those of fine-tuned models: for sequences and for spans.
 
 use tch::{Kind, Tensor};
 
@@ -7,14 +7,33 @@ use crate::error::Result;
 use crate::model::config::BertConfig;
 use crate::model::layer::fuses;
 use crate::model::linear::{statistics_kind, LayerNorm, Linear};
+use crate::model::surroundings::pooled_dropout;
 use crate::model::weights::Weights;
-use crate::shim::{head_fits, FusedHead, Targets};
+use crate::model::Mode;
+use crate::shim::{dropout_factors, dropout_fits, head_fits, FusedHead, Targets};
 
-/// The head that says whether the second segment of a pair follows the first: the hidden state of `[CLS]`, a dense layer
-/// with tanh (the pooler), and a classifier (Devlin et al. 2018; transformers' BertForPreTraining).
+/// The hidden state of `[CLS]` behind a dense layer with tanh.
+#[derive(Debug)]
+struct Pooler(Linear);
+
+impl Pooler {
+    /// The tensors below `bert.pooler.`.
+    fn new(weights: &Weights) -> Result<Self> {
+        Ok(Self(Linear::new(weights, "bert.pooler.dense")?))
+    }
+
+    /// [B, T, C] → [B, C].
+    fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
+        let first = hidden.f_select(1, 0)?; // [B, C]
+        Ok(self.0.forward(&first)?.f_tanh()?)
+    }
+}
+
+/// The head that says whether the second segment of a pair follows the first: a classifier on the pooled `[CLS]` (Devlin et
+/// al. 2018; transformers' BertForPreTraining).
 #[derive(Debug)]
 pub struct PairHead {
-    pooler: Linear,
+    pooler: Pooler,
     classifier: Linear,
 }
 
@@ -24,9 +43,7 @@ impl PairHead {
     /// # Errors
     /// When one is missing.
     pub fn new(weights: &Weights) -> Result<Self> {
-        let (pooler, classifier) =
-            (Linear::new(weights, "bert.pooler.dense")?, Linear::new(weights, "cls.seq_relationship")?);
-        Ok(Self { pooler, classifier })
+        Ok(Self { pooler: Pooler::new(weights)?, classifier: Linear::new(weights, "cls.seq_relationship")? })
     }
 
     /// [B, T, C] → [B, 2] in fp32 at least: class 0 where the second segment follows, class 1 where it does not.
@@ -34,9 +51,76 @@ impl PairHead {
     /// # Errors
     /// libtorch's own.
     pub fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
-        let first = hidden.f_select(1, 0)?; // [B, C]
-        let pooled = self.pooler.forward(&first)?.f_tanh()?;
+        let pooled = self.pooler.forward(hidden)?;
         Ok(self.classifier.forward(&pooled)?.f_to_kind(statistics_kind(hidden.kind()))?)
+    }
+}
+
+/// The head for tasks with one answer a sequence: dropout and a classifier on the pooled `[CLS]` (Devlin et al. 2018;
+/// transformers' BertForSequenceClassification). Behind the pooler everything is in fp32 at least: B rows cost nothing.
+#[derive(Debug)]
+pub struct SequenceHead {
+    pooler: Pooler,
+    classifier: Linear,
+    dropout: f64,
+    fuses: bool,
+}
+
+impl SequenceHead {
+    /// The tensors below `bert.pooler.` and `classifier.`.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn new(config: &BertConfig, weights: &Weights) -> Result<Self> {
+        Ok(Self {
+            pooler: Pooler::new(weights)?,
+            classifier: Linear::new(weights, "classifier")?,
+            dropout: config.hidden_dropout_prob,
+            fuses: fuses(),
+        })
+    }
+
+    /// [B, T, C] → [B, L] for L labels; `keys` are the sequences', int64 `[B]`, of which dropout on the CPU is a function.
+    ///
+    /// # Errors
+    /// When dropout on the CPU is on and there are no keys, and libtorch's own.
+    pub fn forward(&self, hidden: &Tensor, mode: Mode, keys: Option<&Tensor>) -> Result<Tensor> {
+        let pooled = self.pooler.forward(hidden)?; // [B, C]
+        let pooled = pooled.f_to_kind(statistics_kind(hidden.kind()))?;
+        let dropped = if self.fuses && dropout_fits(pooled.kind(), pooled.device()) {
+            match pooled_dropout(keys, mode, self.dropout)? {
+                Some(dropout) => pooled.f_mul(&dropout_factors(dropout, pooled.size2()?, pooled.kind())?)?,
+                None => pooled,
+            }
+        } else {
+            mode.dropout(&pooled, self.dropout)?
+        };
+        self.classifier.forward(&dropped)
+    }
+}
+
+/// The head for tasks whose answer is a span of the sequence: every token's score as its start and as its end (Devlin et al.
+/// 2018, section 4.2; transformers' BertForQuestionAnswering).
+#[derive(Debug)]
+pub struct SpanHead(Linear);
+
+impl SpanHead {
+    /// The tensors below `qa_outputs.`.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn new(weights: &Weights) -> Result<Self> {
+        Ok(Self(Linear::new(weights, "qa_outputs")?))
+    }
+
+    /// [B, T, C] → logits of starts and of ends, [B, T] each, in fp32 at least: among hundreds of places the eight bits of a
+    /// bf16 would often make two equal.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn forward(&self, hidden: &Tensor) -> Result<(Tensor, Tensor)> {
+        let logits = self.0.forward(&hidden.f_to_kind(statistics_kind(hidden.kind()))?)?; // [B, T, 2]
+        Ok((logits.f_select(2, 0)?, logits.f_select(2, 1)?))
     }
 }
 

@@ -1,11 +1,12 @@
-//! BERT on libtorch: embeddings, an encoder that walks a [`LayerMap`](crate::layer_map::LayerMap), and the masked-language-model head.
+//! BERT on libtorch: embeddings, an encoder that walks a [`LayerMap`](crate::layer_map::LayerMap), and heads: those of
+//! pre-training, or one of a task.
 //!
-//! In: token ids. Out: hidden states, and logits for chosen positions. The modules hold views of the tensors in
-//! [`Weights`]; a group's layer exists once, however many layers use it. Weights are fp32 (or fp64) and are cast to the
-//! compute precision where they are used, so that autograd sums their gradients over tied layers in fp32.
+//! In: token ids. Out: hidden states, and logits for chosen positions, for sequences or for spans. The modules hold views
+//! of the tensors in [`Weights`]; a group's layer exists once, however many layers use it. Weights are fp32 (or fp64) and
+//! are cast to the compute precision where they are used, so that autograd sums their gradients over tied layers in fp32.
 //!
 //! Shapes in comments: B sequences, T tokens each, C hidden size, H heads, D = C/H, V vocabulary (padded to 64 in
-//! memory), N chosen positions.
+//! memory), N chosen positions, L labels.
 
 pub mod attention;
 pub mod bert;
@@ -20,7 +21,7 @@ pub mod surroundings;
 pub mod weights;
 
 pub use bert::{Bert, Input, Mode};
-pub use config::{BertConfig, ModelConfig, Norm, Preset};
+pub use config::{BertConfig, ModelConfig, Norm, Preset, TaskHead};
 pub use layer::{is_fused, use_activation_checkpointing, use_kernels, Kernels};
 pub use layer_gradients::LayerGradients;
 pub use surroundings::Surroundings;

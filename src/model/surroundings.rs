@@ -8,8 +8,11 @@ use crate::shim;
 
 /// Number of the dropout after the embeddings.
 const EMBEDDINGS_SITE: u32 = 0;
-/// Dropouts of one layer: attention's weights, its output, the feed-forward's output.
+/// Number of the dropout after the pooler.
+const POOLED_SITE: u32 = 1;
+/// Dropouts of one layer: attention's weights, its output, the feed-forward's output. Layer 0 starts at this number.
 const SITES_OF_A_LAYER: u32 = 4;
+const _: () = assert!(EMBEDDINGS_SITE < POOLED_SITE && POOLED_SITE < SITES_OF_A_LAYER);
 
 /// The limits and keys of one batch, in the form that the kernels read.
 #[derive(Debug)]
@@ -55,16 +58,7 @@ impl<'a> Surroundings<'a> {
     /// # Errors
     /// When dropout is on and there are no keys.
     pub fn embeddings_dropout(&self, probability: f64) -> Result<Option<shim::KeyedDropout<'_>>> {
-        if self.mode == Mode::Eval || probability == 0.0 {
-            return Ok(None);
-        }
-        Ok(Some(shim::KeyedDropout { keys: self.needed_keys()?, site: EMBEDDINGS_SITE, probability }))
-    }
-
-    fn needed_keys(&self) -> Result<&Tensor> {
-        self.keys.ok_or_else(|| {
-            Error::failed("training with dropout needs the keys of the sequences, `Input::dropout_keys`")
-        })
+        keyed_dropout(self.keys, self.mode, EMBEDDINGS_SITE, probability)
     }
 
     /// What fused layer number `layer` reads.
@@ -76,11 +70,39 @@ impl<'a> Surroundings<'a> {
         Ok(shim::Pass {
             visible: self.visible.as_ref(),
             documents: self.documents.as_ref(),
-            keys: if drops { Some(self.needed_keys()?) } else { None },
+            keys: if drops { Some(needed(self.keys)?) } else { None },
             site: (layer as u32 + 1) * SITES_OF_A_LAYER,
             attention_dropout,
             hidden_dropout,
             recompute: false,
         })
     }
+}
+
+/// The dropout of the pooled `[CLS]` by our own kernels; none where it is off.
+///
+/// # Errors
+/// When dropout is on and there are no keys.
+pub(super) fn pooled_dropout(
+    keys: Option<&Tensor>,
+    mode: Mode,
+    probability: f64,
+) -> Result<Option<shim::KeyedDropout<'_>>> {
+    keyed_dropout(keys, mode, POOLED_SITE, probability)
+}
+
+fn keyed_dropout(
+    keys: Option<&Tensor>,
+    mode: Mode,
+    site: u32,
+    probability: f64,
+) -> Result<Option<shim::KeyedDropout<'_>>> {
+    if mode == Mode::Eval || probability == 0.0 {
+        return Ok(None);
+    }
+    Ok(Some(shim::KeyedDropout { keys: needed(keys)?, site, probability }))
+}
+
+fn needed(keys: Option<&Tensor>) -> Result<&Tensor> {
+    keys.ok_or_else(|| Error::failed("training with dropout needs the keys of the sequences, `Input::dropout_keys`"))
 }

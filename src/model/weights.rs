@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
-use crate::model::config::{BertConfig, Norm};
+use crate::model::config::{BertConfig, Norm, TaskHead};
 use crate::shim::{make_gradients, uniform};
 
 /// A bias that makes a padded vocabulary row impossible: exp(−1e9 − x) is 0 in every precision.
@@ -52,6 +52,10 @@ impl Spec {
     pub fn part(&self) -> &'static str {
         if self.group.is_some() {
             "encoder layers"
+        } else if is_of_pooler(&self.name) {
+            "pooler"
+        } else if is_of_task_head(&self.name) {
+            "task head"
         } else if is_of_pair_head(&self.name) {
             "pair head"
         } else if self.name.starts_with("cls.") {
@@ -216,23 +220,44 @@ pub fn specs(config: &BertConfig, map: &LayerMap) -> Vec<Spec> {
         add("bert.encoder.ln.weight", &[hidden], Init::One);
         add("bert.encoder.ln.bias", &[hidden], Init::Zero);
     }
-    add("cls.predictions.transform.dense.weight", &[hidden, hidden], Init::Normal);
-    add("cls.predictions.transform.dense.bias", &[hidden], Init::Zero);
-    add("cls.predictions.transform.LayerNorm.weight", &[hidden], Init::One);
-    add("cls.predictions.transform.LayerNorm.bias", &[hidden], Init::Zero);
-    add("cls.predictions.bias", &[vocab], Init::Zero);
-    if config.pair_head {
+    if config.task_head.is_none() {
+        add("cls.predictions.transform.dense.weight", &[hidden, hidden], Init::Normal);
+        add("cls.predictions.transform.dense.bias", &[hidden], Init::Zero);
+        add("cls.predictions.transform.LayerNorm.weight", &[hidden], Init::One);
+        add("cls.predictions.transform.LayerNorm.bias", &[hidden], Init::Zero);
+        add("cls.predictions.bias", &[vocab], Init::Zero);
+    }
+    let classifier = match config.task_head {
+        None if config.pair_head => Some(("cls.seq_relationship", 2)),
+        Some(TaskHead::Sequence { num_labels }) => Some(("classifier", num_labels as i64)),
+        Some(TaskHead::Span) | None => None,
+    };
+    if let Some((name, num_labels)) = classifier {
         add("bert.pooler.dense.weight", &[hidden, hidden], Init::Normal);
         add("bert.pooler.dense.bias", &[hidden], Init::Zero);
-        add("cls.seq_relationship.weight", &[2, hidden], Init::Normal);
-        add("cls.seq_relationship.bias", &[2], Init::Zero);
+        add(&format!("{name}.weight"), &[num_labels, hidden], Init::Normal);
+        add(&format!("{name}.bias"), &[num_labels], Init::Zero);
+    }
+    if config.task_head == Some(TaskHead::Span) {
+        add("qa_outputs.weight", &[2, hidden], Init::Normal);
+        add("qa_outputs.bias", &[2], Init::Zero);
     }
     all
 }
 
 /// Whether the tensor of that name belongs to the head that classifies pairs: the pooler, or the classifier on it.
 pub fn is_of_pair_head(name: &str) -> bool {
-    name.starts_with("bert.pooler.") || name.starts_with("cls.seq_relationship.")
+    is_of_pooler(name) || name.starts_with("cls.seq_relationship.")
+}
+
+/// Whether the tensor of that name belongs to the pooler, below the head for pairs and below that for sequences.
+pub fn is_of_pooler(name: &str) -> bool {
+    name.starts_with("bert.pooler.")
+}
+
+/// Whether the tensor of that name belongs to the output layer of a [`TaskHead`].
+pub fn is_of_task_head(name: &str) -> bool {
+    name.starts_with("classifier.") || name.starts_with("qa_outputs.")
 }
 
 /// Name within the layer, shape and initial values of each tensor of one layer.
@@ -332,6 +357,33 @@ mod tests {
         let names: Vec<&str> =
             all.iter().map(|spec| spec.name.as_str()).filter(|name| !is_of_pair_head(name)).collect();
         assert!(specs(&plain, &LayerMap::untied(12)).iter().map(|spec| spec.name.as_str()).eq(names));
+    }
+
+    /// What transformers counts for BertForSequenceClassification with 2 labels, with 1, and for BertForQuestionAnswering, all
+    /// of bert-base-uncased (tests/fixtures/hub/make_task_fixtures.py prints them).
+    #[test]
+    fn a_task_head_replaces_those_of_pre_training() {
+        let plain = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
+        for (head, expected, parts) in [
+            (TaskHead::Sequence { num_labels: 2 }, 109_483_778, vec![("pooler", 590_592), ("task head", 1_538)]),
+            (TaskHead::Sequence { num_labels: 1 }, 109_483_009, vec![("pooler", 590_592), ("task head", 769)]),
+            (TaskHead::Span, 108_893_186, vec![("task head", 1_538)]),
+        ] {
+            let config = BertConfig { task_head: Some(head), ..plain.clone() };
+            let all = specs(&config, &LayerMap::untied(12));
+            let size = |spec: &Spec| spec.shape.iter().product::<i64>();
+            assert_eq!(all.iter().map(size).sum::<i64>(), expected, "{head:?}");
+            for name in ["pooler", "task head", "MLM head", "pair head"] {
+                let got: i64 = all.iter().filter(|spec| spec.part() == name).map(size).sum();
+                let expected = parts.iter().find(|(part, _)| *part == name).map_or(0, |(_, count)| *count);
+                assert_eq!(got, expected, "{head:?}: {name}");
+            }
+            let is_of_a_head = |name: &str| is_of_task_head(name) || is_of_pooler(name) || name.starts_with("cls.");
+            let encoder = |all: Vec<Spec>| -> Vec<String> {
+                all.into_iter().map(|spec| spec.name).filter(|name| !is_of_a_head(name)).collect()
+            };
+            assert_eq!(encoder(all), encoder(specs(&plain, &LayerMap::untied(12))));
+        }
     }
 
     #[test]

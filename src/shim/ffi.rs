@@ -135,6 +135,14 @@ extern "C" {
         num_correct: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn untie_embeddings(of: *const CEmbeddings, kind: i32, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(super) fn untie_dropout_factors(
+        keys: *const C_tensor,
+        site: u32,
+        probability: f64,
+        width: i64,
+        kind: i32,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_keep_heap();
     pub(super) fn untie_trim_heap();
     pub(super) fn untie_uniform(tensor: *const C_tensor, seed: u64) -> *mut c_char;

@@ -5,7 +5,8 @@ use std::ptr::{null, null_mut};
 use tch::{Device, Kind, Tensor};
 
 use super::ffi::{check, untie_embeddings, CEmbeddings};
-use super::fused::{expect, probability, scalar_type};
+use super::fused::{expect, scalar_type};
+use super::fused_dropout::KeyedDropout;
 use crate::error::{Error, Result};
 
 /// The tables and LayerNorm, fp32 (fp64 to compute in `Kind::Double`) leaves.
@@ -30,17 +31,6 @@ pub struct EmbeddingIds<'a> {
     pub positions: Option<&'a Tensor>,
     /// Segments; `None`: all 0.
     pub types: Option<&'a Tensor>,
-}
-
-/// Dropout with `probability` for the sequences with these keys, int64 `[B]`; `site` is its number in the model.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyedDropout<'a> {
-    /// One a sequence.
-    pub keys: &'a Tensor,
-    /// Number of the dropout.
-    pub site: u32,
-    /// In [0, 1), rounded to a multiple of 2⁻¹⁶.
-    pub probability: f64,
 }
 
 /// Whether there are fused embeddings here that compute in `kind`.
@@ -78,8 +68,7 @@ pub fn embeddings(
         expect("ids", &part.contiguous(), Kind::Int64, &[batch, length])?;
     }
     if let Some(dropout) = dropout {
-        expect("dropout keys", dropout.keys, Kind::Int64, &[batch])?;
-        probability(dropout.probability)?;
+        dropout.check(batch)?;
     }
     let pointer = |tensor: Option<&Tensor>| tensor.map_or(null(), Tensor::as_ptr);
     let of = CEmbeddings {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
-use untie::model::{use_kernels, Bert, BertConfig, Input, Kernels, Mode, ModelConfig, Norm, Weights};
+use untie::model::{use_kernels, Bert, BertConfig, Input, Kernels, Mode, ModelConfig, Norm, TaskHead, Weights};
 use untie::shim::{
     embeddings, fits, kernel_level, set_kernel_level, EmbeddingIds, EmbeddingTables, KeyedDropout, LayerSizes,
 };
@@ -256,6 +256,26 @@ fn dropout_is_a_function_of_key_site_and_place() {
     assert_eq!(drop(&keys.narrow(0, 1, 2), 5, 0.1).unwrap().get(0), dropped.get(1));
     assert_ne!(drop(&keys, 6, 0.1).unwrap(), dropped);
     assert!(drop(&keys, 5, 1.0).is_err());
+}
+
+/// Where models are composed of libtorch's operations, so is the dropout of the pooled vector, and nobody needs keys.
+#[test]
+fn composed_models_drop_the_pooled_vector_without_keys() {
+    let _alone = alone();
+    let head = Some(TaskHead::Sequence { num_labels: 2 });
+    let (config, map) = (BertConfig { task_head: head, ..config(Norm::Post, 0.5) }, LayerMap::tied(3));
+    let weights = weights(&config, &map, Kind::Float);
+    let hidden = Tensor::ones([3, 2, 48], (Kind::Float, Device::Cpu));
+    use_kernels(Kernels::Plain);
+    let composed = Bert::new(&config, &map, &weights, Kind::Float).unwrap();
+    use_kernels(Kernels::Fused);
+    let fused = Bert::new(&config, &map, &weights, Kind::Float).unwrap();
+    let plain = composed.sequence_logits(&hidden, Mode::Eval, None).unwrap();
+    assert_eq!(plain, fused.sequence_logits(&hidden, Mode::Eval, None).unwrap());
+    let dropped = composed.sequence_logits(&hidden, Mode::Train, None).unwrap();
+    assert_ne!(dropped.get(0), plain.get(0));
+    assert_ne!(dropped.get(0), dropped.get(1), "each sequence drops its own");
+    assert!(fused.sequence_logits(&hidden, Mode::Train, None).is_err());
 }
 
 /// bf16 has 8 bits: the composition itself is off by several per cent of the exact gradients. Ours must not be further off,
