@@ -15,7 +15,8 @@ use untie::model::{BertConfig, Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Start};
 use untie::train::calibrate::synchronise;
-use untie::train::{Precision, Recipe, Trainee};
+use untie::step::Precision;
+use untie::train::{Recipe, Trainee};
 
 #[derive(Parser)]
 struct Arguments {

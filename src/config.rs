@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{DataConfig, Objective};
@@ -42,23 +43,7 @@ impl RunConfig {
     /// A file that cannot be read or parsed, an unknown key, a value of the wrong type, and what [`Self::validate`]
     /// refuses.
     pub fn load(path: &Path, settings: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::config(format!("there is no configuration at `{}`", path.display()))
-                .hint("see configs/ for examples, e.g. `--config configs/quickstart.toml`"),
-            _ => Error::config(format!("cannot read the configuration `{}`", path.display())).caused_by(error),
-        })?;
-        let invalid = |error: toml::de::Error| {
-            Error::config(format!("`{}` is not a valid configuration", path.display())).caused_by(error)
-        };
-        let mut table: toml::Table = toml::from_str(&text).map_err(invalid)?;
-        // From the text first: its errors show the line.
-        let mut config: Self = toml::from_str(&text).map_err(invalid)?;
-        for setting in settings {
-            apply(&mut table, setting)?;
-            config = table.clone().try_into().map_err(|error: toml::de::Error| {
-                Error::config(format!("`--set {setting}` is not valid")).caused_by(error)
-            })?;
-        }
+        let mut config: Self = tables(Some(path), settings)?;
         config.sharing.resolve();
         config.validate()?;
         Ok(config)
@@ -96,6 +81,43 @@ impl RunConfig {
         let pair_head = self.data.objective != Objective::Mlm;
         Ok(BertConfig { pair_head, ..self.model.resolve(vocab_size)? })
     }
+}
+
+/// Reads the tables of `path`, or starts from none, and applies `settings`, each `table.key=value` with a TOML value (a bare
+/// word is a string).
+///
+/// # Errors
+/// A file that cannot be read or parsed, an unknown key, and a value of the wrong type.
+pub fn tables<T: DeserializeOwned>(path: Option<&Path>, settings: &[String]) -> Result<T> {
+    let mut table = match path {
+        Some(path) => read::<T>(path)?,
+        None => toml::Table::new(),
+    };
+    for setting in settings {
+        apply(&mut table, setting)?;
+        // One after the other, so that the one which is wrong is named; without a file the first few leave much missing.
+        if path.is_some() {
+            table.clone().try_into::<T>().map_err(|error: toml::de::Error| {
+                Error::config(format!("`--set {setting}` is not valid")).caused_by(error)
+            })?;
+        }
+    }
+    table.try_into().map_err(|error: toml::de::Error| Error::config("the settings are not valid").caused_by(error))
+}
+
+/// The tables of `path`, of which a `T` can be made.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<toml::Table> {
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::config(format!("there is no configuration at `{}`", path.display()))
+            .hint("see configs/ for examples, e.g. `--config configs/quickstart.toml`"),
+        _ => Error::config(format!("cannot read the configuration `{}`", path.display())).caused_by(error),
+    })?;
+    let invalid = |error: toml::de::Error| {
+        Error::config(format!("`{}` is not a valid configuration", path.display())).caused_by(error)
+    };
+    // Into a `T` from the text: its errors show the line.
+    toml::from_str::<T>(&text).map_err(invalid)?;
+    toml::from_str(&text).map_err(invalid)
 }
 
 /// Sets one dotted key.

@@ -114,7 +114,7 @@ impl Batch {
 }
 
 /// `tensor`, which lies in the host's memory, on `device`. libtorch keeps the pinned copy until the device has read it.
-fn place(tensor: Tensor, device: Device) -> Result<Tensor> {
+pub(crate) fn place(tensor: Tensor, device: Device) -> Result<Tensor> {
     if !device.is_cuda() || tensor.numel() == 0 {
         return Ok(tensor.f_to_device(device)?);
     }

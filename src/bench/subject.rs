@@ -12,7 +12,8 @@ use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::sharing::{RuleKind, SharingConfig};
-use crate::train::{Precision, Recipe, Step, Trainee};
+use crate::step::Precision;
+use crate::train::{Recipe, Step, Trainee};
 
 /// A model and how it is trained, without its weights.
 #[derive(Clone, Debug)]

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Bert;
-use crate::train::{evaluate, resolve_device, Precision, EVALUATION_SEED};
+use crate::step::Precision;
+use crate::train::{evaluate, resolve_device, EVALUATION_SEED};
 
 /// Arguments of `untie eval`.
 #[derive(Debug, Args)]

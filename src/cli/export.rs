@@ -7,7 +7,7 @@ use clap::Args;
 use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::hub;
-use crate::train::Precision;
+use crate::step::Precision;
 
 /// Arguments of `untie export`.
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ pub mod data;
 pub mod eval;
 pub mod export;
 pub mod fill_mask;
+pub mod finetune;
 pub mod plot;
 pub mod theory;
 pub mod train;
@@ -39,6 +40,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// The most likely tokens for each [MASK] of a text
     FillMask(fill_mask::FillMaskArgs),
+    /// Teach a pre-trained model a GLUE task or SQuAD
+    Finetune(finetune::FinetuneArgs),
     /// A checkpoint as a Hugging Face directory
     Export(export::ExportArgs),
     /// Draw runs: loss, accuracy, untying points, correlations
@@ -58,6 +61,7 @@ impl Cli {
             Command::Train(arguments) => arguments.run(),
             Command::Eval(arguments) => done(arguments.run()),
             Command::FillMask(arguments) => done(arguments.run()),
+            Command::Finetune(arguments) => arguments.run(),
             Command::Export(arguments) => done(arguments.run()),
             Command::Plot(arguments) => done(arguments.run()),
             Command::Bench(arguments) => done(arguments.run()),

@@ -11,7 +11,8 @@ use crate::checkpoint::{self, DataStamp};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::train::micro_batch::{earlier_sizes, settle};
-use crate::train::{prepare_process, MicroBatch, Outcome, Phases, Plan, Precision, Run, StopFlag};
+use crate::step::Precision;
+use crate::train::{prepare_process, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
 
 /// Arguments of `untie train`.
 #[derive(Debug, Args)]

@@ -12,8 +12,8 @@ use super::human::{human_duration, human_integer};
 pub struct Line {
     /// Mean loss.
     pub loss: f64,
-    /// Masked tokens that were predicted right, a fraction.
-    pub accuracy: f64,
+    /// Masked tokens that were predicted right, a fraction; none where nobody counts.
+    pub accuracy: Option<f64>,
     /// Learning rate.
     pub learning_rate: f64,
     /// Throughput.
@@ -73,10 +73,10 @@ impl Progress {
 
 /// A line without its step. The estimate of the time left is unknown before the first step.
 fn text(line: &Line, seconds_left: f64) -> String {
+    let accuracy = line.accuracy.map_or_else(String::new, |accuracy| format!("  acc {:.1} %", 100.0 * accuracy));
     format!(
-        "loss {:.3}  acc {:.1} %  lr {:.1e}  {} tok/s  eta {}",
+        "loss {:.3}{accuracy}  lr {:.1e}  {} tok/s  eta {}",
         line.loss,
-        100.0 * line.accuracy,
         line.learning_rate,
         human_integer(line.tokens_per_second.round() as u64),
         human_duration(seconds_left)
@@ -100,10 +100,12 @@ mod tests {
 
     #[test]
     fn a_line_reads_as_documented() {
-        let line = Line { loss: 6.1234, accuracy: 0.123, learning_rate: 3e-4, tokens_per_second: 12_345.4 };
+        let line = Line { loss: 6.1234, accuracy: Some(0.123), learning_rate: 3e-4, tokens_per_second: 12_345.4 };
         assert_eq!(text(&line, 130.0), "loss 6.123  acc 12.3 %  lr 3.0e-4  12,345 tok/s  eta 2m 10s");
         assert_eq!(short_text(&line, 130.0), "loss 6.123  12,345 tok/s  eta 2m 10s");
-        let broken = Line { loss: f64::NAN, accuracy: f64::NAN, learning_rate: 0.0, tokens_per_second: f64::NAN };
+        let uncounted = Line { accuracy: None, ..line };
+        assert_eq!(text(&uncounted, 130.0), "loss 6.123  lr 3.0e-4  12,345 tok/s  eta 2m 10s");
+        let broken = Line { loss: f64::NAN, accuracy: Some(f64::NAN), learning_rate: 0.0, tokens_per_second: f64::NAN };
         assert_eq!(text(&broken, f64::NAN), "loss NaN  acc NaN %  lr 0.0e0  0 tok/s  eta ?");
     }
 }

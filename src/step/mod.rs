@@ -8,6 +8,10 @@
 //! ([`DeviceStep`]) none is: the host goes on at once, and reads what happened when it wants to know, or never.
 //! [`Stepper::new`] chooses.
 
+mod precision;
+
+pub use precision::Precision;
+
 use tch::{Kind, Tensor};
 
 use crate::error::Result;

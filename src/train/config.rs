@@ -1,72 +1,12 @@
 //! The `[train]` and `[eval]` tables, and how `auto` becomes a device and a precision.
 
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device, Kind};
+use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
 use crate::model::Kernels;
+use crate::step::Precision;
 use crate::train::micro_batch::MicroBatch;
-
-/// What activations and products are computed in; weights and moments stay fp32 (fp64 for `fp64`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// bf16 on CUDA and on CPUs with AVX512-BF16 or AMX, else fp32.
-    Auto,
-    /// 32-bit floating point.
-    Fp32,
-    /// bfloat16 activations over fp32 weights.
-    Bf16,
-    /// 16-bit floating point activations over fp32 weights, with a dynamic loss scale; on CUDA only.
-    Fp16,
-    /// 64-bit, all state and kernels; for tests.
-    Fp64,
-}
-
-impl Precision {
-    /// Decides `auto` for `device`.
-    ///
-    /// # Errors
-    /// A precision that there is not on `device`.
-    pub fn resolve(self, device: Device) -> Result<Self> {
-        match self {
-            Self::Auto if device.is_cuda() || cpu_has_bf16() => Ok(Self::Bf16),
-            Self::Auto => Ok(Self::Fp32),
-            Self::Fp16 if !device.is_cuda() => {
-                Err(Error::config("`train.precision` = \"fp16\" needs a CUDA device, and this run is on the CPU")
-                    .hint("set `train.precision` to \"bf16\" or \"fp32\", or leave it at \"auto\""))
-            }
-            decided => Ok(decided),
-        }
-    }
-
-    /// Kind of activations.
-    pub fn compute_kind(self) -> Kind {
-        match self {
-            Self::Bf16 => Kind::BFloat16,
-            Self::Fp16 => Kind::Half,
-            Self::Fp64 => Kind::Double,
-            Self::Auto | Self::Fp32 => Kind::Float,
-        }
-    }
-
-    /// Kind of weights, gradients and moments.
-    pub fn weight_kind(self) -> Kind {
-        match self {
-            Self::Fp64 => Kind::Double,
-            _ => Kind::Float,
-        }
-    }
-}
-
-/// Whether the CPU multiplies bf16 matrices in hardware (AVX512-BF16 or AMX).
-fn cpu_has_bf16() -> bool {
-    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
-        text.lines()
-            .find(|line| line.starts_with("flags"))
-            .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "avx512_bf16" || flag == "amx_bf16"))
-    })
-}
 
 /// Length, batch, precision and device of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -225,14 +165,6 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().contains("not a multiple"));
         let config = TrainConfig { log_every: 0, ..Default::default() };
         assert!(config.validate().unwrap_err().to_string().contains("`train.log_every`"));
-    }
-
-    #[test]
-    fn fp16_is_refused_on_the_cpu() {
-        let report = Precision::Fp16.resolve(Device::Cpu).unwrap_err().report();
-        assert!(report.contains("`train.precision` = \"fp16\"") && report.contains("\"bf16\""), "{report}");
-        let on_cuda = Precision::Fp16.resolve(Device::Cuda(0)).unwrap();
-        assert_eq!((on_cuda.compute_kind(), on_cuda.weight_kind()), (Kind::Half, Kind::Float));
     }
 
     #[test]

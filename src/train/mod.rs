@@ -18,7 +18,7 @@ pub mod summary;
 pub mod trainee;
 mod values;
 
-pub use config::{resolve_device, EvalConfig, Precision, TrainConfig};
+pub use config::{resolve_device, EvalConfig, TrainConfig};
 pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};
 pub use memory::{Memory, Step};
 pub use micro_batch::MicroBatch;

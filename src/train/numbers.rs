@@ -203,7 +203,7 @@ impl fmt::Display for Numbers {
 mod tests {
     use super::*;
     use crate::model::{ModelConfig, Preset};
-    use crate::train::config::Precision;
+    use crate::step::Precision;
 
     /// BERT-base at T = 128 by hand: 12·(2·128·7,077,888 + 4·128²·768) + 19·(2·768² + 2·768·30,528) FLOPs.
     #[test]

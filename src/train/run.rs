@@ -255,7 +255,7 @@ impl Run {
                 if let Some(padding) = padding(&batches) {
                     values.insert("data/padding", padding);
                 }
-                let accuracy = right.mlm_accuracy;
+                let accuracy = Some(right.mlm_accuracy);
                 let line = Line { loss: report.loss, accuracy, learning_rate, tokens_per_second: rate };
                 progress.update(self.step, &line);
             }

@@ -16,7 +16,7 @@ use crate::layer_map::LayerMap;
 use crate::metrics::human::human_bytes;
 use crate::model::weights::{layer_specs, specs};
 use crate::model::{is_fused, BertConfig};
-use crate::train::config::Precision;
+use crate::step::Precision;
 
 /// What a process comes to hold in its first steps beside tensors: code of libtorch and oneDNN that is read in when it first
 /// runs, compiled kernels, stacks of threads, small buffers. Measured, with the largest differences at 10 MiB.

@@ -1,0 +1,214 @@
+//! `untie finetune`: a pre-trained model learns a task, with every learning rate and seed that is asked for.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use tokenizers::Tokenizer;
+
+use crate::checkpoint;
+use crate::cli::named;
+use crate::config::tables;
+use crate::error::{Error, Result};
+use crate::finetune::{evaluate, sweep, DataFiles, FinetuneConfig, Problem, Session, SweepOutcome, Task};
+use crate::hub;
+use crate::metrics::results::file_hash;
+use crate::model::Bert;
+use crate::train::environment::environment;
+use crate::train::{prepare_process, StopFlag, TrainConfig};
+
+/// Arguments of `untie finetune`. Those that are given replace the configuration's.
+#[derive(Debug, Args)]
+pub struct FinetuneArgs {
+    /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2; ax: only predicted, by a model of mnli
+    #[arg(long, value_name = "NAME", value_parser = named::<Task>, required_unless_present = "config")]
+    task: Option<Task>,
+    /// A Hugging Face directory, or the folder of a finished run
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The task's own folder, with the official file names (GLUE: also Parquet as on Hugging Face)
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// SQuAD: train on this file instead of the folder's
+    #[arg(long, value_name = "FILE")]
+    train_file: Option<PathBuf>,
+    /// SQuAD: score on this file instead of the folder's
+    #[arg(long, value_name = "FILE")]
+    dev_file: Option<PathBuf>,
+    /// A TOML file with settings [default: the paper's protocol]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Replaces a setting, e.g. `--set train.batch=16`; may be given several times
+    #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
+    settings: Vec<String>,
+    /// Peak learning rates, e.g. `2e-5,5e-5` [default: the nine of the paper]
+    #[arg(long, value_name = "LR,..", value_delimiter = ',')]
+    lr: Vec<f64>,
+    /// Seeds 1 to N [default: 4, for SQuAD 5]
+    #[arg(long, value_name = "N")]
+    seeds: Option<u64>,
+    /// Passes over the training set; 0: a fine-tuned model is scored as it is [default: 3]
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Examples of a step [default: 32]
+    #[arg(long, value_name = "B")]
+    batch: Option<usize>,
+    /// Longest sequence in tokens [default: 128, for SQuAD 384]
+    #[arg(long, value_name = "T")]
+    max_length: Option<usize>,
+    /// auto, fp32, bf16, fp16 (CUDA) or fp64 [default: auto]
+    #[arg(long, value_name = "NAME")]
+    precision: Option<String>,
+    /// MNLI: the folder of the diagnostic set, which is predicted and scored too
+    #[arg(long, value_name = "DIR")]
+    ax: Option<PathBuf>,
+    /// The folder of the sweep [default: runs/finetune/MODEL-TASK]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// Run what is missing of a sweep that has begun
+    #[arg(long)]
+    resume: bool,
+}
+
+impl FinetuneArgs {
+    /// Prints the table of the sweep to stdout; the exit code is 0, or that of the signal that stopped it.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with settings, data, model or folder.
+    pub fn run(&self) -> Result<u8> {
+        let mut config: FinetuneConfig = tables(self.config.as_deref(), &self.all_settings())?;
+        if config.task.name == Task::Ax {
+            config.train.epochs = 0;
+        }
+        config.validate()?;
+        let process = process(&config);
+        process.validate()?;
+        let device = prepare_process(&process)?;
+        config.train.precision = config.train.precision.resolve(device)?;
+        let model = model_directory(&self.model)?;
+        let tokenizer_file = model.join("tokenizer.json");
+        let tokenizer = Tokenizer::from_file(&tokenizer_file).map_err(|error| {
+            Error::data(format!("cannot read the tokenizer `{}`", tokenizer_file.display())).caused_by(error)
+        })?;
+        let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
+        let problem = Problem::open(&config, &files, &tokenizer)?;
+        problem.notes.iter().for_each(|note| eprintln!("{note}"));
+        let folder = self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model, config.task.name));
+        if config.train.epochs == 0 {
+            return score(&config, &problem, &model, &folder, device).map(|()| 0);
+        }
+        let sizes = problem.sets.iter().map(|set| format!("{} {}", set.name, set.items.len())).collect::<Vec<_>>();
+        eprintln!("{}: train {}, {}", config.task.name, problem.train.len(), sizes.join(", "));
+        let stop = StopFlag::on_signals()?;
+        let session = Session {
+            config: &config,
+            problem: &problem,
+            model: &model,
+            model_hash: &file_hash(&model.join("model.safetensors"))?,
+            device,
+            environment: &environment(device)?,
+            stop: &|| stop.requested(),
+        };
+        match sweep(&session, &folder, &self.model.display().to_string(), self.resume)? {
+            SweepOutcome::Finished(table) => {
+                println!("{table}");
+                Ok(0)
+            }
+            SweepOutcome::Stopped(code) => Ok(code),
+        }
+    }
+
+    /// The flags as settings, behind those of `--set`.
+    fn all_settings(&self) -> Vec<String> {
+        let quoted = |text: String| toml::Value::String(text).to_string();
+        let rates = (!self.lr.is_empty()).then(|| format!("{:?}", self.lr));
+        let ax = self.ax.as_ref().map(|dir| quoted(dir.display().to_string()));
+        let flags = [
+            ("task.name", self.task.map(|task| quoted(task.to_string()))),
+            ("task.max_length", self.max_length.map(|length| length.to_string())),
+            ("task.diagnostics", ax),
+            ("train.epochs", self.epochs.map(|epochs| epochs.to_string())),
+            ("train.batch", self.batch.map(|batch| batch.to_string())),
+            ("train.seeds", self.seeds.map(|seeds| seeds.to_string())),
+            ("train.precision", self.precision.clone().map(quoted)),
+            ("optim.lr", rates),
+        ];
+        let given = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
+        self.settings.iter().cloned().chain(given).collect()
+    }
+}
+
+/// What the process needs of the settings.
+fn process(config: &FinetuneConfig) -> TrainConfig {
+    let train = &config.train;
+    TrainConfig {
+        tf32: train.tf32,
+        deterministic: train.deterministic,
+        device: train.device.clone(),
+        threads: train.threads,
+        kernels: train.kernels,
+        activation_checkpointing: train.activation_checkpointing,
+        ..Default::default()
+    }
+}
+
+/// `dir` itself, or the export in it where it is a run.
+fn model_directory(dir: &Path) -> Result<PathBuf> {
+    if dir.join("config.json").exists() {
+        return Ok(dir.into());
+    }
+    let export = dir.join("export");
+    if export.join("config.json").exists() {
+        return Ok(export);
+    }
+    let missing = Error::data(format!("`{}` holds no model: expected `config.json` in it or in `export`", dir.display()));
+    Err(match checkpoint::list(dir) {
+        Ok(found) if !found.is_empty() => missing.hint(format!(
+            "the run is not finished: go on with `untie train --resume`, or `untie export --run {}`",
+            dir.display()
+        )),
+        _ => missing.hint("give a Hugging Face directory, or the folder of a finished run"),
+    })
+}
+
+/// runs/finetune/MODEL-TASK, where an `export` is called like its run.
+fn default_folder(model: &Path, task: Task) -> PathBuf {
+    let named = model.file_name().filter(|name| *name != "export");
+    let name = named.or_else(|| model.parent()?.file_name()).map(|name| name.to_string_lossy().into_owned());
+    Path::new("runs/finetune").join(format!("{}-{task}", name.unwrap_or_else(|| "model".into())))
+}
+
+/// Scores the fine-tuned model in `model` as it is, and writes its predictions.
+fn score(
+    config: &FinetuneConfig,
+    problem: &Problem,
+    model: &Path,
+    folder: &Path,
+    device: tch::Device,
+) -> Result<()> {
+    let precision = config.train.precision;
+    let loaded = hub::load_finetuned(model, precision.weight_kind(), device)?;
+    if loaded.config.task_head != Some(problem.head) {
+        return Err(Error::data(format!(
+            "`{}` is fine-tuned for another task: expected a head of {:?}, got {:?}",
+            model.display(),
+            problem.head,
+            loaded.config.task_head
+        )));
+    }
+    let same_words = loaded.labels.iter().zip(&problem.labels).all(|(one, other)| one == other);
+    if !same_words && !loaded.labels.iter().all(|word| word.starts_with("LABEL_")) {
+        return Err(Error::data(format!(
+            "`{}` has other labels: expected {:?}, got {:?}",
+            model.display(),
+            problem.labels,
+            loaded.labels
+        )));
+    }
+    let bert = Bert::new(&loaded.config, &loaded.layer_map(), &loaded.weights, precision.compute_kind())?;
+    let predictions = folder.join("predictions");
+    for (name, score) in evaluate(&bert, problem, &predictions, device)? {
+        println!("{name:<28} {score:.4}");
+    }
+    println!("predictions                  {}", predictions.display());
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! The tables of a fine-tuning sweep: what to learn, for how long, with which learning rates and seeds.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::checkpoint::CheckpointConfig;
+use crate::error::{Error, Result};
+use crate::finetune::squad::{AnswerConfig, WindowConfig};
+use crate::finetune::task::Task;
+use crate::metrics::MetricsConfig;
+use crate::model::Kernels;
+use crate::optim::{OptimConfig, ScheduleKind, Warmup};
+use crate::step::Precision;
+
+/// The learning rates of the paper (PAPER.md §2), of which the best on dev is taken.
+pub const PAPER_RATES: [f64; 9] = [1e-5, 1.5e-5, 2e-5, 3e-5, 4e-5, 5e-5, 7.5e-5, 1e-4, 1.2e-4];
+
+/// All tables; a missing key has its default, an unknown one is refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// What is learnt.
+    pub task: TaskConfig,
+    /// Length, batch, precision, device.
+    #[serde(default)]
+    pub train: FinetuneTrainConfig,
+    /// AdamW and its learning rates.
+    #[serde(default)]
+    pub optim: FinetuneOptimConfig,
+    /// When a run saves itself.
+    #[serde(default = "default_checkpoints")]
+    pub checkpoint: CheckpointConfig,
+    /// What is recorded.
+    #[serde(default)]
+    pub metrics: MetricsConfig,
+}
+
+/// The `[task]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskConfig {
+    /// Which task.
+    pub name: Task,
+    /// Longest sequence in tokens, longer ones are cut (SQuAD: into windows). Default: 128, for SQuAD 384.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+    /// SQuAD: tokens of the context that a window repeats from the one before. Default: 128.
+    #[serde(default = "default_stride")]
+    pub stride: usize,
+    /// SQuAD: how an answer is chosen.
+    #[serde(default)]
+    pub answers: AnswerConfig,
+    /// MNLI: the folder of GLUE's diagnostic set (task `ax`), which is predicted and scored too. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnostics: Option<PathBuf>,
+}
+
+/// The `[train]` table of a fine-tuning sweep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneTrainConfig {
+    /// Passes over the training set. Default: 3 (the paper); 0: the model is only evaluated, as it is.
+    pub epochs: u64,
+    /// Examples of one step; the last step of an epoch has what is left. Default: 32.
+    pub batch: usize,
+    /// Examples of one forward and backward. Default: all of the batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Seeds 1, 2, … of head, order and dropout. Default: 4, for SQuAD 5 (the paper).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<u64>,
+    /// Dropout of residual branches and of the head's input, a probability. Default: the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_dropout_prob: Option<f64>,
+    /// Dropout on attention weights, a probability. Default: the model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_probs_dropout_prob: Option<f64>,
+    /// `auto`, `fp32`, `bf16`, `fp16` (CUDA) or `fp64`. Default: `auto`.
+    pub precision: Precision,
+    /// TF32 for products of fp32 matrices on CUDA. Default: false.
+    pub tf32: bool,
+    /// Bit-reproducible on the same machine kind. Default: false.
+    pub deterministic: bool,
+    /// `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`. Default: `auto`.
+    pub device: String,
+    /// CPU threads; 0: one a core. Default: 0.
+    pub threads: usize,
+    /// `fused` or `plain`. Default: `fused`.
+    pub kernels: Kernels,
+    /// Layers keep their inputs only. Default: false.
+    pub activation_checkpointing: bool,
+    /// Steps between two logged points. Default: 50.
+    pub log_every: u64,
+}
+
+/// The `[optim]` table of a fine-tuning sweep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneOptimConfig {
+    /// Peak learning rates, a run for each. Default: the nine of the paper.
+    pub lr: Vec<f64>,
+    /// Steps (an integer) or a fraction of all steps of linear warm-up. Default: 0.1 (the paper).
+    pub warmup: Warmup,
+    /// `linear`, `cosine` or `constant`. Default: `linear`.
+    pub schedule: ScheduleKind,
+    /// Decoupled weight decay; not on biases and LayerNorm. Default: 0.01.
+    pub weight_decay: f64,
+    /// Decay of the first and second moment. Default: [0.9, 0.999].
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment. Default: 1e-6.
+    pub eps: f64,
+    /// Largest global gradient norm; 0 turns clipping off. Default: 1.
+    pub clip_norm: f64,
+}
+
+impl Default for FinetuneTrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            batch: 32,
+            micro_batch: None,
+            seeds: None,
+            hidden_dropout_prob: None,
+            attention_probs_dropout_prob: None,
+            precision: Precision::Auto,
+            tf32: false,
+            deterministic: false,
+            device: "auto".into(),
+            threads: 0,
+            kernels: Kernels::Fused,
+            activation_checkpointing: false,
+            log_every: 50,
+        }
+    }
+}
+
+impl Default for FinetuneOptimConfig {
+    fn default() -> Self {
+        let OptimConfig { schedule, weight_decay, betas, eps, clip_norm, .. } = OptimConfig::default();
+        let warmup = Warmup::Fraction(0.1);
+        Self { lr: PAPER_RATES.to_vec(), warmup, schedule, weight_decay, betas, eps, clip_norm }
+    }
+}
+
+fn default_checkpoints() -> CheckpointConfig {
+    CheckpointConfig { every: 1000, keep_last: 1, keep_every: None }
+}
+
+fn default_stride() -> usize {
+    WindowConfig::default().stride
+}
+
+impl FinetuneOptimConfig {
+    /// AdamW of the run with this peak learning rate.
+    pub fn at(&self, lr: f64) -> OptimConfig {
+        OptimConfig {
+            lr,
+            warmup: self.warmup,
+            schedule: self.schedule,
+            weight_decay: self.weight_decay,
+            betas: self.betas,
+            eps: self.eps,
+            clip_norm: self.clip_norm,
+        }
+    }
+}
+
+impl FinetuneConfig {
+    /// The defaults of a task.
+    pub fn of_task(name: Task) -> Self {
+        let task =
+            TaskConfig { name, max_length: None, stride: default_stride(), answers: AnswerConfig::default(), diagnostics: None };
+        Self {
+            task,
+            train: FinetuneTrainConfig::default(),
+            optim: FinetuneOptimConfig::default(),
+            checkpoint: default_checkpoints(),
+            metrics: MetricsConfig::default(),
+        }
+    }
+
+    /// Longest sequence, in tokens.
+    pub fn max_length(&self) -> usize {
+        let of_task = if self.is_squad() { WindowConfig::default().max_length } else { 128 };
+        self.task.max_length.unwrap_or(of_task)
+    }
+
+    /// Number of seeds.
+    pub fn num_seeds(&self) -> u64 {
+        self.train.seeds.unwrap_or(if self.is_squad() { 5 } else { 4 })
+    }
+
+    /// Examples of one forward and backward.
+    pub fn micro_batch(&self) -> usize {
+        self.train.micro_batch.unwrap_or(self.train.batch).min(self.train.batch)
+    }
+
+    /// The tables without what has no influence on a run's result, and without what the runs of a sweep differ in.
+    ///
+    /// # Errors
+    /// Numbers that JSON does not have.
+    pub fn computed(&self) -> Result<Value> {
+        let refuse = |error| Error::failed("the tables have no JSON form").caused_by::<serde_json::Error>(error);
+        let mut tables = serde_json::to_value(self).map_err(refuse)?;
+        for (table, keys) in [
+            ("train", &["seeds", "device", "threads", "log_every"][..]),
+            ("optim", &["lr"]),
+            ("task", &["diagnostics"]),
+        ] {
+            if let Some(table) = tables.get_mut(table).and_then(Value::as_object_mut) {
+                keys.iter().for_each(|&key| drop(table.remove(key)));
+            }
+        }
+        if let Some(all) = tables.as_object_mut() {
+            all.retain(|table, _| !matches!(table.as_str(), "checkpoint" | "metrics"));
+            // What was left to its default is the same as its default said aloud.
+            all.insert("max_length".into(), self.max_length().into());
+            all.insert("micro_batch".into(), self.micro_batch().into());
+        }
+        for (table, key) in [("task", "max_length"), ("train", "micro_batch")] {
+            if let Some(table) = tables.get_mut(table).and_then(Value::as_object_mut) {
+                table.remove(key);
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Hash of [`Self::computed`], as hexadecimal digits.
+    ///
+    /// # Errors
+    /// As [`Self::computed`].
+    pub fn hash(&self) -> Result<String> {
+        Ok(format!("{:016x}", xxh3_64(self.computed()?.to_string().as_bytes())))
+    }
+
+    fn is_squad(&self) -> bool {
+        matches!(self.task.name, Task::Squad1 | Task::Squad2)
+    }
+
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// The first setting that is impossible, by name.
+    pub fn validate(&self) -> Result<()> {
+        let FinetuneTrainConfig { epochs, batch, micro_batch, seeds, log_every, .. } = self.train;
+        const MOST_EPOCHS: u64 = 1000;
+        if epochs > MOST_EPOCHS {
+            return Err(Error::config(format!("`train.epochs` must be at most {MOST_EPOCHS}, got {epochs}")));
+        }
+        const LARGEST_BATCH: usize = 1 << 16;
+        for (name, value) in [("batch", batch), ("micro_batch", micro_batch.unwrap_or(1))] {
+            if !(1..=LARGEST_BATCH).contains(&value) {
+                return Err(Error::config(format!("`train.{name}` must be between 1 and {LARGEST_BATCH}, got {value}")));
+            }
+        }
+        for (name, value) in [("seeds", seeds.unwrap_or(1)), ("log_every", log_every)] {
+            if value == 0 {
+                return Err(Error::config(format!("`train.{name}` must be at least 1, got 0")));
+            }
+        }
+        for (name, value) in [
+            ("hidden_dropout_prob", self.train.hidden_dropout_prob),
+            ("attention_probs_dropout_prob", self.train.attention_probs_dropout_prob),
+        ] {
+            if let Some(value) = value.filter(|value| !(0.0..1.0).contains(value)) {
+                return Err(Error::config(format!("`train.{name}` must be in [0, 1), got {value}")));
+            }
+        }
+        if self.optim.lr.is_empty() {
+            return Err(Error::config("`optim.lr` must be a list of at least one learning rate"));
+        }
+        for (at, &lr) in self.optim.lr.iter().enumerate() {
+            // Warm-up in steps is held against the length of the run once that is known.
+            self.optim.at(lr).validate(u64::MAX)?;
+            if self.optim.lr[..at].contains(&lr) {
+                return Err(Error::config(format!("`optim.lr` names {lr} twice")));
+            }
+        }
+        self.checkpoint.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> std::result::Result<FinetuneConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    #[test]
+    fn the_defaults_are_the_papers_protocol() {
+        let config = parse("[task]\nname = \"sst2\"\n").unwrap();
+        assert_eq!(config, FinetuneConfig::of_task(Task::Sst2));
+        config.validate().unwrap();
+        assert_eq!((config.train.epochs, config.num_seeds(), config.max_length()), (3, 4, 128));
+        assert_eq!(config.optim.warmup, Warmup::Fraction(0.1));
+        // Part of a table leaves the rest of it at these defaults, not at those of pre-training.
+        let config = parse("[task]\nname = \"squad2\"\n[optim]\nlr = [3e-5]\n[checkpoint]\nevery = 10\n").unwrap();
+        assert_eq!((config.num_seeds(), config.max_length()), (5, 384));
+        assert_eq!(config.optim.warmup, Warmup::Fraction(0.1));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, words) in [
+            ("[task]\nname = \"mnli-mm\"\n", "unknown variant `mnli-mm`"),
+            ("[task]\nname = \"rte\"\n[train]\nepoch = 3\n", "unknown field `epoch`"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+        for (text, words) in [
+            ("[train]\nbatch = 0\n", "`train.batch`"),
+            ("[train]\nseeds = 0\n", "`train.seeds`"),
+            ("[train]\nhidden_dropout_prob = 1.0\n", "`train.hidden_dropout_prob`"),
+            ("[optim]\nlr = []\n", "`optim.lr`"),
+            ("[optim]\nlr = [1e-5, 1e-5]\n", "twice"),
+            ("[optim]\nlr = [-1.0]\n", "`optim.lr` must be finite and above 0"),
+        ] {
+            let message = parse(&format!("[task]\nname = \"rte\"\n{text}")).unwrap().validate().unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}

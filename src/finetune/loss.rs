@@ -1,0 +1,84 @@
+//! What fine-tuning minimises, and what a model says about examples.
+//!
+//! In: a model with a task's head and a micro-batch. Out: its share of the loss of the step, divided by the number of examples
+//! of the WHOLE step, so that micro-batches add up; or the logits of each example. Classes: cross-entropy. Scores: squared
+//! error. Spans: the mean of the cross-entropies of the first and of the last token over the places that are not padding
+//! (Devlin et al. 2018, section 4; there and in transformers padding is among the places).
+
+use tch::{Kind, Reduction, Tensor};
+
+use crate::error::{Error, Result};
+use crate::finetune::batch::{Item, Targets, TaskBatch};
+use crate::model::{Bert, Mode};
+
+/// What a model says about an example.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Logits of the classes, or one number.
+    Logits(Vec<f32>),
+    /// Logits of every token as the first and as the last of the answer; no padding.
+    Span {
+        /// As the first.
+        start: Vec<f32>,
+        /// As the last.
+        end: Vec<f32>,
+    },
+}
+
+/// The loss of `batch`, a part of a step of `total` examples; a scalar with a graph.
+///
+/// # Errors
+/// A batch without targets, a model without the head for them, and libtorch's own.
+pub fn loss(model: &Bert, batch: &TaskBatch, total: usize, mode: Mode) -> Result<Tensor> {
+    let hidden = model.encode(batch.input(), mode)?;
+    let entropy = |logits: &Tensor, labels: &Tensor| {
+        logits.f_cross_entropy_loss(labels, None::<Tensor>, Reduction::Sum, -100, 0.0)
+    };
+    let sum = match &batch.targets {
+        Targets::Unknown => return Err(Error::failed("the examples have no targets to learn")),
+        Targets::Classes(labels) => entropy(&sequence_logits(model, &hidden, batch, mode)?, labels)?,
+        Targets::Scores(scores) => {
+            let found = sequence_logits(model, &hidden, batch, mode)?.f_squeeze_dim(1)?;
+            found.f_mse_loss(&scores.f_to_kind(found.kind())?, Reduction::Sum)?
+        }
+        Targets::Spans(starts, ends) => {
+            let (start, end) = span_logits(model, &hidden, batch)?;
+            entropy(&start, starts)?.f_add(&entropy(&end, ends)?)?.f_mul_scalar(0.5)?
+        }
+    };
+    Ok(sum.f_to_kind(Kind::Double)?.f_div_scalar(total as f64)?)
+}
+
+/// What `model` says about the examples `items` of `batch`, without dropout and without a graph.
+///
+/// # Errors
+/// libtorch's own.
+pub fn outputs(model: &Bert, batch: &TaskBatch, items: &[&Item], is_span: bool) -> Result<Vec<Output>> {
+    tch::no_grad(|| {
+        let hidden = model.encode(batch.input(), Mode::Eval)?;
+        if !is_span {
+            let logits = Vec::<Vec<f32>>::try_from(sequence_logits(model, &hidden, batch, Mode::Eval)?)?;
+            return Ok(logits.into_iter().map(Output::Logits).collect());
+        }
+        let (start, end) = span_logits(model, &hidden, batch)?;
+        let (starts, ends) = (Vec::<Vec<f32>>::try_from(start)?, Vec::<Vec<f32>>::try_from(end)?);
+        let spans = items.iter().zip(starts.into_iter().zip(ends)).map(|(item, (mut start, mut end))| {
+            start.truncate(item.token_ids.len());
+            end.truncate(item.token_ids.len());
+            Output::Span { start, end }
+        });
+        Ok(spans.collect())
+    })
+}
+
+fn sequence_logits(model: &Bert, hidden: &Tensor, batch: &TaskBatch, mode: Mode) -> Result<Tensor> {
+    model.sequence_logits(hidden, mode, batch.dropout_keys.as_ref())
+}
+
+/// [B, T] each, −∞ at padding.
+fn span_logits(model: &Bert, hidden: &Tensor, batch: &TaskBatch) -> Result<(Tensor, Tensor)> {
+    let (start, end) = model.span_logits(hidden)?;
+    let Some(mask) = &batch.attention_mask else { return Ok((start, end)) };
+    let padding = mask.f_eq(0)?;
+    Ok((start.f_masked_fill(&padding, f64::NEG_INFINITY)?, end.f_masked_fill(&padding, f64::NEG_INFINITY)?))
+}

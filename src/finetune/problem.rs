@@ -1,0 +1,286 @@
+//! A task's files and a tokenizer in; what a run learns from, and sets that it is scored on and predicts for, out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tokenizers::Tokenizer;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::error::{Error, Result};
+use crate::finetune::batch::{Item, Target};
+use crate::finetune::config::FinetuneConfig;
+use crate::finetune::features::features;
+use crate::finetune::glue::{self, submission, Split};
+use crate::finetune::loss::Output;
+use crate::finetune::squad::{self, AnswerConfig, Question, SpanLogits, Version, Window, WindowConfig};
+use crate::finetune::task::{GlueTask, Labels, Task};
+use crate::model::TaskHead;
+
+/// Where a task's files are.
+#[derive(Clone, Debug)]
+pub struct DataFiles {
+    /// The task's own folder, with the official names.
+    pub dir: PathBuf,
+    /// SQuAD: another file to train on.
+    pub train: Option<PathBuf>,
+    /// SQuAD: another file to be scored on.
+    pub dev: Option<PathBuf>,
+}
+
+/// A task, ready for a model.
+#[derive(Debug)]
+pub struct Problem {
+    /// Which task.
+    pub task: Task,
+    /// The head that it needs.
+    pub head: TaskHead,
+    /// The words for the labels of that head.
+    pub labels: Vec<String>,
+    /// What is learnt from; empty where a model is only evaluated.
+    pub train: Vec<Item>,
+    /// Hash of the training examples, as hexadecimal digits.
+    pub train_hash: String,
+    /// What is scored, `dev` first, and what is predicted for.
+    pub sets: Vec<EvalSet>,
+    /// What a person should know: rows that were left out, examples that were cut, files that are missing.
+    pub notes: Vec<String>,
+    /// The token that shorter examples are padded with.
+    pub padding: u32,
+}
+
+/// Examples that a model is asked about.
+#[derive(Debug)]
+pub struct EvalSet {
+    /// `dev`, `dev_mismatched`, `test`, `test_mismatched` or `ax`.
+    pub name: &'static str,
+    /// Tokenised.
+    pub items: Vec<Item>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Glue(&'static GlueTask, glue::Set),
+    Squad { questions: Vec<Question>, windows: Vec<Window>, version: Version, config: AnswerConfig },
+}
+
+impl Problem {
+    /// Reads and tokenises the files of `config`'s task.
+    ///
+    /// # Errors
+    /// A file that is missing or wrong, and a tokenizer that does not fit.
+    pub fn open(config: &FinetuneConfig, files: &DataFiles, tokenizer: &Tokenizer) -> Result<Self> {
+        let task = config.task.name;
+        let (head, labels) = head(task)?;
+        let mut problem = Self {
+            task,
+            head,
+            labels,
+            train: Vec::new(),
+            train_hash: String::new(),
+            sets: Vec::new(),
+            notes: Vec::new(),
+            padding: tokenizer.token_to_id("[PAD]").unwrap_or(0),
+        };
+        match task.glue() {
+            Some(row) => problem.add_glue(row, config, files, tokenizer)?,
+            None => problem.add_squad(config, files, tokenizer)?,
+        }
+        problem.train_hash = hash(&problem.train);
+        Ok(problem)
+    }
+
+    /// The score that picks the best run, e.g. `dev/accuracy`.
+    pub fn selection(&self) -> String {
+        match self.task.glue() {
+            Some(row) => format!("{}/{}", self.sets.first().map_or("dev", |set| set.name), row.selection.name()),
+            None => "dev/f1".into(),
+        }
+    }
+
+    fn add_glue(
+        &mut self,
+        row: &'static GlueTask,
+        config: &FinetuneConfig,
+        files: &DataFiles,
+        tokenizer: &Tokenizer,
+    ) -> Result<()> {
+        if files.train.is_some() || files.dev.is_some() {
+            return Err(Error::config("`--train-file` and `--dev-file` are for SQuAD")
+                .hint("give the task's folder with `--data`"));
+        }
+        let longest = config.max_length();
+        let mut read = |row: &'static GlueTask, dir: &Path, split: Split| -> Result<Vec<EvalSet>> {
+            let mut sets = Vec::new();
+            for set in glue::read(row.task, dir, split)? {
+                let found = features(tokenizer, &set.rows.examples, longest)?;
+                self.notes.extend(set.rows.skipped.iter().map(|skip| format!("{}: {skip}", set.name)));
+                if found.num_cut > 0 {
+                    let (name, cut, of) = (set.name, found.num_cut, found.items.len());
+                    self.notes.push(format!("{name}: {cut} of {of} examples are cut at {longest} tokens"));
+                }
+                sets.push(EvalSet { name: set.name, items: found.items, source: Source::Glue(row, set) });
+            }
+            Ok(sets)
+        };
+        let (mut train, mut sets, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+        if row.sets(Split::Train).next().is_some() {
+            if config.train.epochs > 0 {
+                train = read(row, &files.dir, Split::Train)?;
+            }
+            sets = read(row, &files.dir, Split::Dev)?;
+        }
+        // Test sets have no labels: who has none of them can still train.
+        match glue::is_there(row.task, &files.dir, Split::Test) {
+            true => sets.extend(read(row, &files.dir, Split::Test)?),
+            false if sets.is_empty() => return glue::read(row.task, &files.dir, Split::Test).map(|_| ()),
+            false => missing.push(format!("there is no test set in `{}`: nothing is predicted for it", files.dir.display())),
+        }
+        if let (Some(dir), Some(ax)) = (&config.task.diagnostics, Task::Ax.glue()) {
+            if self.task != Task::Mnli {
+                return Err(Error::config(format!("`task.diagnostics` is for `mnli`, got `{}`", self.task)));
+            }
+            sets.extend(read(ax, dir, Split::Test)?);
+        }
+        self.notes.extend(missing);
+        (self.sets, self.train) = (sets, train.into_iter().flat_map(|set| set.items).collect());
+        Ok(())
+    }
+
+    fn add_squad(&mut self, config: &FinetuneConfig, files: &DataFiles, tokenizer: &Tokenizer) -> Result<()> {
+        let (version, name) = match self.task {
+            Task::Squad1 => (Version::V1, "v1.1"),
+            _ => (Version::V2, "v2.0"),
+        };
+        let window = WindowConfig { max_length: config.max_length(), stride: config.task.stride };
+        let path = |given: &Option<PathBuf>, split: &str| {
+            given.clone().unwrap_or_else(|| files.dir.join(format!("{split}-{name}.json")))
+        };
+        if config.train.epochs > 0 {
+            let data = squad::read(&path(&files.train, "train"), version, squad::Split::Train)?;
+            if data.skipped.count() > 0 {
+                self.notes.push(format!("train: {}", data.skipped));
+            }
+            let windows = squad::windows(tokenizer, &data.questions, &window, true)?;
+            self.train = windows.iter().map(item).collect();
+        }
+        let data = squad::read(&path(&files.dev, "dev"), version, squad::Split::Dev)?;
+        let windows = squad::windows(tokenizer, &data.questions, &window, false)?;
+        let items = windows.iter().map(item).collect();
+        let source = Source::Squad { questions: data.questions, windows, version, config: config.task.answers };
+        self.sets.push(EvalSet { name: "dev", items, source });
+        Ok(())
+    }
+}
+
+impl EvalSet {
+    /// The scores, as fractions: `dev/accuracy` and so on; none for a set without labels.
+    ///
+    /// # Errors
+    /// Outputs that are not finite.
+    pub fn scores(&self, outputs: &[Output]) -> Result<BTreeMap<String, f64>> {
+        match &self.source {
+            Source::Glue(row, set) => {
+                let predictions = predictions(row, outputs)?;
+                let Some(labels) = set.rows.labels() else { return Ok(BTreeMap::new()) };
+                let scores = glue::evaluate(row, &predictions, &labels)?;
+                Ok(scores.into_iter().map(|(name, score)| (format!("{}/{name}", self.name), score)).collect())
+            }
+            Source::Squad { questions, version, .. } => {
+                // The answers are chosen already: no threshold on top.
+                let scores = squad::evaluate(questions, &self.answers(outputs)?, f64::INFINITY)?;
+                let mut named = BTreeMap::from([("exact", scores.all.exact), ("f1", scores.all.f1)]);
+                if *version == Version::V2 {
+                    named.extend([("best_exact", scores.best_exact.score), ("best_f1", scores.best_f1.score)]);
+                    named.extend([("best_f1_threshold", scores.best_f1.threshold)]);
+                    let groups = [("has_answer_f1", scores.has_answer), ("no_answer_f1", scores.no_answer)];
+                    named.extend(groups.into_iter().filter_map(|(name, mean)| Some((name, mean?.f1))));
+                }
+                Ok(named.into_iter().map(|(name, score)| (format!("dev/{name}"), score)).collect())
+            }
+        }
+    }
+
+    /// Writes the predictions into `dir`, in the forms that the GLUE site and the SQuAD scripts take; nothing for dev sets of
+    /// GLUE.
+    ///
+    /// # Errors
+    /// Outputs that are not finite, and a file that cannot be written.
+    pub fn write(&self, dir: &Path, outputs: &[Output]) -> Result<()> {
+        match &self.source {
+            Source::Glue(row, set) if row.sets.iter().any(|known| known.name == set.name && known.submission.is_some()) => {
+                submission::write(dir, row.task, set, &predictions(row, outputs)?).map(|_| ())
+            }
+            Source::Glue(..) => Ok(()),
+            Source::Squad { .. } => squad::answers::write(dir, &self.answers(outputs)?),
+        }
+    }
+
+    fn answers(&self, outputs: &[Output]) -> Result<Vec<squad::Prediction>> {
+        let Source::Squad { questions, windows, version, config } = &self.source else {
+            return Err(Error::failed("expected a set of questions"));
+        };
+        let logits: Vec<SpanLogits<'_>> = outputs
+            .iter()
+            .filter_map(|output| match output {
+                Output::Span { start, end } => Some(SpanLogits { start, end }),
+                Output::Logits(_) => None,
+            })
+            .collect();
+        squad::answers(questions, windows, &logits, *version, config)
+    }
+}
+
+/// The head of a task, and the words for its labels.
+fn head(task: Task) -> Result<(TaskHead, Vec<String>)> {
+    let Some(row) = task.glue() else { return Ok((TaskHead::Span, Vec::new())) };
+    let words = match row.labels {
+        Labels::Classes(words) => words.iter().map(|&word| word.to_owned()).collect(),
+        Labels::Score => vec!["LABEL_0".to_owned()],
+    };
+    Ok((TaskHead::Sequence { num_labels: row.labels.num_outputs() }, words))
+}
+
+/// The class with the highest logit, the first of equals; or the number.
+fn predictions(row: &GlueTask, outputs: &[Output]) -> Result<Vec<glue::Label>> {
+    let prediction = |(at, output): (usize, &Output)| {
+        let Output::Logits(logits) = output else { return Err(Error::failed("expected logits of classes")) };
+        if let Some(wrong) = logits.iter().find(|logit| !logit.is_finite()) {
+            return Err(Error::failed(format!("the model's output for example {at} is {wrong}"))
+                .hint("the run has diverged: take a lower learning rate"));
+        }
+        Ok(match row.labels {
+            Labels::Score => glue::Label::Score(f64::from(logits[0])),
+            Labels::Classes(_) => {
+                let best = (0..logits.len()).rev().max_by(|&one, &other| logits[one].total_cmp(&logits[other]));
+                glue::Label::Class(best.unwrap_or(0))
+            }
+        })
+    };
+    outputs.iter().enumerate().map(prediction).collect()
+}
+
+fn item(window: &Window) -> Item {
+    Item {
+        token_ids: window.ids.clone(),
+        token_types: window.token_types.iter().map(|&of| u32::from(of)).collect(),
+        target: window.label.map_or(Target::Unknown, |label| Target::Span { start: label.start, end: label.end }),
+    }
+}
+
+/// What the order of a run's examples means.
+fn hash(items: &[Item]) -> String {
+    let mut hasher = Xxh3Default::new();
+    for item in items {
+        hasher.update(&(item.token_ids.len() as u64).to_le_bytes());
+        item.token_ids.iter().chain(&item.token_types).for_each(|value| hasher.update(&value.to_le_bytes()));
+        let (kind, first, second) = match item.target {
+            Target::Unknown => (0_u64, 0, 0),
+            Target::Class(class) => (1, class as u64, 0),
+            Target::Score(score) => (2, score.to_bits(), 0),
+            Target::Span { start, end } => (3, start as u64, end as u64),
+        };
+        [kind, first, second].iter().for_each(|value| hasher.update(&value.to_le_bytes()));
+    }
+    format!("{:032x}", hasher.digest128())
+}

@@ -1,0 +1,396 @@
+//! One run of a sweep: a pre-trained encoder with a new head learns a task with one learning rate and one seed.
+//!
+//! In: a [`Session`] and a [`Setting`]. Out: the scores at the end, and in the run's folder checkpoints, metrics and, at the
+//! end, predictions. Which examples step s reads is a function of (seed, s): an epoch is a permutation of the training set,
+//! its last step has what is left. A run that was killed goes on from its newest checkpoint as if nothing had happened.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{json, Value};
+use tch::{Device, Kind};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::batch::order::Permutation;
+use crate::batch::random::SampleRandom;
+use crate::checkpoint::{self, DataStamp, RunState, Totals};
+use crate::error::{io, Error, Result};
+use crate::finetune::batch::{Item, TaskBatch};
+use crate::finetune::config::FinetuneConfig;
+use crate::finetune::loss::{loss, outputs, Output};
+use crate::finetune::problem::{EvalSet, Problem};
+use crate::hub;
+use crate::metrics::console::{Line, Progress};
+use crate::metrics::Recorder;
+use crate::model::{Bert, BertConfig, Mode, TaskHead, Weights};
+use crate::optim::{GroupGradient, Moments, OptimConfig, ScalerState, Schedule};
+use crate::step::{StepReport, Stepper, Update};
+
+/// Examples of a forward without a graph.
+const EVALUATED_AT_ONCE: usize = 64;
+
+/// What all runs of a sweep share.
+pub struct Session<'a> {
+    /// The tables, `auto` decided.
+    pub config: &'a FinetuneConfig,
+    /// The task.
+    pub problem: &'a Problem,
+    /// A Hugging Face directory to start from.
+    pub model: &'a Path,
+    /// [`crate::metrics::results::file_hash`] of its weights.
+    pub model_hash: &'a str,
+    /// Where to compute.
+    pub device: Device,
+    /// What bit-equal results depend on beside the configuration.
+    pub environment: &'a BTreeMap<String, String>,
+    /// The exit code of a signal that asks to stop.
+    pub stop: &'a dyn Fn() -> Option<u8>,
+}
+
+/// What the runs of a sweep differ in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Setting {
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Seed of head, order and dropout.
+    pub seed: u64,
+}
+
+/// A finished run.
+#[derive(Debug)]
+pub struct Finished {
+    /// By set and name; NaN where the run diverged.
+    pub scores: BTreeMap<String, f64>,
+    /// Steps done.
+    pub steps: u64,
+    /// Tokens and time.
+    pub totals: Totals,
+    /// The model.
+    pub bert: BertConfig,
+    /// Its weights.
+    pub weights: Weights,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All steps are done.
+    Finished(Box<Finished>),
+    /// A signal asked to stop; the state is saved. Holds the exit code and the step.
+    Stopped(u8, u64),
+}
+
+/// Trains `setting` in `folder`, from its newest checkpoint if there is one.
+///
+/// # Errors
+/// A model that does not fit, a checkpoint of another run, a disk that is full, and libtorch's own.
+pub fn run(session: &Session<'_>, setting: Setting, folder: &Path) -> Result<Outcome> {
+    Run::open(session, setting, folder)?.train()
+}
+
+/// Scores of `model` on the sets of `problem`, with predictions in `folder`.
+///
+/// # Errors
+/// Outputs that are not finite, a file that cannot be written, and libtorch's own.
+pub fn evaluate(model: &Bert, problem: &Problem, folder: &Path, device: Device) -> Result<BTreeMap<String, f64>> {
+    fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+    let mut scores = BTreeMap::new();
+    for set in &problem.sets {
+        let outputs = ask(model, problem, set, device)?;
+        scores.extend(set.scores(&outputs)?);
+        set.write(folder, &outputs)?;
+    }
+    Ok(scores)
+}
+
+struct Run<'a> {
+    session: &'a Session<'a>,
+    setting: Setting,
+    folder: PathBuf,
+    optim: OptimConfig,
+    schedule: Schedule,
+    steps: u64,
+    recorder: Recorder,
+    state: RunState,
+    weights: Weights,
+    moments: Moments,
+    model: Bert,
+    stepper: Stepper,
+    clock: Instant,
+}
+
+impl<'a> Run<'a> {
+    fn open(session: &'a Session<'a>, setting: Setting, folder: &Path) -> Result<Self> {
+        let Session { config, problem, .. } = *session;
+        let optim = config.optim.at(setting.lr);
+        let steps = config.train.epochs * steps_of_epoch(config, problem);
+        optim.validate(steps)?;
+        let kind = config.train.precision.weight_kind();
+        let identity = session.identity(setting)?;
+        let found = checkpoint::newest_valid(folder)?;
+        let is_fresh = found.is_none();
+        let checkpoint::Loaded { state, weights, moments } = match found {
+            Some((path, damaged)) => {
+                for error in damaged {
+                    eprintln!("resume: {}", error.report().trim_start_matches("error: "));
+                }
+                let loaded = checkpoint::load(&path, kind, session.device)?;
+                same_run(&loaded.state, &identity, &session.stamp(), &path)?;
+                loaded
+            }
+            None => session.start(setting, identity, kind)?,
+        };
+        weights.make_gradients()?;
+        let compute = config.train.precision.compute_kind();
+        let model = Bert::new(&state.bert, &state.layer_map, &weights, compute)?;
+        let scaler = (compute == Kind::Half).then(|| state.scaler.unwrap_or_default());
+        let stepper = Stepper::new(&weights, &moments, GroupGradient::Mean, scaler)?;
+        let recorder = match is_fresh {
+            true => Recorder::create(folder, &config.metrics)?,
+            false => Recorder::resume(folder, &config.metrics, state.step)?,
+        };
+        let schedule = Schedule::new(&optim, steps);
+        let (folder, clock) = (folder.into(), Instant::now());
+        Ok(Self { session, setting, folder, optim, schedule, steps, recorder, state, weights, moments, model, stepper, clock })
+    }
+
+    fn train(mut self) -> Result<Outcome> {
+        let Session { config, problem, .. } = *self.session;
+        let of_epoch = steps_of_epoch(config, problem);
+        let mut progress = Progress::new(self.steps, self.state.step);
+        let (mut since, mut tokens) = (Instant::now(), 0);
+        while self.state.step < self.steps {
+            if let Some(code) = (self.session.stop)() {
+                self.save()?;
+                progress.finish();
+                return Ok(Outcome::Stopped(code, self.state.step));
+            }
+            let learning_rate = self.schedule.learning_rate(self.state.step);
+            let (report, read) = self.step(learning_rate)?;
+            tokens += read;
+            let step = self.state.step;
+            if !report.applied {
+                progress.note(&format!("step {step}: loss or gradient is not finite, the update is skipped"));
+            }
+            if step == self.steps || step.is_multiple_of(config.train.log_every) {
+                let rate = tokens as f64 / since.elapsed().as_secs_f64();
+                (since, tokens) = (Instant::now(), 0);
+                self.recorder.record(
+                    step,
+                    &[
+                        ("train/loss", report.loss),
+                        ("train/lr", learning_rate),
+                        ("train/grad_norm", report.grad_norm),
+                        ("train/tokens_per_second", rate),
+                    ],
+                )?;
+                progress.update(step, &Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate });
+            }
+            if step < self.steps && step.is_multiple_of(of_epoch) {
+                let dev = &problem.sets[0];
+                let scores = ask(&self.model, problem, dev, self.session.device).and_then(|found| dev.scores(&found));
+                match scores {
+                    Ok(scores) => {
+                        self.record(&scores)?;
+                        progress.note(&format!("epoch {}: {}", step / of_epoch, described(&scores)));
+                    }
+                    Err(error) => progress.note(&format!("epoch {}: {error}", step / of_epoch)),
+                }
+                since = Instant::now();
+            }
+            if step == self.steps || step.is_multiple_of(config.checkpoint.every) {
+                self.save()?;
+            }
+        }
+        progress.finish();
+        let folder = self.folder.join("predictions");
+        let scores = match evaluate(&self.model, problem, &folder, self.session.device) {
+            Ok(scores) => scores,
+            Err(error) if self.has_diverged()? => {
+                eprintln!("{}: {error}; its scores count as not a number", self.folder.display());
+                BTreeMap::from([(problem.selection(), f64::NAN)])
+            }
+            Err(error) => return Err(error),
+        };
+        self.record(&scores)?;
+        self.recorder.flush()?;
+        let RunState { totals, bert, .. } = self.state;
+        Ok(Outcome::Finished(Box::new(Finished { scores, steps: self.steps, totals, bert, weights: self.weights })))
+    }
+
+    /// One step; its report, and the tokens that it read.
+    fn step(&mut self, learning_rate: f64) -> Result<(StepReport, u64)> {
+        let Session { config, problem, device, .. } = *self.session;
+        let (step, seed) = (self.state.step, self.setting.seed);
+        let of_epoch = steps_of_epoch(config, problem);
+        let epoch = (step / of_epoch) as u32;
+        let examples = examples_of(step, config.train.batch, problem.train.len(), seed);
+        let chunks: Vec<&[u64]> = examples.chunks(config.micro_batch()).collect();
+        let (model, total) = (&self.model, examples.len());
+        let update = Update { optim: &self.optim, learning_rate, gradient: GroupGradient::Mean };
+        let pending = self.stepper.step(&self.weights, &mut self.moments, update, chunks.len(), |index| {
+            // Where libtorch drops out; our own kernels go by the examples' keys.
+            let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
+            tch::manual_seed(xxh3_64(&words) as i64);
+            let items: Vec<&Item> = chunks[index].iter().map(|&at| &problem.train[at as usize]).collect();
+            let keys: Vec<i64> =
+                chunks[index].iter().map(|&at| SampleRandom::dropout_key(seed, epoch, at)).collect();
+            let batch = TaskBatch::new(&items, &keys, problem.padding, device)?;
+            loss(model, &batch, total, Mode::Train)
+        })?;
+        let report = pending.read()?;
+        self.state.totals.skipped_steps += self.stepper.settle(&mut self.moments)?;
+        let tokens = examples.iter().map(|&at| problem.train[at as usize].token_ids.len() as u64).sum();
+        self.state.step += 1;
+        self.state.samples_consumed += total as u64;
+        self.state.totals.tokens += tokens;
+        Ok((report, tokens))
+    }
+
+    fn has_diverged(&self) -> Result<bool> {
+        for weight in self.weights.entries() {
+            if bool::try_from(weight.tensor.f_isfinite()?.f_all()?.f_logical_not()?)? {
+                return Ok(true);
+            }
+        }
+        Ok(self.state.totals.skipped_steps > 0)
+    }
+
+    fn record(&mut self, scores: &BTreeMap<String, f64>) -> Result<()> {
+        let values: Vec<(&str, f64)> = scores.iter().map(|(name, &score)| (name.as_str(), score)).collect();
+        self.recorder.record(self.state.step, &values)
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.state.totals.wall_seconds += self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        self.state.num_updates = self.moments.num_updates;
+        self.state.scaler = self.stepper.scaler()?;
+        // Metrics on disk first: a checkpoint must never be ahead of them.
+        self.recorder.flush()?;
+        checkpoint::save(&self.folder, &self.state, &self.weights, &self.moments, &self.session.config.checkpoint)?;
+        Ok(())
+    }
+}
+
+impl Session<'_> {
+    /// What makes a run this run and no other: a checkpoint goes on under the same only.
+    fn identity(&self, setting: Setting) -> Result<Value> {
+        let tables = self.config.computed()?;
+        Ok(json!({ "tables": tables, "lr": setting.lr, "seed": setting.seed, "model": self.model_hash }))
+    }
+
+    fn stamp(&self) -> DataStamp {
+        DataStamp { vocabulary: self.model_hash.into(), shards: self.problem.train_hash.clone() }
+    }
+
+    /// The state before step 0: the pre-trained encoder and a new head.
+    fn start(&self, setting: Setting, identity: Value, kind: Kind) -> Result<checkpoint::Loaded> {
+        let head: TaskHead = self.problem.head;
+        let loaded = hub::load_for_task(self.model, head, setting.seed, kind, self.device)?;
+        let mut bert = loaded.config.clone();
+        let train = &self.config.train;
+        bert.hidden_dropout_prob = train.hidden_dropout_prob.unwrap_or(bert.hidden_dropout_prob);
+        bert.attention_probs_dropout_prob =
+            train.attention_probs_dropout_prob.unwrap_or(bert.attention_probs_dropout_prob);
+        let longest = self.config.max_length();
+        if longest as i64 > bert.max_position_embeddings {
+            return Err(Error::config(format!(
+                "`task.max_length` = {longest} is longer than the model's {} positions",
+                bert.max_position_embeddings
+            ))
+            .hint("lower it with `--max-length`"));
+        }
+        let moments = Moments::zeros(&loaded.weights)?;
+        let state = RunState {
+            format: checkpoint::FORMAT,
+            step: 0,
+            layer_map: loaded.layer_map(),
+            num_updates: 0,
+            scaler: None::<ScalerState>,
+            samples_consumed: 0,
+            rule: Value::Null,
+            config: identity,
+            totals: Totals::default(),
+            environment: self.environment.clone(),
+            untying: Vec::new(),
+            data: self.stamp(),
+            bert,
+        };
+        Ok(checkpoint::Loaded { state, weights: loaded.weights, moments })
+    }
+}
+
+fn same_run(state: &RunState, identity: &Value, stamp: &DataStamp, path: &Path) -> Result<()> {
+    let refuse = |what: &str| {
+        Err(Error::config(format!("cannot resume from `{}`: {what}", path.display()))
+            .hint("restore the settings, or choose another `--run-dir`"))
+    };
+    for key in ["tables", "lr", "seed", "model"] {
+        if state.config[key] != identity[key] {
+            return refuse(&format!("`{key}` differs: expected {}, got {}", state.config[key], identity[key]));
+        }
+    }
+    if state.data != *stamp {
+        return refuse("the training examples differ");
+    }
+    Ok(())
+}
+
+/// Steps of an epoch; the last one has what is left.
+pub(super) fn steps_of_epoch(config: &FinetuneConfig, problem: &Problem) -> u64 {
+    problem.train.len().div_ceil(config.train.batch) as u64
+}
+
+/// The examples of step `step`, of `size` in all.
+pub(super) fn examples_of(step: u64, batch: usize, size: usize, seed: u64) -> Vec<u64> {
+    let of_epoch = size.div_ceil(batch) as u64;
+    let order = Permutation::new(size as u64, seed, (step / of_epoch) as u32);
+    let first = step % of_epoch * batch as u64;
+    (first..(first + batch as u64).min(size as u64)).map(|position| order.at(position)).collect()
+}
+
+/// What `model` says about the examples of `set`, in their order; examples of like lengths are asked together.
+fn ask(model: &Bert, problem: &Problem, set: &EvalSet, device: Device) -> Result<Vec<Output>> {
+    let mut order: Vec<usize> = (0..set.items.len()).collect();
+    order.sort_by_key(|&at| set.items[at].token_ids.len());
+    let mut found: Vec<Option<Output>> = vec![None; order.len()];
+    for chunk in order.chunks(EVALUATED_AT_ONCE) {
+        let items: Vec<&Item> = chunk.iter().map(|&at| &set.items[at]).collect();
+        let batch = TaskBatch::new(&items, &[], problem.padding, device)?;
+        for (&at, output) in chunk.iter().zip(outputs(model, &batch, &items, problem.head == TaskHead::Span)?) {
+            found[at] = Some(output);
+        }
+    }
+    found.into_iter().map(|output| output.ok_or_else(|| Error::failed("an example has no output"))).collect()
+}
+
+/// Scores in per cent, for a person.
+pub(super) fn described(scores: &BTreeMap<String, f64>) -> String {
+    let shown = |(name, score): (&String, &f64)| match name.ends_with("threshold") {
+        true => format!("{name} {score:.3}"),
+        false => format!("{name} {:.2}", 100.0 * score),
+    };
+    scores.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_reads_every_example_once() {
+        for (size, batch) in [(10, 4), (8, 4), (3, 5), (1, 1)] {
+            let of_epoch = usize::div_ceil(size, batch) as u64;
+            for epoch in 0..3 {
+                let steps = epoch * of_epoch..(epoch + 1) * of_epoch;
+                let mut seen: Vec<u64> = steps.flat_map(|step| examples_of(step, batch, size, 5)).collect();
+                seen.sort_unstable();
+                assert!(seen.into_iter().eq(0..size as u64), "{size} by {batch}");
+            }
+        }
+        assert_ne!(examples_of(0, 8, 100, 1), examples_of(0, 8, 100, 2));
+    }
+}
