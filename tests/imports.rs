@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room → rooms that it may use. Every room may use `error`.
-const TABLE: [(&str, &[&str]); 19] = [
+const TABLE: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("shim", &[]),
     ("layer_map", &[]),
@@ -39,6 +39,7 @@ const TABLE: [(&str, &[&str]); 19] = [
             "train",
         ],
     ),
+    ("finetune", &["batch", "model", "loss", "optim", "step", "parallel", "checkpoint", "metrics", "hub"]),
     ("report", &["metrics"]),
     ("theory", &["report"]),
     ("config", &["model", "batch", "train", "optim", "sharing", "checkpoint", "metrics"]),

@@ -2,6 +2,7 @@
 //!
 //! [`pipeline::prepare`] reads corpora ([`corpus`]), trains or imports a tokenizer ([`wordpiece`]) and writes Megatron-LM's
 //! indexed datasets ([`shard`]) with a [`manifest`]. [`shard::ShardSet`] reads them back: it is all that a trainer needs.
+//! Labelled tables, for fine-tuning, are read by `table`.
 #![deny(unsafe_code)]
 
 pub mod cli;
@@ -15,6 +16,8 @@ pub mod pipeline;
 pub mod sentences;
 pub mod shard;
 pub mod stages;
+#[cfg(feature = "parquet")]
+pub mod table;
 pub mod wordpiece;
 
 /// The examples of the README, compiled as tests.

@@ -20,7 +20,7 @@ mod mediawiki;
 mod multistream;
 mod open;
 #[cfg(feature = "parquet")]
-mod parquet;
+pub(crate) mod parquet;
 mod text;
 mod wikiextractor;
 pub mod wikitext;

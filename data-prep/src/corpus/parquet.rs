@@ -12,9 +12,9 @@ use super::{
 use bytes::Bytes;
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{ByteArray, ByteArrayType};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use parquet::errors::ParquetError;
-use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use parquet::file::reader::{ChunkReader, FileReader, Length, RowGroupReader, SerializedFileReader};
 use std::fs::File;
 use std::io::BufReader;
 use std::panic::AssertUnwindSafe;
@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::vec::IntoIter;
 
 /// Rows that are read at once.
-const BATCH_ROWS: usize = 64;
+pub(crate) const BATCH_ROWS: usize = 64;
 
 /// A Parquet file.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +45,7 @@ impl CorpusReader for Parquet {
 }
 
 /// Calls into the crate `parquet`, which panics on some damaged files.
-fn caught<T>(call: impl FnOnce() -> Result<T, CorpusError>) -> Result<T, CorpusError> {
+pub(crate) fn caught<T>(call: impl FnOnce() -> Result<T, CorpusError>) -> Result<T, CorpusError> {
     std::panic::catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(CorpusError::Parquet { message: "the file is damaged".to_owned() }))
 }
@@ -102,8 +102,8 @@ struct Rows {
 }
 
 struct Group {
-    text: Column,
-    title: Option<Column>,
+    text: Column<ByteArrayType>,
+    title: Option<Column<ByteArrayType>>,
     num_left: usize,
 }
 
@@ -143,20 +143,14 @@ impl Rows {
     }
 
     fn open_group(&mut self) -> Result<(), CorpusError> {
-        let group = self.file.get_row_group(self.next_group)?;
+        let group = row_group(&self.file, self.next_group)?;
         self.next_group += 1;
         let metadata = group.metadata();
-        for column in metadata.columns() {
-            let starts = [Some(column.data_page_offset()), column.dictionary_page_offset()];
-            if column.compressed_size() < 0 || starts.into_iter().flatten().any(|start| start < 0) {
-                return Err(CorpusError::Parquet { message: "a column starts or ends before the file".to_owned() });
-            }
-        }
         let column = |index| match group.get_column_reader(index)? {
             ColumnReader::ByteArrayColumnReader(reader) => {
-                Ok(Column { reader, max_level: metadata.column(index).column_descr().max_def_level() })
+                Ok(Column::new(reader, metadata.column(index).column_descr().max_def_level()))
             }
-            _ => Err(CorpusError::Parquet { message: "a row group disagrees with the schema".to_owned() }),
+            _ => Err(disagreement()),
         };
         let num_left = usize::try_from(metadata.num_rows()).unwrap_or(0);
         let title = self.title_column.map(column).transpose()?;
@@ -192,14 +186,40 @@ impl Group {
     }
 }
 
-/// A column of strings that are not repeated.
-struct Column {
-    reader: ColumnReaderImpl<ByteArrayType>,
+/// A row group whose columns lie behind the start of the file, which the crate `parquet` takes for granted.
+pub(crate) fn row_group<R: ChunkReader + 'static>(
+    file: &SerializedFileReader<R>,
+    index: usize,
+) -> Result<Box<dyn RowGroupReader + '_>, CorpusError> {
+    let group = file.get_row_group(index)?;
+    for column in group.metadata().columns() {
+        let starts = [Some(column.data_page_offset()), column.dictionary_page_offset()];
+        if column.compressed_size() < 0 || starts.into_iter().flatten().any(|start| start < 0) {
+            return Err(CorpusError::Parquet { message: "a column starts or ends before the file".to_owned() });
+        }
+    }
+    Ok(group)
+}
+
+/// A column chunk is not of the type that the schema has for its column.
+pub(crate) fn disagreement() -> CorpusError {
+    CorpusError::Parquet { message: "a row group disagrees with the schema".to_owned() }
+}
+
+/// A column whose values are not repeated, in one row group.
+pub(crate) struct Column<T: DataType> {
+    reader: ColumnReaderImpl<T>,
     max_level: i16,
 }
 
-impl Column {
-    fn next_batch(&mut self, num_rows: usize) -> Result<Vec<Option<ByteArray>>, CorpusError> {
+impl<T: DataType> Column<T> {
+    /// `max_level` is the definition level of a value that is not null.
+    pub(crate) fn new(reader: ColumnReaderImpl<T>, max_level: i16) -> Column<T> {
+        Column { reader, max_level }
+    }
+
+    /// The next rows, which must be there.
+    pub(crate) fn next_batch(&mut self, num_rows: usize) -> Result<Vec<Option<T::T>>, CorpusError> {
         let (mut values, mut levels) = (Vec::new(), Vec::new());
         let (num_read, ..) = self.reader.read_records(num_rows, Some(&mut levels), None, &mut values)?;
         if num_read != num_rows {

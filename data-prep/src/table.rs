@@ -1,0 +1,168 @@
+//! A Parquet file in, its named columns out, whole and typed: labelled data as Hugging Face keeps it.
+//!
+//! Columns are read one after the other, compressed or not, plain or by a dictionary. Cost: the values of the named columns
+//! in memory, and one page of the file; other columns are not read. For corpora, which do not fit in memory, see
+//! [`crate::corpus`].
+
+use crate::corpus::parquet::{caught, disagreement, row_group, Column, BATCH_ROWS};
+use crate::corpus::{CorpusError, Position};
+use parquet::basic::Type as PhysicalType;
+use parquet::column::reader::ColumnReader;
+use parquet::data_type::{ByteArray, DataType};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+use std::fs::File;
+use std::path::Path;
+
+/// The values of a column, one a row; `None` is null.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Strings.
+    Text(Vec<Option<String>>),
+    /// Integers of 32 or 64 bits.
+    Integer(Vec<Option<i64>>),
+    /// Floating point numbers. One of 32 bits becomes the shortest decimal that stands for it: 3.8 stays 3.8, as it is in the
+    /// text file that it was made from.
+    Real(Vec<Option<f64>>),
+}
+
+impl Values {
+    /// What the column holds, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Values::Text(_) => "text",
+            Values::Integer(_) => "integers",
+            Values::Real(_) => "floating point numbers",
+        }
+    }
+}
+
+/// What [`read`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Rows of the file.
+    pub num_rows: usize,
+    /// The names of all columns of the file, in its order.
+    pub names: Vec<String>,
+    /// The columns that were asked for, in that order; `None` for one that the file lacks.
+    pub columns: Vec<Option<Values>>,
+}
+
+/// Reads the columns `wanted` of a Parquet file. A file without one of them is no error, for callers can do without some.
+///
+/// # Errors
+/// If the file cannot be opened or is not whole, if a wanted column is nested, repeated or of another type than those of
+/// [`Values`], and if a string is not UTF-8.
+pub fn read(path: &Path, wanted: &[&str]) -> Result<Table, CorpusError> {
+    let file = File::open(path)?;
+    caught(|| read_columns(&SerializedFileReader::new(file)?, wanted))
+}
+
+fn read_columns(file: &SerializedFileReader<File>, wanted: &[&str]) -> Result<Table, CorpusError> {
+    let schema = file.metadata().file_metadata().schema_descr_ptr();
+    let names: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
+    let mut places = Vec::new();
+    let mut columns = Vec::new();
+    for &name in wanted {
+        let place = names.iter().position(|found| found == name);
+        columns.push(match place {
+            Some(index) if schema.column(index).max_rep_level() == 0 => {
+                Some(empty(name, schema.column(index).physical_type())?)
+            }
+            Some(_) => return Err(unreadable(name, "a list")),
+            None => None,
+        });
+        places.push(place);
+    }
+    let mut num_rows: usize = 0;
+    for index in 0..file.num_row_groups() {
+        let group = row_group(file, index)?;
+        let num_rows_of_group = usize::try_from(group.metadata().num_rows())
+            .map_err(|_| CorpusError::Parquet { message: "a row group has less than no rows".to_owned() })?;
+        for (values, place) in columns.iter_mut().zip(&places) {
+            if let (Some(values), &Some(place)) = (values, place) {
+                append(values, group.as_ref(), place, num_rows_of_group)?;
+            }
+        }
+        num_rows = num_rows.saturating_add(num_rows_of_group);
+    }
+    Ok(Table { num_rows, names, columns })
+}
+
+fn unreadable(name: &str, kind: &str) -> CorpusError {
+    CorpusError::Parquet { message: format!("column `{name}` is {kind}: expected text, integers or floating point") }
+}
+
+/// A column of this type without rows.
+fn empty(name: &str, kind: PhysicalType) -> Result<Values, CorpusError> {
+    match kind {
+        PhysicalType::BYTE_ARRAY => Ok(Values::Text(Vec::new())),
+        PhysicalType::INT32 | PhysicalType::INT64 => Ok(Values::Integer(Vec::new())),
+        PhysicalType::FLOAT | PhysicalType::DOUBLE => Ok(Values::Real(Vec::new())),
+        other => Err(unreadable(name, &format!("{other}"))),
+    }
+}
+
+/// Appends one column of a row group.
+fn append(values: &mut Values, group: &dyn RowGroupReader, place: usize, num_rows: usize) -> Result<(), CorpusError> {
+    let max_level = group.metadata().column(place).column_descr().max_def_level();
+    let reader = group.get_column_reader(place)?;
+    match (values, reader) {
+        (Values::Text(texts), ColumnReader::ByteArrayColumnReader(reader)) => {
+            each(Column::new(reader, max_level), num_rows, |value| {
+                let row = Position::Row(texts.len() as u64 + 1);
+                texts.push(value.map(|bytes| text(&bytes, row)).transpose()?);
+                Ok(())
+            })
+        }
+        (Values::Integer(numbers), ColumnReader::Int32ColumnReader(reader)) => {
+            each(Column::new(reader, max_level), num_rows, |value| {
+                numbers.push(value.map(i64::from));
+                Ok(())
+            })
+        }
+        (Values::Integer(numbers), ColumnReader::Int64ColumnReader(reader)) => {
+            each(Column::new(reader, max_level), num_rows, |value| {
+                numbers.push(value);
+                Ok(())
+            })
+        }
+        (Values::Real(numbers), ColumnReader::FloatColumnReader(reader)) => {
+            each(Column::new(reader, max_level), num_rows, |value| {
+                numbers.push(value.map(shortest_decimal));
+                Ok(())
+            })
+        }
+        (Values::Real(numbers), ColumnReader::DoubleColumnReader(reader)) => {
+            each(Column::new(reader, max_level), num_rows, |value| {
+                numbers.push(value);
+                Ok(())
+            })
+        }
+        _ => Err(disagreement()),
+    }
+}
+
+/// Hands over the rows of a column, some at a time: a damaged file may promise more rows than memory can hold.
+fn each<T: DataType>(
+    mut column: Column<T>,
+    num_rows: usize,
+    mut take: impl FnMut(Option<T::T>) -> Result<(), CorpusError>,
+) -> Result<(), CorpusError> {
+    let mut num_left = num_rows;
+    while num_left > 0 {
+        let num_now = num_left.min(BATCH_ROWS);
+        num_left -= num_now;
+        column.next_batch(num_now)?.into_iter().try_for_each(&mut take)?;
+    }
+    Ok(())
+}
+
+fn text(bytes: &ByteArray, position: Position) -> Result<String, CorpusError> {
+    std::str::from_utf8(bytes.data()).map(str::to_owned).map_err(|_| CorpusError::Utf8 { position })
+}
+
+/// The shortest decimal that rounds to this number; what is not finite stays.
+fn shortest_decimal(number: f32) -> f64 {
+    // Both ways are exact by their contract: Rust prints the shortest digits that read back as the same number.
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
