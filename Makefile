@@ -4,6 +4,8 @@
 #   CORPUS=FILE            raw text for `make data` and `make train` instead of the sample corpus
 #   CONFIG=FILE            configuration of `make train` and `make rules`
 #   RUN_DIR=DIR            folder of `make train`'s run
+#   SCALE=mini|paper       size of the runs of `make table1` to `table4`: configs/paper/mini or configs/paper/large
+#   TASKS="..."            what `make table1` to `table4` fine-tune on, from GLUE=DIR and SQUAD=DIR with FINETUNE_ARGS="..."
 #   ARGS="..."             more arguments for the program of the target, e.g. make train ARGS="--set train.steps=500"
 
 SHELL := /bin/bash
@@ -29,15 +31,21 @@ VOCAB_SIZE ?= 8192
 # The sample has a hundred articles; one in ten gives enough held-out text to measure on.
 VALID_FRACTION ?= $(if $(CORPUS),0.02,0.1)
 
+SCALE ?= mini
+# An empty TASKS pre-trains only; what is not set is for the script to choose, by the scale.
+given = $(if $(filter undefined,$(origin $(1))),,--$(2)="$($(1))")
+TABLE_ARGS = --scale "$(SCALE)" $(if $(CORPUS),--corpus "$(CORPUS)") $(call given,GLUE,glue) $(call given,SQUAD,squad) \
+	$(call given,TASKS,tasks) $(call given,FINETUNE_ARGS,finetune-args) $(ARGS)
+
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
-.PHONY: help setup build data train rules theory bench probe-cost loader-speed untying-updates test check fmt docs parity tensorboard \
-	gpu-check clean
+.PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
+	test check fmt docs parity tensorboard gpu-check clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
-	@sed -n '3,9s/^#/ /p' $(firstword $(MAKEFILE_LIST))
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
+	@sed -n '3,11s/^#/ /p' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Bring libtorch into .venv (downloads 0.54 GB for cpu, 2.5 GB for cuda; once)
 	@command -v $(PYTHON) >/dev/null || { echo "error: \`$(PYTHON)\` is not on the PATH" >&2; \
@@ -65,6 +73,10 @@ rules: data ## Train CONFIG under each untying rule, on the data of `make data`,
 			--run-dir $(RULES_DIR)/$$rule --resume $(ARGS); \
 	done; \
 	$(UNTIE) plot --runs $(addprefix $(RULES_DIR)/,$(RULES)) --out $(RULES_DIR)/rules.svg $(RULES_DIR)/rules.png
+
+table1: ## Pre-train and fine-tune what is missing of the paper's table 1, and print it: SCALE, CORPUS, TASKS (also table2 to table4)
+table1 table2 table3 table4: build
+	@$(PYTHON) scripts/paper_table.py --untie $(UNTIE) --table $(@:table%=%) $(TABLE_ARGS)
 
 theory: build ## Measure the paper's deep linear network against its bounds
 	$(UNTIE) theory $(ARGS)

@@ -72,6 +72,11 @@ enum Change {
     Keep,
 }
 
+/// How many of `maskable` tokens are predicted at `rate`: at least one.
+pub fn budget(rate: f64, maskable: usize) -> usize {
+    ((rate * maskable as f64).round() as usize).max(1).min(maskable)
+}
+
 impl Masking {
     /// Masking as `config` wants it.
     pub fn new(config: &DataConfig, vocabulary: &Vocabulary) -> Self {
@@ -88,7 +93,7 @@ impl Masking {
 
     /// The budget of `maskable` tokens.
     pub fn count(&self, maskable: usize) -> usize {
-        ((self.rate * maskable as f64).round() as usize).max(1).min(maskable)
+        budget(self.rate, maskable)
     }
 
     /// Masks `ids` in place and fills `targets`, in the order of their positions.

@@ -10,6 +10,7 @@ pub mod export;
 pub mod fill_mask;
 pub mod finetune;
 pub mod plot;
+pub mod table;
 pub mod theory;
 pub mod train;
 
@@ -46,6 +47,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Draw runs: loss, accuracy, untying points, correlations
     Plot(plot::PlotArgs),
+    /// A table of the paper from runs, ours beside the paper's
+    Table(table::TableArgs),
     /// Throughput, memory and utilisation of training steps
     Bench(bench::BenchArgs),
     /// The deep linear network of the paper, measured against its bounds
@@ -64,6 +67,7 @@ impl Cli {
             Command::Finetune(arguments) => arguments.run(),
             Command::Export(arguments) => done(arguments.run()),
             Command::Plot(arguments) => done(arguments.run()),
+            Command::Table(arguments) => done(arguments.run()),
             Command::Bench(arguments) => done(arguments.run()),
             Command::Theory(arguments) => done(arguments.run()),
         };

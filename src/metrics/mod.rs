@@ -12,6 +12,7 @@ mod events;
 pub mod human;
 pub mod image;
 mod jsonl;
+pub mod results;
 
 use std::fs;
 use std::path::Path;

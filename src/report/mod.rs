@@ -12,3 +12,4 @@ mod heat_map;
 mod lines;
 pub mod run;
 mod sheet;
+pub mod tables;

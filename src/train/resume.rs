@@ -70,7 +70,7 @@ pub fn same_data(before: &DataStamp, now: &DataStamp) -> Result<()> {
 }
 
 /// `{"a": {"b": 1}}` as `a.b` → 1, and the tables of a list by their numbers; other lists are values.
-fn flatten(value: &Value) -> BTreeMap<String, Value> {
+pub fn flatten(value: &Value) -> BTreeMap<String, Value> {
     fn walk(prefix: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
         match value {
             Value::Object(fields) => {
