@@ -14,8 +14,8 @@ use untie::loss::masked_lm;
 use untie::model::{BertConfig, Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Start};
-use untie::train::calibrate::synchronise;
 use untie::step::Precision;
+use untie::train::calibrate::synchronise;
 use untie::train::{Recipe, Trainee};
 
 #[derive(Parser)]

@@ -62,6 +62,7 @@ const TABLE: [(&str, &[&str]); 20] = [
             "shim",
             "report",
             "theory",
+            "finetune",
         ],
     ),
     ("main", &["cli"]),

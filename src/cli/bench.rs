@@ -12,8 +12,8 @@ use crate::hub;
 use crate::model::{BertConfig, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
 use crate::sharing::{SharingConfig, Start};
-use crate::train::memory::machine::resident_bytes;
 use crate::step::Precision;
+use crate::train::memory::machine::resident_bytes;
 use crate::train::{prepare_process, Memory, TrainConfig};
 
 /// Arguments of `untie bench`.

@@ -160,7 +160,8 @@ fn model_directory(dir: &Path) -> Result<PathBuf> {
     if export.join("config.json").exists() {
         return Ok(export);
     }
-    let missing = Error::data(format!("`{}` holds no model: expected `config.json` in it or in `export`", dir.display()));
+    let missing =
+        Error::data(format!("`{}` holds no model: expected `config.json` in it or in `export`", dir.display()));
     Err(match checkpoint::list(dir) {
         Ok(found) if !found.is_empty() => missing.hint(format!(
             "the run is not finished: go on with `untie train --resume`, or `untie export --run {}`",
@@ -178,13 +179,7 @@ fn default_folder(model: &Path, task: Task) -> PathBuf {
 }
 
 /// Scores the fine-tuned model in `model` as it is, and writes its predictions.
-fn score(
-    config: &FinetuneConfig,
-    problem: &Problem,
-    model: &Path,
-    folder: &Path,
-    device: tch::Device,
-) -> Result<()> {
+fn score(config: &FinetuneConfig, problem: &Problem, model: &Path, folder: &Path, device: tch::Device) -> Result<()> {
     let precision = config.train.precision;
     let loaded = hub::load_finetuned(model, precision.weight_kind(), device)?;
     if loaded.config.task_head != Some(problem.head) {

@@ -10,8 +10,8 @@ use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::checkpoint::{self, DataStamp};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::train::micro_batch::{earlier_sizes, settle};
 use crate::step::Precision;
+use crate::train::micro_batch::{earlier_sizes, settle};
 use crate::train::{prepare_process, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
 
 /// Arguments of `untie train`.

@@ -159,7 +159,8 @@ mod tests {
         assert_eq!(batch.token_ids.size(), [2, 16]);
         let ids = Vec::<Vec<i64>>::try_from(&batch.token_ids).unwrap();
         assert_eq!(ids[0], [1, 2, 3, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]);
-        let mask = Vec::<i64>::try_from(batch.attention_mask.as_ref().unwrap().sum_dim_intlist(1, false, None)).unwrap();
+        let mask =
+            Vec::<i64>::try_from(batch.attention_mask.as_ref().unwrap().sum_dim_intlist(1, false, None)).unwrap();
         assert_eq!(mask, [3, 9]);
         let whole = item(8, Target::Unknown);
         assert!(TaskBatch::new(&[&whole], &[], 0, Device::Cpu).unwrap().attention_mask.is_none());

@@ -171,8 +171,13 @@ impl FinetuneOptimConfig {
 impl FinetuneConfig {
     /// The defaults of a task.
     pub fn of_task(name: Task) -> Self {
-        let task =
-            TaskConfig { name, max_length: None, stride: default_stride(), answers: AnswerConfig::default(), diagnostics: None };
+        let task = TaskConfig {
+            name,
+            max_length: None,
+            stride: default_stride(),
+            answers: AnswerConfig::default(),
+            diagnostics: None,
+        };
         Self {
             task,
             train: FinetuneTrainConfig::default(),
@@ -203,7 +208,7 @@ impl FinetuneConfig {
     /// # Errors
     /// Numbers that JSON does not have.
     pub fn computed(&self) -> Result<Value> {
-        let refuse = |error| Error::failed("the tables have no JSON form").caused_by::<serde_json::Error>(error);
+        let refuse = |error: serde_json::Error| Error::failed("the tables have no JSON form").caused_by(error);
         let mut tables = serde_json::to_value(self).map_err(refuse)?;
         for (table, keys) in [
             ("train", &["seeds", "device", "threads", "log_every"][..]),
@@ -253,7 +258,9 @@ impl FinetuneConfig {
         const LARGEST_BATCH: usize = 1 << 16;
         for (name, value) in [("batch", batch), ("micro_batch", micro_batch.unwrap_or(1))] {
             if !(1..=LARGEST_BATCH).contains(&value) {
-                return Err(Error::config(format!("`train.{name}` must be between 1 and {LARGEST_BATCH}, got {value}")));
+                return Err(Error::config(format!(
+                    "`train.{name}` must be between 1 and {LARGEST_BATCH}, got {value}"
+                )));
             }
         }
         for (name, value) in [("seeds", seeds.unwrap_or(1)), ("log_every", log_every)] {
@@ -321,7 +328,8 @@ mod tests {
             ("[optim]\nlr = [1e-5, 1e-5]\n", "twice"),
             ("[optim]\nlr = [-1.0]\n", "`optim.lr` must be finite and above 0"),
         ] {
-            let message = parse(&format!("[task]\nname = \"rte\"\n{text}")).unwrap().validate().unwrap_err().to_string();
+            let message =
+                parse(&format!("[task]\nname = \"rte\"\n{text}")).unwrap().validate().unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         }
     }

@@ -134,7 +134,9 @@ impl Problem {
         match glue::is_there(row.task, &files.dir, Split::Test) {
             true => sets.extend(read(row, &files.dir, Split::Test)?),
             false if sets.is_empty() => return glue::read(row.task, &files.dir, Split::Test).map(|_| ()),
-            false => missing.push(format!("there is no test set in `{}`: nothing is predicted for it", files.dir.display())),
+            false => {
+                missing.push(format!("there is no test set in `{}`: nothing is predicted for it", files.dir.display()))
+            }
         }
         if let (Some(dir), Some(ax)) = (&config.task.diagnostics, Task::Ax.glue()) {
             if self.task != Task::Mnli {
@@ -208,7 +210,9 @@ impl EvalSet {
     /// Outputs that are not finite, and a file that cannot be written.
     pub fn write(&self, dir: &Path, outputs: &[Output]) -> Result<()> {
         match &self.source {
-            Source::Glue(row, set) if row.sets.iter().any(|known| known.name == set.name && known.submission.is_some()) => {
+            Source::Glue(row, set)
+                if row.sets.iter().any(|known| known.name == set.name && known.submission.is_some()) =>
+            {
                 submission::write(dir, row.task, set, &predictions(row, outputs)?).map(|_| ())
             }
             Source::Glue(..) => Ok(()),

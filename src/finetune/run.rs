@@ -24,7 +24,7 @@ use crate::finetune::problem::{EvalSet, Problem};
 use crate::hub;
 use crate::metrics::console::{Line, Progress};
 use crate::metrics::Recorder;
-use crate::model::{Bert, BertConfig, Mode, TaskHead, Weights};
+use crate::model::{Bert, Mode, TaskHead, Weights};
 use crate::optim::{GroupGradient, Moments, OptimConfig, ScalerState, Schedule};
 use crate::step::{StepReport, Stepper, Update};
 
@@ -63,13 +63,9 @@ pub struct Setting {
 pub struct Finished {
     /// By set and name; NaN where the run diverged.
     pub scores: BTreeMap<String, f64>,
-    /// Steps done.
-    pub steps: u64,
-    /// Tokens and time.
-    pub totals: Totals,
-    /// The model.
-    pub bert: BertConfig,
-    /// Its weights.
+    /// Where it stands: steps, tokens and time, and the model's sizes.
+    pub state: RunState,
+    /// The weights.
     pub weights: Weights,
 }
 
@@ -153,7 +149,21 @@ impl<'a> Run<'a> {
         };
         let schedule = Schedule::new(&optim, steps);
         let (folder, clock) = (folder.into(), Instant::now());
-        Ok(Self { session, setting, folder, optim, schedule, steps, recorder, state, weights, moments, model, stepper, clock })
+        Ok(Self {
+            session,
+            setting,
+            folder,
+            optim,
+            schedule,
+            steps,
+            recorder,
+            state,
+            weights,
+            moments,
+            model,
+            stepper,
+            clock,
+        })
     }
 
     fn train(mut self) -> Result<Outcome> {
@@ -186,7 +196,8 @@ impl<'a> Run<'a> {
                         ("train/tokens_per_second", rate),
                     ],
                 )?;
-                progress.update(step, &Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate });
+                progress
+                    .update(step, &Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate });
             }
             if step < self.steps && step.is_multiple_of(of_epoch) {
                 let dev = &problem.sets[0];
@@ -216,8 +227,7 @@ impl<'a> Run<'a> {
         };
         self.record(&scores)?;
         self.recorder.flush()?;
-        let RunState { totals, bert, .. } = self.state;
-        Ok(Outcome::Finished(Box::new(Finished { scores, steps: self.steps, totals, bert, weights: self.weights })))
+        Ok(Outcome::Finished(Box::new(Finished { scores, state: self.state, weights: self.weights })))
     }
 
     /// One step; its report, and the tokens that it read.
@@ -235,8 +245,7 @@ impl<'a> Run<'a> {
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
             tch::manual_seed(xxh3_64(&words) as i64);
             let items: Vec<&Item> = chunks[index].iter().map(|&at| &problem.train[at as usize]).collect();
-            let keys: Vec<i64> =
-                chunks[index].iter().map(|&at| SampleRandom::dropout_key(seed, epoch, at)).collect();
+            let keys: Vec<i64> = chunks[index].iter().map(|&at| SampleRandom::dropout_key(seed, epoch, at)).collect();
             let batch = TaskBatch::new(&items, &keys, problem.padding, device)?;
             loss(model, &batch, total, Mode::Train)
         })?;

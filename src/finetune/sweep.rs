@@ -35,12 +35,8 @@ pub fn sweep(session: &Session<'_>, folder: &Path, model_name: &str, resume: boo
     let config = session.config;
     fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
     let path = folder.join(RESULTS_FILE);
-    let settings: Vec<Setting> = config
-        .optim
-        .lr
-        .iter()
-        .flat_map(|&lr| (1..=config.num_seeds()).map(move |seed| Setting { lr, seed }))
-        .collect();
+    let settings: Vec<Setting> =
+        config.optim.lr.iter().flat_map(|&lr| (1..=config.num_seeds()).map(move |seed| Setting { lr, seed })).collect();
     let has_begun = settings.iter().any(|&setting| run_folder(session, folder, setting).exists());
     if !resume && (path.exists() || has_begun) {
         return Err(Error::config(format!("`{}` already has results", folder.display()))
@@ -105,9 +101,9 @@ fn row(session: &Session<'_>, setting: Setting, finished: &Finished, model_name:
         batch: config.train.batch,
         max_length: config.max_length(),
         precision: config.train.precision.name().into(),
-        steps: finished.steps,
-        tokens: finished.totals.tokens,
-        wall_seconds: finished.totals.wall_seconds,
+        steps: finished.state.step,
+        tokens: finished.state.totals.tokens,
+        wall_seconds: finished.state.totals.wall_seconds,
         best_epoch: None,
         config_hash: hash.into(),
         scores: finished.scores.clone(),
@@ -117,9 +113,9 @@ fn row(session: &Session<'_>, setting: Setting, finished: &Finished, model_name:
 
 /// Exports the model of a run to `best`, with its predictions beside it.
 fn keep(session: &Session<'_>, finished: &Finished, run_folder: &Path, best: &Path) -> Result<()> {
-    let map = crate::layer_map::LayerMap::untied(finished.bert.num_hidden_layers);
+    let Finished { state, weights, .. } = finished;
     let tokenizer = session.model.join("tokenizer.json");
-    hub::export_labelled(best, &finished.bert, &map, &finished.weights, &tokenizer, &session.problem.labels)?;
+    hub::export_labelled(best, &state.bert, &state.layer_map, weights, &tokenizer, &session.problem.labels)?;
     let (from, to) = (run_folder.join(PREDICTIONS), best.with_file_name(format!("{BEST}-{PREDICTIONS}")));
     fs::create_dir_all(&to).map_err(|error| io("create", &to, error))?;
     for entry in fs::read_dir(&from).map_err(|error| io("list", &from, error))? {

@@ -12,9 +12,10 @@ use crate::error::{Error, Result};
 use crate::metrics::results::{self, RESULTS_FILE};
 use crate::report::run::{Run, EVAL_ACCURACY};
 use crate::report::tables::{Finished, Pretraining, RunFacts, Sweeps, EXTRA_COLUMNS, PAPER_COLUMNS};
+use crate::step::Precision;
 use crate::train::numbers::PhaseNumbers;
 use crate::train::resume::flatten;
-use crate::train::{Phases, Precision};
+use crate::train::Phases;
 
 /// Keys that say where a run was done and how it was watched, and so change no number of a table beyond rounding and the
 /// draws of dropout: every other key of a run must be as in its row's configuration. What the data are is compared by

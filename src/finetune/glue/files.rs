@@ -14,23 +14,14 @@ pub(super) enum Found {
     Parquet(Vec<PathBuf>),
 }
 
-/// Looks for a set in `dir`, then in the folders in it where downloads put it.
+/// The files of a set in `dir`, or in the folders in it where downloads put them.
 pub(super) fn find(task: &GlueTask, set: &GlueSet, dir: &Path) -> Result<Found> {
     if !dir.is_dir() {
         return Err(Error::data(format!("`{}` is not a folder", dir.display()))
             .hint("name the folder with the task's files with `--data`"));
     }
-    let inner = ["data", task.task.name(), task.folder];
-    for folder in std::iter::once(dir.to_owned()).chain(inner.map(|name| dir.join(name))) {
-        for file in set.tsv {
-            let path = folder.join(file.name);
-            if path.exists() {
-                return Ok(Found::Tsv(file, path));
-            }
-        }
-        if let Some(paths) = shards(&folder, set.hub)? {
-            return Ok(Found::Parquet(paths));
-        }
+    if let Some(found) = look(task, set, dir)? {
+        return Ok(found);
     }
     let names: Vec<String> = set.tsv.iter().map(|file| format!("`{}`", file.name)).collect();
     let hub = set.hub;
@@ -40,9 +31,30 @@ pub(super) fn find(task: &GlueTask, set: &GlueSet, dir: &Path) -> Result<Found> 
         task.task,
         dir.display(),
         names.join(", "),
-        inner.map(|name| format!("`{name}`")).join(", "),
+        inner(task).map(|name| format!("`{name}`")).join(", "),
     ))
     .hint("data-prep/recipes/README.md says how to get GLUE"))
+}
+
+/// Where downloads put files in a folder.
+fn inner(task: &GlueTask) -> [&'static str; 3] {
+    ["data", task.task.name(), task.folder]
+}
+
+/// Looks for a set in `dir` and in the folders in it; nothing if it is in none of them.
+pub(super) fn look(task: &GlueTask, set: &GlueSet, dir: &Path) -> Result<Option<Found>> {
+    for folder in std::iter::once(dir.to_owned()).chain(inner(task).map(|name| dir.join(name))) {
+        for file in set.tsv {
+            let path = folder.join(file.name);
+            if path.exists() {
+                return Ok(Some(Found::Tsv(file, path)));
+            }
+        }
+        if let Some(paths) = shards(&folder, set.hub)? {
+            return Ok(Some(Found::Parquet(paths)));
+        }
+    }
+    Ok(None)
 }
 
 /// `SET.parquet`, or all of `SET-00000-of-00002.parquet` and so on.

@@ -136,6 +136,12 @@ pub fn read(task: Task, dir: &Path, split: Split) -> Result<Vec<Set>> {
     Ok(sets)
 }
 
+/// Whether there is any file of a split in `dir`, whole or not.
+pub fn is_there(task: Task, dir: &Path, split: Split) -> bool {
+    let Some(row) = task.glue() else { return false };
+    row.sets(split).any(|set| !matches!(files::look(row, set, dir), Ok(None)))
+}
+
 fn read_set(task: &'static GlueTask, set: &'static GlueSet, dir: &Path) -> Result<Set> {
     let (files, rows) = match files::find(task, set, dir)? {
         Found::Tsv(file, path) => {
