@@ -353,8 +353,8 @@ pub(super) fn steps_of_epoch(config: &FinetuneConfig, problem: &Problem) -> u64 
     problem.train.len().div_ceil(config.train.batch) as u64
 }
 
-/// The examples of step `step`, of `size` in all.
-pub(super) fn examples_of(step: u64, batch: usize, size: usize, seed: u64) -> Vec<u64> {
+/// The numbers of the examples of step `step`, from 0, among `size` in all: a function of (seed, step).
+pub fn examples_of(step: u64, batch: usize, size: usize, seed: u64) -> Vec<u64> {
     let of_epoch = size.div_ceil(batch) as u64;
     let order = Permutation::new(size as u64, seed, (step / of_epoch) as u32);
     let first = step % of_epoch * batch as u64;
