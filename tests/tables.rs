@@ -96,7 +96,8 @@ impl Shop {
         let bert = made.config.bert(100).unwrap();
         let layer_map = LayerMap::untied(2);
         let weights = Weights::initialise(&bert, &layer_map, 1, Kind::Float, Device::Cpu).unwrap();
-        let moments = Moments::zeros(&weights).unwrap();
+        let mut moments = Moments::zeros(&weights).unwrap();
+        moments.num_updates = made.step;
         let state = RunState {
             format: FORMAT,
             step: made.step,
@@ -422,7 +423,7 @@ fn the_formats_look_as_they_should() {
             "latex" => text.matches("\n\\textsuperscript{").count(),
             _ => continue,
         };
-        assert_eq!(notes, 8, "{text}");
+        assert_eq!(notes, 11, "{text}");
     }
     let braces = |text: &str| text.replace("\\{", "").replace("\\}", "");
     let tex = braces(&shop.table("latex"));
