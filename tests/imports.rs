@@ -39,7 +39,7 @@ const TABLE: [(&str, &[&str]); 20] = [
             "train",
         ],
     ),
-    ("finetune", &["batch", "model", "loss", "optim", "step", "parallel", "checkpoint", "metrics", "hub"]),
+    ("finetune", &["batch", "model", "loss", "optim", "step", "checkpoint", "metrics", "hub"]),
     ("report", &["metrics"]),
     ("theory", &["report"]),
     ("config", &["model", "batch", "train", "optim", "sharing", "checkpoint", "metrics"]),
