@@ -2,11 +2,13 @@
 //!
 //! In: the official JSON files. Out: windows of tokens with the answer's two positions for training, and from a model's
 //! start and end logits the answers' texts, the official prediction files and the official scores. One file a station:
-//! [`read`] (file → questions), [`windows`] (questions → windows of tokens), [`answers`] (logits → texts), [`score`]
-//! (texts → exact match and F1). Nothing here knows a model or a tensor. Cost: tokenising the 130,000 questions of
-//! v2.0's training file takes some seconds, everything else less.
+//! [`mod@read`] (file → questions), [`mod@windows`] (questions → windows of tokens), [`mod@answers`] (logits → texts),
+//! [`score`] (texts → exact match and F1). Nothing here knows a model or a tensor. Cost: tokenising the 130,000
+//! questions of v2.0's training file takes some seconds, everything else less.
 
 pub mod answers;
+mod files;
+mod frame;
 mod paragraph;
 mod python;
 pub mod read;
@@ -15,6 +17,7 @@ mod skipped;
 pub mod windows;
 
 pub use answers::{answers, AnswerConfig, Candidate, Prediction, SpanLogits};
+pub use files::write_predictions;
 pub use read::{read, Answer, Dataset, Question, Split, Version};
 pub use score::{evaluate, Scores};
 pub use skipped::{Skip, Skipped};

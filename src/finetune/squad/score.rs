@@ -151,7 +151,7 @@ impl Scores {
 /// takes the predictions as they are.
 ///
 /// Among questions of equal odds the best threshold depends on their order: it is that of `questions`, as in the files
-/// that [`write`](super::answers::write) writes.
+/// that [`write_predictions`](super::write_predictions) writes.
 ///
 /// # Errors
 /// When there is no question, when a question has no prediction or two, when a prediction is of no question, and when
