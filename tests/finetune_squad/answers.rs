@@ -39,7 +39,13 @@ struct Setup {
 impl Setup {
     fn new() -> Self {
         let expected: Expected = expected("squad-answers.json");
-        let questions = tiny(Version::V2);
+        let kept = |index: usize| index == 0 || index >= 6; // as make_squad.py keeps them
+        let questions: Vec<Question> = tiny(Version::V2)
+            .into_iter()
+            .enumerate()
+            .filter(|(index, _)| kept(*index))
+            .map(|(_, question)| question)
+            .collect();
         let config = WindowConfig { max_length: expected.max_length, stride: expected.stride };
         let windows = windows(&tiny_tokenizer(), &questions, &config, false).unwrap();
         Self { questions, windows, expected }
@@ -82,6 +88,8 @@ fn answers_and_n_best_are_those_of_utils_qa() {
             assert_eq!(id, &question.id);
             assert_eq!(prediction.text, case.predictions[id], "{name}");
             assert_eq!(prediction.null_odds, case.null_odds.get(id).copied(), "{name}");
+            empty += usize::from(prediction.candidates[0].text == "empty");
+            unanswered += usize::from(prediction.text.is_empty());
             // Of the longest lists only some are in the fixture.
             let Some(expected) = case.nbest.get(id) else { continue };
             assert_eq!(prediction.candidates.len(), expected.len(), "{name}");
@@ -95,12 +103,10 @@ fn answers_and_n_best_are_those_of_utils_qa() {
                 assert!((candidate.probability - probability).abs() < 1e-6, "{name}: {candidate:?}, {probability}");
                 candidates += 1;
             }
-            empty += usize::from(prediction.candidates[0].text == "empty");
-            unanswered += usize::from(prediction.text.is_empty());
         }
     }
     println!("{candidates} candidates compared");
-    assert!(candidates > 500 && empty > 0 && unanswered > 5, "{candidates} {empty} {unanswered}");
+    assert!(candidates > 400 && empty > 0 && unanswered > 5, "{candidates} {empty} {unanswered}");
 }
 
 #[test]
@@ -190,7 +196,7 @@ fn logits_that_do_not_fit_the_windows_are_named() {
     let report = setup.failure(|logits| drop(logits.pop()));
     assert_eq!(report, format!("error: expected logits of {count} windows, got {}", count - 1));
     let report = setup.failure(|logits| drop(logits[2].1.pop()));
-    assert!(report.contains("expected 64 end logits of a window, got 63"), "{report}");
+    assert!(report.contains("expected 48 end logits of a window, got 47"), "{report}");
 
     let logits = pairs(&setup.expected.logits);
     let (version, config) = (Version::V2, AnswerConfig::default());

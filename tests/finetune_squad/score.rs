@@ -59,7 +59,7 @@ fn a_thousand_predictions_score_as_in_squad_metrics() {
         assert!((score.f1 - f1).abs() < 1e-12, "{references:?} {text:?}: {} {f1}", score.f1);
         fractions += usize::from(*f1 > 0.0 && *f1 < 1.0);
     }
-    assert!(fractions > 200, "{fractions}");
+    assert!(fractions > 100, "{fractions}");
 }
 
 #[test]

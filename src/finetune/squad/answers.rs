@@ -11,7 +11,7 @@
 //! window's last token, of padding, are not looked at, so that an answer does not depend on what a window was batched
 //! with (transformers lets padding take places among the `n_best`, and then drops it).
 //!
-//! Cost: two sorts a window and at most n_best² candidates; some seconds for a full dev set, in parallel.
+//! Cost: two sorts a window and at most n_best² candidates, in parallel over questions.
 
 use std::cmp::Ordering;
 

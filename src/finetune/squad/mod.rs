@@ -3,8 +3,8 @@
 //! In: the official JSON files. Out: windows of tokens with the answer's two positions for training, and from a model's
 //! start and end logits the answers' texts, the official prediction files and the official scores. One file a station:
 //! [`mod@read`] (file → questions), [`mod@windows`] (questions → windows of tokens), [`mod@answers`] (logits → texts),
-//! [`score`] (texts → exact match and F1). Nothing here knows a model or a tensor. Cost: tokenising the 130,000
-//! questions of v2.0's training file takes some seconds, everything else less.
+//! [`score`] (texts → exact match and F1). Nothing here knows a model or a tensor. The cost is that of
+//! tokenising, each paragraph once.
 
 pub mod answers;
 mod files;

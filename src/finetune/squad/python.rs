@@ -2,9 +2,9 @@
 //!
 //! Rust's own differ in a few places: `str.isspace` also knows the four separators U+001C to U+001F, and `\w` of `re`
 //! means `str.isalnum`, which leaves out combining vowel signs and enclosed letters that Unicode calls alphabetic.
-//! Compared over every code point with CPython 3.11 (Unicode 14), `is_space` is equal and `is_word` differs only in
-//! characters that later versions of Unicode have added. `str.lower` is [`str::to_lowercase`]: both take full case
-//! mappings (`İ` becomes two characters) and the final form of sigma at the end of a word.
+//! `str.lower` is [`str::to_lowercase`]: both take full case mappings (`İ` becomes two characters) and the final form of
+//! sigma at the end of a word. Each language goes by its own version of Unicode, so characters that one of them does not
+//! know yet may differ.
 
 use unicode_normalization::char::is_combining_mark;
 
