@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room → rooms that it may use. Every room may use `error`.
-const TABLE: [(&str, &[&str]); 19] = [
+const TABLE: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("shim", &[]),
     ("layer_map", &[]),
@@ -38,6 +38,10 @@ const TABLE: [(&str, &[&str]); 19] = [
             "metrics",
             "train",
         ],
+    ),
+    (
+        "finetune",
+        &["batch", "model", "loss", "optim", "step", "checkpoint", "metrics", "hub"],
     ),
     ("report", &["metrics"]),
     ("theory", &["report"]),

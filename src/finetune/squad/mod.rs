@@ -1,0 +1,24 @@
+//! SQuAD v1.1 and v2.0: questions about paragraphs, answered by a span of the paragraph.
+//!
+//! In: the official JSON files. Out: windows of tokens with the answer's two positions for training, and from a model's
+//! start and end logits the answers' texts, the official prediction files and the official scores. One file a station:
+//! [`mod@read`] (file → questions), [`mod@windows`] (questions → windows of tokens), [`mod@answers`] (logits → texts),
+//! [`score`] (texts → exact match and F1). Nothing here knows a model or a tensor. The cost is that of
+//! tokenising, each paragraph once.
+
+pub mod answers;
+mod files;
+mod frame;
+mod paragraph;
+mod python;
+pub mod read;
+pub mod score;
+mod skipped;
+pub mod windows;
+
+pub use answers::{answers, AnswerConfig, Candidate, Prediction, SpanLogits};
+pub use files::write_predictions;
+pub use read::{read, Answer, Dataset, Question, Split, Version};
+pub use score::{evaluate, Scores};
+pub use skipped::{Skip, Skipped};
+pub use windows::{windows, Label, Span, Window, WindowConfig, CLS};
