@@ -216,7 +216,7 @@ impl EvalSet {
                 submission::write(dir, row.task, set, &predictions(row, outputs)?).map(|_| ())
             }
             Source::Glue(..) => Ok(()),
-            Source::Squad { .. } => squad::answers::write(dir, &self.answers(outputs)?),
+            Source::Squad { .. } => squad::write_predictions(dir, &self.answers(outputs)?),
         }
     }
 

@@ -13,7 +13,8 @@ use common::{stderr, Workshop};
 /// A workshop with a finished run in `runs/tiny` and SST-2 files in `sst2/`: reviews are good if they name gold or silver.
 fn workshop() -> Workshop {
     let workshop = Workshop::new();
-    let trained = workshop.untie(&["train", "--config", "run.toml", "--run-dir", "runs/tiny", "--set", "train.steps=30"]);
+    let trained =
+        workshop.untie(&["train", "--config", "run.toml", "--run-dir", "runs/tiny", "--set", "train.steps=30"]);
     assert!(trained.status.success(), "{}", stderr(&trained));
     fs::create_dir(workshop.path("sst2")).unwrap();
     write_reviews(&workshop.path("sst2/train.tsv"), 0, 60, true);

@@ -17,7 +17,8 @@ fn rows(workshop: &Workshop, folder: &str) -> Vec<Value> {
 #[test]
 fn a_sweep_has_a_row_a_run_and_keeps_the_best_model() {
     let workshop = workshop();
-    let begun = finetune(&workshop, &[&TO_RUN[..], &["--lr", "1e-3,3e-3", "--seeds", "2", "--run-dir", "out"]].concat());
+    let begun =
+        finetune(&workshop, &[&TO_RUN[..], &["--lr", "1e-3,3e-3", "--seeds", "2", "--run-dir", "out"]].concat());
     assert!(begun.status.success(), "{}", stderr(&begun));
     let table = String::from_utf8(begun.stdout).unwrap();
     assert!(table.contains("| learning rate | seeds | dev/accuracy |"), "{table}");
@@ -37,8 +38,21 @@ fn a_sweep_has_a_row_a_run_and_keeps_the_best_model() {
     assert!(submission.starts_with("index\tprediction\n0\t"), "{submission}");
     // The kept model is the one of the best row: asked again, it scores the same.
     let scored = workshop.untie(&[
-        "finetune", "--task", "sst2", "--model", "out/best", "--data", "sst2", "--epochs", "0", "--precision", "fp32",
-        "--max-length", "32", "--run-dir", "scored",
+        "finetune",
+        "--task",
+        "sst2",
+        "--model",
+        "out/best",
+        "--data",
+        "sst2",
+        "--epochs",
+        "0",
+        "--precision",
+        "fp32",
+        "--max-length",
+        "32",
+        "--run-dir",
+        "scored",
     ]);
     assert!(scored.status.success(), "{}", stderr(&scored));
     let printed = String::from_utf8(scored.stdout).unwrap();
@@ -101,7 +115,8 @@ fn other_settings_or_another_model_are_not_mixed_in() {
     assert_eq!(other.status.code(), Some(2));
     assert!(stderr(&other).contains("results of other settings"), "{}", stderr(&other));
     // More seeds are more runs of the same sweep; the first is not run again.
-    let more = finetune(&workshop, &[&TO_RUN[..], &["--lr", "1e-3", "--seeds", "2", "--run-dir", "out", "--resume"]].concat());
+    let more =
+        finetune(&workshop, &[&TO_RUN[..], &["--lr", "1e-3", "--seeds", "2", "--run-dir", "out", "--resume"]].concat());
     assert!(more.status.success(), "{}", stderr(&more));
     assert!(stderr(&more).contains("run 2 of 2") && !stderr(&more).contains("run 1 of 2"), "{}", stderr(&more));
     assert_eq!(rows(&workshop, "out").len(), 2);

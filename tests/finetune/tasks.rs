@@ -14,8 +14,16 @@ fn mistakes_have_a_message_and_an_exit_code() {
         (&["--task", "sst2", "--model", "nowhere", "--data", "sst2"], 3, "`nowhere` holds no model"),
         (&["--task", "sst2", "--model", "runs/tiny", "--data", "empty"], 3, "no `train` set of `sst2` in `empty`"),
         (&["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--lr", "0"], 2, "`optim.lr`"),
-        (&["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--set", "train.bach=3"], 2, "unknown field `bach`"),
-        (&["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--ax", "sst2"], 2, "`task.diagnostics` is for `mnli`"),
+        (
+            &["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--set", "train.bach=3"],
+            2,
+            "unknown field `bach`",
+        ),
+        (
+            &["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--ax", "sst2"],
+            2,
+            "`task.diagnostics` is for `mnli`",
+        ),
         (&["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--dev-file", "x"], 2, "are for SQuAD"),
         (&["--task", "ax", "--model", "runs/tiny", "--data", "empty"], 3, "no `ax` set of `ax` in `empty`"),
     ] {
@@ -23,11 +31,26 @@ fn mistakes_have_a_message_and_an_exit_code() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
     }
-    let unfit = workshop.untie(&["finetune", "--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--lr", "1e-3"]);
+    let unfit =
+        workshop.untie(&["finetune", "--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--lr", "1e-3"]);
     assert_eq!(unfit.status.code(), Some(2));
-    assert!(stderr(&unfit).contains("`task.max_length` = 128 is longer than the model's 32 positions"), "{}", stderr(&unfit));
+    assert!(
+        stderr(&unfit).contains("`task.max_length` = 128 is longer than the model's 32 positions"),
+        "{}",
+        stderr(&unfit)
+    );
     let untrained = workshop.untie(&[
-        "finetune", "--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--epochs", "0", "--max-length", "32",
+        "finetune",
+        "--task",
+        "sst2",
+        "--model",
+        "runs/tiny",
+        "--data",
+        "sst2",
+        "--epochs",
+        "0",
+        "--max-length",
+        "32",
     ]);
     assert_eq!(untrained.status.code(), Some(3));
     assert!(stderr(&untrained).contains("is not fine-tuned"), "{}", stderr(&untrained));
@@ -45,11 +68,26 @@ fn a_regression_learns_scores_of_pairs() {
             let objects = ["the red boat", "a letter"];
             let (one, other) = (objects[at % 2], objects[at / 2 % 2]);
             let score = if one == other { "5.000" } else { "0.500" };
-            text.push_str(&format!("{at}\tg\tf\t2012\t{at}\tnone\tnone\tthe miller sold {one}\tthe queen hid {other}\t{score}\n"));
+            text.push_str(&format!(
+                "{at}\tg\tf\t2012\t{at}\tnone\tnone\tthe miller sold {one}\tthe queen hid {other}\t{score}\n"
+            ));
         }
         fs::write(workshop.path(&format!("stsb/{name}.tsv")), text).unwrap();
     }
-    let flags = ["--task", "stsb", "--model", "runs/tiny", "--data", "stsb", "--lr", "3e-3", "--seeds", "1", "--run-dir", "out"];
+    let flags = [
+        "--task",
+        "stsb",
+        "--model",
+        "runs/tiny",
+        "--data",
+        "stsb",
+        "--lr",
+        "3e-3",
+        "--seeds",
+        "1",
+        "--run-dir",
+        "out",
+    ];
     let output = finetune(&workshop, &flags);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("there is no test set in `stsb`"), "{}", stderr(&output));
@@ -88,8 +126,13 @@ fn spans_are_learnt_and_answered_in_the_texts_words() {
     let predictions = fs::read_to_string(workshop.path("out/best-predictions/predictions.json")).unwrap();
     let predictions: std::collections::BTreeMap<String, String> = serde_json::from_str(&predictions).unwrap();
     assert_eq!(predictions.len(), 10);
-    assert!(predictions.values().all(|answer| "the miller carried painted sold the red boat seven coins a letter the clock ."
-        .contains(answer.split(' ').next().unwrap_or_default())), "{predictions:?}");
+    assert!(
+        predictions
+            .values()
+            .all(|answer| "the miller carried painted sold the red boat seven coins a letter the clock ."
+                .contains(answer.split(' ').next().unwrap_or_default())),
+        "{predictions:?}"
+    );
 }
 
 #[test]
