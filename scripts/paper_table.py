@@ -160,6 +160,8 @@ def main():
             say(f"fine-tuning `{name}` on {task}")
             command = [arguments.untie, "finetune", "--task", task, "--model", root / name / "export", "--data", folder]
             command += ["--run-dir", root / name / "finetune" / task, "--resume", *tuning_of(arguments)]
+            if task == "mnli" and (arguments.glue / "AX").is_dir():
+                command += ["--ax", arguments.glue / "AX"]
             call(command, stdout=sys.stderr)
     seconds["fine-tuning"] = time.monotonic() - begin
 

@@ -6,7 +6,7 @@ use std::fs;
 use serde::Deserialize;
 use serde_json::Value;
 use untie::finetune::squad::{
-    answers, windows, AnswerConfig, Prediction, Question, SpanLogits, Version, Window, WindowConfig,
+    answers, windows, write_predictions, AnswerConfig, Prediction, Question, SpanLogits, Version, Window, WindowConfig,
 };
 
 use super::{expected, tiny, tiny_tokenizer};

@@ -13,7 +13,7 @@ use shop::{cell, fields, mixed, stderr, Made, Shop};
 use untie::metrics::results::{file_hash, ResultRow};
 use untie::report::tables::paper::TABLES;
 use untie::report::tables::PAPER_COLUMNS;
-use untie::train::Precision;
+use untie::step::Precision;
 
 #[test]
 fn numbers_are_those_of_the_runs() {

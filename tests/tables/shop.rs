@@ -14,7 +14,7 @@ use untie::layer_map::LayerMap;
 use untie::metrics::results::{append, file_hash, ResultRow};
 use untie::model::Weights;
 use untie::optim::Moments;
-use untie::train::Precision;
+use untie::step::Precision;
 
 /// Two layers of 8 features: 10 steps for half, 20 for the baseline.
 const CONFIG: &str = r#"
