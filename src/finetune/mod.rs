@@ -2,7 +2,7 @@
 //!
 //! The stations: [`task`] (the table of tasks), [`glue`] and [`squad`] (files → examples, and predictions → files of the GLUE
 //! site and of the SQuAD scripts), [`features`] (texts → tokens), [`problem`] (all of a task that a run needs), [`batch`] and
-//! [`loss`], [`run`] (one learning rate, one seed), [`sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
+//! [`mod@loss`], [`mod@run`] (one learning rate, one seed), [`mod@sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
 //! nothing here knows how it was pre-trained. Cost: a run of BERT-base on SST-2 is three epochs of 67,349 sentences of 13
 //! tokens on average.
 

@@ -69,7 +69,7 @@ fn large_sets_lose_nothing() {
     for case in &cases("large") {
         let drawn = draw(case["n"].as_u64().unwrap() as usize, case["seed"].as_u64().unwrap());
         let labels: Vec<usize> = drawn.iter().map(|value| (value % 3) as usize).collect();
-        let guess = |value: &u64| if value / 9 % 4 == 0 { value / 3 % 3 } else { value % 3 } as usize;
+        let guess = |value: &u64| if (value / 9).is_multiple_of(4) { value / 3 % 3 } else { value % 3 } as usize;
         let predictions: Vec<usize> = drawn.iter().map(guess).collect();
         hold(case, "accuracy", accuracy(&predictions, &labels));
         hold(case, "f1", f1(&predictions, &labels));

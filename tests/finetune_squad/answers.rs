@@ -195,7 +195,9 @@ fn logits_that_do_not_fit_the_windows_are_named() {
     let count = setup.windows.len();
     let report = setup.failure(|logits| drop(logits.pop()));
     assert_eq!(report, format!("error: expected logits of {count} windows, got {}", count - 1));
-    let report = setup.failure(|logits| drop(logits[2].1.pop()));
+    let report = setup.failure(|logits| {
+        logits[2].1.pop();
+    });
     assert!(report.contains("expected 48 end logits of a window, got 47"), "{report}");
 
     let logits = pairs(&setup.expected.logits);

@@ -178,7 +178,7 @@ impl Cutter<'_> {
         let special = self.frame.special_tokens();
         let room = max_length.saturating_sub(special + question);
         if context <= room && special + question <= max_length {
-            return Ok(vec![0..context]);
+            return Ok(std::iter::once(0..context).collect());
         }
         if room <= stride {
             return Err(Error::config(format!(

@@ -217,7 +217,9 @@ mod tests {
             "no fine-tuning result for `mnli`"
         );
         let foreign = ResultRow { model_hash: "b2".into(), ..accuracy(1e-5, 1, 0.5) };
-        assert!(refusal(&[foreign.clone()]).contains("another model: expected the one with hash a1, got b2"));
+        assert!(
+            refusal(std::slice::from_ref(&foreign)).contains("another model: expected the one with hash a1, got b2")
+        );
         let (one, two) = (accuracy(1e-5, 1, 0.5), accuracy(1e-5, 2, 0.6));
         let message = refusal(&[one.clone(), two.clone(), accuracy(2e-5, 2, 0.6)]);
         assert!(message.contains("unfinished: expected 4 runs (2 learning rates, 2 seeds), got 3"), "{message}");
