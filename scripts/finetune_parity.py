@@ -4,9 +4,10 @@
     python scripts/finetune_parity.py losses  --model DIR --glue DIR [--tasks rte ..] [--work DIR]
     python scripts/finetune_parity.py trainer --model DIR --glue DIR --task rte [--seeds 3] [--lr 5e-5] [--out FILE.jsonl]
 
-losses:   one epoch of `untie finetune` in fp32 without dropout, of which the first 20 losses must be those of transformers'
-          BertForSequenceClassification with the same weights, head and batches and torch.optim.AdamW with the same learning
-          rates, within 1e-4; also its tokens must be those of transformers' tokenizer. Exit 1 where they are not.
+losses:   one epoch of `untie finetune` in fp32 without dropout on the first 1,000 examples, of which the first 20 losses must be
+          those of transformers' BertForSequenceClassification with the same weights, head and batches and torch.optim.AdamW with
+          the same learning rates, within 1e-4; also the tokens of all examples must be those of transformers' tokenizer. Exit 1
+          where they are not.
 trainer:  transformers' own Trainer on the official TSV files with the settings of `untie finetune` (3 epochs, batch 32, 10 %
           warm-up, linear decay, AdamW with weight decay 0.01 and epsilon 1e-6, clipping at 1, bf16 where the CPU has it), its own
           head, order and dropout; one JSON line a seed with the dev scores of scikit-learn and scipy.
@@ -29,7 +30,7 @@ import torch
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 ROOT = Path(__file__).resolve().parent.parent
-STEPS, LIMIT = 20, 1e-4
+STEPS, LIMIT, EXAMPLES = 20, 1e-4, 1000
 # Folder, columns of the texts, column of the label, names of the columns where the file has none, words of the labels.
 TASKS = {
     "cola": ("CoLA", [3], 1, False, None),
@@ -70,26 +71,35 @@ def losses(arguments):
     return int(failed)
 
 
+def start(task, arguments, data, out):
+    """The model that a run starts from in `out`, with its examples and batches."""
+    out.mkdir()
+    subprocess.run(["cargo", "run", "--quiet", "--release", "--locked", "--example", "finetune_start", "--", task,
+                    Path(arguments.model).resolve(), data.resolve(), "1", "32", str(STEPS), "128", out], check=True, cwd=ROOT)
+    return json.loads((out / "train.json").read_text())
+
+
 def first_losses(task, arguments, work):
-    data = Path(arguments.glue) / TASKS[task][0]
-    subprocess.run(["cargo", "run", "--quiet", "--release", "--locked", "--example", "finetune_start", "--", task, arguments.model,
-                    data, "1", "32", str(STEPS), "128", work], check=True, cwd=ROOT)
+    whole, data = Path(arguments.glue) / TASKS[task][0], work / "data"
+    data.mkdir()
+    lines = (whole / "train.tsv").read_text(encoding="utf-8").split("\n")
+    (data / "train.tsv").write_text("\n".join(lines[:EXAMPLES + TASKS[task][3]]) + "\n", encoding="utf-8")
+    (data / "dev.tsv").write_bytes((whole / "dev.tsv").read_bytes())
+    everything, train = start(task, arguments, whole, work / "all"), start(task, arguments, data, work / "some")
     subprocess.run([arguments.untie, "finetune", "--task", task, "--model", arguments.model, "--data", data, "--lr", "5e-5",
                     "--seeds", "1", "--epochs", "1", "--precision", "fp32", "--set", "train.hidden_dropout_prob=0.0", "--set",
                     "train.attention_probs_dropout_prob=0.0", "--set", "train.log_every=1", "--run-dir", work / "run"],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     records = [json.loads(line) for line in next((work / "run").glob("*/metrics.jsonl")).read_text().splitlines()]
     ours = [record for record in records if "train/loss" in record][:STEPS]
-    train = json.loads((work / "train.json").read_text())
-
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     texts, labels = read(arguments.glue, task, "train")
     encoded = tokenizer(*[list(column) for column in zip(*texts)], truncation=True, max_length=128)
     wrong = sum(ids != item["ids"] or types != item["types"] or label != item["target"] for ids, types, label, item in
-                zip(encoded["input_ids"], encoded["token_type_ids"], labels, train["items"]))
-    wrong += abs(len(texts) - len(train["items"]))
+                zip(encoded["input_ids"], encoded["token_type_ids"], labels, everything["items"]))
+    wrong += abs(len(texts) - len(everything["items"]))
 
-    model = BertForSequenceClassification.from_pretrained(work / "start", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = BertForSequenceClassification.from_pretrained(work / "some/start", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     model.train()
     decayed = [p for n, p in model.named_parameters() if not (n.endswith(".bias") or "LayerNorm" in n)]
     plain = [p for n, p in model.named_parameters() if n.endswith(".bias") or "LayerNorm" in n]
