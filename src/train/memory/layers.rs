@@ -11,15 +11,19 @@ const QUERIES: f64 = 128.0;
 
 /// One layer of B·T rows.
 pub(super) fn layer(step: &Step<'_>) -> Part {
-    let (kept, passing) = if step.is_fused() { fused(step) } else { composed(step) };
+    // The memory of a fused backward stays with the process.
+    let (kept, passing, staying) = if step.is_fused() { fused(step) } else { composed(step) };
     let input = step.rows() * step.width() * step.narrow();
     // The largest of its buffers: seven matrices and two inner ones.
     let most = step.rows() * step.narrow() * (7.0 * step.width() + 2.0 * step.inner());
-    let part =
-        |kept: f64, passing: f64| Part { kept, passing, lingering: if in_heap(most) > 0.0 { passing } else { 0.0 } };
+    let part = |kept: f64, passing: f64| {
+        let lingering = if in_heap(most) > 0.0 { passing } else { staying };
+        Part { kept, passing, lingering }
+    };
     if step.activation_checkpointing {
-        // All of a layer, while its backward runs.
-        part(input, passing + kept - input)
+        // All of a layer, while its backward runs; and, between the inputs, where forwards had what they did not keep.
+        let left_open = if step.is_fused() { 5.0 * input } else { 0.0 };
+        part(input, passing + kept - input + left_open)
     } else {
         part(kept, passing)
     }
@@ -50,19 +54,20 @@ fn matrices(step: &Step<'_>) -> f64 {
 /// Kept: x, qkv, context, two sums and an input of LayerNorm or products, [B·T, C] each (qkv three), and the inner
 /// activations; the sums of softmax, and means and deviations of both LayerNorms. In the backward: the output's gradient and
 /// that of x; and csrc/fused/layer.cpp's one piece of memory, four such matrices and the operands of weights' gradients.
-fn fused(step: &Step<'_>) -> (f64, f64) {
+fn fused(step: &Step<'_>) -> (f64, f64, f64) {
     let (rows, width, inner) = (step.rows(), step.width(), step.inner());
     let sums = step.wide() * step.bert.num_attention_heads as f64 + 4.0 * step.wide();
     let kept = rows * (step.narrow() * (8.0 * width + inner) + sums);
     let turned = width * turned_rows(rows) / rows;
     let operands = (2.0 * (turned + inner) + (turned + width) + width).max(turned + 3.0 * width);
-    let matrices = rows * step.narrow() * (6.0 * width + operands);
+    let workspace = rows * step.narrow() * (4.0 * width + operands);
+    let matrices = workspace + 2.0 * rows * step.narrow() * width;
     // A block of rows adds up its own part of the gradients of biases and LayerNorms.
     let block = if rows < 1024.0 { 64.0 } else { 128.0 };
     let biases = rows / block * step.wide() * (9.0 * width + inner);
     let scores =
         f64::from(tch::get_num_threads()) * step.length as f64 * QUERIES * (3.0 * step.narrow() + 2.0 * step.wide());
-    (kept, matrices + biases + scores)
+    (kept, matrices + biases + scores, workspace)
 }
 
 /// Rows that a transposed operand has room for: 256 at a time and a cache line.
@@ -71,7 +76,7 @@ fn turned_rows(rows: f64) -> f64 {
 }
 
 /// What autograd keeps, by Linear, LayerNorm, GELU, dropout and attention.
-fn composed(step: &Step<'_>) -> (f64, f64) {
+fn composed(step: &Step<'_>) -> (f64, f64, f64) {
     let (width, inner, narrow, wide) = (step.width(), step.inner(), step.narrow(), step.wide());
     let scores = (step.bert.num_attention_heads * step.length as i64) as f64;
     let drops = step.bert.hidden_dropout_prob > 0.0;
@@ -96,5 +101,5 @@ fn composed(step: &Step<'_>) -> (f64, f64) {
     let of_scores = if by_parts { 2.0 * wide * scores } else { 0.0 };
     let passing =
         step.rows() * (narrow * (2.0 * inner + 2.0 * width) + wide * width).max(of_scores + wide * 4.0 * width);
-    (kept, GAPS * (passing + casts))
+    (kept, GAPS * (passing + casts), 0.0)
 }
