@@ -209,7 +209,8 @@ impl<'a> Run<'a> {
                     }
                     Err(error) => progress.note(&format!("epoch {}: {error}", step / of_epoch)),
                 }
-                since = Instant::now();
+                // The rate is that of steps alone.
+                (since, tokens) = (Instant::now(), 0);
             }
             if step == self.steps || step.is_multiple_of(config.checkpoint.every) {
                 self.save()?;
