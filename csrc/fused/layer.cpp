@@ -80,11 +80,12 @@ public:
     const Sums<T> sums(num_blocks(rows), sizes_of_sums());
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
-    // One piece of memory, as in the forward; the operands of the last product take the place of those before.
+    // One piece of memory, the same for all layers; the operands of the last product take the place of those before.
     using Gradient = WeightGradient<T>;
     const int64_t of_inner = Gradient::size(rows, width, breadth), of_out = Gradient::size(rows, width, width);
     const int64_t shared = std::max(2 * of_inner + of_out + rows * width, Gradient::size(rows, width, 3 * width));
-    T *d_sum1 = reinterpret_cast<T *>(workspace((4 * rows * width + shared) * sizeof(T))), *d_qkv = d_sum1 + rows * width, *operands = d_qkv + rows * 3 * width;
+    T *d_sum1 = reinterpret_cast<T *>(workspace((4 * rows * width + shared) * sizeof(T)));
+    T *d_qkv = d_sum1 + rows * width, *operands = d_qkv + rows * 3 * width;
     {
       const Gradient d_outer_weight(Gradient::PLAIN, rows, width, breadth, operands),
           d_inner_weight(Gradient::TRANSPOSED, rows, width, breadth, operands + of_inner),
