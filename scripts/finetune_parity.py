@@ -2,15 +2,16 @@
 """Fine-tunes beside transformers on the same data: the first losses of a run, and whole runs of its Trainer.
 
     python scripts/finetune_parity.py losses  --model DIR --glue DIR [--tasks rte ..] [--work DIR]
-    python scripts/finetune_parity.py trainer --model DIR --glue DIR --task rte [--seeds 3] [--lr 5e-5] [--out FILE.jsonl]
+    python scripts/finetune_parity.py trainer --model DIR --glue DIR --task rte [--seeds 3] [--lr 5e-5] [--epochs 3] [--bf16]
+        [--group-by-length] [--out FILE.jsonl]
 
 losses:   one epoch of `untie finetune` in fp32 without dropout on the first 1,000 examples, of which the first 20 losses must be
           those of transformers' BertForSequenceClassification with the same weights, head and batches and torch.optim.AdamW with
           the same learning rates, within 1e-4; also the tokens of all examples must be those of transformers' tokenizer. Exit 1
           where they are not.
-trainer:  transformers' own Trainer on the official TSV files with the settings of `untie finetune` (3 epochs, batch 32, 10 %
-          warm-up, linear decay, AdamW with weight decay 0.01 and epsilon 1e-6, clipping at 1, bf16 where the CPU has it), its own
-          head, order and dropout; one JSON line a seed with the dev scores of scikit-learn and scipy.
+trainer:  transformers' own Trainer on the official TSV files with the settings of `untie finetune` (batch 32, 10 % warm-up,
+          linear decay, AdamW with weight decay 0.01 and epsilon 1e-6, clipping at 1), its own head, order and dropout; one JSON
+          line a seed with the dev scores of scikit-learn and scipy.
 
 Needs torch, transformers, accelerate, scikit-learn and scipy.
 """
@@ -152,9 +153,10 @@ def trainer(arguments):
         model = BertForSequenceClassification.from_pretrained(arguments.model, num_labels=1 if task == "stsb" else 2)
         with tempfile.TemporaryDirectory() as work:
             settings = TrainingArguments(
-                output_dir=work, num_train_epochs=3, per_device_train_batch_size=32, per_device_eval_batch_size=64,
+                output_dir=work, num_train_epochs=arguments.epochs, per_device_train_batch_size=32, per_device_eval_batch_size=64,
                 learning_rate=arguments.lr, lr_scheduler_type="linear", warmup_steps=0.1, weight_decay=0.01, adam_epsilon=1e-6,
-                max_grad_norm=1.0, seed=seed, bf16=arguments.bf16, use_cpu=True, save_strategy="no", report_to=[],
+                max_grad_norm=1.0, seed=seed, bf16=arguments.bf16, use_cpu=True,
+                train_sampling_strategy="group_by_length" if arguments.group_by_length else "random", save_strategy="no", report_to=[],
                 disable_tqdm=True, logging_steps=1000000)
             run = Trainer(model=model, args=settings, train_dataset=sets["train"], data_collator=DataCollatorWithPadding(tokenizer))
             start = time.monotonic()
@@ -162,7 +164,7 @@ def trainer(arguments):
             seconds = time.monotonic() - start
             outputs = torch.tensor(run.predict(sets["dev"]).predictions)
         outputs = outputs.squeeze(1).tolist() if task == "stsb" else outputs.argmax(1).tolist()
-        row = {"task": task, "seed": seed, "lr": arguments.lr, "seconds": round(seconds, 1),
+        row = {"task": task, "seed": seed, "lr": arguments.lr, "epochs": arguments.epochs, "seconds": round(seconds, 1),
                "scores": scores(task, outputs, [item["labels"] for item in sets["dev"]])}
         print(json.dumps(row), flush=True)
         if arguments.out:
@@ -182,7 +184,9 @@ def main():
     parser.add_argument("--task", choices=TASKS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--lr", type=float, default=5e-5)
-    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--bf16", action="store_true", help="autocast, as the CPU has it")
+    parser.add_argument("--group-by-length", action="store_true")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     return losses(arguments) if arguments.what == "losses" else trainer(arguments)

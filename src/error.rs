@@ -27,16 +27,22 @@ pub struct Error {
     hint: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     is_out_of_memory: bool,
+    is_not_finite: bool,
 }
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None, is_out_of_memory: false }
+        Self { kind, message: message.into(), hint: None, source: None, is_out_of_memory: false, is_not_finite: false }
     }
 
     /// The run itself failed; exit code 1.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, message)
+    }
+
+    /// The run itself computed infinity or NaN; exit code 1.
+    pub fn not_finite(message: impl Into<String>) -> Self {
+        Self { is_not_finite: true, ..Self::failed(message) }
     }
 
     /// Command line or configuration; exit code 2.
@@ -64,6 +70,11 @@ impl Error {
     /// Whether memory for a tensor could not be had.
     pub fn is_out_of_memory(&self) -> bool {
         self.is_out_of_memory
+    }
+
+    /// Whether something was computed that is not a finite number.
+    pub fn is_not_finite(&self) -> bool {
+        self.is_not_finite
     }
 
     /// The process's exit code for this error.

@@ -11,6 +11,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod error;
+mod files;
 pub mod finetune;
 pub mod hub;
 pub mod layer_map;

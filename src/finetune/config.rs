@@ -69,6 +69,8 @@ pub struct FinetuneTrainConfig {
     /// Examples of one forward and backward. Default: all of the batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
+    /// Examples of like lengths share a batch: less padding, an order that is less random. Default: false.
+    pub group_by_length: bool,
     /// Seeds 1, 2, … of head, order and dropout. Default: 4, for SQuAD 5 (the paper).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seeds: Option<u64>,
@@ -122,6 +124,7 @@ impl Default for FinetuneTrainConfig {
             epochs: 3,
             batch: 32,
             micro_batch: None,
+            group_by_length: false,
             seeds: None,
             hidden_dropout_prob: None,
             attention_probs_dropout_prob: None,

@@ -250,7 +250,7 @@ fn predictions(row: &GlueTask, outputs: &[Output]) -> Result<Vec<glue::Label>> {
     let prediction = |(at, output): (usize, &Output)| {
         let Output::Logits(logits) = output else { return Err(Error::failed("expected logits of classes")) };
         if let Some(wrong) = logits.iter().find(|logit| !logit.is_finite()) {
-            return Err(Error::failed(format!("the model's output for example {at} is {wrong}"))
+            return Err(Error::not_finite(format!("the model's output for example {at} is {wrong}"))
                 .hint("the run has diverged: take a lower learning rate"));
         }
         Ok(match row.labels {

@@ -4,6 +4,7 @@
 //! end, predictions. Which examples step s reads is a function of (seed, s): an epoch is a permutation of the training set,
 //! its last step has what is left. A run that was killed goes on from its newest checkpoint as if nothing had happened.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,9 @@ use crate::metrics::Recorder;
 use crate::model::{Bert, Mode, TaskHead, Weights};
 use crate::optim::{GroupGradient, Moments, OptimConfig, ScalerState, Schedule};
 use crate::step::{StepReport, Stepper, Update};
+
+/// Batches that share their examples when those are grouped by length.
+const POOLED_BATCHES: u64 = 50;
 
 /// Examples of a forward without a graph.
 const EVALUATED_AT_ONCE: usize = 64;
@@ -220,7 +224,7 @@ impl<'a> Run<'a> {
         let folder = self.folder.join("predictions");
         let scores = match evaluate(&self.model, problem, &folder, self.session.device) {
             Ok(scores) => scores,
-            Err(error) if self.has_diverged()? => {
+            Err(error) if error.is_not_finite() => {
                 eprintln!("{}: {error}; its scores count as not a number", self.folder.display());
                 BTreeMap::from([(problem.selection(), f64::NAN)])
             }
@@ -237,7 +241,11 @@ impl<'a> Run<'a> {
         let (step, seed) = (self.state.step, self.setting.seed);
         let of_epoch = steps_of_epoch(config, problem);
         let epoch = (step / of_epoch) as u32;
-        let examples = examples_of(step, config.train.batch, problem.train.len(), seed);
+        let (batch, size) = (config.train.batch, problem.train.len());
+        let examples = match config.train.group_by_length {
+            true => examples_by_length(step, batch, size, seed, |at| problem.train[at as usize].token_ids.len()),
+            false => examples_of(step, batch, size, seed),
+        };
         let chunks: Vec<&[u64]> = examples.chunks(config.micro_batch()).collect();
         let (model, total) = (&self.model, examples.len());
         let update = Update { optim: &self.optim, learning_rate, gradient: GroupGradient::Mean };
@@ -257,15 +265,6 @@ impl<'a> Run<'a> {
         self.state.samples_consumed += total as u64;
         self.state.totals.tokens += tokens;
         Ok((report, tokens))
-    }
-
-    fn has_diverged(&self) -> Result<bool> {
-        for weight in self.weights.entries() {
-            if bool::try_from(weight.tensor.f_isfinite()?.f_all()?.f_logical_not()?)? {
-                return Ok(true);
-            }
-        }
-        Ok(self.state.totals.skipped_steps > 0)
     }
 
     fn record(&mut self, scores: &BTreeMap<String, f64>) -> Result<()> {
@@ -362,6 +361,19 @@ pub fn examples_of(step: u64, batch: usize, size: usize, seed: u64) -> Vec<u64> 
     (first..(first + batch as u64).min(size as u64)).map(|position| order.at(position)).collect()
 }
 
+/// [`examples_of`] where examples of like lengths meet: the examples of up to [`POOLED_BATCHES`] steps in a row, sorted by
+/// length, are dealt out to them, the longest first, as transformers' `group_by_length` does.
+pub fn examples_by_length(step: u64, batch: usize, size: usize, seed: u64, length: impl Fn(u64) -> usize) -> Vec<u64> {
+    let of_epoch = size.div_ceil(batch) as u64;
+    let (epoch, within) = (step / of_epoch, step % of_epoch);
+    let first = within - within % POOLED_BATCHES;
+    let pool = first..of_epoch.min(first + POOLED_BATCHES);
+    let mut examples: Vec<u64> =
+        pool.flat_map(|step| examples_of(epoch * of_epoch + step, batch, size, seed)).collect();
+    examples.sort_by_key(|&at| Reverse(length(at)));
+    examples.chunks(batch).nth((within - first) as usize).map(<[u64]>::to_vec).unwrap_or_default()
+}
+
 /// What `model` says about the examples of `set`, in their order; examples of like lengths are asked together.
 fn ask(model: &Bert, problem: &Problem, set: &EvalSet, device: Device) -> Result<Vec<Output>> {
     let mut order: Vec<usize> = (0..set.items.len()).collect();
@@ -402,5 +414,26 @@ mod tests {
             }
         }
         assert_ne!(examples_of(0, 8, 100, 1), examples_of(0, 8, 100, 2));
+    }
+
+    /// 130 batches: two whole pools and one of 30, whose last batch has 3 examples.
+    #[test]
+    fn grouped_by_length_an_epoch_still_reads_every_example_once() {
+        let (batch, size, seed) = (4, 519, 5);
+        let length = |at: u64| (at * 7919 % 97) as usize;
+        let grouped = |step| examples_by_length(step, batch, size, seed, length);
+        for epoch in 0..2 {
+            let steps = epoch * 130..(epoch + 1) * 130;
+            let sizes: Vec<usize> = steps.clone().map(|step| grouped(step).len()).collect();
+            assert!(sizes[..129].iter().all(|&size| size == 4) && sizes[129] == 3);
+            for pool in [0..50, 50..100, 100..130] {
+                let steps = steps.start + pool.start..steps.start + pool.end;
+                let lengths: Vec<usize> = steps.clone().flat_map(grouped).map(length).collect();
+                assert!(lengths.is_sorted_by(|one, other| one >= other));
+                let set = |examples: Vec<u64>| examples.into_iter().collect::<std::collections::BTreeSet<_>>();
+                let plain = steps.clone().flat_map(|step| examples_of(step, batch, size, seed)).collect();
+                assert_eq!(set(steps.flat_map(grouped).collect()), set(plain));
+            }
+        }
     }
 }

@@ -104,7 +104,6 @@ fn row(session: &Session<'_>, setting: Setting, finished: &Finished, model_name:
         steps: finished.state.step,
         tokens: finished.state.totals.tokens,
         wall_seconds: finished.state.totals.wall_seconds,
-        best_epoch: None,
         config_hash: hash.into(),
         scores: finished.scores.clone(),
         untie: env!("CARGO_PKG_VERSION").into(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::finetune::task::Task;
-use crate::metrics::results::ResultRow;
+use crate::metrics::results::{mean, sample_deviation, ResultRow};
 
 /// A Markdown table of `rows`, runs of one task; `selection` is the score that picks the best.
 pub(super) fn markdown(task: Task, selection: &str, rows: &[ResultRow]) -> String {
@@ -44,13 +44,11 @@ pub(super) fn markdown(task: Task, selection: &str, rows: &[ResultRow]) -> Strin
 
 /// Mean and, of two values or more, the sample standard deviation, in per cent.
 fn spread(values: &[f64]) -> String {
-    let (count, percent) = (values.len() as f64, |value: f64| 100.0 * value);
-    let mean = values.iter().sum::<f64>() / count;
-    if values.len() < 2 {
-        return if values.is_empty() { "—".into() } else { format!("{:.2}", percent(mean)) };
+    match (mean(values), sample_deviation(values)) {
+        (None, _) => "—".into(),
+        (Some(mean), None) => format!("{:.2}", 100.0 * mean),
+        (Some(mean), Some(deviation)) => format!("{:.2} ± {:.2}", 100.0 * mean, 100.0 * deviation),
     }
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    format!("{:.2} ± {:.2}", percent(mean), percent(variance.sqrt()))
 }
 
 #[cfg(test)]

@@ -44,8 +44,6 @@ pub struct ResultRow {
     pub tokens: u64,
     /// Wall time in seconds.
     pub wall_seconds: f64,
-    /// The epoch whose scores these are, where not those of the end.
-    pub best_epoch: Option<f64>,
     /// Hash of the run's resolved configuration.
     pub config_hash: String,
     /// Scores by split and name, as fractions: `dev/accuracy`, `dev/f1`, `dev_mismatched/accuracy`, `ax/matthews`. One that
@@ -121,6 +119,18 @@ fn null_as_nan<'de, D: serde::Deserializer<'de>>(
     Ok(scores.into_iter().map(|(name, score)| (name, score.unwrap_or(f64::NAN))).collect())
 }
 
+/// Arithmetic mean; none of nothing.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Sample standard deviation, √(Σ(x − x̄)² / (n − 1)); none of fewer than two values.
+pub fn sample_deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values).filter(|_| values.len() > 1)?;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    Some((squares / (values.len() - 1) as f64).sqrt())
+}
+
 /// XXH3 with 128 bits of the file at `path`, as 32 hexadecimal digits: what [`ResultRow::model_hash`] holds of a model's
 /// `model.safetensors`. Cost: the file is read once, as a stream.
 ///
@@ -157,7 +167,6 @@ mod tests {
             steps: 6315,
             tokens: 4_000_000,
             wall_seconds: 61.5,
-            best_epoch: None,
             config_hash: "c0ffee".into(),
             scores: BTreeMap::from([("dev/accuracy".into(), 0.8211009174311926)]),
             untie: "0.1.0".into(),

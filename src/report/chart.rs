@@ -4,12 +4,12 @@
 //! on a logarithmic axis, are left out: they break a line and grey a cell. Nothing about the numbers is an error: a chart
 //! without any says `no data`. Texts may use what Noto Sans has: Latin, Greek, Cyrillic, arrows, − and ≈, but no ∇.
 
-use std::fs;
 use std::path::Path;
 
 use super::sheet::{Frame, Sheet};
 use super::{heat_map, lines};
-use crate::error::{io, Error, Result};
+use crate::error::{Error, Result};
+use crate::files::write_aside;
 
 /// How an axis grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -136,12 +136,7 @@ impl Figure {
             Format::Svg => sheet.to_svg()?.into_bytes(),
             Format::Png => sheet.to_png()?,
         };
-        let aside = path.with_extension(format!("untie-{}", std::process::id()));
-        fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path)).map_err(|error| {
-            // Perhaps it was never made.
-            let _ = fs::remove_file(&aside);
-            io("write", path, error)
-        })
+        write_aside(path, bytes)
     }
 
     /// Lays the charts out.
@@ -178,6 +173,8 @@ impl Panel {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn written(figure: &Figure, name: &str) -> Vec<u8> {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::batch::samples::Vocabulary;
 use crate::checkpoint::{self, RunState, Totals};
 use crate::error::{io, Error, Result};
+use crate::files::write_aside;
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::metrics::Recorder;
@@ -185,10 +186,4 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
 
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).map_err(|error| Error::failed("cannot write JSON").caused_by(error))
-}
-
-/// Writes under another name and renames, so that the file is never half there.
-fn write_aside(path: &Path, bytes: &[u8]) -> Result<()> {
-    let aside = path.with_extension("partial");
-    std::fs::write(&aside, bytes).and_then(|()| std::fs::rename(&aside, path)).map_err(|error| io("write", path, error))
 }

@@ -147,7 +147,6 @@ impl Shop {
                 steps: 100,
                 tokens: 12_800,
                 wall_seconds: 10.0,
-                best_epoch: None,
                 config_hash: "c".into(),
                 scores: BTreeMap::from([(score.into(), value)]),
                 untie: "0.1.0".into(),

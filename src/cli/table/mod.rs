@@ -14,6 +14,7 @@ use clap::Args;
 use crate::cli::named;
 use crate::config::RunConfig;
 use crate::error::{io, Error, Result};
+use crate::files::write_aside;
 use crate::report::tables::paper::{PaperTable, TABLES};
 use crate::report::tables::{assemble, Format};
 
@@ -122,13 +123,9 @@ fn canonical(path: &Path) -> Result<PathBuf> {
     path.canonicalize().map_err(|error| io("open", path, error))
 }
 
-/// Writes aside and renames, so that the file is never half there.
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".partial");
-    let aside = PathBuf::from(aside);
-    fs::write(&aside, text).and_then(|()| fs::rename(&aside, path)).map_err(|error| io("write", path, error))
+    write_aside(path, text)
 }

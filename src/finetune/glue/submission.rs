@@ -8,11 +8,11 @@
 //! site's makers: `_write_glue_preds` and `GLUE_NAME_MAP` in jiant 1 (nyu-mll/jiant 00b121b, jiant/evaluate.py; the same
 //! in jiant 2, jiant/scripts/benchmarks/benchmarks.py) and src/main.py of nyu-mll/GLUE-baselines (b1c8239).
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Label, Set};
-use crate::error::{io, Error, Result};
+use crate::error::{Error, Result};
+use crate::files::write_aside;
 use crate::finetune::task::{Labels, Task};
 
 /// Writes the predictions for `set` into the folder `dir`, which must exist, and returns the file.
@@ -41,12 +41,7 @@ pub fn write(dir: &Path, task: Task, set: &Set, predictions: &[Label]) -> Result
         text.push_str(&format!("{index}\t{written}\n"));
     }
     let path = dir.join(name);
-    let aside = dir.join(format!("{name}.partial"));
-    fs::write(&aside, text).and_then(|()| fs::rename(&aside, &path)).map_err(|error| {
-        // Perhaps it was never made.
-        let _ = fs::remove_file(&aside);
-        io("write", &path, error)
-    })?;
+    write_aside(&path, text)?;
     Ok(path)
 }
 

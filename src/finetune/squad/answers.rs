@@ -177,7 +177,7 @@ fn checked<'a>(id: &str, name: &str, logits: &'a [f32], length: usize) -> Result
     };
     match logits.iter().position(|logit| !logit.is_finite()) {
         None => Ok(logits),
-        Some(position) => Err(Error::failed(format!(
+        Some(position) => Err(Error::not_finite(format!(
             "question `{id}`: expected finite {name} logits, got {} at token {position}",
             logits[position]
         ))

@@ -1,13 +1,13 @@
 //! The prediction files that the official scripts of SQuAD take, named as transformers names them.
 
-use std::fs;
 use std::path::Path;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::answers::{Candidate, Prediction};
-use crate::error::{io, Error, Result};
+use crate::error::{Error, Result};
+use crate::files::write_aside;
 
 const PREDICTIONS_FILE: &str = "predictions.json";
 const NBEST_FILE: &str = "nbest_predictions.json";
@@ -35,9 +35,7 @@ fn write_json(path: &Path, content: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(content)
         .map_err(|error| Error::failed(format!("cannot write `{}`", path.display())).caused_by(error))?;
     bytes.push(b'\n');
-    let aside = path.with_extension("json.tmp");
-    fs::write(&aside, bytes).map_err(|error| io("write", &aside, error))?;
-    fs::rename(&aside, path).map_err(|error| io("write", path, error))
+    write_aside(path, bytes)
 }
 
 /// A JSON object whose keys keep their order.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::columns::Column;
-use crate::metrics::results::ResultRow;
+use crate::metrics::results::{mean, sample_deviation, ResultRow};
 
 /// What a cell shows of a sweep, in per cent.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,7 +98,7 @@ impl<'a> Sweep<'a> {
         match mean(&values) {
             Some(mean) if !mean.is_nan() => Ok(Score {
                 mean: 100.0 * mean,
-                deviation: deviation(&values, mean).map(|deviation| 100.0 * deviation),
+                deviation: sample_deviation(&values).map(|deviation| 100.0 * deviation),
                 seeds: values.len(),
                 lr,
             }),
@@ -130,15 +130,6 @@ fn settings(row: &ResultRow) -> String {
     format!("{epochs} epochs, batch {batch}, at most {max_length} tokens, {precision}")
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-fn deviation(values: &[f64], mean: f64) -> Option<f64> {
-    let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
-    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::columns::PAPER_COLUMNS;
@@ -158,7 +149,6 @@ mod tests {
             steps: 100,
             tokens: 1000,
             wall_seconds: 1.0,
-            best_epoch: None,
             config_hash: "c".into(),
             scores: scores.iter().map(|&(name, score)| (name.into(), score)).collect(),
             untie: "0.1.0".into(),
