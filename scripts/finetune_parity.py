@@ -4,6 +4,7 @@
     python scripts/finetune_parity.py losses  --model DIR --glue DIR [--tasks rte ..] [--work DIR]
     python scripts/finetune_parity.py trainer --model DIR --glue DIR --task rte [--seeds 3] [--lr 5e-5] [--epochs 3] [--bf16]
         [--group-by-length] [--out FILE.jsonl]
+    python scripts/finetune_parity.py compare RESULTS.jsonl .. --with FILE.jsonl
 
 losses:   one epoch of `untie finetune` in fp32 without dropout on the first 1,000 examples, of which the first 20 losses must be
           those of transformers' BertForSequenceClassification with the same weights, head and batches and torch.optim.AdamW with
@@ -12,6 +13,8 @@ losses:   one epoch of `untie finetune` in fp32 without dropout on the first 1,0
 trainer:  transformers' own Trainer on the official TSV files with the settings of `untie finetune` (batch 32, 10 % warm-up,
           linear decay, AdamW with weight decay 0.01 and epsilon 1e-6, clipping at 1), its own head, order and dropout; one JSON
           line a seed with the dev scores of scikit-learn and scipy.
+compare:  the results.jsonl of sweeps of `untie finetune` against the lines of `trainer`, a Markdown table; exit 1 where means over
+          seeds differ by more than 1 point or 2 pooled standard deviations, the larger.
 
 Needs torch, transformers, accelerate, scikit-learn and scipy.
 """
@@ -19,6 +22,7 @@ Needs torch, transformers, accelerate, scikit-learn and scipy.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -173,11 +177,36 @@ def trainer(arguments):
     return 0
 
 
+def compare(arguments):
+    ours, theirs = ([json.loads(line) for file in files for line in Path(file).read_text().splitlines()]
+                    for files in (arguments.results, [arguments.with_]))
+    far = False
+    print("| task | epochs | learning rate | score | `untie finetune` | transformers' Trainer | difference | limit |")
+    print("|---|--:|--:|---|--:|--:|--:|--:|")
+    for task in sorted({row["task"] for row in theirs}):
+        sides = [[row for row in rows if row["task"] == task] for rows in (ours, theirs)]
+        settings = [{(row["lr"], row["epochs"]) for row in rows} for rows in sides]
+        seeds = [sorted(row["seed"] for row in rows) for rows in sides]
+        if settings[0] != settings[1] or len(settings[0]) != 1 or seeds[0] != seeds[1]:
+            sys.exit(f"error: {task}: expected the same learning rate, epochs and seeds, got {settings} and {seeds}")
+        (rate, epochs), = settings[0]
+        for score in sides[1][0]["scores"]:
+            values = [[100 * row["scores"][score] for row in rows] for rows in sides]
+            (mean, other), deviations = map(statistics.mean, values), [statistics.stdev(one) for one in values]
+            limit = max(1.0, 2 * (sum(one * one for one in deviations) / 2) ** 0.5)
+            far |= (failed := not abs(mean - other) <= limit)
+            print(f"| {task} | {epochs:g} | {rate:g} | {score.removeprefix('dev/')} | {mean:.2f} ± {deviations[0]:.2f} | "
+                  f"{other:.2f} ± {deviations[1]:.2f} | {mean - other:+.2f}{' FAILED' if failed else ''} | {limit:.2f} |")
+    return int(far)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["losses", "trainer"])
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--glue", required=True)
+    parser.add_argument("what", choices=["losses", "trainer", "compare"])
+    parser.add_argument("results", nargs="*", help="for compare")
+    parser.add_argument("--with", dest="with_", metavar="FILE")
+    parser.add_argument("--model")
+    parser.add_argument("--glue")
     parser.add_argument("--untie", default=ROOT / "target/release/untie")
     parser.add_argument("--work")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
@@ -189,7 +218,11 @@ def main():
     parser.add_argument("--group-by-length", action="store_true")
     parser.add_argument("--out")
     arguments = parser.parse_args()
-    return losses(arguments) if arguments.what == "losses" else trainer(arguments)
+    needed = {"losses": "model glue", "trainer": "model glue task", "compare": "results with_"}[arguments.what].split()
+    missing = [name for name in needed if not getattr(arguments, name)]
+    if missing:
+        parser.error(f"{arguments.what} needs {', '.join(name.rstrip('_') for name in missing)}")
+    return {"losses": losses, "trainer": trainer, "compare": compare}[arguments.what](arguments)
 
 
 if __name__ == "__main__":
