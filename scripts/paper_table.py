@@ -34,8 +34,8 @@ SQUAD_FILES = {
     "squad1": ["train-v1.1.json", "dev-v1.1.json"],
     "squad2": ["train-v2.0.json", "dev-v2.0.json"],
 }
-# A small model wants larger rates than the paper's; two of them and one seed are what the time allows.
-MINI_FINETUNING = "--lr 1e-4,3e-4 --seeds 1 --set train.group_by_length=true"
+# A small model wants a larger rate than the paper's; one of them and one seed are what the time allows.
+MINI_FINETUNING = "--lr 3e-4 --seeds 1 --set train.group_by_length=true"
 TASKS = {"mini": "sst2 rte", "paper": "squad1 squad2 mnli qnli qqp sst2"}
 CONFIGS = {"mini": Path("configs/paper/mini"), "paper": Path("configs/paper/large")}
 

@@ -39,7 +39,7 @@ const RUNS: [Run; 18] = [
 ];
 
 /// Steps of the paper for one of a small run.
-const SCALE: u64 = 125;
+const SCALE: u64 = 250;
 
 fn path(scale: &str, name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/paper").join(scale).join(format!("{name}.toml"))
@@ -99,7 +99,7 @@ fn the_large_ones_have_the_papers_settings() {
     }
 }
 
-/// One step for 125, half the layers, a rate ten thirds as high, thresholds a twentieth as far from 1, always Post-LN; what is
+/// One step for 250, half the layers, a rate ten thirds as high, thresholds a fortieth as far from 1, always Post-LN; what is
 /// not about size is the same.
 #[test]
 fn the_small_ones_keep_the_ratios() {
@@ -123,7 +123,7 @@ fn the_small_ones_keep_the_ratios() {
         if matches!(large.sharing.rule, Some(RuleKind::Adaptive | RuleKind::MultiStep)) {
             assert_eq!(SCALE * mini.sharing.check_every, large.sharing.check_every, "{name}");
             let [far, near] = [&large, &mini].map(|config| 1.0 - config.sharing.threshold);
-            assert!((20.0 * near - far).abs() < 1e-9, "{name}: {near}");
+            assert!((40.0 * near - far).abs() < 1e-9, "{name}: {near}");
         }
         let rule = |config: &RunConfig| SharingConfig {
             start: SharingConfig::default().start,
