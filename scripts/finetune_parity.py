@@ -2,8 +2,8 @@
 """Fine-tunes beside transformers on the same data: the first losses of a run, and whole runs of its Trainer.
 
     python scripts/finetune_parity.py losses  --model DIR --glue DIR [--tasks rte ..] [--work DIR]
-    python scripts/finetune_parity.py trainer --model DIR --glue DIR --task rte [--seeds 3] [--lr 5e-5] [--epochs 3] [--bf16]
-        [--group-by-length] [--out FILE.jsonl]
+    python scripts/finetune_parity.py trainer --model DIR --glue DIR --task rte [--seeds 3] [--first-seed 1] [--lr 5e-5] [--epochs 3]
+        [--bf16] [--group-by-length] [--out FILE.jsonl]
     python scripts/finetune_parity.py compare RESULTS.jsonl .. --with FILE.jsonl
 
 losses:   one epoch of `untie finetune` in fp32 without dropout on the first 1,000 examples, of which the first 20 losses must be
@@ -152,7 +152,7 @@ def trainer(arguments):
         texts, labels = read(arguments.glue, task, split)
         encoded = tokenizer(*[list(column) for column in zip(*texts)], truncation=True, max_length=128)
         sets[split] = [{**{key: encoded[key][at] for key in encoded}, "labels": label} for at, label in enumerate(labels)]
-    for seed in range(1, arguments.seeds + 1):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         torch.manual_seed(seed)
         model = BertForSequenceClassification.from_pretrained(arguments.model, num_labels=1 if task == "stsb" else 2)
         with tempfile.TemporaryDirectory() as work:
@@ -212,6 +212,7 @@ def main():
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--task", choices=TASKS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--bf16", action="store_true", help="autocast, as the CPU has it")

@@ -99,7 +99,7 @@ fn the_large_ones_have_the_papers_settings() {
     }
 }
 
-/// One step for 250, half the layers, a rate ten thirds as high, thresholds a fortieth as far from 1, always Post-LN; what is
+/// One step for 250, half the layers, a rate five thirds as high, thresholds a fortieth as far from 1, always Post-LN; what is
 /// not about size is the same.
 #[test]
 fn the_small_ones_keep_the_ratios() {
@@ -110,7 +110,7 @@ fn the_small_ones_keep_the_ratios() {
         let [large_warmup, mini_warmup] = [&large, &mini].map(|config| config.optim.warmup_steps(config.train.steps));
         assert_eq!(SCALE * mini_warmup, large_warmup, "{name}");
         let ratio = mini.optim.lr / large.optim.lr;
-        assert!((ratio * 0.3 - 1.0).abs() < 0.002, "{name}: {ratio}");
+        assert!((ratio * 0.6 - 1.0).abs() < 0.002, "{name}: {ratio}");
         assert_eq!(2 * mini_bert.num_hidden_layers, large_bert.num_hidden_layers, "{name}");
         let units = [unit(&large, large_bert.num_hidden_layers), unit(&mini, mini_bert.num_hidden_layers)];
         // All of them tied is a unit of one layer at any depth.
