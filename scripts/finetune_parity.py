@@ -166,10 +166,12 @@ def trainer(arguments):
             start = time.monotonic()
             run.train()
             seconds = time.monotonic() - start
-            outputs = torch.tensor(run.predict(sets["dev"]).predictions)
+            # In the sampler's order, which grouping by length changes, with the labels in the same.
+            found = run.predict(sets["dev"])
+        outputs, labels = torch.tensor(found.predictions), found.label_ids.tolist()
         outputs = outputs.squeeze(1).tolist() if task == "stsb" else outputs.argmax(1).tolist()
         row = {"task": task, "seed": seed, "lr": arguments.lr, "epochs": arguments.epochs, "seconds": round(seconds, 1),
-               "scores": scores(task, outputs, [item["labels"] for item in sets["dev"]])}
+               "scores": scores(task, outputs, labels)}
         print(json.dumps(row), flush=True)
         if arguments.out:
             with open(arguments.out, "a") as file:
