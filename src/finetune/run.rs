@@ -30,7 +30,7 @@ use crate::optim::{GroupGradient, Moments, OptimConfig, ScalerState, Schedule};
 use crate::step::{StepReport, Stepper, Update};
 
 /// Batches that share their examples when those are grouped by length.
-const POOLED_BATCHES: u64 = 50;
+pub const POOLED_BATCHES: u64 = 50;
 
 /// Examples of a forward without a graph.
 const EVALUATED_AT_ONCE: usize = 64;
