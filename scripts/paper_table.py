@@ -6,8 +6,7 @@ Out:  shards, one folder a run with its fine-tuning inside, and the table: on st
       .csv and .tex.
       Whatever is there already is kept: a run or a sweep that was killed goes on, a finished one is not trained again. So
       after an interruption the same command goes on where it was, and a second table reuses the runs that it shares.
-Cost: at mini about an hour of two cores for the five runs of table 1, and their fine-tuning; at paper's, see the heads of
-      configs/paper/large.
+Cost: at mini about an hour of two cores for table 1; at paper's, see the heads of configs/paper/large.
 """
 
 import argparse
