@@ -47,3 +47,14 @@ char *untie_free_memory(int32_t cuda_index, uint64_t *bytes) {
     *bytes = at::getDeviceAllocator(at::kCUDA)->getMemoryInfo(static_cast<c10::DeviceIndex>(cuda_index)).first;
   });
 }
+
+char *untie_reset_peak_memory(int32_t cuda_index) {
+  return untie_guard([&] { at::getDeviceAllocator(at::kCUDA)->resetPeakStats(static_cast<c10::DeviceIndex>(cuda_index)); });
+}
+
+char *untie_peak_memory(int32_t cuda_index, uint64_t *bytes) {
+  return untie_guard([&] {
+    const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(cuda_index));
+    *bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+  });
+}

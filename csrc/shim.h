@@ -102,6 +102,8 @@ char *untie_set_tf32(bool enabled);
 char *untie_cpu_capability(char *text, size_t capacity);
 char *untie_libtorch_version(char *text, size_t capacity);
 char *untie_free_memory(int32_t cuda_index, uint64_t *bytes);
+char *untie_reset_peak_memory(int32_t cuda_index);
+char *untie_peak_memory(int32_t cuda_index, uint64_t *bytes);
 }
 
 // Runs `body` and turns whatever it throws into a message.

@@ -49,12 +49,21 @@ def start(arguments):
     Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(arguments.out / "tokenizer.json"))
 
 
-def reset_peak():
+def reset_peak(device):
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return True
     except OSError:
         return False
+
+
+def peak_mib(device):
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return resident_mib("VmHWM")
 
 
 def resident_mib(name):
@@ -116,11 +125,11 @@ def measure(arguments):
         return loss, seconds
 
     warmup = [step() for _ in range(arguments.warmup_steps)]
-    resets = reset_peak()
+    resets = reset_peak(device)
     steps, begin = [], time.perf_counter()
     while len(steps) < FEWEST_STEPS or time.perf_counter() - begin < arguments.seconds:
         steps.append(step())
-    peak = resident_mib("VmHWM") if resets and device.type == "cpu" else None
+    peak = peak_mib(device) if resets else None
     seconds = [taken for _, taken in steps]
     median = statistics.median(seconds)
     config = model.config

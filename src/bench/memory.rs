@@ -1,15 +1,25 @@
-//! The resident size of this process, as Linux counts it: program and libraries, and what has been allocated and touched.
+//! The most memory that steps took: on the CPU the resident size of this process as Linux counts it (program, libraries, and
+//! what has been allocated and touched), on a GPU what its tensors had there.
 
+use tch::Device;
+
+use crate::shim::{peak_cuda_memory, reset_peak_cuda_memory};
 use crate::train::memory::machine::from_status;
 
-/// Forgets the largest resident size so far; whether that was possible.
-pub fn reset_peak() -> bool {
-    std::fs::write("/proc/self/clear_refs", "5").is_ok()
+/// Forgets the peak so far; whether that was possible.
+pub fn reset_peak(device: Device) -> bool {
+    match device {
+        Device::Cuda(index) => reset_peak_cuda_memory(index).is_ok(),
+        _ => std::fs::write("/proc/self/clear_refs", "5").is_ok(),
+    }
 }
 
-/// The largest resident size since, in bytes.
-pub fn peak_bytes() -> Option<u64> {
-    from_status("VmHWM:")
+/// The peak since, in bytes.
+pub fn peak_bytes(device: Device) -> Option<u64> {
+    match device {
+        Device::Cuda(index) => peak_cuda_memory(index).ok(),
+        _ => from_status("VmHWM:"),
+    }
 }
 
 /// In MiB, to one decimal.

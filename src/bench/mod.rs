@@ -100,7 +100,7 @@ impl Stopwatch {
             eprintln!("warm-up step {number}: {:.3} s, loss {:.4}", lap.seconds, lap.loss);
             measured.losses.push(lap.loss);
         }
-        let resets = memory::reset_peak();
+        let resets = memory::reset_peak(self.device);
         let (begin, mut said) = (Instant::now(), Instant::now());
         while measured.step_seconds.len() < FEWEST_STEPS || begin.elapsed().as_secs_f64() < effort.seconds {
             let waits = Instant::now();
@@ -116,7 +116,7 @@ impl Stopwatch {
             measured.micro_seconds.extend(lap.micro_seconds);
         }
         // Without the right to reset it, the peak is that of the whole process.
-        measured.peak_bytes = memory::peak_bytes().filter(|_| resets && !self.device.is_cuda());
+        measured.peak_bytes = memory::peak_bytes(self.device).filter(|_| resets);
         measured.losses.truncate(NUM_LOSSES);
         Ok(measured)
     }

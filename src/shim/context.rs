@@ -3,7 +3,8 @@
 use std::ffi::{c_char, CStr};
 
 use super::ffi::{
-    check, untie_cpu_capability, untie_free_memory, untie_libtorch_version, untie_set_deterministic, untie_set_tf32,
+    check, untie_cpu_capability, untie_free_memory, untie_libtorch_version, untie_peak_memory, untie_reset_peak_memory,
+    untie_set_deterministic, untie_set_tf32,
 };
 use crate::error::Result;
 
@@ -49,6 +50,27 @@ pub fn free_cuda_memory(index: usize) -> Result<u64> {
     let mut bytes = 0;
     // SAFETY: `bytes` outlives the call, which writes it or fails.
     check(unsafe { untie_free_memory(i32::try_from(index).unwrap_or(i32::MAX), &raw mut bytes) })?;
+    Ok(bytes)
+}
+
+/// Forgets the largest amount of memory that tensors on CUDA device `index` had so far.
+///
+/// # Errors
+/// A libtorch without CUDA, and a device that has not been used.
+pub fn reset_peak_cuda_memory(index: usize) -> Result<()> {
+    // SAFETY: no pointers are passed; the counters are libtorch's own and guarded there.
+    check(unsafe { untie_reset_peak_memory(i32::try_from(index).unwrap_or(i32::MAX)) })
+}
+
+/// The largest number of bytes that this process' tensors on CUDA device `index` had since, what libtorch keeps in reserve not
+/// counted: PyTorch's `torch.cuda.max_memory_allocated`.
+///
+/// # Errors
+/// A libtorch without CUDA, and a device that has not been used.
+pub fn peak_cuda_memory(index: usize) -> Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: `bytes` outlives the call, which writes it or fails.
+    check(unsafe { untie_peak_memory(i32::try_from(index).unwrap_or(i32::MAX), &raw mut bytes) })?;
     Ok(bytes)
 }
 

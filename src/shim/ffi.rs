@@ -153,6 +153,8 @@ extern "C" {
     pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_free_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;
+    pub(super) fn untie_reset_peak_memory(cuda_index: i32) -> *mut c_char;
+    pub(super) fn untie_peak_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;
 }
 
 /// Turns what a shim function returned into a result and frees the message.

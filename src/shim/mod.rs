@@ -18,7 +18,9 @@ mod random;
 mod recompute;
 
 pub use autograd::{make_gradients, retain_gradient};
-pub use context::{cpu_capability, free_cuda_memory, libtorch_version, set_deterministic, set_tf32};
+pub use context::{
+    cpu_capability, free_cuda_memory, libtorch_version, peak_cuda_memory, reset_peak_cuda_memory, set_deterministic, set_tf32,
+};
 pub use device_step::{device_adamw, device_norms, DeviceScalars};
 pub use fused::{fits, kernel_level, set_kernel_level, FusedLayer, LayerSizes, Pass};
 pub use fused_dropout::{dropout_factors, dropout_fits, KeyedDropout};
