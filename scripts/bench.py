@@ -43,6 +43,11 @@ SIZES = {
     "bert-large": dict(hidden_size=1024, layers=24, heads=16, intermediate_size=4096, vocab_size=30522,
                        shapes=[(4, 128)], dropouts=[0.1], peers=[EAGER]),
     "mini-24": dict(MINI, layers=24, shapes=[(32, 128)], dropouts=[0.1], peers=[]),
+    # Steps that fill a GPU.
+    "bert-base-gpu": dict(hidden_size=768, layers=12, heads=12, intermediate_size=3072, vocab_size=30522,
+                          shapes=[(256, 128), (64, 512)], dropouts=[0.1], peers=[EAGER, COMPILED]),
+    "bert-large-gpu": dict(hidden_size=1024, layers=24, heads=16, intermediate_size=4096, vocab_size=30522,
+                           shapes=[(128, 128)], dropouts=[0.1], peers=[EAGER, COMPILED]),
     # Not in the table: checks this script in a minute.
     "tiny": dict(hidden_size=64, layers=3, heads=2, intermediate_size=256, vocab_size=500, shapes=[(4, 32)],
                  dropouts=[0.0, 0.1], peers=[EAGER, COMPILED]),
@@ -225,7 +230,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--untie", type=Path, default=ROOT / "target/release/untie", help="the binary")
     parser.add_argument("--only", nargs="+", choices=list(SIZES), default=DEFAULT_SIZES, metavar="SIZE",
-                        help=f"of {', '.join(SIZES)} (default: all but tiny)")
+                        help=f"of {', '.join(SIZES)} (default: {', '.join(DEFAULT_SIZES)})")
     parser.add_argument("--quick", action="store_true", help="first shapes only, nothing compiled, short measurements")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seconds", type=float, help="least time of a measurement (default: 20; quick: 3)")

@@ -3,7 +3,7 @@
 
     python scripts/finetune_parity.py losses  --model DIR --glue DIR [--tasks rte ..] [--work DIR]
     python scripts/finetune_parity.py trainer --model DIR --glue DIR --task rte [--seeds 3] [--first-seed 1] [--lr 5e-5] [--epochs 3]
-        [--bf16] [--group-by-length] [--out FILE.jsonl]
+        [--bf16] [--group-by-length] [--cpu] [--out FILE.jsonl]
     python scripts/finetune_parity.py compare RESULTS.jsonl .. --with FILE.jsonl
 
 losses:   one epoch of `untie finetune` in fp32 without dropout on the first 1,000 examples, of which the first 20 losses must be
@@ -159,7 +159,7 @@ def trainer(arguments):
             settings = TrainingArguments(
                 output_dir=work, num_train_epochs=arguments.epochs, per_device_train_batch_size=32, per_device_eval_batch_size=64,
                 learning_rate=arguments.lr, lr_scheduler_type="linear", warmup_steps=0.1, weight_decay=0.01, adam_epsilon=1e-6,
-                max_grad_norm=1.0, seed=seed, bf16=arguments.bf16, use_cpu=True,
+                max_grad_norm=1.0, seed=seed, bf16=arguments.bf16, use_cpu=arguments.cpu,
                 train_sampling_strategy="group_by_length" if arguments.group_by_length else "random", save_strategy="no", report_to=[],
                 disable_tqdm=True, logging_steps=1000000)
             run = Trainer(model=model, args=settings, train_dataset=sets["train"], data_collator=DataCollatorWithPadding(tokenizer))
@@ -217,8 +217,9 @@ def main():
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--lr", type=float, default=5e-5)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--bf16", action="store_true", help="autocast, as the CPU has it")
+    parser.add_argument("--bf16", action="store_true", help="autocast")
     parser.add_argument("--group-by-length", action="store_true")
+    parser.add_argument("--cpu", action="store_true", help="also where there is a GPU")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     needed = {"losses": "model glue", "trainer": "model glue task", "compare": "results with_"}[arguments.what].split()

@@ -25,7 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 LOSS_TOLERANCE = 1e-4
 # Factors of 10 bits of mantissa, in TF32 as in fp16, and 40 steps that amplify the difference.
 SHORT_TOLERANCE = 2e-2
+# Seconds of one run, which takes a few.
+PATIENCE = 120
 NO_DROPOUT = ["model.hidden_dropout_prob=0.0", "model.attention_probs_dropout_prob=0.0"]
+
+
+class Failure(Exception):
+    """A run that did not work."""
 
 
 def train(arguments, run, settings, resume=False, path=None):
@@ -35,9 +41,12 @@ def train(arguments, run, settings, resume=False, path=None):
         command += ["--set", setting]
     command += ["--resume"] if resume else []
     environment = os.environ | ({"UNTIE_STEP": path} if path else {})
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as expired:
+        raise Failure(f"error: {' '.join(command)}\nnot done after {PATIENCE} s:\n{(expired.stderr or b'').decode()}") from None
     if result.returncode != 0:
-        sys.exit(f"error: {' '.join(command)}\n{result.stderr}")
+        raise Failure(f"error: {' '.join(command)}\n{result.stderr}")
     rows = {}
     for line in (run / "metrics.jsonl").read_text().splitlines():
         row = json.loads(line)
@@ -134,6 +143,7 @@ def measure(arguments, work):
         rate = sum(rows[step]["train/tokens_per_second"] for step in steps) / len(steps)
         mfu = sum(rows[step]["train/mfu"] for step in steps) / len(steps)
         print(f"| 12 layers of hidden 768, T 128, batch 256, bf16, {name}: tokens/s (part of the product rate) | {rate:,.0f} ({mfu:.0%}) |")
+    return True
 
 
 def main():
@@ -153,12 +163,19 @@ def main():
     print(f"## {datetime.date.today()}, {device}\n\n| check | result |\n|---|---|")
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
-        fine = [compare_devices(arguments, work), compare_resume(arguments, work), compare_probe(arguments, work),
-                compare_late_reads(arguments, work)]
+        checks = [compare_devices, compare_resume, compare_probe, compare_late_reads]
         if arguments.device != "cpu":
-            fine += [compare_fp16(arguments, work), compare_tf32(arguments, work)]
-            measure(arguments, work)
-    return 0 if all(fine) else 1
+            checks += [compare_fp16, compare_tf32, measure]
+        fine = True
+        for check in checks:
+            try:
+                fine &= check(arguments, work)
+            except Failure as failure:
+                # The others may still say something.
+                fine = False
+                print(f"| {check.__name__} | FAILED |", flush=True)
+                print(failure, file=sys.stderr, flush=True)
+    return 0 if fine else 1
 
 
 sys.exit(main())

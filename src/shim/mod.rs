@@ -19,7 +19,8 @@ mod recompute;
 
 pub use autograd::{make_gradients, retain_gradient};
 pub use context::{
-    cpu_capability, free_cuda_memory, libtorch_version, peak_cuda_memory, reset_peak_cuda_memory, set_deterministic, set_tf32,
+    cpu_capability, free_cuda_memory, libtorch_version, peak_cuda_memory, reset_peak_cuda_memory, set_deterministic,
+    set_tf32,
 };
 pub use device_step::{device_adamw, device_norms, DeviceScalars};
 pub use fused::{fits, kernel_level, set_kernel_level, FusedLayer, LayerSizes, Pass};
