@@ -31,6 +31,9 @@ VOCAB_SIZE ?= 8192
 # The sample has a hundred articles; one in ten gives enough held-out text to measure on.
 VALID_FRACTION ?= $(if $(CORPUS),0.02,0.1)
 
+FUZZ ?= $(notdir $(wildcard fuzz/corpus/*))
+FUZZ_SECONDS ?= 600
+
 SCALE ?= mini
 # An empty TASKS pre-trains only; what is not set is for the script to choose, by the scale.
 given = $(if $(filter undefined,$(origin $(1))),,--$(2)="$($(1))")
@@ -41,7 +44,7 @@ UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
 .PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
-	test check fmt docs parity tensorboard gpu-check clean
+	test kills flips fuzz check fmt docs parity tensorboard gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -95,6 +98,21 @@ untying-updates: setup ## Sizes of the updates after untying: moments carried or
 
 test: setup ## Run the tests
 	cargo test --locked --release --workspace
+
+kills: setup ## Kill runs 100 times, a third of the times during a save, and compare with runs that nobody killed
+	UNTIE_KILLS=100 cargo test --locked --release --test kills -- --nocapture
+
+flips: setup ## Flip 1,000 single bits of a checkpoint and of shards: each must be found
+	UNTIE_FLIPS=1000 cargo test --locked --release --test flips -- --nocapture
+
+fuzz: setup ## Fuzz the parsers of what comes from outside, FUZZ="..." of them for FUZZ_SECONDS each (cargo-fuzz, nightly Rust)
+	@command -v cargo-fuzz >/dev/null || { echo "error: \`cargo-fuzz\` is not on the PATH" >&2; \
+		echo "hint: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
+	@for target in $(FUZZ); do \
+		mkdir -p fuzz/work/$$target; \
+		LD_LIBRARY_PATH=$(CURDIR)/.venv/libtorch/lib OMP_NUM_THREADS=1 cargo +nightly fuzz run --fuzz-dir fuzz $$target \
+			fuzz/work/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -max_len=65536; \
+	done
 
 check: setup ## Formatting, clippy and documentation, without warnings
 	cargo fmt --all --check

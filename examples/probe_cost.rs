@@ -72,7 +72,7 @@ fn main() -> Result<()> {
     let warm_up = 4;
     for step in 1..=2 * (warm_up / 2 + arguments.pairs) {
         // Without the right to, the peaks of both kinds of steps are those of the whole process.
-        memory::reset_peak();
+        memory::reset_peak(tch::Device::Cpu);
         let begin = Instant::now();
         let (_, check) =
             trainee.step(step, 1e-5, 1, |model, _| Ok(masked_lm(model, &batch, targets, Mode::Train)?.loss))?;
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
         let probed = usize::from(check.is_some());
         if step > warm_up {
             seconds[probed].push(begin.elapsed().as_secs_f64());
-            peaks[probed] = peaks[probed].max(memory::peak_bytes().unwrap_or(0));
+            peaks[probed] = peaks[probed].max(memory::peak_bytes(tch::Device::Cpu).unwrap_or(0));
         }
     }
     let [plain, probed] = seconds.map(|times| Spread::of(&times).map(|spread| spread.median));

@@ -190,7 +190,8 @@ class Bench:
                 "step_seconds": {name: phase[name]["step_seconds"] for name in ("at_start", "untied")},
                 "loader_wait_seconds": {name: part * phase[name]["loader_wait_seconds"]["median"]
                                         for name in ("at_start", "untied")},
-                "checkpoint_seconds": found["checkpoint_seconds"]}
+                "checkpoint_seconds": found["checkpoint_seconds"],
+                "checkpoint_stall_seconds": found["checkpoint_stall_seconds"]}
 
 
 def make_batch(sequences, length, vocab_size):

@@ -50,15 +50,16 @@ def markdown(report):
              "", *table(report["cases"])]
     data = report["data"]
     if data:
-        saves = data["checkpoint_seconds"]["median"]
         lines += ["", f"A run of {data['config']} on the sample data, {data['global_batch']} sequences a step:", "",
                   "| | at the start | untied |", "|---|--:|--:|"]
         start, untied = data["step_seconds"]["at_start"], data["step_seconds"]["untied"]
         lines.append(f"| a step, s | {start:.2f} | {untied:.2f} |")
         waits = data["loader_wait_seconds"]
         lines.append(f"| before it, waiting for its batches, s | {waits['at_start']:.4f} | {waits['untied']:.4f} |")
-        lines.append(f"| a checkpoint of the untied model, s (steps that it holds up) | {saves:.2f} ({saves / start:.2f}) | "
-                     f"{saves:.2f} ({saves / untied:.2f}) |")
+        for key, where in (("checkpoint_seconds", "written at once"), ("checkpoint_stall_seconds", "written in the background")):
+            stall = data[key]["median"]
+            lines.append(f"| waiting for a checkpoint of the untied model, {where}, s (steps) | {stall:.3f} ({stall / start:.3f}) | "
+                         f"{stall:.3f} ({stall / untied:.3f}) |")
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
 use crate::sharing::SharingConfig;
-use crate::train::{EvalConfig, Phases, TrainConfig};
+use crate::train::{EvalConfig, GuardConfig, Phases, TrainConfig};
 
 /// All tables of a configuration file; a missing table or key has its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct RunConfig {
     pub eval: EvalConfig,
     /// What is recorded.
     pub metrics: MetricsConfig,
+    /// Skipped updates and spikes of the loss.
+    pub guard: GuardConfig,
 }
 
 impl RunConfig {
@@ -62,6 +64,7 @@ impl RunConfig {
         self.sharing.validate(sizes.num_hidden_layers, self.train.steps)?;
         self.checkpoint.validate()?;
         self.eval.validate()?;
+        self.guard.validate()?;
         let longest = Phases::new(&self.data, &self.train)?.longest_sequence();
         if longest as i64 > sizes.max_position_embeddings {
             return Err(Error::config(format!(

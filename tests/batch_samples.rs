@@ -230,3 +230,25 @@ fn phases_have_orders_of_their_own() {
     assert_eq!(ids(0), open(&config, 8).batch(0, 50).unwrap().token_ids);
     assert!(ids(0) != ids(1) && ids(1) != ids(2));
 }
+
+/// Its tokens lose their last ones while they are mapped; a batch that does not touch those is still read, the next epoch is not.
+#[test]
+fn a_file_that_shrinks_is_told_where_an_epoch_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    write_vocabulary(dir.path());
+    write_shard(&dir.path().join("train-00000"), &numbered(20, 1, FIRST_WORD));
+    let samples = open(&config(dir.path(), LENGTH), 3);
+    let n = samples.num_samples();
+    samples.batch(0, n as usize).unwrap();
+    let path = dir.path().join("train-00000.bin");
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    // Less than a page: what is behind the end is still mapped.
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(bytes - 2).unwrap();
+    samples.batch(1, n as usize - 1).unwrap();
+    for position in [n, n - 1] {
+        let message = samples.batch(position, 2).unwrap_err().report();
+        let words =
+            format!("`{}` has changed since it was opened: expected {bytes} bytes, got {}", path.display(), bytes - 2);
+        assert!(message.contains(&words), "{message}");
+    }
+}

@@ -116,9 +116,12 @@ fn a_run_is_predicted() {
     // 12 sequences of 32 tokens; two of the three micro-batches are measured.
     assert!((number(&found, "/phases/0/untied/tokens_per_second") * untied / 384.0 - 1.0).abs() < 1e-9, "{found}");
     assert_eq!(found["phases"][0]["untied"]["measured_micro_batches"], 2);
-    for path in
-        ["/checkpoint_seconds/median", "/phases/0/at_start/loader_wait_seconds/max", "/phases/0/at_start/peak_mib"]
-    {
+    for path in [
+        "/checkpoint_seconds/median",
+        "/checkpoint_stall_seconds/median",
+        "/phases/0/at_start/loader_wait_seconds/max",
+        "/phases/0/at_start/peak_mib",
+    ] {
         assert!(number(&found, path) > 0.0, "{path} of {found}");
     }
     let left = fs::read_dir(workshop.root()).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use untie::checkpoint::{
-    list, load, load_weights, newest_valid, save, verify, CheckpointConfig, DataStamp, Loaded, RunState, Totals,
+    list, load, load_weights, newest_valid, save, verify, CheckpointConfig, DataStamp, Loaded, RunState, Saver, Totals,
     Untying, FORMAT,
 };
 use untie::layer_map::LayerMap;
@@ -50,10 +50,12 @@ fn run_of(bert: BertConfig, step: u64, map: &LayerMap, kind: Kind) -> (RunState,
         num_updates: step / 2,
         scaler: Some(ScalerState { scale: 1024.0, growth_tracker: 7 }),
         samples_consumed: 8 * step,
+        samples_skipped: 0,
+        guard: serde_json::Value::Null,
         // Without serde_json's feature `float_roundtrip` the second number would come back as another.
         rule: serde_json::json!({"waited": 3, "correlations": [0.5, 0.907_303_832_202_868_9]}),
         config: serde_json::json!({"train": {"steps": 100}}),
-        totals: Totals { wall_seconds: 1.5, tokens: 1 << 40, skipped_steps: step - step / 2 },
+        totals: Totals { wall_seconds: 1.5, tokens: 1 << 40, skipped_steps: step - step / 2, rollbacks: 0 },
         environment: BTreeMap::from([("threads".to_owned(), "2".to_owned())]),
         untying: vec![Untying { step: 1, groups: map.num_groups(), mlm_accuracy: 0.25 }],
         data: DataStamp { vocabulary: "0123456789abcdef".into(), shards: "fedcba9876543210".into() },
@@ -321,7 +323,7 @@ fn wrong_tensors_with_right_checksums_are_one_error() {
 #[test]
 fn latest_names_the_newest_and_retention_keeps_what_it_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    let keep = CheckpointConfig { every: 10, keep_last: 2, keep_every: Some(30) };
+    let keep = CheckpointConfig { every: 10, keep_last: 2, keep_every: Some(30), ..Default::default() };
     for step in (10..=80).step_by(10) {
         let path = save_run(dir.path(), step, &keep);
         let latest = fs::read_to_string(dir.path().join("checkpoints/latest")).unwrap();
@@ -331,7 +333,7 @@ fn latest_names_the_newest_and_retention_keeps_what_it_is_told() {
     assert_eq!(steps(dir.path()), [80, 70, 60, 30]);
     assert_eq!(fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 5, "four folders and `latest`");
     // Going back and saving keeps what was just saved, and the later ones.
-    let keep = CheckpointConfig { every: 5, keep_last: 1, keep_every: None };
+    let keep = CheckpointConfig { every: 5, keep_last: 1, ..Default::default() };
     save_run(dir.path(), 65, &keep);
     assert_eq!(steps(dir.path()), [80, 70, 65]);
 }
@@ -377,7 +379,7 @@ fn what_a_crash_leaves_is_no_checkpoint_and_is_cleared() {
 fn the_newest_valid_skips_damaged_ones_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
     assert!(newest_valid(dir.path()).unwrap().is_none());
-    let keep = CheckpointConfig { every: 1, keep_last: 9, keep_every: None };
+    let keep = CheckpointConfig { every: 1, keep_last: 9, ..Default::default() };
     let paths = [1, 2, 3, 4].map(|step| save_run(dir.path(), step, &keep));
     assert_eq!(newest_valid(dir.path()).unwrap().unwrap().0, paths[3]);
     flip(&paths[3].join("model.safetensors"), 1000);
@@ -398,7 +400,7 @@ fn the_newest_valid_skips_damaged_ones_and_says_so() {
 #[test]
 fn a_save_that_fails_leaves_everything_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let keep = CheckpointConfig { every: 1, keep_last: 1, keep_every: None };
+    let keep = CheckpointConfig { every: 1, keep_last: 1, ..Default::default() };
     let saved = save_run(dir.path(), 4, &keep);
     let (state, weights, mut moments) = run(6, &LayerMap::tied(4), Norm::Post, Kind::Float);
     // The model's file is written before the optimizer's turns out to be impossible.
@@ -429,4 +431,35 @@ fn what_could_not_be_loaded_again_is_not_saved() {
         assert!(error.contains(words), "{error}");
     }
     assert!(list(dir.path()).unwrap().is_empty());
+}
+
+/// Training changes the tensors while the files are written: they hold what was there when it was asked.
+#[test]
+fn what_is_saved_in_the_background_is_what_there_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, weights, mut moments) = run(3, &LayerMap::tied(4), Norm::Post, Kind::Float);
+    let expected: Vec<Vec<u8>> = weights.entries().iter().map(|weight| bits(&weight.in_file(&weight.tensor))).collect();
+    let mut saver = Saver::new(folder.path(), &CheckpointConfig::default());
+    saver.save(&state, &weights, &moments).unwrap();
+    tch::no_grad(|| weights.entries().iter().for_each(|weight| drop(weight.tensor.shallow_clone().zero_())));
+    moments.exp_avg.iter_mut().for_each(|moment| drop(moment.zero_()));
+    saver.wait().unwrap();
+    let loaded = load(&newest_valid(folder.path()).unwrap().unwrap().0, Kind::Float, Device::Cpu).unwrap();
+    let found: Vec<Vec<u8>> =
+        loaded.weights.entries().iter().map(|weight| bits(&weight.in_file(&weight.tensor))).collect();
+    assert!(found == expected);
+    assert!(loaded.moments.exp_avg.iter().any(|moment| f64::try_from(moment.abs().max()).unwrap() > 0.0));
+    assert!(saver.longest() > std::time::Duration::ZERO);
+}
+
+#[test]
+fn a_save_that_fails_in_the_background_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("checkpoints"), "").unwrap();
+    let (state, weights, moments) = run(3, &LayerMap::tied(4), Norm::Post, Kind::Float);
+    let mut saver = Saver::new(folder.path(), &CheckpointConfig::default());
+    saver.save(&state, &weights, &moments).unwrap();
+    let message = saver.wait().unwrap_err().to_string();
+    assert!(message.starts_with("cannot create `"), "{message}");
+    saver.wait().unwrap();
 }

@@ -84,6 +84,8 @@ fn killed_and_resumed(sharing: &SharingConfig, trainee: Trainee, step: u64, fold
         num_updates: trainee.moments().num_updates,
         scaler: None,
         samples_consumed: 0,
+        samples_skipped: 0,
+        guard: Value::Null,
         rule: trainee.rule().state(),
         config: Value::Null,
         totals: Default::default(),

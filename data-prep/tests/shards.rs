@@ -306,6 +306,26 @@ fn files_that_are_cut_short_are_refused() {
 }
 
 #[test]
+fn a_file_that_changes_while_it_is_mapped_is_told() {
+    for (suffix, length, expected) in [
+        (".bin", 6, "`P.bin` has changed since it was opened: expected 8 bytes, got 6"),
+        (".bin", 10, "`P.bin` has changed since it was opened: expected 8 bytes, got 10"),
+        (".idx", 93, "`P.idx` has changed since it was opened: expected 94 bytes, got 93"),
+    ] {
+        let (_dir, prefix) = hostile(0, b"M");
+        let shard = Shard::open(&prefix).unwrap();
+        shard.check_sizes().unwrap();
+        let file = fs::OpenOptions::new().write(true).open(path(&prefix, suffix)).unwrap();
+        file.set_len(length).unwrap();
+        assert_eq!(message(&shard.check_sizes().unwrap_err(), &prefix), expected);
+    }
+    let (_dir, prefix) = hostile(0, b"M");
+    let shard = Shard::open(&prefix).unwrap();
+    fs::remove_file(path(&prefix, ".idx")).unwrap();
+    assert_eq!(message(&shard.check_sizes().unwrap_err(), &prefix), "cannot access `P.idx`");
+}
+
+#[test]
 fn a_hostile_entry_is_found_when_it_is_used() {
     let sequence_error = |offset, bytes: &[u8], sequence| {
         let (_dir, prefix) = hostile(offset, bytes);

@@ -69,6 +69,14 @@ impl Corpus {
         Ok(Self { shards, special, cut, num_samples })
     }
 
+    /// Checks that no file has changed its size since it was opened.
+    ///
+    /// # Errors
+    /// The file that has.
+    pub fn check_files(&self) -> Result<()> {
+        self.shards.check_sizes().map_err(shard_error)
+    }
+
     /// Samples in an epoch.
     pub fn num_samples(&self) -> u64 {
         self.num_samples

@@ -83,11 +83,19 @@ impl Samples {
         self.masking.count(self.sequence_length - self.num_special_tokens)
     }
 
-    /// The batch of `count` samples from `position` of the run on, in the run's order.
+    /// The batch of `count` samples from `position` of the run on, in the run's order. Where an epoch of a corpus begins, the
+    /// sizes of its files are checked again.
     ///
     /// # Errors
-    /// A shard that is damaged there.
+    /// A shard that is damaged there, or that was changed since it was opened.
     pub fn batch(&self, position: u64, count: usize) -> Result<Batch> {
+        for index in position..position + count as u64 {
+            let (corpus, number) = self.mixture.at(index);
+            let corpus = &self.corpora[corpus];
+            if number.is_multiple_of(corpus.num_samples()) {
+                corpus.check_files()?;
+            }
+        }
         self.collect(count, |index| {
             let (corpus, number) = self.mixture.at(position + index as u64);
             let size = self.corpora[corpus].num_samples();

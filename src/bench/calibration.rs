@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
 use crate::batch::{Batch, Loader};
 use crate::bench::memory::mebibytes;
 use crate::bench::report::{facts, predicted_mib, Products};
 use crate::bench::{Effort, Spread, Stopwatch, Subject};
-use crate::checkpoint::{self, CheckpointConfig, RunState};
+use crate::checkpoint::{self, CheckpointConfig, RunState, Saver};
 use crate::error::{io, Result};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
@@ -81,8 +81,10 @@ pub fn calibrate(plan: &Plan, effort: Effort, save_in: Option<&Path>) -> Result<
         // Without evaluations and checkpoints.
         "predicted_seconds": seconds,
         "predicted": human_duration(seconds),
-        "checkpoint_seconds": save_in.map(|folder| save(plan, &subject, &untied, folder)).transpose()?,
     });
+    if let Some(folder) = save_in {
+        report.extend(save(plan, &subject, &untied, folder)?);
+    }
     report.extend(body.as_object().cloned().unwrap_or_default());
     Ok(Value::Object(report))
 }
@@ -137,17 +139,21 @@ fn pace(
     Ok(Pace { step_seconds, json })
 }
 
-/// Times of checkpoints of the untied model, the largest there are.
-fn save(plan: &Plan, subject: &Subject, map: &LayerMap, folder: &Path) -> Result<Option<Spread>> {
+/// Times of checkpoints of the untied model, the largest there are: of whole ones, and what a step waits for one that is written
+/// in the background.
+fn save(plan: &Plan, subject: &Subject, map: &LayerMap, folder: &Path) -> Result<Map<String, Value>> {
     let aside = folder.join(format!("untie-bench-{}", std::process::id()));
     fs::create_dir_all(&aside).map_err(|error| io("create", &aside, error))?;
     let watch = subject.start(map, plan.init.as_deref())?;
-    let times = save_to(plan, &watch, &aside);
+    let times = [false, true].map(|background| save_to(plan, &watch, &aside, background));
     fs::remove_dir_all(&aside).map_err(|error| io("remove", &aside, error))?;
-    Ok(Spread::of(&times?))
+    let [whole, stalls] = times;
+    let times = [("checkpoint_seconds", whole?), ("checkpoint_stall_seconds", stalls?)];
+    Ok(times.into_iter().map(|(name, times)| (name.to_owned(), json!(Spread::of(&times)))).collect())
 }
 
-fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path) -> Result<Vec<f64>> {
+/// What a step waits for each of a few checkpoints.
+fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path, background: bool) -> Result<Vec<f64>> {
     let trainee = watch.trainee();
     let mut state = RunState {
         format: checkpoint::FORMAT,
@@ -156,6 +162,8 @@ fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path) -> Result<Vec<f64>> {
         num_updates: trainee.moments().num_updates,
         scaler: None,
         samples_consumed: 0,
+        samples_skipped: 0,
+        guard: Value::Null,
         data: plan.data_stamp.clone(),
         rule: trainee.rule().state(),
         config: plan.config.clone(),
@@ -164,13 +172,14 @@ fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path) -> Result<Vec<f64>> {
         untying: Vec::new(),
         bert: plan.bert.clone(),
     };
-    let keep = CheckpointConfig::default();
+    let mut saver = Saver::new(folder, &CheckpointConfig { background, ..Default::default() });
     let mut times = Vec::new();
     for step in 1..=NUM_SAVES {
         state.step = step;
         let begin = Instant::now();
-        checkpoint::save(folder, &state, trainee.weights(), trainee.moments(), &keep)?;
+        saver.save(&state, trainee.weights(), trainee.moments())?;
         times.push(begin.elapsed().as_secs_f64());
+        saver.wait()?;
     }
     Ok(times)
 }

@@ -15,11 +15,26 @@ pub struct CheckpointConfig {
     /// Keeps for good every checkpoint whose step is a multiple of this; a multiple of `every`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_every: Option<u64>,
+    /// Written by a thread while training goes on, from a copy in host memory of 12 bytes a parameter. Default: true.
+    pub background: bool,
+    /// What a checkpoint that cannot be written does to the run: `stop` or `continue`. Default: `stop`.
+    pub on_error: OnError,
+}
+
+/// What a checkpoint that cannot be written, because the disk is full or gone, does to a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnError {
+    /// Ends it.
+    #[default]
+    Stop,
+    /// Says so and trains on; the next save tries again. The last one, at the end of the run or at a signal, must succeed.
+    Continue,
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every: 1000, keep_last: 2, keep_every: None }
+        Self { every: 1000, keep_last: 2, keep_every: None, background: true, on_error: OnError::Stop }
     }
 }
 
@@ -58,7 +73,9 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         assert!(CheckpointConfig::default().validate().is_ok());
-        let with = |every, keep_last, keep_every| CheckpointConfig { every, keep_last, keep_every }.validate();
+        let with = |every, keep_last, keep_every| {
+            CheckpointConfig { every, keep_last, keep_every, ..Default::default() }.validate()
+        };
         assert!(with(10, 1, Some(100)).is_ok());
         for (result, words) in [
             (with(0, 1, None), "`checkpoint.every`"),

@@ -10,20 +10,26 @@
 //! A checkpoint is written aside, synced and renamed, so a crash leaves the earlier ones as they were; the file
 //! `checkpoints/latest` names the newest. Every load verifies the checksums of what it reads and trusts nothing else.
 //!
+//! Written by [`save`] at once, or by a [`Saver`] while training goes on.
+//!
 //! Cost: 12 bytes a parameter on disk (24 in fp64). Tensors are streamed; beyond the model itself, saving and loading
 //! hold the largest tensor once in host memory. Loading reads each file twice: for its checksum, then for its tensors.
 
+mod background;
 mod config;
 mod folder;
 mod load;
+mod rollback;
 mod save;
 mod stamp;
 mod state;
 mod tensors;
 
-pub use config::CheckpointConfig;
+pub use background::Saver;
+pub use config::{CheckpointConfig, OnError};
 pub use folder::{list, newest_valid, verify, Entry};
 pub use load::{load, load_state, load_weights, Loaded};
+pub use rollback::roll_back;
 pub use save::save;
 pub use state::{DataStamp, RunState, Totals, Untying, FORMAT};
 

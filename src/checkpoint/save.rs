@@ -5,14 +5,14 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::folder::{folder, list, scan, sync, Role, LATEST_FILE};
 use super::stamp::{Checksums, Stamp, Stamping};
 use super::{tensors, CheckpointConfig, RunState, CHECKSUMS_FILE, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, STATE_FILE};
 use crate::error::{io as io_error, Error, Result};
 use crate::model::weights::specs;
-use crate::model::Weights;
+use crate::model::{Weight, Weights};
 use crate::optim::Moments;
 
 /// Saves a run at `state.step`, points `latest` to it, and removes what `keep` no longer wants. Returns its folder.
@@ -28,21 +28,81 @@ pub fn save(
     moments: &Moments,
     keep: &CheckpointConfig,
 ) -> Result<PathBuf> {
-    check(state, weights, moments)?;
-    let json = state.to_json()?;
-    let folder = folder(run_dir);
-    fs::create_dir_all(&folder).map_err(|error| io_error("create", &folder, error))?;
-    sync(run_dir)?;
-    clear(&folder)?;
-    let partial = folder.join(Role::Partial.name(state.step));
-    if let Err(error) = write(&partial, &json, weights, moments) {
-        // What is left of it would only take room on what may be a full disk; the next save clears it otherwise.
-        let _ = fs::remove_dir_all(&partial);
-        return Err(error);
+    Snapshot::new(state, weights, moments)?.save(run_dir, keep)
+}
+
+/// What a checkpoint holds, ready to be written.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    step: u64,
+    state: Vec<u8>,
+    model: Vec<(String, Tensor)>,
+    optimizer: Vec<(String, Tensor)>,
+}
+
+impl Snapshot {
+    /// Shares the storage of `weights` and `moments`: see [`Self::copied`].
+    pub(super) fn new(state: &RunState, weights: &Weights, moments: &Moments) -> Result<Self> {
+        check(state, weights, moments)?;
+        let entries = weights.entries();
+        let model =
+            entries.iter().map(|weight| (weight.spec.name.clone(), weight.in_file(&weight.tensor.detach()))).collect();
+        let mut optimizer = Vec::with_capacity(2 * entries.len());
+        for (prefix, all) in MOMENTS.into_iter().zip([&moments.exp_avg, &moments.exp_avg_sq]) {
+            let named = |(weight, moment): (&Weight, &Tensor)| {
+                (format!("{prefix}{}", weight.spec.name), weight.in_file(&moment.detach()))
+            };
+            optimizer.extend(entries.iter().zip(all).map(named));
+        }
+        Ok(Self { step: state.step, state: state.to_json()?, model, optimizer })
     }
-    let target = publish(&folder, state.step)?;
-    retain(run_dir, state.step, keep)?;
-    Ok(target)
+
+    /// The same in memory of its own on the host, which training does not change.
+    pub(super) fn copied(&self) -> Result<Self> {
+        let copies = |tensors: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
+            let copy = |(name, tensor): &(String, Tensor)| {
+                let mut copy = Tensor::f_empty(tensor.size(), (tensor.f_kind()?, Device::Cpu))?;
+                copy.f_copy_(tensor)?;
+                Ok((name.clone(), copy))
+            };
+            tensors.iter().map(copy).collect()
+        };
+        let (model, optimizer) = (copies(&self.model)?, copies(&self.optimizer)?);
+        Ok(Self { step: self.step, state: self.state.clone(), model, optimizer })
+    }
+
+    /// As [`save`].
+    pub(super) fn save(&self, run_dir: &Path, keep: &CheckpointConfig) -> Result<PathBuf> {
+        let folder = folder(run_dir);
+        // Not the run's folder itself: where that is gone its disk is, and another one must not get what belongs there.
+        match fs::create_dir(&folder) {
+            Err(error) if !folder.is_dir() => return Err(io_error("create", &folder, error)),
+            _ => sync(run_dir)?,
+        }
+        clear(&folder)?;
+        let partial = folder.join(Role::Partial.name(self.step));
+        if let Err(error) = self.write(&partial) {
+            // What is left of it would only take room on what may be a full disk; the next save clears it otherwise.
+            let _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
+        let target = publish(&folder, self.step)?;
+        retain(run_dir, self.step, keep)?;
+        Ok(target)
+    }
+
+    /// Writes every file of a checkpoint into `partial`, the checksums last, and syncs it.
+    fn write(&self, partial: &Path) -> Result<()> {
+        fs::create_dir(partial).map_err(|error| io_error("create", partial, error))?;
+        let mut stamps = BTreeMap::new();
+        for (name, tensors) in [(MODEL_FILE, &self.model), (OPTIMIZER_FILE, &self.optimizer)] {
+            let stamp = write_file(&partial.join(name), |writer, path| tensors::write(writer, path, tensors))?;
+            stamps.insert(name.to_owned(), stamp);
+        }
+        stamps.insert(STATE_FILE.to_owned(), write_bytes(&partial.join(STATE_FILE), &self.state)?);
+        write_bytes(&partial.join(CHECKSUMS_FILE), &Checksums::new(stamps)?.to_json()?)?;
+        sync(partial)
+    }
 }
 
 /// Refuses what could be written but not be loaded again.
@@ -81,31 +141,6 @@ fn clear(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes every file of a checkpoint into `partial`, the checksums last, and syncs it.
-fn write(partial: &Path, state: &[u8], weights: &Weights, moments: &Moments) -> Result<()> {
-    fs::create_dir(partial).map_err(|error| io_error("create", partial, error))?;
-    let entries = weights.entries();
-    let model: Vec<(String, Tensor)> =
-        entries.iter().map(|weight| (weight.spec.name.clone(), weight.in_file(&weight.tensor.detach()))).collect();
-    let mut optimizer = Vec::with_capacity(2 * entries.len());
-    for (prefix, all) in MOMENTS.into_iter().zip([&moments.exp_avg, &moments.exp_avg_sq]) {
-        optimizer.extend(
-            entries
-                .iter()
-                .zip(all)
-                .map(|(weight, moment)| (format!("{prefix}{}", weight.spec.name), weight.in_file(&moment.detach()))),
-        );
-    }
-    let mut stamps = BTreeMap::new();
-    for (name, tensors) in [(MODEL_FILE, &model), (OPTIMIZER_FILE, &optimizer)] {
-        let stamp = write_file(&partial.join(name), |writer, path| tensors::write(writer, path, tensors))?;
-        stamps.insert(name.to_owned(), stamp);
-    }
-    stamps.insert(STATE_FILE.to_owned(), write_bytes(&partial.join(STATE_FILE), state)?);
-    write_bytes(&partial.join(CHECKSUMS_FILE), &Checksums::new(stamps)?.to_json()?)?;
-    sync(partial)
-}
-
 /// Creates a file, lets `fill` write it, syncs it, and returns its size and hash.
 fn write_file(path: &Path, fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>) -> Result<Stamp> {
     let failed = |error| io_error("write", path, error);
@@ -131,15 +166,19 @@ fn publish(folder: &Path, step: u64) -> Result<PathBuf> {
     }
     rename(&partial, &target)?;
     sync(folder)?;
-    let latest = folder.join(LATEST_FILE);
-    let aside = folder.join(format!(".{LATEST_FILE}.partial"));
-    write_bytes(&aside, format!("{}\n", Role::Complete.name(step)).as_bytes())?;
-    rename(&aside, &latest)?;
-    sync(folder)?;
+    name_latest(folder, step)?;
     if replaces {
         remove(&replaced)?;
     }
     Ok(target)
+}
+
+/// Names the checkpoint of `step` in `latest`.
+pub(super) fn name_latest(folder: &Path, step: u64) -> Result<()> {
+    let aside = folder.join(format!(".{LATEST_FILE}.partial"));
+    write_bytes(&aside, format!("{}\n", Role::Complete.name(step)).as_bytes())?;
+    rename(&aside, &folder.join(LATEST_FILE))?;
+    sync(folder)
 }
 
 /// Removes every checkpoint before `step` that is neither among the newest nor one to keep for good.
@@ -156,7 +195,7 @@ fn retain(run_dir: &Path, step: u64, keep: &CheckpointConfig) -> Result<()> {
     Ok(())
 }
 
-fn rename(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|error| io_error("rename", from, error))
 }
 

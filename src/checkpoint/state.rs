@@ -32,6 +32,12 @@ pub struct RunState {
     pub scaler: Option<ScalerState>,
     /// Position in the data: samples handed out so far, over all epochs.
     pub samples_consumed: u64,
+    /// Samples that were left out because the run went back and on with other data.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub samples_skipped: u64,
+    /// What the guard against spikes remembers, in its own words.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub guard: serde_json::Value,
     /// State of the untying rule, in its own words.
     pub rule: serde_json::Value,
     /// The run's configuration, resolved.
@@ -68,6 +74,13 @@ pub struct Totals {
     pub tokens: u64,
     /// Steps whose update was skipped because a gradient was not finite.
     pub skipped_steps: u64,
+    /// How often the run went back to a checkpoint.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rollbacks: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One transition that took place.

@@ -1,6 +1,7 @@
 //! `untie finetune`: a pre-trained model learns a task, with every learning rate and seed that is asked for.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use tokenizers::Tokenizer;
@@ -14,7 +15,7 @@ use crate::hub;
 use crate::metrics::results::file_hash;
 use crate::model::Bert;
 use crate::train::environment::environment;
-use crate::train::{prepare_process, StopFlag, TrainConfig};
+use crate::train::{prepare_process, Stop, StopFlag, TrainConfig};
 
 /// Arguments of `untie finetune`. Those that are given replace the configuration's.
 #[derive(Debug, Args)]
@@ -106,7 +107,7 @@ impl FinetuneArgs {
             model_hash: &file_hash(&model.join("model.safetensors"))?,
             device,
             environment: &environment(device)?,
-            stop: &|| stop.requested(),
+            stop: &|| stop.requested(Duration::ZERO).map(Stop::exit_code),
         };
         match sweep(&session, &folder, &self.model.display().to_string(), self.resume)? {
             SweepOutcome::Finished(table) => {

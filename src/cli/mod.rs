@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand, each a set of typed arguments and what they do.
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 data or
-//! checkpoint invalid, 75 stopped by SIGUSR1 and saved, 130 and 143 interrupted and saved.
+//! checkpoint invalid, 75 stopped by SIGUSR1 or a time limit and saved, 130 and 143 interrupted and saved.
 
 pub mod bench;
 pub mod data;
@@ -10,6 +10,8 @@ pub mod export;
 pub mod fill_mask;
 pub mod finetune;
 pub mod plot;
+pub mod rollback;
+pub mod runs;
 pub mod table;
 pub mod theory;
 pub mod train;
@@ -47,6 +49,10 @@ enum Command {
     Export(export::ExportArgs),
     /// Draw runs: loss, accuracy, untying points, correlations
     Plot(plot::PlotArgs),
+    /// The runs below a folder, where they stand, and which checkpoints are sound
+    Runs(runs::RunsArgs),
+    /// Go back to an earlier checkpoint
+    Rollback(rollback::RollbackArgs),
     /// A table of the paper from runs, ours beside the paper's
     Table(table::TableArgs),
     /// Throughput, memory and utilisation of training steps
@@ -67,6 +73,8 @@ impl Cli {
             Command::Finetune(arguments) => arguments.run(),
             Command::Export(arguments) => done(arguments.run()),
             Command::Plot(arguments) => done(arguments.run()),
+            Command::Runs(arguments) => done(arguments.run()),
+            Command::Rollback(arguments) => done(arguments.run()),
             Command::Table(arguments) => done(arguments.run()),
             Command::Bench(arguments) => done(arguments.run()),
             Command::Theory(arguments) => done(arguments.run()),

@@ -1,6 +1,7 @@
 //! `untie train`: a configuration becomes a run.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
@@ -12,7 +13,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::step::Precision;
 use crate::train::micro_batch::{earlier_sizes, settle};
-use crate::train::{prepare_process, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
+use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
 
 /// Arguments of `untie train`.
 #[derive(Debug, Args)]
@@ -29,17 +30,24 @@ pub struct TrainArgs {
     /// Go on from the newest valid checkpoint, or start if there is none
     #[arg(long)]
     resume: bool,
+    /// With `--resume`: take settings and data that make it another run; sizes and vocabulary must be the same
+    #[arg(long, requires = "resume")]
+    allow_changes: bool,
+    /// Save and stop with exit code 75 before this much time is over, e.g. 04:00:00 or 4h
+    #[arg(long, value_name = "TIME", value_parser = wall_time)]
+    max_wall_time: Option<Duration>,
     /// Print sizes, memory, FLOPs and the least time, and stop
     #[arg(long)]
     dry_run: bool,
 }
 
 impl TrainArgs {
-    /// Runs; the exit code is 0, or that of the signal that stopped the run.
+    /// Runs; the exit code is 0, or that of what stopped the run.
     ///
     /// # Errors
     /// Everything that can be wrong with a configuration, data or a run folder.
     pub fn run(&self) -> Result<u8> {
+        let begin = Instant::now();
         let config = RunConfig::load(&self.config, &self.settings)?;
         let folder = match &self.run_dir {
             Some(folder) => folder.clone(),
@@ -52,7 +60,7 @@ impl TrainArgs {
                 Manifest::verify(dir).map_err(shard_error)?;
             }
         }
-        let plan = plan(config, device, earlier)?;
+        let plan = Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier)? };
         if self.dry_run {
             let numbers = plan.numbers()?;
             let first = &numbers.phases[0];
@@ -60,7 +68,7 @@ impl TrainArgs {
             println!("{}", plan.describe(&numbers, rate));
             return Ok(0);
         }
-        let stop = StopFlag::on_signals()?;
+        let stop = StopFlag::on_signals()?.until(begin, self.max_wall_time);
         let mut run = Run::open(plan, &folder, self.resume)?;
         eprintln!("{}", run.describe());
         match run.train(&stop)? {
@@ -68,9 +76,9 @@ impl TrainArgs {
                 println!("{summary}");
                 Ok(0)
             }
-            Outcome::Stopped(code, step) => {
-                eprintln!("stopped by a signal after step {step}; saved, go on with `--resume`");
-                Ok(code)
+            Outcome::Stopped(reason, step) => {
+                eprintln!("stopped by {reason} after step {step}; saved, go on with `--resume`");
+                Ok(reason.exit_code())
             }
         }
     }
@@ -122,7 +130,9 @@ fn decided(config: &RunConfig, device: tch::Device) -> Result<Plan> {
         checkpoint: config.checkpoint.clone(),
         eval: config.eval.clone(),
         metrics: config.metrics.clone(),
+        guard: config.guard.clone(),
         config: serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?,
+        allow_changes: false,
         defaults: serde_json::to_value(RunConfig::default()).map_err(|error| unwritable(error.to_string()))?,
         config_toml: toml::to_string(config).map_err(|error| unwritable(error.to_string()))?,
         device,

@@ -149,7 +149,7 @@ impl Default for FinetuneOptimConfig {
 }
 
 fn default_checkpoints() -> CheckpointConfig {
-    CheckpointConfig { every: 1000, keep_last: 1, keep_every: None }
+    CheckpointConfig { keep_last: 1, ..CheckpointConfig::default() }
 }
 
 fn default_stride() -> usize {

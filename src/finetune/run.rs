@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::order::Permutation;
 use crate::batch::random::SampleRandom;
-use crate::checkpoint::{self, DataStamp, RunState, Totals};
+use crate::checkpoint::{self, DataStamp, RunState, Saver, Totals};
 use crate::error::{io, Error, Result};
 use crate::finetune::batch::{Item, TaskBatch};
 use crate::finetune::config::FinetuneConfig;
@@ -113,6 +113,7 @@ struct Run<'a> {
     schedule: Schedule,
     steps: u64,
     recorder: Recorder,
+    saver: Saver,
     state: RunState,
     weights: Weights,
     moments: Moments,
@@ -152,6 +153,7 @@ impl<'a> Run<'a> {
             false => Recorder::resume(folder, &config.metrics, state.step)?,
         };
         let schedule = Schedule::new(&optim, steps);
+        let saver = Saver::new(folder, &config.checkpoint);
         let (folder, clock) = (folder.into(), Instant::now());
         Ok(Self {
             session,
@@ -161,6 +163,7 @@ impl<'a> Run<'a> {
             schedule,
             steps,
             recorder,
+            saver,
             state,
             weights,
             moments,
@@ -178,6 +181,7 @@ impl<'a> Run<'a> {
         while self.state.step < self.steps {
             if let Some(code) = (self.session.stop)() {
                 self.save()?;
+                self.saver.wait()?;
                 progress.finish();
                 return Ok(Outcome::Stopped(code, self.state.step));
             }
@@ -217,9 +221,13 @@ impl<'a> Run<'a> {
                 (since, tokens) = (Instant::now(), 0);
             }
             if step == self.steps || step.is_multiple_of(config.checkpoint.every) {
-                self.save()?;
+                let saved = self.saver.wait().and_then(|()| self.save());
+                if let Some(words) = self.saver.tolerated(saved)? {
+                    progress.note(&format!("step {step}: {words}"));
+                }
             }
         }
+        self.saver.wait()?;
         progress.finish();
         let folder = self.folder.join("predictions");
         let scores = match evaluate(&self.model, problem, &folder, self.session.device) {
@@ -279,8 +287,7 @@ impl<'a> Run<'a> {
         self.state.scaler = self.stepper.scaler()?;
         // Metrics on disk first: a checkpoint must never be ahead of them.
         self.recorder.flush()?;
-        checkpoint::save(&self.folder, &self.state, &self.weights, &self.moments, &self.session.config.checkpoint)?;
-        Ok(())
+        self.saver.save(&self.state, &self.weights, &self.moments)
     }
 }
 
@@ -320,6 +327,8 @@ impl Session<'_> {
             num_updates: 0,
             scaler: None::<ScalerState>,
             samples_consumed: 0,
+            samples_skipped: 0,
+            guard: Value::Null,
             rule: Value::Null,
             config: identity,
             totals: Totals::default(),

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{io, Error, Result};
+use crate::files::FolderLock;
 use crate::finetune::run::{described, run, Finished, Outcome, Session, Setting};
 use crate::finetune::table;
 use crate::hub;
@@ -34,6 +35,7 @@ pub enum SweepOutcome {
 pub fn sweep(session: &Session<'_>, folder: &Path, model_name: &str, resume: bool) -> Result<SweepOutcome> {
     let config = session.config;
     fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+    let _lock = FolderLock::take(folder)?;
     let path = folder.join(RESULTS_FILE);
     let settings: Vec<Setting> =
         config.optim.lr.iter().flat_map(|&lr| (1..=config.num_seeds()).map(move |seed| Setting { lr, seed })).collect();

@@ -58,6 +58,10 @@ pub struct ModelConfig {
     /// Dropout on attention weights, a probability. Default: 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_probs_dropout_prob: Option<f64>,
+    /// Standard deviation of the weights at the start, σ of a normal cut off at 2 σ. Default: 0.02, as BERT's; a model much
+    /// narrower than BERT wants more, in proportion to 1/√`hidden_size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initializer_range: Option<f64>,
     /// A Hugging Face directory whose weights to start from instead of random ones. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
@@ -139,7 +143,7 @@ impl ModelConfig {
             hidden_dropout_prob: self.hidden_dropout_prob.unwrap_or(0.1),
             attention_probs_dropout_prob: self.attention_probs_dropout_prob.unwrap_or(0.1),
             layer_norm_eps: 1e-12,
-            initializer_range: 0.02,
+            initializer_range: self.initializer_range.unwrap_or(0.02),
             pair_head: false,
             task_head: None,
         };
@@ -189,6 +193,10 @@ impl BertConfig {
             if !(0.0..1.0).contains(&value) {
                 return Err(Error::config(format!("`model.{name}` must be in [0, 1), got {value}")));
             }
+        }
+        if !(self.initializer_range >= 0.0 && self.initializer_range.is_finite()) {
+            let got = self.initializer_range;
+            return Err(Error::config(format!("`model.initializer_range` must be finite and 0 or more, got {got}")));
         }
         if let Some(TaskHead::Sequence { num_labels }) = self.task_head {
             if !(1..=MOST_LABELS).contains(&num_labels) {

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::batch::samples::Vocabulary;
-use crate::checkpoint::{self, RunState, Totals};
+use crate::checkpoint::{self, RunState, Saver, Totals};
 use crate::error::{io, Error, Result};
-use crate::files::write_aside;
+use crate::files::{write_aside, FolderLock};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::metrics::Recorder;
 use crate::model::weights::{initial_values, is_of_pair_head};
 use crate::model::Weights;
 use crate::optim::{Moments, Schedule};
+use crate::train::guard::Guard;
 use crate::train::run::{Plan, Run};
 use crate::train::stretch::Stretch;
 use crate::train::trainee::Trainee;
@@ -27,6 +28,8 @@ impl Run {
     /// # Errors
     /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
     pub fn open(plan: Plan, folder: &Path, resume: bool) -> Result<Self> {
+        // Before the folder is looked into: what is there must not change any more.
+        let lock = if folder.is_dir() { Some(FolderLock::take(folder)?) } else { None };
         let found = if resume { newest(folder)? } else { None };
         if found.is_none() && !checkpoint::list(folder)?.is_empty() {
             return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
@@ -42,6 +45,10 @@ impl Run {
         };
         let stretch = Stretch::open(&plan, plan.phases.after(start.state.step))?;
         std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+        let lock = match lock {
+            Some(lock) => lock,
+            None => FolderLock::take(folder)?,
+        };
         write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
         write_aside(&folder.join("env.json"), &to_json(&facts)?)?;
         let recorder = if is_fresh {
@@ -55,8 +62,17 @@ impl Run {
         if let Some(scaler) = state.scaler {
             trainee.rescale(scaler)?;
         }
+        let guard = match state.guard {
+            Value::Null => Guard::default(),
+            memory => serde_json::from_value(memory)
+                .map_err(|error| Error::data("the checkpoint holds no guard").caused_by(error))?,
+        };
         let run = Self {
+            guard,
+            samples_skipped: state.samples_skipped,
             schedule: Schedule::new(&plan.optim, plan.train.steps),
+            saver: Saver::new(folder, &plan.checkpoint),
+            _lock: lock,
             folder: folder.into(),
             step: state.step,
             is_fresh,
@@ -93,8 +109,9 @@ fn newest(folder: &Path) -> Result<Option<PathBuf>> {
 fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<checkpoint::Loaded> {
     let loaded = checkpoint::load(path, plan.train.precision.weight_kind(), plan.device)?;
     let state = &loaded.state;
-    let changes = resume::changes(&state.config, &plan.config, &plan.defaults)?;
-    resume::same_data(&state.data, &plan.data_stamp)?;
+    let changes = resume::changes(&state.config, &plan.config, &plan.defaults);
+    changes.check(plan.allow_changes)?;
+    resume::same_data(&state.data, &plan.data_stamp, plan.allow_changes)?;
     if state.bert != plan.bert {
         return Err(Error::config(format!("cannot resume: expected a model of {:?}, got {:?}", state.bert, plan.bert))
             .hint("restore `[model]` and the tokenizer, or start a new run with another `--run-dir`"));
@@ -108,8 +125,11 @@ fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<c
         ))
         .hint("raise `train.steps`, or export that checkpoint with `untie export`"));
     }
-    for change in changes {
+    for change in &changes.allowed {
         eprintln!("resume: {change}");
+    }
+    for change in &changes.refused {
+        eprintln!("resume: {change}: from here on another run, by `--allow-changes`");
     }
     for difference in environment::differences(&state.environment, facts) {
         eprintln!("resume: results may differ from those of an uninterrupted run, {difference}");
@@ -173,6 +193,8 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
         num_updates: 0,
         scaler: None,
         samples_consumed: 0,
+        samples_skipped: 0,
+        guard: Value::Null,
         rule: Value::Null,
         config: plan.config.clone(),
         totals: Totals::default(),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// Keys that a user changes on purpose: where the data lies, how long to go on (which moves the schedule and fractions of
 /// the run), how often to look, how a step is cut into pieces (which draws other dropout). Each change is printed.
-const MAY_CHANGE: [&str; 14] = [
+const MAY_CHANGE: [&str; 15] = [
     "data.dir",
     "data.verify",
     "data.workers",
@@ -23,18 +23,42 @@ const MAY_CHANGE: [&str; 14] = [
     "sharing.monitor",
     "checkpoint.",
     "eval.",
+    "guard.",
     "metrics.",
 ];
 
-/// Compares a checkpoint's configuration with the present one: the changes that are allowed, as `key: before → now`. A key
-/// that the checkpoint does not have came with a later version: it had its value in `defaults`.
-///
-/// # Errors
-/// A change that would make it another run; the message names the key and both values.
-pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Result<Vec<String>> {
+/// What differs between a checkpoint's configuration and the present one, each as `key: before → now`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What may change.
+    pub allowed: Vec<String>,
+    /// What makes it another run.
+    pub refused: Vec<String>,
+}
+
+impl Changes {
+    /// # Errors
+    /// What is refused, and beside it what is not; nothing with `takes_all`.
+    pub fn check(&self, takes_all: bool) -> Result<()> {
+        if self.refused.is_empty() || takes_all {
+            return Ok(());
+        }
+        let rest = match self.allowed.as_slice() {
+            [] => String::new(),
+            allowed => format!("; allowed is {}", allowed.join(", ")),
+        };
+        Err(Error::config(format!("cannot resume with another {}{rest}", self.refused.join(", "))).hint(
+            "restore the settings, start a new run with another `--run-dir`, or go on as another run with `--allow-changes`",
+        ))
+    }
+}
+
+/// Compares a checkpoint's configuration with the present one. A key that the checkpoint does not have came with a later
+/// version: it had its value in `defaults`.
+pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Changes {
     let (before, now, defaults) = (flatten(before), flatten(now), flatten(defaults));
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let mut allowed = Vec::new();
+    let mut changes = Changes::default();
     for key in keys {
         let (old, new) = (before.get(key).or(defaults.get(key)), now.get(key));
         if old == new {
@@ -43,28 +67,33 @@ pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Result<Vec<Stri
         let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
         let change = format!("`{key}`: {} → {}", show(old), show(new));
         let cuts_a_phase = key.starts_with("data.phase.") && key.ends_with(".micro_batch");
-        if !cuts_a_phase && !MAY_CHANGE.iter().any(|name| key == name || (name.ends_with('.') && key.starts_with(name)))
-        {
-            return Err(Error::config(format!("cannot resume with another {change}"))
-                .hint("restore the setting, or start a new run with another `--run-dir`"));
+        let may_change = |name: &&str| key == name || (name.ends_with('.') && key.starts_with(*name));
+        match cuts_a_phase || MAY_CHANGE.iter().any(may_change) {
+            true => changes.allowed.push(change),
+            false => changes.refused.push(change),
         }
-        allowed.push(change);
     }
-    Ok(allowed)
+    changes
 }
 
-/// Checks that the vocabulary and the training shards are those of the checkpoint, wherever they lie now.
+/// Checks that the vocabulary and the training shards are those of the checkpoint, wherever they lie now. With `takes_all` other
+/// shards are told, as they may be of the same text, but never another vocabulary.
 ///
 /// # Errors
 /// When they are not: ids or the position in the data would mean something else.
-pub fn same_data(before: &DataStamp, now: &DataStamp) -> Result<()> {
+pub fn same_data(before: &DataStamp, now: &DataStamp, takes_all: bool) -> Result<()> {
     for (what, old, new) in
         [("vocabulary", &before.vocabulary, &now.vocabulary), ("training data", &before.shards, &now.shards)]
     {
-        if old != new {
-            return Err(Error::data(format!("cannot resume with another {what}: expected hash {old}, got {new}"))
-                .hint("restore the data of the run, or start a new run with another `--run-dir`"));
+        if old == new {
+            continue;
         }
+        if takes_all && what != "vocabulary" {
+            eprintln!("resume: another {what}, hash {old} → {new}: the position in the data is that of the checkpoint");
+            continue;
+        }
+        return Err(Error::data(format!("cannot resume with another {what}: expected hash {old}, got {new}"))
+            .hint("restore the data of the run, or start a new run with another `--run-dir`"));
     }
     Ok(())
 }
@@ -104,27 +133,35 @@ mod tests {
         let before = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}, "model": {"hidden_size": 8}});
         let longer = json!({"train": {"steps": 20, "seed": 1}, "eval": {"every": 1}, "model": {"hidden_size": 8}});
         let none = json!({});
-        assert_eq!(changes(&before, &longer, &none).unwrap(), ["`eval.every`: 5 → 1", "`train.steps`: 10 → 20"]);
+        let found = changes(&before, &longer, &none);
+        assert_eq!(found.allowed, ["`eval.every`: 5 → 1", "`train.steps`: 10 → 20"]);
+        found.check(false).unwrap();
         let other = json!({"train": {"steps": 10, "seed": 2}, "eval": {"every": 5}, "model": {"hidden_size": 8}});
-        let message = changes(&before, &other, &none).unwrap_err().to_string();
-        assert_eq!(message, "cannot resume with another `train.seed`: 1 → 2");
+        let found = changes(&before, &other, &none);
+        assert_eq!(found.check(false).unwrap_err().to_string(), "cannot resume with another `train.seed`: 1 → 2");
+        found.check(true).unwrap();
+        let both = json!({"train": {"steps": 20, "seed": 2}, "eval": {"every": 5}, "model": {"hidden_size": 4}});
+        assert_eq!(
+            changes(&before, &both, &none).check(false).unwrap_err().to_string(),
+            "cannot resume with another `model.hidden_size`: 8 → 4, `train.seed`: 1 → 2; allowed is `train.steps`: 10 → 20"
+        );
         let phases = |micro_batch, length| {
             let phase = json!({"sequence_length": length, "micro_batch": micro_batch});
             json!({ "data": { "phase": [{ "until": 5 }, phase] } })
         };
-        let change = changes(&phases(4, 8), &phases(2, 8), &none).unwrap();
-        assert_eq!(change, ["`data.phase.1.micro_batch`: 4 → 2"]);
-        assert!(changes(&phases(4, 8), &phases(4, 16), &none).is_err());
+        let change = changes(&phases(4, 8), &phases(2, 8), &none);
+        assert_eq!((change.allowed, change.refused), (vec!["`data.phase.1.micro_batch`: 4 → 2".to_owned()], vec![]));
+        assert!(changes(&phases(4, 8), &phases(4, 16), &none).check(false).is_err());
         let smaller = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}});
-        assert!(changes(&before, &smaller, &none).is_err());
+        assert!(changes(&before, &smaller, &none).check(false).is_err());
     }
 
     #[test]
     fn a_key_that_did_not_exist_had_its_default() {
         let (before, defaults) = (json!({"sharing": {"rule": "fixed"}}), json!({"sharing": {"patience": 3}}));
         let with = |patience: u64| json!({"sharing": {"rule": "fixed", "patience": patience}});
-        assert!(changes(&before, &with(3), &defaults).unwrap().is_empty());
-        let message = changes(&before, &with(2), &defaults).unwrap_err().to_string();
+        assert_eq!(changes(&before, &with(3), &defaults), Changes::default());
+        let message = changes(&before, &with(2), &defaults).check(false).unwrap_err().to_string();
         assert_eq!(message, "cannot resume with another `sharing.patience`: 3 → 2");
     }
 }

@@ -5,7 +5,7 @@
 //! batch), whatever happened before: the state is the weights, the moments, the layer map and one integer.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tch::Device;
@@ -13,9 +13,10 @@ use untie_data::shard::Split;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::Vocabulary;
-use crate::batch::{Batch, DataConfig, Samples};
-use crate::checkpoint::{self, CheckpointConfig, DataStamp, RunState, Totals, Untying};
-use crate::error::Result;
+use crate::batch::{Batch, DataConfig, Loader, Samples};
+use crate::checkpoint::{self, CheckpointConfig, DataStamp, RunState, Saver, Totals, Untying};
+use crate::error::{Error, Result};
+use crate::files::FolderLock;
 use crate::hub;
 use crate::loss;
 use crate::metrics::console::{Line, Progress};
@@ -28,9 +29,10 @@ use crate::train::calibrate::{self, Product};
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
+use crate::train::guard::{Guard, GuardConfig, SpikeAction};
 use crate::train::numbers::{Numbers, PhaseNumbers};
 use crate::train::phases::{Phase, Phases};
-use crate::train::stop::StopFlag;
+use crate::train::stop::{Stop, StopFlag};
 use crate::train::stretch::Stretch;
 use crate::train::summary::Summary;
 use crate::train::trainee::{Recipe, Trainee};
@@ -65,6 +67,8 @@ pub struct Plan {
     pub eval: EvalConfig,
     /// `[metrics]`.
     pub metrics: MetricsConfig,
+    /// `[guard]`.
+    pub guard: GuardConfig,
     /// All tables, for state.json.
     pub config: Value,
     /// The same with every key at its default, for checkpoints of versions that had fewer keys.
@@ -73,6 +77,8 @@ pub struct Plan {
     pub config_toml: String,
     /// Where to compute.
     pub device: Device,
+    /// Whether a resume may change what makes it another run.
+    pub allow_changes: bool,
 }
 
 impl Plan {
@@ -101,7 +107,11 @@ impl Plan {
     pub(super) fn numbers_of(&self, phases: Vec<PhaseNumbers>) -> Result<Numbers> {
         let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
         let place = (self.device, self.sharing.has_checks());
-        Ok(Numbers::new(&self.bert, &start, &self.train, place, phases))
+        let numbers = Numbers::new(&self.bert, &start, &self.train, place, phases);
+        if !self.checkpoint.background {
+            return Ok(numbers);
+        }
+        Ok(Numbers { memory: numbers.memory.map(|peak| peak.during_a_save(self.device)), ..numbers })
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
@@ -141,8 +151,8 @@ impl Plan {
 pub enum Outcome {
     /// All steps are done.
     Finished(Box<Summary>),
-    /// A signal asked to stop; the state is saved. Holds the exit code and the step.
-    Stopped(u8, u64),
+    /// Something asked to stop; the state is saved. Holds what, and the step.
+    Stopped(Stop, u64),
 }
 
 /// A run in its folder.
@@ -153,6 +163,7 @@ pub struct Run {
     pub(super) stretch: Stretch,
     pub(super) numbers: Numbers,
     pub(super) recorder: Recorder,
+    pub(super) saver: Saver,
     pub(super) schedule: Schedule,
     pub(super) trainee: Trainee,
     pub(super) step: u64,
@@ -160,6 +171,11 @@ pub struct Run {
     pub(super) is_fresh: bool,
     pub(super) totals: Totals,
     pub(super) untying: Vec<Untying>,
+    /// Samples left out by going back.
+    pub(super) samples_skipped: u64,
+    pub(super) guard: Guard,
+    /// No other process writes to the folder while it is held.
+    pub(super) _lock: FolderLock,
 }
 
 impl Run {
@@ -174,7 +190,7 @@ impl Run {
     /// A damaged shard, full disk, and libtorch's own.
     pub fn train(&mut self, stop: &StopFlag) -> Result<Outcome> {
         let steps = self.plan.train.steps;
-        let mut loader = self.stretch.loader(&self.plan, self.step)?;
+        let mut loader = self.loader()?;
         let mut progress = Progress::new(steps, self.step);
         let mut clock = Instant::now();
         let mut last = None;
@@ -187,16 +203,20 @@ impl Run {
             self.recorder.record(0, &values.list())?;
         }
         let mut speed = Speed::default();
+        let mut slowest = Duration::ZERO;
         while self.step < steps {
-            if let Some(code) = stop.requested() {
+            let saved = self.saver.poll();
+            self.tolerate(saved, &progress)?;
+            if let Some(reason) = stop.requested(2 * (slowest + self.time_of_a_save())) {
                 self.settle(None, &progress)?;
                 self.save(&mut clock)?;
+                self.saver.wait()?;
                 progress.finish();
-                return Ok(Outcome::Stopped(code, self.step));
+                return Ok(Outcome::Stopped(reason, self.step));
             }
             if self.step == self.stretch.phase.end {
                 self.stretch = Stretch::open(&self.plan, self.plan.phases.after(self.step))?;
-                loader = self.stretch.loader(&self.plan, self.step)?;
+                loader = self.loader()?;
                 let Phase { sequence_length, global_batch, .. } = self.stretch.phase;
                 progress.note(&format!(
                     "step {}: from here on {global_batch} sequences of {sequence_length} tokens, also held-out ones",
@@ -213,7 +233,7 @@ impl Run {
                     Err(error) => self.make_room(error, &progress)?,
                 }
                 // The same samples, in smaller micro-batches.
-                loader = self.stretch.loader(&self.plan, self.step)?;
+                loader = self.loader()?;
             };
             let tokens = self.stretch.phase.tokens();
             self.step += 1;
@@ -230,8 +250,18 @@ impl Run {
                 false => None,
             };
             speed.add(tokens, begin.elapsed().as_secs_f64());
+            let mut spike = None;
             if let Some(report) = &report {
                 self.settle(Some(report), &progress)?;
+                spike = self.watch(report, &progress);
+            }
+            if let Some(spike) = spike.filter(|_| self.plan.guard.spike == SpikeAction::Rollback) {
+                if self.go_back(spike, &progress)? {
+                    loader = self.loader()?;
+                    // What is left out must stay so, also if the run dies before its next checkpoint.
+                    self.save(&mut clock)?;
+                    continue;
+                }
             }
             let mut values = Values::new();
             last = if evaluates { Some(self.evaluate()?) } else { None };
@@ -263,8 +293,15 @@ impl Run {
                 self.recorder.record(self.step, &values.list())?;
             }
             if saves {
-                self.save(&mut clock)?;
+                let before = self.saver.wait();
+                self.tolerate(before, &progress)?;
+                let saved = self.save(&mut clock);
+                match ends {
+                    true => saved.and_then(|()| self.saver.wait())?,
+                    false => self.tolerate(saved, &progress)?,
+                }
             }
+            slowest = slowest.max(begin.elapsed());
         }
         progress.finish();
         // A finished run that is resumed trains no step: it is evaluated again for the summary, and exported again.
@@ -300,9 +337,15 @@ impl Run {
     fn settle(&mut self, report: Option<&StepReport>, progress: &Progress) -> Result<()> {
         let num_skipped = self.trainee.settle()?;
         if num_skipped == 0 {
+            self.guard.count(0, true);
             return Ok(());
         }
         self.totals.skipped_steps += num_skipped;
+        let in_a_row = self.guard.count(num_skipped, report.is_some_and(|report| report.applied));
+        let most = self.plan.guard.max_skipped;
+        if most > 0 && in_a_row >= most {
+            return Err(self.diverged(in_a_row));
+        }
         let mut note = match report {
             Some(report) if num_skipped == 1 && !report.applied => format!(
                 "step {}: loss {} or gradient norm {} is not finite, the update is skipped",
@@ -318,6 +361,11 @@ impl Run {
         }
         progress.note(&note);
         Ok(())
+    }
+
+    /// Micro-batches from here on.
+    fn loader(&self) -> Result<Loader> {
+        self.stretch.loader(&self.plan, self.step, self.samples_skipped)
     }
 
     /// Splits groups as `decision` says. `found` is the evaluation of this step, if there was one.
@@ -378,7 +426,10 @@ impl Run {
         values.insert("train/tokens_per_second", rate);
         values.insert("train/mfu", rate * product_seconds);
         values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
-        values.insert("data/epoch", phase.position(self.step) as f64 / train.num_samples() as f64);
+        values.insert(
+            "data/epoch",
+            (phase.position(self.step) + self.samples_skipped) as f64 / train.num_samples() as f64,
+        );
     }
 
     fn save(&mut self, clock: &mut Instant) -> Result<()> {
@@ -390,7 +441,10 @@ impl Run {
             layer_map: self.trainee.map().clone(),
             num_updates: self.trainee.moments().num_updates,
             scaler: self.trainee.scaler()?,
-            samples_consumed: self.plan.phases.samples_consumed(self.step),
+            samples_consumed: self.plan.phases.samples_consumed(self.step) + self.samples_skipped,
+            samples_skipped: self.samples_skipped,
+            guard: serde_json::to_value(&self.guard)
+                .map_err(|error| Error::failed("the guard has no JSON form").caused_by(error))?,
             data: self.plan.data_stamp.clone(),
             rule: self.trainee.rule().state(),
             config: self.plan.config.clone(),
@@ -401,9 +455,27 @@ impl Run {
         };
         // Metrics on disk first: a checkpoint must never be ahead of them.
         self.recorder.flush()?;
-        let (weights, moments) = (self.trainee.weights(), self.trainee.moments());
-        checkpoint::save(&self.folder, &state, weights, moments, &self.plan.checkpoint)?;
+        self.saver.save(&state, self.trainee.weights(), self.trainee.moments())
+    }
+
+    /// A checkpoint that could not be written ends the run, or is told, as `checkpoint.on_error` says.
+    fn tolerate(&self, saved: Result<()>, progress: &Progress) -> Result<()> {
+        if let Some(words) = self.saver.tolerated(saved)? {
+            progress.note(&format!("step {}: {words}", self.step));
+        }
         Ok(())
+    }
+
+    /// How long a checkpoint may take: as long as the longest so far, the first one by its size.
+    fn time_of_a_save(&self) -> Duration {
+        const SLOW_DISK: f64 = 50e6; // bytes a second
+        match self.saver.longest() {
+            Duration::ZERO => {
+                let weights: usize = self.trainee.weights().entries().iter().map(|weight| weight.tensor.numel()).sum();
+                Duration::from_secs_f64(12.0 * weights as f64 / SLOW_DISK)
+            }
+            longest => longest,
+        }
     }
 }
 

@@ -1,17 +1,53 @@
-//! Signals: the first one asks the loop to save and stop after the present step, a second one ends the process at once.
+//! When a run stops before its end: a signal, or a limit on its time. The first signal asks the loop to save and stop after the
+//! present step, a second one ends the process at once.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use crate::error::{Error, Result};
 
-/// Whether a signal has asked the run to stop.
+/// Why a run stops before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// SIGINT, SIGTERM or SIGUSR1, by its number.
+    Signal(i32),
+    /// The end of its time is near.
+    WallTime,
+}
+
+impl Stop {
+    /// 130 and 143 as shells give them; 75 (try again later) for the warning that queues send before a limit, and for the limit.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Signal(SIGINT) => 130,
+            Self::Signal(SIGTERM) => 143,
+            Self::Signal(_) | Self::WallTime => 75,
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(SIGINT) => formatter.write_str("SIGINT"),
+            Self::Signal(SIGTERM) => formatter.write_str("SIGTERM"),
+            Self::Signal(SIGUSR1) => formatter.write_str("SIGUSR1"),
+            Self::Signal(number) => write!(formatter, "signal {number}"),
+            Self::WallTime => formatter.write_str("`--max-wall-time`"),
+        }
+    }
+}
+
+/// Whether something has asked the run to stop.
 #[derive(Clone, Debug, Default)]
 pub struct StopFlag {
     signal: Arc<AtomicUsize>,
+    deadline: Option<Instant>,
 }
 
 impl StopFlag {
@@ -23,7 +59,7 @@ impl StopFlag {
         let stop = Self::default();
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGUSR1] {
-            let status = i32::from(exit_code(signal));
+            let status = i32::from(Stop::Signal(signal).exit_code());
             // In this order: the shutdown looks at what an earlier signal has set.
             flag::register_conditional_shutdown(signal, status, asked.clone())
                 .and_then(|_| flag::register(signal, asked.clone()))
@@ -33,20 +69,78 @@ impl StopFlag {
         Ok(stop)
     }
 
-    /// The exit code of the signal that asked, if one did.
-    pub fn requested(&self) -> Option<u8> {
+    /// The same with an end of time; one too far away to be counted is none.
+    pub fn until(self, begin: Instant, limit: Option<Duration>) -> Self {
+        Self { deadline: limit.and_then(|limit| begin.checked_add(limit)), ..self }
+    }
+
+    /// What asks for a stop now: a signal, or a deadline that is less than `needed` away.
+    pub fn requested(&self, needed: Duration) -> Option<Stop> {
+        let is_late = |deadline: Instant| deadline.saturating_duration_since(Instant::now()) <= needed;
         match self.signal.load(Ordering::Relaxed) {
-            0 => None,
-            signal => Some(exit_code(signal as i32)),
+            0 => self.deadline.filter(|&deadline| is_late(deadline)).map(|_| Stop::WallTime),
+            signal => Some(Stop::Signal(signal as i32)),
         }
     }
 }
 
-/// 130 and 143 as shells give them; 75 (try again later) for the warning that queues send before a limit.
-fn exit_code(signal: i32) -> u8 {
-    match signal {
-        SIGINT => 130,
-        SIGTERM => 143,
-        _ => 75,
+/// A limit of time as Slurm writes it, `HH:MM:SS` or `D-HH:MM:SS`, or a number with a unit: `90s`, `30m`, `4h`, `2d`.
+///
+/// # Errors
+/// Anything else, and no time at all.
+pub fn wall_time(text: &str) -> std::result::Result<Duration, String> {
+    let number = |digits: &str| match digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        true => digits.parse::<u64>().ok(),
+        false => None,
+    };
+    let seconds = || -> Option<u64> {
+        if let Some((days, rest)) = text.split_once('-').or_else(|| text.contains(':').then_some(("0", text))) {
+            let parts: Vec<u64> = rest.split(':').map(number).collect::<Option<_>>()?;
+            let &[hours, minutes, seconds] = parts.as_slice() else { return None };
+            let hours = number(days)?.checked_mul(24)?.checked_add(hours)?;
+            return hours.checked_mul(60)?.checked_add(minutes)?.checked_mul(60)?.checked_add(seconds);
+        }
+        let unit = text.chars().last()?;
+        let seconds = [('s', 1), ('m', 60), ('h', 3600), ('d', 86400)].into_iter().find(|of| of.0 == unit)?.1;
+        number(&text[..text.len() - 1])?.checked_mul(seconds)
+    };
+    match seconds() {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err("expected `HH:MM:SS`, `D-HH:MM:SS`, or a number with s, m, h or d, above 0".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_as_slurm_and_people_write_them() {
+        for (text, seconds) in [
+            ("04:00:00", 14_400),
+            ("1-00:00:01", 86_401),
+            ("90s", 90),
+            ("30m", 1800),
+            ("4h", 14_400),
+            ("2d", 172_800),
+            ("00:00:01", 1),
+        ] {
+            assert_eq!(wall_time(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in
+            ["", "4", "h", "-1h", "+1h", "1.5h", "4:00", "0s", "1-", "1-2:3", "a:b:c", "4é", "99999999999999999999d"]
+        {
+            assert!(wall_time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_asks_in_time() {
+        let begin = Instant::now();
+        let stop = StopFlag::default().until(begin, Some(Duration::from_secs(3600)));
+        assert_eq!(stop.requested(Duration::from_secs(60)), None);
+        assert_eq!(stop.requested(Duration::from_secs(3600)), Some(Stop::WallTime));
+        assert_eq!(StopFlag::default().until(begin, None).requested(Duration::MAX), None);
+        assert_eq!(Stop::WallTime.exit_code(), 75);
     }
 }

@@ -38,11 +38,12 @@ impl Stretch {
         Ok(Self { phase, train, valid, product_rate, product_seconds })
     }
 
-    /// Micro-batches from the one that comes after `step` steps of the run.
+    /// Micro-batches from the one that comes after `step` steps of the run and `skipped` samples.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn loader(&self, plan: &Plan, step: u64) -> Result<Loader> {
-        Loader::start(self.train.clone(), self.phase.position(step), self.phase.micro_batch, plan.data.workers)
+    pub(super) fn loader(&self, plan: &Plan, step: u64, skipped: u64) -> Result<Loader> {
+        let position = self.phase.position(step) + skipped;
+        Loader::start(self.train.clone(), position, self.phase.micro_batch, plan.data.workers)
     }
 }

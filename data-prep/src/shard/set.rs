@@ -133,6 +133,14 @@ impl ShardSet {
         &self.shards
     }
 
+    /// [`Shard::check_sizes`] of each.
+    ///
+    /// # Errors
+    /// A file that has another size than when it was opened, or is gone.
+    pub fn check_sizes(&self) -> Result<(), ShardError> {
+        self.shards.iter().try_for_each(Shard::check_sizes)
+    }
+
     /// Number of tokens, separators not counted.
     pub fn num_tokens(&self) -> u64 {
         self.end().tokens

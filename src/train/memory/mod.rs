@@ -2,7 +2,7 @@
 //!
 //! In: the sizes of a step. Out: bytes by kind, [`Memory`]. On the CPU the total is resident memory of the process, without
 //! the mapped files of the data, which the system takes back where it needs memory. On CUDA it is memory of the device that
-//! tensors take; no GPU has measured it yet.
+//! tensors take.
 
 mod layers;
 pub mod machine;
@@ -142,6 +142,8 @@ pub struct Memory {
     pub packed: f64,
     /// Gradients that a check keeps apart.
     pub probe: f64,
+    /// The copy that a checkpoint is written from while training goes on; on the host also where training is on CUDA, so 0 there.
+    pub checkpoint: f64,
     /// Activations that the forward keeps for the backward.
     pub kept: f64,
     /// The most that comes and goes on top: in the head, in a layer's backward, or in that of the embeddings.
@@ -171,13 +173,20 @@ impl Memory {
         let program =
             if step.device.is_cuda() { 0.0 } else { machine::resident_bytes().unwrap_or(0) as f64 + LIBRARIES };
         let (state, packed, probe) = (step.state(), layers::packed(step), step.probe());
-        Self { program, state, packed, probe, kept: kept.min(peak), passing: (peak - kept).max(0.0), gaps }
+        let (kept, passing) = (kept.min(peak), (peak - kept).max(0.0));
+        Self { program, state, packed, probe, checkpoint: 0.0, kept, passing, gaps }
+    }
+
+    /// The same while a checkpoint is written in the background: weights and moments once more.
+    #[must_use]
+    pub fn during_a_save(self, device: Device) -> Self {
+        Self { checkpoint: if device.is_cuda() { 0.0 } else { 0.75 * self.state }, ..self }
     }
 
     /// All of it.
     pub fn total(&self) -> f64 {
-        let Self { program, state, packed, probe, kept, passing, gaps } = self;
-        program + state + packed + probe + kept + passing + gaps
+        let Self { program, state, packed, probe, checkpoint, kept, passing, gaps } = self;
+        program + state + packed + probe + checkpoint + kept + passing + gaps
     }
 }
 
@@ -188,6 +197,7 @@ impl fmt::Display for Memory {
             ("weights, gradients and moments", self.state),
             ("packed weights", self.packed),
             ("gradients of a check", self.probe),
+            ("a checkpoint's copy", self.checkpoint),
             ("activations", self.kept),
             ("passing", self.passing),
             ("gaps", self.gaps),

@@ -1,0 +1,224 @@
+//! What watches over a run: updates that are skipped, and losses that jump.
+//!
+//! In: each loss that is read, and whether its update was applied. Out: nothing, or that the run must stop or go back.
+//! A loss is held against the window of those before it by its robust z-score, (x − median) / (1.4826 · MAD), MAD the median
+//! of the absolute deviations from the median (Iglewicz and Hoaglin 1993): a few spikes in the window do not hide the next.
+//! Cost: a sort of the window a loss that is read.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Losses without which nothing is called a spike.
+const FEWEST: usize = 20;
+/// The least deviation, as a part of the median: a loss that stands still must not make spikes of its last digits.
+const LEAST_DEVIATION: f64 = 1e-3;
+
+/// The `[guard]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardConfig {
+    /// Updates skipped in a row, for a loss or gradient that is not finite, that end the run; 0: none do. Default: 100.
+    pub max_skipped: u64,
+    /// What a spike of the loss does: `off`, `warn` or `rollback`. Default: `warn`.
+    pub spike: SpikeAction,
+    /// Losses before it that a loss is held against. Default: 200.
+    pub spike_window: usize,
+    /// The robust z-score above which a loss spikes. Default: 8.
+    pub spike_threshold: f64,
+    /// Losses in a row above it that make a spike. Default: 3.
+    pub spike_patience: u64,
+    /// `rollback`: how many checkpoints before the spike to go back to; the data since then are not read again. Default: 1.
+    pub rollback_checkpoints: usize,
+    /// `rollback`: how often a run goes back at most; at one spike more it ends. Default: 3.
+    pub max_rollbacks: u64,
+}
+
+/// What a spike of the loss does to a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SpikeAction {
+    /// Nothing.
+    Off,
+    /// It is told.
+    Warn,
+    /// The run goes back to a checkpoint, and on with other data.
+    Rollback,
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self {
+            max_skipped: 100,
+            spike: SpikeAction::Warn,
+            spike_window: 200,
+            spike_threshold: 8.0,
+            spike_patience: 3,
+            rollback_checkpoints: 1,
+            max_rollbacks: 3,
+        }
+    }
+}
+
+impl GuardConfig {
+    /// Checks ranges.
+    ///
+    /// # Errors
+    /// The first setting out of range, by name.
+    pub fn validate(&self) -> Result<()> {
+        const WIDEST: usize = 100_000;
+        if !(FEWEST..=WIDEST).contains(&self.spike_window) {
+            return Err(Error::config(format!(
+                "`guard.spike_window` must be between {FEWEST} and {WIDEST}, got {}",
+                self.spike_window
+            )));
+        }
+        if !(self.spike_threshold > 0.0 && self.spike_threshold.is_finite()) {
+            return Err(Error::config(format!(
+                "`guard.spike_threshold` must be finite and above 0, got {}",
+                self.spike_threshold
+            )));
+        }
+        for (name, value) in
+            [("spike_patience", self.spike_patience), ("rollback_checkpoints", self.rollback_checkpoints as u64)]
+        {
+            if value == 0 {
+                return Err(Error::config(format!("`guard.{name}` must be at least 1, got 0")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A loss far above those before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spike {
+    /// The loss.
+    pub loss: f64,
+    /// The median of the window.
+    pub median: f64,
+    /// Its robust z-score.
+    pub score: f64,
+    /// Losses in a row that spiked, this one included.
+    pub in_a_row: u64,
+}
+
+/// What the guard remembers; part of a run's state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guard {
+    losses: VecDeque<f64>,
+    /// Losses in a row that spiked.
+    spikes: u64,
+    /// Updates in a row that were skipped.
+    skipped: u64,
+}
+
+impl Guard {
+    /// Counts updates since the last call: `skipped` of them were not applied; `applied` says whether the last one was.
+    /// Returns how many in a row were skipped.
+    pub fn count(&mut self, skipped: u64, applied: bool) -> u64 {
+        self.skipped = if applied { 0 } else { self.skipped + skipped };
+        self.skipped
+    }
+
+    /// Takes note of a loss; a spike if it completes `spike_patience` of them in a row. A loss that is not finite is another
+    /// guard's.
+    pub fn watch(&mut self, config: &GuardConfig, loss: f64) -> Option<Spike> {
+        if config.spike == SpikeAction::Off || !loss.is_finite() {
+            return None;
+        }
+        let spike = self.score(config, loss);
+        self.spikes = if spike.is_some() { self.spikes + 1 } else { 0 };
+        self.losses.push_back(loss);
+        while self.losses.len() > config.spike_window {
+            self.losses.pop_front();
+        }
+        spike
+            .map(|spike| Spike { in_a_row: self.spikes, ..spike })
+            .filter(|spike| spike.in_a_row == config.spike_patience)
+    }
+
+    fn score(&self, config: &GuardConfig, loss: f64) -> Option<Spike> {
+        if self.losses.len() < FEWEST {
+            return None;
+        }
+        let median = median_of(self.losses.iter().copied().collect());
+        let deviation = median_of(self.losses.iter().map(|of| (of - median).abs()).collect());
+        let score = (loss - median) / (1.4826 * deviation).max(LEAST_DEVIATION * median.abs());
+        (score > config.spike_threshold).then_some(Spike { loss, median, score, in_a_row: 0 })
+    }
+}
+
+/// The middle of `values`, or the mean of the two in the middle; there is at least one.
+fn median_of(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() % 2 {
+        1 => values[half],
+        _ => (values[half - 1] + values[half]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> GuardConfig {
+        GuardConfig { spike_patience: 2, ..Default::default() }
+    }
+
+    /// Losses 1.0 to 2.9 in steps of 0.1: median 1.95, deviations 0.05, 0.05, 0.15, …, 0.95, twice each, their median 0.5; so
+    /// z = (x − 1.95) / (1.4826 · 0.5), and 8 is reached at 7.8804.
+    #[test]
+    fn a_spike_is_far_above_the_median_and_lasts() {
+        let mut guard = Guard::default();
+        for at in 0..20 {
+            assert_eq!(guard.watch(&config(), 1.0 + f64::from(at) / 10.0), None);
+        }
+        let before = guard.clone();
+        assert_eq!(guard.watch(&config(), 7.88), None);
+        assert_eq!(guard.watch(&config(), 7.89), None, "the first in a row");
+        let mut guard = before;
+        assert_eq!(guard.watch(&config(), 9.0), None, "the first in a row");
+        let spike = guard.watch(&config(), 9.0).unwrap();
+        // Twenty-one losses now: the median is 2.0.
+        assert_eq!((spike.loss, spike.median, spike.in_a_row), (9.0, 2.0, 2));
+        assert_eq!(guard.watch(&config(), 9.0), None, "told once");
+        assert_eq!(guard.watch(&config(), f64::NAN), None);
+    }
+
+    #[test]
+    fn a_loss_that_stands_still_is_none() {
+        let mut guard = Guard::default();
+        for _ in 0..30 {
+            assert_eq!(guard.watch(&config(), 5.0), None);
+        }
+        assert_eq!([5.03, 5.03].map(|loss| guard.watch(&config(), loss)), [None, None]);
+        let spikes = [5.05, 5.05].map(|loss| guard.watch(&config(), loss).is_some());
+        assert_eq!(spikes, [false, true], "a thousandth of 5 is the least deviation, eight of them 0.04");
+    }
+
+    #[test]
+    fn skipped_updates_are_counted_in_a_row() {
+        let mut guard = Guard::default();
+        assert_eq!([guard.count(1, false), guard.count(3, false), guard.count(0, true)], [1, 4, 0]);
+        assert_eq!(guard.count(2, true), 0, "the last one was applied");
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        GuardConfig::default().validate().unwrap();
+        for (config, words) in [
+            (GuardConfig { spike_window: 5, ..Default::default() }, "`guard.spike_window` must be between 20"),
+            (GuardConfig { spike_threshold: 0.0, ..Default::default() }, "`guard.spike_threshold`"),
+            (GuardConfig { spike_patience: 0, ..Default::default() }, "`guard.spike_patience`"),
+            (GuardConfig { rollback_checkpoints: 0, ..Default::default() }, "`guard.rollback_checkpoints`"),
+        ] {
+            let message = config.validate().unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}

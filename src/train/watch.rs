@@ -1,0 +1,87 @@
+//! A run under guard: what ends it, what is told, and how it goes back from a spike of its loss to a checkpoint before it, and on
+//! with the data after it.
+
+use crate::checkpoint::{self, Loaded};
+use crate::error::{Error, Result};
+use crate::metrics::console::Progress;
+use crate::metrics::Recorder;
+use crate::step::StepReport;
+use crate::train::guard::{Guard, Spike};
+use crate::train::run::Run;
+use crate::train::stretch::Stretch;
+use crate::train::trainee::Trainee;
+
+impl Run {
+    /// Goes back to the checkpoint that `guard.rollback_checkpoints` names, counted from the last one before `spike`; from
+    /// there on the run reads the samples behind those that it has read so far. Metrics after it are cut off, later
+    /// checkpoints put away. Returns whether there was a checkpoint to go back to.
+    ///
+    /// # Errors
+    /// Too many spikes, a checkpoint that cannot be read or written, and libtorch's own.
+    pub(super) fn go_back(&mut self, spike: Spike, progress: &Progress) -> Result<bool> {
+        let guard = &self.plan.guard;
+        if self.totals.rollbacks >= guard.max_rollbacks {
+            return Err(Error::failed(format!(
+                "the loss spikes again at step {}, after `guard.max_rollbacks` = {}",
+                self.step, guard.max_rollbacks
+            ))
+            .hint("lower `optim.lr` or `optim.clip_norm`, or look at the data; checkpoints are as they were"));
+        }
+        self.saver.wait()?;
+        let first = self.step.saturating_sub(spike.in_a_row.saturating_sub(1) * self.plan.train.log_every.max(1));
+        let before = checkpoint::list(&self.folder)?.into_iter().filter(|entry| entry.step < first);
+        let mut sound = before.filter(|entry| checkpoint::verify(&entry.path).is_ok());
+        let Some(entry) = sound.nth(guard.rollback_checkpoints - 1) else {
+            progress.note(&format!("step {}: there is no checkpoint to go back to", self.step));
+            return Ok(false);
+        };
+        let read = self.plan.phases.samples_consumed(self.step) + self.samples_skipped;
+        checkpoint::roll_back(&self.folder, Some(entry.step))?;
+        let kind = self.plan.train.precision.weight_kind();
+        let Loaded { state, weights, moments } = checkpoint::load(&entry.path, kind, self.plan.device)?;
+        self.trainee = Trainee::new(self.plan.recipe(), state.layer_map, weights, moments, Some(&state.rule))?;
+        if let Some(scaler) = state.scaler {
+            self.trainee.rescale(scaler)?;
+        }
+        let step_before = std::mem::replace(&mut self.step, state.step);
+        // Time and skips stay on the account of the run, the tokens of the steps that are done again do not count twice.
+        self.totals.tokens = state.totals.tokens;
+        self.totals.rollbacks += 1;
+        self.untying = state.untying;
+        self.guard = Guard::default();
+        self.samples_skipped = read - self.plan.phases.samples_consumed(self.step);
+        self.recorder = Recorder::resume(&self.folder, &self.plan.metrics, self.step)?;
+        self.stretch = Stretch::open(&self.plan, self.plan.phases.after(self.step))?;
+        progress.note(&format!(
+            "step {step_before}: back to the checkpoint of step {}, and on with the samples from {read} on",
+            self.step
+        ));
+        Ok(true)
+    }
+
+    /// Why a run ends whose updates are skipped one after the other.
+    pub(super) fn diverged(&self, in_a_row: u64) -> Error {
+        let newest = checkpoint::newest_valid(&self.folder).ok().flatten();
+        let good = newest.map_or("there is no checkpoint".into(), |(path, _)| {
+            format!("the last good checkpoint is `{}`", path.display())
+        });
+        Error::not_finite(format!(
+            "step {}: {in_a_row} updates in a row were skipped because loss or gradient was not finite; {good}",
+            self.step
+        ))
+        .hint("lower `optim.lr`, or take bf16 or fp32 instead of fp16; `guard.max_skipped` is the limit")
+    }
+
+    /// Holds the loss of a step against those before it, and tells a spike.
+    pub(super) fn watch(&mut self, report: &StepReport, progress: &Progress) -> Option<Spike> {
+        let config = &self.plan.guard;
+        let spike = self.guard.watch(config, report.loss)?;
+        let Spike { loss, median, score, in_a_row } = spike;
+        progress.note(&format!(
+            "step {}: the loss spikes: {loss:.4} after a median of {median:.4}, {score:.1} robust standard deviations above it, \
+             {in_a_row} times in a row",
+            self.step
+        ));
+        Some(spike)
+    }
+}

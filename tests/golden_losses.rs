@@ -1,0 +1,54 @@
+//! A hundred losses that guard against a change nobody meant: of a tiny run with dropout, untied at its tenth step.
+//!
+//! What a CPU computes depends on its vector instructions: they decide in which order products are added up. Both libtorch and
+//! our kernels go by `ATEN_CPU_CAPABILITY`, and the matrix products of MKL by `MKL_CBWR`; with AVX2 and `COMPATIBLE` x86-64
+//! processors agree bit for bit. As the machine would compute by itself, the losses must be near.
+//!
+//! `UNTIE_WRITE_GOLDEN=1` writes the file anew: only after a change that was meant to change losses, which says so.
+
+mod common;
+#[path = "common/runs.rs"]
+mod runs;
+
+use std::fs;
+use std::path::Path;
+
+use common::{stderr, Workshop};
+
+/// How far losses may be from each other, relative, on processors that add up in another order.
+const NEAR: f64 = 1e-4;
+
+fn losses(pins: &[(&str, &str)]) -> Vec<f64> {
+    let workshop = Workshop::new();
+    let arguments = ["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.precision=fp32"];
+    let output = workshop.command(&arguments).envs(pins.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows = runs::metrics(&workshop.path("run"));
+    (1..=100).map(|step| rows[&step]["train/loss"].as_f64().unwrap()).collect()
+}
+
+#[test]
+fn a_hundred_losses_are_what_they_were() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/losses.json");
+    let pinned = losses(&[("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_CBWR", "COMPATIBLE")]);
+    if std::env::var_os("UNTIE_WRITE_GOLDEN").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, serde_json::to_string_pretty(&pinned).unwrap() + "\n").unwrap();
+    }
+    let golden: Vec<f64> = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(golden.len(), 100);
+    let own = losses(&[]);
+    let farthest =
+        |found: &[f64]| golden.iter().zip(found).map(|(one, other)| (one / other - 1.0).abs()).fold(0.0, f64::max);
+    println!(
+        "largest relative differences: pinned {:.1e}, as this machine computes {:.1e}",
+        farthest(&pinned),
+        farthest(&own)
+    );
+    assert!(farthest(&own) <= NEAR, "{:?}", own);
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        assert_eq!(pinned, golden);
+    } else {
+        assert!(farthest(&pinned) <= NEAR, "{pinned:?}");
+    }
+}
