@@ -44,7 +44,7 @@ UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
 .PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
-	test kills flips fuzz check fmt docs parity tensorboard gpu-check clean
+	scale-out test kills flips fuzz check fmt docs parity tensorboard gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -96,11 +96,15 @@ loader-speed: data ## Samples and tokens a second of the data loader, on the dat
 untying-updates: setup ## Sizes of the updates after untying: moments carried or reset, gradients meaned or summed
 	cargo run --locked --release --example untying_updates -- $(ARGS)
 
+scale-out: data ## Bytes, step times and slow cables of two processes, each in a network of its own (Linux namespaces; ten minutes)
+	$(PYTHON) scripts/scale_out.py --untie $(UNTIE) $(ARGS)
+
 test: setup ## Run the tests
 	cargo test --locked --release --workspace
 
-kills: setup ## Kill runs 100 times, a third of the times during a save, and compare with runs that nobody killed
+kills: setup ## Kill runs 100 times, a third of the times during a save, and compare with runs that nobody killed; one of two processes 20 times
 	UNTIE_KILLS=100 cargo test --locked --release --test kills -- --nocapture
+	UNTIE_RANK_KILLS=20 cargo test --locked --release --test parallel -- --nocapture killed
 
 flips: setup ## Flip 1,000 single bits of a checkpoint and of shards: each must be found
 	UNTIE_FLIPS=1000 cargo test --locked --release --test flips -- --nocapture

@@ -17,13 +17,21 @@ fn main() {
     if !lib.join("libtorch_cpu.so").exists() {
         stop(&format!("`{}` has no libtorch_cpu.so", lib.display()));
     }
-    compile_shim(&include_folder(&lib));
+    let nccl = compile_shim(&include_folder(&lib), &lib);
     // DT_RPATH, not DT_RUNPATH: it also serves the libraries that libtorch itself loads.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{}", lib.display());
     if lib.join("libtorch_cuda.so").exists() {
         // Nothing refers to a symbol of libtorch_cuda; without this the linker drops it and CUDA silently is absent.
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-L{},-ltorch_cuda,--as-needed", lib.display());
     }
+    if nccl {
+        // What libtorch's inline functions call; by their versioned names, under which the wheels bring them.
+        for name in ["libc10_cuda.so", "libcudart.so.13"] {
+            println!("cargo:rustc-link-arg={}", lib.join(name).display());
+        }
+    }
+    // c10d's classes refer to Gloo's, which are inside libtorch and not exported.
+    println!("cargo:rustc-link-arg=-Wl,--allow-shlib-undefined");
 }
 
 fn include_folder(lib: &Path) -> PathBuf {
@@ -35,12 +43,18 @@ fn include_folder(lib: &Path) -> PathBuf {
     root
 }
 
-fn compile_shim(include: &Path) {
+/// Whether NCCL is among what was compiled.
+fn compile_shim(include: &Path, lib: &Path) -> bool {
     let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"];
     compile_kernels("default", &[]);
     compile_kernels("avx2", &["-mavx2", "-mfma"]);
     compile_kernels("avx512", &avx512);
     compile_kernels("avx512bf16", &[&avx512[..], &["-mavx512bf16"]].concat());
+    let has_cuda = lib.join("libtorch_cuda.so").exists();
+    let nccl = if has_cuda { nccl_headers(include) } else { None };
+    if has_cuda && nccl.is_none() {
+        println!("cargo:warning=nccl.h and cuda_runtime_api.h are not found: without NCCL, for one GPU only");
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++17")
@@ -51,6 +65,8 @@ fn compile_shim(include: &Path) {
         .flag("-fopenmp")
         .include(include)
         .include(include.join("torch/csrc/api/include"))
+        .include("csrc/gloo")
+        .includes(nccl.iter().flatten())
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         .files([
             "csrc/errors.cpp",
@@ -71,10 +87,24 @@ fn compile_shim(include: &Path) {
             "csrc/fused/head_node.cpp",
             "csrc/fused/dropout.cpp",
             "csrc/fused/embeddings.cpp",
+            "csrc/parallel/world.cpp",
+            "csrc/parallel/reducer.cpp",
+            if nccl.is_some() { "csrc/parallel/nccl.cpp" } else { "csrc/parallel/no_nccl.cpp" },
         ])
         .compile("untie_shim");
     // By name the same libgomp.so.1 that libtorch loads, so that both share their threads.
     println!("cargo:rustc-link-lib=dylib=gomp");
+    nccl.is_some()
+}
+
+/// Where headers of NCCL and of the CUDA runtime are: beside libtorch's, as `make setup` puts them, or the system's; before them
+/// what stands for the rest of CUDA's.
+fn nccl_headers(include: &Path) -> Option<Vec<PathBuf>> {
+    println!("cargo:rerun-if-env-changed=CUDA_HOME");
+    let home = env::var_os("CUDA_HOME").map_or("/usr/local/cuda".into(), PathBuf::from);
+    let folders = [include.join("nvidia"), home.join("include"), "/usr/include".into()];
+    let has = |name: &str| folders.iter().find(|folder| folder.join(name).exists()).cloned();
+    Some(vec!["csrc/cuda".into(), has("cuda_runtime_api.h")?, has("nccl.h")?])
 }
 
 /// The vector kernels for one level of x86 instructions. Only these files get its flags: they include nothing of libtorch,

@@ -104,6 +104,35 @@ char *untie_libtorch_version(char *text, size_t capacity);
 char *untie_free_memory(int32_t cuda_index, uint64_t *bytes);
 char *untie_reset_peak_memory(int32_t cuda_index);
 char *untie_peak_memory(int32_t cuda_index, uint64_t *bytes);
+
+// parallel/world.cpp
+struct UntieStore;
+struct UntieWorld;
+// A connection to the store at host:port, which this process serves or another one; keys get `prefix`.
+char *untie_store_new(const char *host, uint16_t port, bool serves, int64_t timeout_ms, const char *prefix,
+                      UntieStore **store);
+// A connection of its own to the same store.
+char *untie_store_clone(const UntieStore *store, UntieStore **copy);
+void untie_store_free(UntieStore *store);
+char *untie_store_add(const UntieStore *store, const char *key, int64_t number, int64_t *sum);
+char *untie_store_set(const UntieStore *store, const char *key, const char *text);
+char *untie_store_get(const UntieStore *store, const char *key, char *text, size_t capacity, bool *found);
+// Gloo listens at `address` of this host, or at `interface` where that is not empty; `cuda_index`: -1 for the CPU alone.
+char *untie_world_new(const UntieStore *store, int32_t rank, int32_t size, int64_t timeout_ms, const char *address,
+                      const char *interface, int32_t cuda_index, UntieWorld **world);
+void untie_world_free(UntieWorld *world);
+char *untie_all_reduce(const UntieWorld *world, const at::Tensor *tensor, bool largest);
+char *untie_broadcast(const UntieWorld *world, const at::Tensor *tensor);
+
+// parallel/reducer.cpp
+struct UntieReducer;
+// `count` buckets of `sizes[i]` leaves each, finished at `places[i]`, in the order of places from the highest.
+char *untie_reducer_new(const UntieWorld *world, bool narrow, size_t count, const size_t *sizes, const int64_t *places,
+                        at::Tensor *const *leaves, UntieReducer **reducer);
+void untie_reducer_free(UntieReducer *reducer);
+// The backward that reaches `hidden` has finished every bucket whose place is at least `place`.
+char *untie_reducer_mark(const UntieReducer *reducer, const at::Tensor *hidden, int64_t place);
+char *untie_reducer_finish(const UntieReducer *reducer);
 }
 
 // Runs `body` and turns whatever it throws into a message.

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use untie::batch::samples::Vocabulary;
-use untie::batch::{DataConfig, Loader, Objective, Packing, Samples};
+use untie::batch::{DataConfig, Loader, Objective, Packing, Samples, Share};
 use untie::error::{Error, Result};
 use untie_data::shard::Split;
 
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(name: &str, samples: &Arc<Samples>, threads: usize, arguments: &Arguments) -> Result<()> {
-    let loader = Loader::start(samples.clone(), 0, arguments.micro_batch, threads)?;
+    let loader = Loader::start(samples.clone(), 0, Share::whole(arguments.micro_batch), threads)?;
     let (begin, mut sequences, mut tokens) = (Instant::now(), 0, 0);
     while begin.elapsed().as_secs_f64() < arguments.seconds {
         let batch = loader.next_batch()?;

@@ -24,6 +24,8 @@ TABLE = Path(__file__).with_name("libtorch-wheels.txt")
 # libtorch_cpu.so of the CUDA wheel is linked against these two; the rest of their packages is not needed for CPU.
 CPU_CUDA_LIBRARIES = {"libcudart.so.13", "libcupti.so.13"}
 CPU_TORCH_LIBRARIES = {"libtorch_cpu.so", "libc10.so", "libgomp.so.1"}
+# What the shim needs to make NCCL's process groups.
+HEADERS = {"nvidia-cuda-runtime", "nvidia-cuda-crt", "nvidia-nccl-cu13"}
 # Python bindings and test helpers inside the wheel's lib folder; nothing here links to them.
 CUDA_LEFT_OUT = {"libtorch_python.so", "libshm.so", "libtorch_global_deps.so"}
 
@@ -60,10 +62,12 @@ def read_table(flavour):
     return rows
 
 
-def wanted(member, flavour):
+def wanted(member, package, flavour):
     """Where a wheel's member goes inside the libtorch folder, or None."""
     if member.startswith("torch/include/"):
         return Path("include") / member[len("torch/include/") :]
+    if flavour == "cuda" and package in HEADERS and "/include/" in member:
+        return Path("include/nvidia") / member.split("/include/", 1)[1]
     name = member.rsplit("/", 1)[-1]
     if "/lib/" not in member or ".so" not in name or member.count("/") > 3:
         return None
@@ -74,10 +78,10 @@ def wanted(member, flavour):
     return Path("lib") / name if kept else None
 
 
-def unpack(wheel, flavour, folder):
+def unpack(wheel, package, flavour, folder):
     with zipfile.ZipFile(wheel) as archive:
         for member in archive.namelist():
-            target = wanted(member, flavour)
+            target = wanted(member, package, flavour)
             if target is None or member.endswith("/"):
                 continue
             path = folder / target
@@ -91,7 +95,8 @@ def install(flavour):
     folder = VENV / f"libtorch-{flavour}"
     rows = read_table(flavour)
     stamp = f"{rows[0][1]}+{flavour}\n"
-    if (folder / "build-version").exists() and (folder / "build-version").read_text() == stamp:
+    complete = flavour == "cpu" or (folder / "include/nvidia/nccl.h").exists()
+    if complete and (folder / "build-version").exists() and (folder / "build-version").read_text() == stamp:
         return folder
     make_venv()
     partial = VENV / f"libtorch-{flavour}.partial"
@@ -101,7 +106,7 @@ def install(flavour):
     for package, version, megabytes, sha256 in rows:
         wheel = find_wheel(package, version, sha256)
         say(f"{package} {version}: " + ("already downloaded" if wheel else f"downloading {megabytes} MB"))
-        unpack(wheel or fetch(package, version, sha256), flavour, partial)
+        unpack(wheel or fetch(package, version, sha256), package, flavour, partial)
     if flavour == "cpu":
         # The wheel's libtorch.so names libtorch_cuda.so as needed; for CPU the name is an alias.
         (partial / "lib" / "libtorch.so").symlink_to("libtorch_cpu.so")

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
+use crate::parallel::ParallelConfig;
 use crate::sharing::SharingConfig;
 use crate::train::{EvalConfig, GuardConfig, Phases, TrainConfig};
 
@@ -36,6 +37,8 @@ pub struct RunConfig {
     pub metrics: MetricsConfig,
     /// Skipped updates and spikes of the loss.
     pub guard: GuardConfig,
+    /// Several processes.
+    pub parallel: ParallelConfig,
 }
 
 impl RunConfig {
@@ -65,6 +68,7 @@ impl RunConfig {
         self.checkpoint.validate()?;
         self.eval.validate()?;
         self.guard.validate()?;
+        self.parallel.validate()?;
         let longest = Phases::new(&self.data, &self.train)?.longest_sequence();
         if longest as i64 > sizes.max_position_embeddings {
             return Err(Error::config(format!(

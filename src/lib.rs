@@ -19,6 +19,7 @@ pub mod loss;
 pub mod metrics;
 pub mod model;
 pub mod optim;
+pub mod parallel;
 pub mod report;
 pub mod sharing;
 pub mod shim;

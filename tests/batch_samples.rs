@@ -10,7 +10,7 @@ use batch_common::{
     config, unmasked, vocabulary, write_shard, write_vocabulary, Dice, Documents, CLS, FIRST_WORD, SEP,
 };
 use untie::batch::samples::shards_hash;
-use untie::batch::{Batch, CorpusConfig, DataConfig, Loader, Objective, Packing, Samples};
+use untie::batch::{Batch, CorpusConfig, DataConfig, Loader, Objective, Packing, Samples, Share};
 use untie_data::shard::Split;
 
 const LENGTH: usize = 16;
@@ -162,7 +162,7 @@ fn by_ranks(
     for rank in 0..ranks {
         for (step, batches) in steps.iter_mut().enumerate() {
             let start = position + (step * global + rank * part) as u64;
-            let loader = Loader::start(samples.clone(), start, part / 2, threads).unwrap();
+            let loader = Loader::start(samples.clone(), start, Share::whole(part / 2), threads).unwrap();
             batches.extend((0..2).map(|_| loader.next_batch().unwrap()));
         }
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Room → rooms that it may use. Every room may use `error` and `files`.
-const TABLE: [(&str, &[&str]); 21] = [
+const TABLE: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("files", &[]),
     ("shim", &[]),
@@ -15,13 +15,27 @@ const TABLE: [(&str, &[&str]); 21] = [
     ("batch", &[]),
     ("loss", &["batch", "model", "shim"]),
     ("optim", &["model", "shim"]),
-    ("step", &["model", "optim", "shim"]),
+    ("parallel", &["shim"]),
+    ("step", &["model", "optim", "parallel", "shim"]),
     ("sharing", &["layer_map", "model", "optim"]),
     ("checkpoint", &["layer_map", "model", "optim"]),
     ("hub", &["layer_map", "model"]),
     (
         "train",
-        &["layer_map", "model", "shim", "batch", "loss", "optim", "step", "sharing", "checkpoint", "hub", "metrics"],
+        &[
+            "layer_map",
+            "model",
+            "shim",
+            "batch",
+            "loss",
+            "optim",
+            "step",
+            "sharing",
+            "checkpoint",
+            "hub",
+            "metrics",
+            "parallel",
+        ],
     ),
     (
         "bench",
@@ -43,7 +57,7 @@ const TABLE: [(&str, &[&str]); 21] = [
     ("finetune", &["batch", "model", "loss", "optim", "step", "checkpoint", "metrics", "hub"]),
     ("report", &["metrics"]),
     ("theory", &["report"]),
-    ("config", &["model", "batch", "train", "optim", "sharing", "checkpoint", "metrics"]),
+    ("config", &["model", "batch", "train", "optim", "parallel", "sharing", "checkpoint", "metrics"]),
     (
         "cli",
         &[
@@ -64,6 +78,7 @@ const TABLE: [(&str, &[&str]); 21] = [
             "report",
             "theory",
             "finetune",
+            "parallel",
         ],
     ),
     ("main", &["cli"]),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 use untie::batch::samples::Vocabulary;
-use untie::batch::{Batch, DataConfig, Loader, Samples};
+use untie::batch::{Batch, DataConfig, Loader, Samples, Share};
 use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
@@ -109,7 +109,8 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
                     let batches = micro_batches(&of_step("token_ids"), &of_step("labels"), sizes, 6);
                     assert_eq!([batches[0].num_targets, batches[1].num_targets], targets);
                     let (num_targets, mut num_correct) = (targets[0] + targets[1], 0.0);
-                    let update = Update { optim: &optim, learning_rate, gradient: GroupGradient::Mean };
+                    let update =
+                        Update { optim: &optim, learning_rate, gradient: GroupGradient::Mean, gradients: None };
                     let report = train_step(&weights, &mut moments, update, 2, |index| {
                         let batch = batches[index].to_device(Device::Cpu)?;
                         let found = masked_lm(&model, &batch, num_targets, Mode::Train)?;
@@ -398,7 +399,7 @@ fn a_batch_is_the_same_in_any_micro_batches() {
                 (0..4 / size).map(|part| samples.batch(position + part * size, size as usize).unwrap()).collect();
             assert_eq!(joined(&parts), whole, "{position} in micro-batches of {size}");
         }
-        let loader = Loader::start(samples.clone(), position, 2, 1).unwrap();
+        let loader = Loader::start(samples.clone(), position, Share::whole(2), 1).unwrap();
         assert_eq!(joined(&[loader.next_batch().unwrap(), loader.next_batch().unwrap()]), whole);
     }
 }

@@ -5,11 +5,13 @@
 
 mod counter;
 mod encoder;
+mod parse;
 mod pieces;
 mod trainer;
 
 pub use counter::WordCounter;
 pub use encoder::Encoder;
+pub use parse::tokenizer_from_bytes;
 
 use crate::hash;
 use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
@@ -131,7 +133,7 @@ pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError>
     let bytes = fs::read(path).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
     let parse = |message: String| TokenizerError::Parse { path: path.to_owned(), message };
     let tokenizer = if is_json(path) {
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|error| parse(error.to_string()))?;
+        let mut tokenizer = tokenizer_from_bytes(&bytes).map_err(parse)?;
         tokenizer.with_truncation(None).map_err(|error| parse(error.to_string()))?;
         tokenizer.with_padding(None);
         // Text that spells a special token is text: shards hold no special tokens.

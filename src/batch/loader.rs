@@ -18,6 +18,34 @@ use crate::error::{Error, Result};
 /// How many micro-batches may wait, at least one a thread.
 const AHEAD: usize = 4;
 
+/// Which samples of a run one of its processes reads, in which pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Sequences of a step, of all processes together.
+    pub global_batch: usize,
+    /// Sequences of a piece.
+    pub micro_batch: usize,
+    /// The number of the process, from 0.
+    pub rank: usize,
+    /// How many there are; they divide `global_batch` into equal parts, each a multiple of `micro_batch`.
+    pub ranks: usize,
+}
+
+impl Share {
+    /// All samples, one piece after the other.
+    pub fn whole(micro_batch: usize) -> Self {
+        Self { global_batch: micro_batch, micro_batch, rank: 0, ranks: 1 }
+    }
+
+    /// Where piece `number` begins, counted in samples from where piece 0 of rank 0 does.
+    fn start(&self, number: u64) -> u64 {
+        let part = (self.global_batch / self.ranks) as u64;
+        let pieces = part / self.micro_batch as u64;
+        let (step, piece) = (number / pieces, number % pieces);
+        step * self.global_batch as u64 + self.rank as u64 * part + piece * self.micro_batch as u64
+    }
+}
+
 /// An endless stream of micro-batches.
 #[derive(Debug)]
 pub struct Loader {
@@ -29,13 +57,13 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts at `position` (samples since the start of the run) and goes on in steps of `micro_batch` samples, with
-    /// `workers` threads, at least one.
+    /// Starts with the step at `position` (samples of all processes since the start of the run) and goes on with the pieces of
+    /// `share`, with `workers` threads, at least one.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(samples: Arc<Samples>, position: u64, micro_batch: usize, workers: usize) -> Result<Self> {
-        Self::from_fn(workers, move |number| samples.batch(position + number * micro_batch as u64, micro_batch))
+    pub fn start(samples: Arc<Samples>, position: u64, share: Share, workers: usize) -> Result<Self> {
+        Self::from_fn(workers, move |number| samples.batch(position + share.start(number), share.micro_batch))
     }
 
     /// The micro-batches that `make` makes of their numbers.
@@ -103,6 +131,24 @@ mod tests {
 
     fn numbered(number: u64) -> Batch {
         Batch { num_targets: number as usize, ..Default::default() }
+    }
+
+    /// Two steps of 12 samples: the pieces of all ranks together are all samples, each once.
+    #[test]
+    fn ranks_share_every_step() {
+        for (ranks, micro_batch) in [(1, 3), (2, 3), (3, 2), (4, 3), (6, 1), (12, 1)] {
+            let mut seen = Vec::new();
+            for rank in 0..ranks {
+                let share = Share { global_batch: 12, micro_batch, rank, ranks };
+                let starts = (0..(24 / ranks / micro_batch) as u64).map(|number| share.start(number));
+                seen.extend(starts.flat_map(|start| start..start + micro_batch as u64));
+            }
+            // By hand for two ranks: rank 1 has samples 6 to 11 of the first step.
+            assert!(ranks != 2 || seen[12..15] == [6, 7, 8]);
+            seen.sort_unstable();
+            assert_eq!(seen, (0..24).collect::<Vec<_>>(), "{ranks} ranks");
+        }
+        assert_eq!((0..3).map(|number| Share::whole(5).start(number)).collect::<Vec<_>>(), [0, 5, 10]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub mod spans;
 pub mod vocabulary;
 
 pub use config::{CorpusConfig, DataConfig, Objective, Packing};
-pub use loader::Loader;
+pub use loader::{Loader, Share};
 pub use samples::Samples;
 pub use vocabulary::Vocabulary;
 

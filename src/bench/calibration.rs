@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use serde_json::{json, Map, Value};
 
-use crate::batch::{Batch, Loader};
+use crate::batch::{Batch, Loader, Share};
 use crate::bench::memory::mebibytes;
 use crate::bench::report::{facts, predicted_mib, Products};
 use crate::bench::{Effort, Spread, Stopwatch, Subject};
@@ -109,7 +109,7 @@ fn pace(
     effort: Effort,
 ) -> Result<Pace> {
     let phase: Phase = numbers.phase;
-    let loader = Loader::start(Arc::new(plan.samples(&phase)?), 0, phase.micro_batch, plan.data.workers)?;
+    let loader = Loader::start(Arc::new(plan.samples(&phase)?), 0, Share::whole(phase.micro_batch), plan.data.workers)?;
     let all = phase.num_micro_batches();
     let some = all.min(MOST_MICRO_BATCHES);
     eprintln!(

@@ -1,6 +1,7 @@
 //! `untie bench`: measured training steps.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use clap::Args;
 
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::hub;
 use crate::model::{BertConfig, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
+use crate::parallel::World;
 use crate::sharing::{SharingConfig, Start};
 use crate::step::Precision;
 use crate::train::memory::machine::resident_bytes;
@@ -102,8 +104,8 @@ impl BenchArgs {
         match &self.config {
             Some(path) => {
                 let config = RunConfig::load(path, &self.settings)?;
-                let device = prepare_process(&config.train)?;
-                let plan = train::plan(config, device, None)?;
+                let device = prepare_process(&config.train, None)?;
+                let plan = train::plan(config, device, None, &Rc::new(World::alone()))?;
                 println!("{}", calibration::calibrate(&plan, effort, self.save_in.as_deref())?);
                 Ok(())
             }
@@ -120,7 +122,7 @@ impl BenchArgs {
             ..Default::default()
         };
         process.validate()?;
-        let device = prepare_process(&process)?;
+        let device = prepare_process(&process, None)?;
         let (sequences, length) = (self.batch as usize, self.sequence_length as usize);
         let mut bert = self.sizes()?;
         (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob) = (self.dropout, self.dropout);

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Bert;
+use crate::parallel::World;
 use crate::step::Precision;
 use crate::train::{evaluate, resolve_device, EVALUATION_SEED};
 
@@ -90,7 +91,7 @@ impl EvalArgs {
         let map = LayerMap::untied(loaded.config.num_hidden_layers);
         let model = Bert::new(&loaded.config, &map, &loaded.weights, kind)?;
         let samples = Samples::open(&data, &vocabulary, Split::Valid, EVALUATION_SEED)?;
-        let found = evaluate(&model, &samples, self.sequences, self.batch, device)?;
+        let found = evaluate(&model, &samples, self.sequences, self.batch, device, &World::alone())?;
         println!("masked tokens      {}", found.num_targets);
         println!("loss               {:.4}", found.loss);
         println!("perplexity         {:.3}", found.loss.exp());

@@ -3,14 +3,16 @@
 //! In: a Hugging Face directory and a text. Out: the likeliest tokens for each `[MASK]`, one a line. Cost: one forward
 //! pass over the text, in fp32.
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tch::{Device, Kind, Tensor};
 use tokenizers::Tokenizer;
+use untie_data::wordpiece::tokenizer_from_bytes;
 
-use crate::error::{Error, Result};
+use crate::error::{io, Error, Result};
 use crate::hub;
 use crate::model::{Bert, Input, Mode};
 
@@ -124,7 +126,8 @@ pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Re
 /// The directory's tokenizer, without the truncation and padding that its file may ask for.
 fn tokenizer(path: &Path) -> Result<Tokenizer> {
     let invalid = |error| Error::data(format!("`{}` is not a tokenizer", path.display())).caused_by(error);
-    let mut tokenizer = Tokenizer::from_file(path).map_err(invalid)?;
+    let bytes = fs::read(path).map_err(|error| io("read", path, error))?;
+    let mut tokenizer = tokenizer_from_bytes(&bytes).map_err(|error| invalid(error.into()))?;
     tokenizer.with_truncation(None).map_err(invalid)?;
     tokenizer.with_padding(None);
     Ok(tokenizer)

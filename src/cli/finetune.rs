@@ -1,15 +1,16 @@
 //! `untie finetune`: a pre-trained model learns a task, with every learning rate and seed that is asked for.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use tokenizers::Tokenizer;
+use untie_data::wordpiece::tokenizer_from_bytes;
 
 use crate::checkpoint;
 use crate::cli::named;
 use crate::config::tables;
-use crate::error::{Error, Result};
+use crate::error::{io, Error, Result};
 use crate::finetune::{evaluate, sweep, DataFiles, FinetuneConfig, Problem, Session, SweepOutcome, Task};
 use crate::hub;
 use crate::metrics::results::file_hash;
@@ -83,12 +84,13 @@ impl FinetuneArgs {
         config.validate()?;
         let process = process(&config);
         process.validate()?;
-        let device = prepare_process(&process)?;
+        let device = prepare_process(&process, None)?;
         config.train.precision = config.train.precision.resolve(device)?;
         let model = model_directory(&self.model)?;
         let tokenizer_file = model.join("tokenizer.json");
-        let tokenizer = Tokenizer::from_file(&tokenizer_file).map_err(|error| {
-            Error::data(format!("cannot read the tokenizer `{}`", tokenizer_file.display())).caused_by(error)
+        let bytes = fs::read(&tokenizer_file).map_err(|error| io("read", &tokenizer_file, error))?;
+        let tokenizer = tokenizer_from_bytes(&bytes).map_err(|error| {
+            Error::data(format!("`{}` is not a tokenizer", tokenizer_file.display())).caused_by(error)
         })?;
         let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
         let problem = Problem::open(&config, &files, &tokenizer)?;

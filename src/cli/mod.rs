@@ -9,6 +9,7 @@ pub mod eval;
 pub mod export;
 pub mod fill_mask;
 pub mod finetune;
+pub mod launch;
 pub mod plot;
 pub mod rollback;
 pub mod runs;
@@ -39,6 +40,8 @@ enum Command {
     Data(data::DataArgs),
     /// Train a model
     Train(train::TrainArgs),
+    /// Several processes of one run on this machine: launch --nproc 2 -- train ...
+    Launch(launch::LaunchArgs),
     /// Held-out loss and accuracy of a model
     Eval(eval::EvalArgs),
     /// The most likely tokens for each [MASK] of a text
@@ -68,6 +71,7 @@ impl Cli {
             Command::Prepare(arguments) => return arguments.run(),
             Command::Data(arguments) => return arguments.run(),
             Command::Train(arguments) => arguments.run(),
+            Command::Launch(arguments) => arguments.run(),
             Command::Eval(arguments) => done(arguments.run()),
             Command::FillMask(arguments) => done(arguments.run()),
             Command::Finetune(arguments) => arguments.run(),

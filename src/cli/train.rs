@@ -1,16 +1,19 @@
 //! `untie train`: a configuration becomes a run.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::Value;
 use untie_data::manifest::Manifest;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::checkpoint::{self, DataStamp};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::parallel::{Place, World};
 use crate::step::Precision;
 use crate::train::micro_batch::{earlier_sizes, settle};
 use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
@@ -49,18 +52,33 @@ impl TrainArgs {
     pub fn run(&self) -> Result<u8> {
         let begin = Instant::now();
         let config = RunConfig::load(&self.config, &self.settings)?;
+        let place = if self.dry_run { None } else { Place::from_environment()? };
+        let device = prepare_process(&config.train, place.as_ref())?;
+        let world = Rc::new(World::connect(place, &config.parallel, device)?);
+        let result = self.run_in(config, device, &world, begin);
+        let Err(error) = result else { return result };
+        world.tell(&error);
+        if world.size() == 1 {
+            return Err(error);
+        }
+        let who = if world.is_first() { String::new() } else { format!("rank={} ", world.rank()) };
+        eprintln!("{who}{}", error.report());
+        // Process groups that have lost a process may wait for it when they are taken apart.
+        signal_hook::low_level::exit(i32::from(error.exit_code()))
+    }
+
+    fn run_in(&self, config: RunConfig, device: tch::Device, world: &Rc<World>, begin: Instant) -> Result<u8> {
         let folder = match &self.run_dir {
             Some(folder) => folder.clone(),
             None => Path::new("runs").join(self.config.file_stem().unwrap_or_default()),
         };
-        let device = prepare_process(&config.train)?;
-        let earlier = if self.resume { earlier_config(&folder)? } else { None };
+        let earlier = if self.resume { earlier_config(&folder, world)? } else { None };
         if config.data.verify {
             for dir in config.data.dirs() {
                 Manifest::verify(dir).map_err(shard_error)?;
             }
         }
-        let plan = Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier)? };
+        let plan = Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier, world)? };
         if self.dry_run {
             let numbers = plan.numbers()?;
             let first = &numbers.phases[0];
@@ -68,32 +86,63 @@ impl TrainArgs {
             println!("{}", plan.describe(&numbers, rate));
             return Ok(0);
         }
+        check_same_run(&plan)?;
         let stop = StopFlag::on_signals()?.until(begin, self.max_wall_time);
         let mut run = Run::open(plan, &folder, self.resume)?;
-        eprintln!("{}", run.describe());
+        if world.is_first() {
+            eprintln!("{}", run.describe());
+        }
         match run.train(&stop)? {
             Outcome::Finished(summary) => {
-                println!("{summary}");
+                if world.is_first() {
+                    println!("{summary}");
+                }
                 Ok(0)
             }
             Outcome::Stopped(reason, step) => {
-                eprintln!("stopped by {reason} after step {step}; saved, go on with `--resume`");
+                if world.is_first() {
+                    eprintln!("stopped by {reason} after step {step}; saved, go on with `--resume`");
+                }
                 Ok(reason.exit_code())
             }
         }
     }
 }
 
-/// The tables of the run in `folder`, as its newest checkpoint has them: there `auto` is decided.
-fn earlier_config(folder: &Path) -> Result<Option<Value>> {
-    let Some((path, _damaged)) = checkpoint::newest_valid(folder)? else {
-        return Ok(None);
-    };
-    Ok(Some(checkpoint::load_state(&path)?.config))
+/// Compares what all processes of a run must have in common with rank 0's: the program, each table, and the data.
+fn check_same_run(plan: &Plan) -> Result<()> {
+    let mut parts = vec![("the version of untie".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
+    let tables = plan.config.as_object().into_iter().flatten();
+    parts.extend(tables.map(|(name, table)| (format!("`[{name}]`"), table.to_string())));
+    parts.push(("the vocabulary".into(), plan.data_stamp.vocabulary.clone()));
+    parts.push(("the training shards".into(), plan.data_stamp.shards.clone()));
+    let hashes: Vec<u64> = parts.iter().map(|(_, text)| xxh3_64(text.as_bytes())).collect();
+    plan.world.check_same("run", &hashes, |at| parts[at].0.clone())
 }
 
-/// The plan of a run on `device`; what is `auto` is as in `earlier`, the tables of the run that goes on, or decided now.
-pub(super) fn plan(mut config: RunConfig, device: tch::Device, earlier: Option<Value>) -> Result<Plan> {
+/// The tables of the run in `folder`, as its newest checkpoint has them: there `auto` is decided.
+fn earlier_config(folder: &Path, world: &World) -> Result<Option<Value>> {
+    let tables = world.from_first(|| {
+        let Some((path, _damaged)) = checkpoint::newest_valid(folder)? else {
+            return Ok(Vec::new());
+        };
+        Ok(checkpoint::load_state(&path)?.config.to_string().into_bytes())
+    })?;
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let unreadable = |error| Error::failed("rank 0 has sent no tables").caused_by(error);
+    serde_json::from_slice(&tables).map(Some).map_err(unreadable)
+}
+
+/// The plan of a run of the processes of `world`, here on `device`; what is `auto` is as in `earlier`, the tables of the run that
+/// goes on, or decided now.
+pub(super) fn plan(
+    mut config: RunConfig,
+    device: tch::Device,
+    earlier: Option<Value>,
+    world: &Rc<World>,
+) -> Result<Plan> {
     if config.train.precision == Precision::Auto {
         let before =
             earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["precision"].clone()).ok());
@@ -101,19 +150,19 @@ pub(super) fn plan(mut config: RunConfig, device: tch::Device, earlier: Option<V
     }
     config.train.precision = config.train.precision.resolve(device)?;
     if config.train.micro_batch != MicroBatch::AUTO {
-        return decided(&config, device);
+        return decided(&config, device, world);
     }
     let sizes = match earlier.as_ref().and_then(earlier_sizes) {
         Some(sizes) => sizes,
-        None => decided(&config, device)?.fitting_micro_batches()?,
+        None => decided(&config, device, world)?.fitting_micro_batches()?,
     };
     settle(&mut config.data, &mut config.train, &sizes);
     config.validate()?;
-    Ok(Plan { chooses_micro_batch: true, ..decided(&config, device)? })
+    Ok(Plan { chooses_micro_batch: true, ..decided(&config, device, world)? })
 }
 
 /// The plan of tables without `auto`.
-fn decided(config: &RunConfig, device: tch::Device) -> Result<Plan> {
+fn decided(config: &RunConfig, device: tch::Device, world: &Rc<World>) -> Result<Plan> {
     let vocabulary = Vocabulary::open(&config.data)?;
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
@@ -122,7 +171,7 @@ fn decided(config: &RunConfig, device: tch::Device) -> Result<Plan> {
         vocabulary,
         init: config.model.init.clone(),
         data: config.data.clone(),
-        phases: Phases::new(&config.data, &config.train)?,
+        phases: Phases::new(&config.data, &config.train)?.shared_by(world.size())?,
         train: config.train.clone(),
         chooses_micro_batch: false,
         optim: config.optim.clone(),
@@ -136,5 +185,6 @@ fn decided(config: &RunConfig, device: tch::Device) -> Result<Plan> {
         defaults: serde_json::to_value(RunConfig::default()).map_err(|error| unwritable(error.to_string()))?,
         config_toml: toml::to_string(config).map_err(|error| unwritable(error.to_string()))?,
         device,
+        world: world.clone(),
     })
 }

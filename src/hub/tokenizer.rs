@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+use untie_data::wordpiece::tokenizer_from_bytes;
 
 use super::unreadable;
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ pub(super) fn read(path: &Path, vocab_size: i64) -> Result<Tokenizer> {
         unreadable(path, error)
             .hint("save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`")
     })?;
-    let tokenizer = Tokenizer::from_bytes(&bytes)
+    let tokenizer = tokenizer_from_bytes(&bytes)
         .map_err(|error| Error::data(format!("`{}` is not a tokenizer", path.display())).caused_by(error))?;
     match tokenizer.get_vocab(true).into_iter().find(|&(_, id)| i64::from(id) >= vocab_size) {
         Some((token, id)) => Err(Error::data(format!(

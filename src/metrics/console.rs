@@ -28,6 +28,7 @@ pub struct Progress {
     start: Instant,
     /// `None` where stderr is no terminal.
     bar: Option<ProgressBar>,
+    is_silent: bool,
 }
 
 impl Progress {
@@ -38,7 +39,12 @@ impl Progress {
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_position(start_step);
         let bar = Some(bar).filter(|bar| !bar.is_hidden());
-        Self { total_steps, start_step, start: Instant::now(), bar }
+        Self { total_steps, start_step, start: Instant::now(), bar, is_silent: false }
+    }
+
+    /// Shows nothing: for all processes of a run but one.
+    pub fn silent() -> Self {
+        Self { total_steps: 0, start_step: 0, start: Instant::now(), bar: None, is_silent: true }
     }
 
     /// Shows a logged step.
@@ -47,6 +53,7 @@ impl Progress {
         let left = self.total_steps.saturating_sub(step);
         let seconds = self.start.elapsed().as_secs_f64() / done as f64 * left as f64;
         match &self.bar {
+            _ if self.is_silent => {}
             Some(bar) => {
                 bar.set_message(short_text(line, seconds));
                 bar.set_position(step);
@@ -58,6 +65,7 @@ impl Progress {
     /// Shows a message that stays, above the bar: a transition, a checkpoint, a warning.
     pub fn note(&self, message: &str) {
         match &self.bar {
+            _ if self.is_silent => {}
             Some(bar) => bar.println(message),
             None => print(message),
         }

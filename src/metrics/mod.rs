@@ -42,7 +42,7 @@ impl Default for MetricsConfig {
 /// Writes the metrics of one run.
 #[derive(Debug)]
 pub struct Recorder {
-    jsonl: Jsonl,
+    jsonl: Option<Jsonl>,
     events: Option<EventFile>,
     last_step: u64,
 }
@@ -65,11 +65,16 @@ impl Recorder {
         Self::open(run_dir, config, Some(step))
     }
 
+    /// Records nothing: for all processes of a run but one.
+    pub fn silent() -> Self {
+        Self { jsonl: None, events: None, last_step: 0 }
+    }
+
     fn open(run_dir: &Path, config: &MetricsConfig, resumed: Option<u64>) -> Result<Self> {
         fs::create_dir_all(run_dir).map_err(|error| io_error("create", run_dir, error))?;
         let folder = run_dir.join("tb");
         events::cut(&folder, resumed)?;
-        let jsonl = Jsonl::open(run_dir.join("metrics.jsonl"), resumed)?;
+        let jsonl = Some(Jsonl::open(run_dir.join("metrics.jsonl"), resumed)?);
         let events = if config.tensorboard { Some(EventFile::create(&folder, resumed)?) } else { None };
         Ok(Self { jsonl, events, last_step: resumed.unwrap_or(0) })
     }
@@ -86,7 +91,7 @@ impl Recorder {
             )));
         }
         self.last_step = step;
-        self.jsonl.append(step, values)?;
+        self.jsonl.as_mut().map_or(Ok(()), |jsonl| jsonl.append(step, values))?;
         self.events.as_mut().map_or(Ok(()), |events| events.append(step, values))
     }
 
@@ -104,7 +109,7 @@ impl Recorder {
     /// # Errors
     /// When the disk refuses.
     pub fn flush(&mut self) -> Result<()> {
-        self.jsonl.sync()?;
+        self.jsonl.as_mut().map_or(Ok(()), Jsonl::sync)?;
         self.events.as_mut().map_or(Ok(()), |events| events.sync())
     }
 }

@@ -1,5 +1,8 @@
 //! The whole model.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -11,7 +14,7 @@ use crate::model::heads::{MaskedLmHead, PairHead, SequenceHead, SpanHead};
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::surroundings::Surroundings;
 use crate::model::weights::Weights;
-use crate::shim::Targets;
+use crate::shim::{GradientReducer, Targets};
 
 /// Whether dropout is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,7 @@ pub struct Bert {
     encoder: Encoder,
     heads: Heads,
     kind: Kind,
+    reducer: RefCell<Option<Rc<GradientReducer>>>,
 }
 
 #[derive(Debug)]
@@ -150,7 +154,7 @@ impl Bert {
 
     fn assemble(config: &BertConfig, weights: &Weights, encoder: Encoder, kind: Kind) -> Result<Self> {
         let (embeddings, heads) = (Embeddings::new(config, weights)?, Heads::new(config, weights, kind)?);
-        Ok(Self { embeddings, encoder, heads, kind })
+        Ok(Self { embeddings, encoder, heads, kind, reducer: RefCell::default() })
     }
 
     /// Hidden states of the last layer, [B, T, C].
@@ -158,7 +162,21 @@ impl Bert {
     /// # Errors
     /// libtorch's own.
     pub fn encode(&self, input: Input<'_>, mode: Mode) -> Result<Tensor> {
-        self.walk(input, mode, |_| ())
+        let reducer = self.reducer.borrow();
+        let (mut place, mut marked) = (0, Ok(()));
+        let last = self.walk(input, mode, |hidden| {
+            if let Some(reducer) = reducer.as_ref().filter(|_| marked.is_ok()) {
+                marked = reducer.mark(hidden, place);
+                place += 1;
+            }
+        })?;
+        marked.map(|()| last)
+    }
+
+    /// From now on the hidden states before layer i of a forward tell `reducer` place i, and those after the last layer the number
+    /// of layers: when a backward gets there, the layers from i on have their gradients. `None`: no more.
+    pub fn mark_for(&self, reducer: Option<Rc<GradientReducer>>) {
+        *self.reducer.borrow_mut() = reducer;
     }
 
     /// Hidden states before the first layer and after every layer, as transformers' `output_hidden_states` gives

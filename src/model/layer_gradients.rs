@@ -33,21 +33,31 @@ impl LayerGradients {
         &self.layers[layer]
     }
 
+    /// The gradients after the backward that are not those of leaves too.
+    ///
+    /// # Errors
+    /// When no backward has run.
+    pub fn apart(&self) -> Result<Vec<Tensor>> {
+        let aliases = self.layers.iter().flat_map(Weights::entries).filter(|weight| !weight.tensor.is_leaf());
+        aliases.map(gradient_of).collect()
+    }
+
     /// The gradients of each layer after the backward, summed over the micro-batches; a layer's tensors are in the order of
     /// [`layer_specs`](crate::model::weights::layer_specs).
     ///
     /// # Errors
     /// When no backward has run.
     pub fn read(&self) -> Result<Vec<Vec<Tensor>>> {
-        let gradient = |weight: &Weight| {
-            let gradient = weight.tensor.grad();
-            if gradient.defined() {
-                Ok(gradient)
-            } else {
-                Err(Error::failed(format!("tensor `{}` has no gradient", weight.spec.name)))
-            }
-        };
-        self.layers.iter().map(|layer| layer.entries().iter().map(gradient).collect()).collect()
+        self.layers.iter().map(|layer| layer.entries().iter().map(gradient_of).collect()).collect()
+    }
+}
+
+fn gradient_of(weight: &Weight) -> Result<Tensor> {
+    let gradient = weight.tensor.grad();
+    if gradient.defined() {
+        Ok(gradient)
+    } else {
+        Err(Error::failed(format!("tensor `{}` has no gradient", weight.spec.name)))
     }
 }
 

@@ -99,6 +99,11 @@ impl DeviceStep {
         Ok(())
     }
 
+    /// The loss so far, an fp64 scalar on the device.
+    pub fn loss(&self) -> &Tensor {
+        &self.loss
+    }
+
     /// Ends the step with its update, from the gradients of `weights`. Returns what happened, fp64 `[4]` on the device: loss,
     /// gradient norm before clipping, 1 if the update was skipped else 0, loss scale (1 where losses are not scaled).
     ///

@@ -152,6 +152,50 @@ extern "C" {
     pub(super) fn untie_set_tf32(enabled: bool) -> *mut c_char;
     pub(super) fn untie_cpu_capability(text: *mut c_char, capacity: usize) -> *mut c_char;
     pub(super) fn untie_libtorch_version(text: *mut c_char, capacity: usize) -> *mut c_char;
+    pub(super) fn untie_store_new(
+        host: *const c_char,
+        port: u16,
+        serves: bool,
+        timeout_ms: i64,
+        prefix: *const c_char,
+        store: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(super) fn untie_store_clone(store: *const c_void, copy: *mut *mut c_void) -> *mut c_char;
+    pub(super) fn untie_store_free(store: *mut c_void);
+    pub(super) fn untie_store_add(store: *const c_void, key: *const c_char, number: i64, sum: *mut i64) -> *mut c_char;
+    pub(super) fn untie_store_set(store: *const c_void, key: *const c_char, text: *const c_char) -> *mut c_char;
+    pub(super) fn untie_store_get(
+        store: *const c_void,
+        key: *const c_char,
+        text: *mut c_char,
+        capacity: usize,
+        found: *mut bool,
+    ) -> *mut c_char;
+    pub(super) fn untie_world_new(
+        store: *const c_void,
+        rank: i32,
+        size: i32,
+        timeout_ms: i64,
+        address: *const c_char,
+        interface: *const c_char,
+        cuda_index: i32,
+        world: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(super) fn untie_world_free(world: *mut c_void);
+    pub(super) fn untie_all_reduce(world: *const c_void, tensor: *const C_tensor, largest: bool) -> *mut c_char;
+    pub(super) fn untie_broadcast(world: *const c_void, tensor: *const C_tensor) -> *mut c_char;
+    pub(super) fn untie_reducer_new(
+        world: *const c_void,
+        narrow: bool,
+        count: usize,
+        sizes: *const usize,
+        places: *const i64,
+        leaves: *const *const C_tensor,
+        reducer: *mut *mut c_void,
+    ) -> *mut c_char;
+    pub(super) fn untie_reducer_free(reducer: *mut c_void);
+    pub(super) fn untie_reducer_mark(reducer: *const c_void, hidden: *const C_tensor, place: i64) -> *mut c_char;
+    pub(super) fn untie_reducer_finish(reducer: *const c_void) -> *mut c_char;
     pub(super) fn untie_free_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;
     pub(super) fn untie_reset_peak_memory(cuda_index: i32) -> *mut c_char;
     pub(super) fn untie_peak_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;

@@ -13,6 +13,7 @@ mod fused_embeddings;
 mod fused_head;
 mod heap;
 mod optim;
+mod parallel;
 mod profile;
 mod random;
 mod recompute;
@@ -29,6 +30,7 @@ pub use fused_embeddings::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTa
 pub use fused_head::{head_fits, FusedHead, Targets};
 pub use heap::{keep_heap, trim_heap};
 pub use optim::{adamw, norms, AdamWArguments, AdamWTensors, ScaledTensors};
+pub use parallel::{Backend, Bucket, GradientReducer, ProcessGroups, Store};
 pub use profile::{profile, OpTime};
 pub use random::uniform;
 pub use recompute::recompute;

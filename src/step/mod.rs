@@ -17,6 +17,7 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 use crate::model::Weights;
 use crate::optim::{adamw_update, clip, DeviceStep, GroupGradient, Moments, OptimConfig, ScalerState};
+use crate::parallel::Gradients;
 
 /// Set to `device`, it forces the device's path on the CPU, which has its operations too; for tests.
 const FORCE: &str = "UNTIE_STEP";
@@ -30,6 +31,8 @@ pub struct Update<'a> {
     pub learning_rate: f64,
     /// What tied layers hand to AdamW.
     pub gradient: GroupGradient,
+    /// Sums gradients over processes; `None` where there is one.
+    pub gradients: Option<&'a Gradients>,
 }
 
 /// What a step did.
@@ -153,6 +156,9 @@ impl Stepper {
                 for index in 0..num_micro_batches {
                     step.backward(&loss(index)?)?;
                 }
+                if let Some(gradients) = update.gradients {
+                    gradients.finish_on_device(step.loss())?;
+                }
                 let numbers = step.update(weights, moments, update.optim, update.learning_rate)?;
                 Ok(Pending(Report::OnDevice(numbers, step.is_scaled())))
             }
@@ -201,6 +207,9 @@ pub fn train_step(
         let share = loss(index)?;
         share.f_backward()?;
         total += f64::try_from(&share)?;
+    }
+    if let Some(gradients) = update.gradients {
+        gradients.finish(&mut total)?;
     }
     let scaling = clip::scaling(weights, update.gradient, update.optim.clip_norm)?;
     let applied = total.is_finite() && scaling.norm.is_finite();

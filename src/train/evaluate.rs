@@ -9,6 +9,7 @@ use crate::batch::Samples;
 use crate::error::Result;
 use crate::loss::{pretraining, Totals};
 use crate::model::{Bert, Mode};
+use crate::parallel::World;
 
 /// Seed of the masks of every evaluation, so that runs with different seeds are measured on the same masks.
 pub const EVALUATION_SEED: u64 = 0;
@@ -55,28 +56,40 @@ impl fmt::Display for Evaluation {
 }
 
 /// Evaluates `sequences` samples spread evenly over `samples` (all, if there are fewer), `batch` at a time, without
-/// dropout. For results that do not depend on `batch` or on ties of rounded logits, `model` computes in fp32.
+/// dropout. For results that do not depend on `batch` or on ties of rounded logits, `model` computes in fp32. The processes of
+/// `world` take batches in turn; each gets the result of all.
 ///
 /// # Errors
-/// A damaged shard, and libtorch's own.
-pub fn evaluate(model: &Bert, samples: &Samples, sequences: u64, batch: usize, device: Device) -> Result<Evaluation> {
+/// A damaged shard, a process that is gone, and libtorch's own.
+pub fn evaluate(
+    model: &Bert,
+    samples: &Samples,
+    sequences: u64,
+    batch: usize,
+    device: Device,
+    world: &World,
+) -> Result<Evaluation> {
     let sequences = sequences.min(samples.num_samples());
-    let (mut loss, mut correct, mut num_targets) = (0.0, 0.0, 0);
-    let mut pairs: Option<[f64; 2]> = None;
+    // Loss and right ones of the masked tokens, the same of pairs, and the number of pairs' batches.
+    let mut sums = [0.0; 5];
+    let mut num_targets = 0;
     let mut labels: HashMap<i64, usize> = HashMap::new();
-    let mut first = 0;
+    let (mut first, mut number) = (0, 0);
     while first < sequences {
         let count = (sequences - first).min(batch as u64) as usize;
+        // Also of the others' batches: labels are counted faster than sent.
         let buffers = samples.spread(first, count, sequences)?;
-        let tensors = buffers.to_device(device)?;
-        let sums = Totals { targets: 1, sequences: 1 };
-        let found = tch::no_grad(|| pretraining(model, &tensors, sums, Mode::Eval))?;
-        loss += f64::try_from(&found.mlm.loss)?;
-        correct += f64::try_from(&found.mlm.num_correct)?;
-        if let Some(pair) = &found.pair {
-            let [loss, correct] = pairs.get_or_insert([0.0; 2]);
-            *loss += f64::try_from(&pair.loss)?;
-            *correct += f64::try_from(&pair.num_correct)?;
+        if number % world.size() == world.rank() {
+            let tensors = buffers.to_device(device)?;
+            let undivided = Totals { targets: 1, sequences: 1 };
+            let found = tch::no_grad(|| pretraining(model, &tensors, undivided, Mode::Eval))?;
+            sums[0] += f64::try_from(&found.mlm.loss)?;
+            sums[1] += f64::try_from(&found.mlm.num_correct)?;
+            if let Some(pair) = &found.pair {
+                sums[2] += f64::try_from(&pair.loss)?;
+                sums[3] += f64::try_from(&pair.num_correct)?;
+                sums[4] += 1.0;
+            }
         }
         num_targets += buffers.num_targets;
         for (label, weight) in buffers.labels.iter().zip(&buffers.weights) {
@@ -85,16 +98,17 @@ pub fn evaluate(model: &Bert, samples: &Samples, sequences: u64, batch: usize, d
             }
         }
         first += count as u64;
+        number += 1;
     }
+    world.sum(&mut sums)?;
+    let [loss, correct, pair_loss, pairs_correct, pair_batches] = sums;
     let targets = num_targets.max(1) as f64;
     Ok(Evaluation {
         loss: loss / targets,
         accuracy: correct / targets,
         unigram_accuracy: labels.values().max().copied().unwrap_or(0) as f64 / targets,
         num_targets,
-        pair: pairs.map(|[loss, correct]| PairEvaluation {
-            loss: loss / sequences as f64,
-            accuracy: correct / sequences as f64,
-        }),
+        pair: (pair_batches > 0.0)
+            .then(|| PairEvaluation { loss: pair_loss / sequences as f64, accuracy: pairs_correct / sequences as f64 }),
     })
 }

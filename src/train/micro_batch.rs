@@ -16,7 +16,8 @@ use crate::train::config::TrainConfig;
 use crate::train::memory::{machine, Memory};
 use crate::train::numbers::PhaseNumbers;
 use crate::train::phases::Phase;
-use crate::train::run::{Plan, Run};
+use crate::train::plan::Plan;
+use crate::train::run::Run;
 
 /// Larger ones are not chosen on the CPU, where they run no faster: the step's tiles are of 64 tokens whatever its size.
 const MOST_ON_CPU: usize = 64;
@@ -93,7 +94,8 @@ impl Plan {
     /// # Errors
     /// Invalid data, and a CUDA device that does not answer.
     pub fn fitting_micro_batches(&self) -> Result<Vec<usize>> {
-        let budget = machine::budget(self.device)?.unwrap_or(0.0);
+        let on_this_device = if self.device.is_cuda() { 1 } else { self.world.local_size() };
+        let budget = machine::budget(self.device)?.unwrap_or(0.0) / on_this_device as f64;
         let phases = self.numbers()?.phases;
         let fits = |numbers: &PhaseNumbers, size: usize| -> Result<bool> {
             let phase = Phase { micro_batch: size, ..numbers.phase };
@@ -104,14 +106,18 @@ impl Plan {
         };
         let most = if self.device.is_cuda() { usize::MAX } else { MOST_ON_CPU };
         let choose = |numbers: &PhaseNumbers| -> Result<usize> {
-            for size in divisors(numbers.phase.global_batch, most) {
+            for size in divisors(numbers.phase.part(), most) {
                 if fits(numbers, size)? {
                     return Ok(size);
                 }
             }
             Ok(1)
         };
-        phases.iter().map(choose).collect()
+        let sizes: Vec<usize> = phases.iter().map(choose).collect::<Result<_>>()?;
+        // The least that any process has room for; largest() of negatives.
+        let mut least: Vec<f64> = sizes.iter().map(|&size| -(size as f64)).collect();
+        self.world.largest(&mut least)?;
+        Ok(least.into_iter().map(|size| -size as usize).collect())
     }
 
     /// Makes the micro-batches of `phase` smaller, also in the tables that are saved. False where they are of one sequence.
@@ -145,7 +151,13 @@ impl Run {
     /// `error` itself, where nothing can be done.
     pub(super) fn make_room(&mut self, error: Error, progress: &Progress) -> Result<()> {
         let before = self.stretch.phase.micro_batch;
-        if !error.is_out_of_memory() || !self.plan.chooses_micro_batch || !self.plan.shrink(&mut self.stretch.phase)? {
+        // The other processes are in the middle of the same step.
+        let is_alone = self.plan.world.size() == 1;
+        if !is_alone
+            || !error.is_out_of_memory()
+            || !self.plan.chooses_micro_batch
+            || !self.plan.shrink(&mut self.stretch.phase)?
+        {
             return Err(error);
         }
         self.write_config()?;

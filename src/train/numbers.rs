@@ -223,7 +223,8 @@ mod tests {
         assert_eq!(numbers.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(numbers.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(numbers.state_bytes[1], 16.0 * 109_514_298.0);
-        let phase = Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4 };
+        let phase =
+            Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4, ranks: 1 };
         let train = TrainConfig { precision: Precision::Fp32, ..Default::default() };
         let memory = |start: &LayerMap| {
             let phases = vec![PhaseNumbers::new(&bert, phase, 19, 1000)];
@@ -248,6 +249,7 @@ mod tests {
             sequence_length,
             global_batch,
             micro_batch: 4,
+            ranks: 1,
         };
         let phases = vec![
             PhaseNumbers::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),

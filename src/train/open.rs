@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tch::{Device, Tensor};
 
 use crate::batch::samples::Vocabulary;
 use crate::checkpoint::{self, RunState, Saver, Totals};
@@ -16,7 +17,8 @@ use crate::model::weights::{initial_values, is_of_pair_head};
 use crate::model::Weights;
 use crate::optim::{Moments, Schedule};
 use crate::train::guard::Guard;
-use crate::train::run::{Plan, Run};
+use crate::train::plan::Plan;
+use crate::train::run::Run;
 use crate::train::stretch::Stretch;
 use crate::train::trainee::Trainee;
 use crate::train::{environment, resume};
@@ -28,33 +30,44 @@ impl Run {
     /// # Errors
     /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
     pub fn open(plan: Plan, folder: &Path, resume: bool) -> Result<Self> {
-        // Before the folder is looked into: what is there must not change any more.
-        let lock = if folder.is_dir() { Some(FolderLock::take(folder)?) } else { None };
-        let found = if resume { newest(folder)? } else { None };
-        if found.is_none() && !checkpoint::list(folder)?.is_empty() {
-            return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
-                .hint("go on with `--resume`, or choose another `--run-dir`"));
-        }
         // All phases: a run must not find out after days that the data is too short for the last one.
         let numbers = plan.numbers()?;
         let facts = environment::environment(plan.device)?;
+        let world = plan.world.clone();
+        let mut lock = None;
+        let is_fresh = world.from_first(|| {
+            // Before the folder is looked into: what is there must not change any more.
+            lock = if folder.is_dir() { Some(FolderLock::take(folder)?) } else { None };
+            let found = if resume { newest(folder)? } else { None };
+            if found.is_none() && !checkpoint::list(folder)?.is_empty() {
+                return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
+                    .hint("go on with `--resume`, or choose another `--run-dir`"));
+            }
+            let path = found.map(|path| path.to_string_lossy().into_owned());
+            Ok(path.unwrap_or_default().into_bytes())
+        })?;
+        let found = String::from_utf8_lossy(&is_fresh).into_owned();
+        let is_fresh = found.is_empty();
         // Whatever can be refused is refused before anything is written.
-        let (start, is_fresh) = match found {
-            Some(path) => (go_on(&plan, &path, &facts)?, false),
-            None => (fresh(&plan)?, true),
-        };
+        let start = shared(&plan, || match is_fresh {
+            true => fresh(&plan),
+            false => go_on(&plan, Path::new(&found), &facts),
+        })?;
         let stretch = Stretch::open(&plan, plan.phases.after(start.state.step))?;
-        std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
-        let lock = match lock {
-            Some(lock) => lock,
-            None => FolderLock::take(folder)?,
-        };
-        write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
-        write_aside(&folder.join("env.json"), &to_json(&facts)?)?;
-        let recorder = if is_fresh {
-            Recorder::create(folder, &plan.metrics)?
-        } else {
-            Recorder::resume(folder, &plan.metrics, start.state.step)?
+        let recorder = match world.is_first() {
+            true => {
+                std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+                if lock.is_none() {
+                    lock = Some(FolderLock::take(folder)?);
+                }
+                write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
+                write_aside(&folder.join("env.json"), &to_json(&facts)?)?;
+                match is_fresh {
+                    true => Recorder::create(folder, &plan.metrics)?,
+                    false => Recorder::resume(folder, &plan.metrics, start.state.step)?,
+                }
+            }
+            false => Recorder::silent(),
         };
         let checkpoint::Loaded { state, weights, moments } = start;
         let rule_state = Some(&state.rule).filter(|_| !is_fresh);
@@ -62,6 +75,7 @@ impl Run {
         if let Some(scaler) = state.scaler {
             trainee.rescale(scaler)?;
         }
+        trainee.join(world)?;
         let guard = match state.guard {
             Value::Null => Guard::default(),
             memory => serde_json::from_value(memory)
@@ -90,8 +104,50 @@ impl Run {
 
     /// The resolved tables, in the run's folder.
     pub(super) fn write_config(&self) -> Result<()> {
+        if !self.plan.world.is_first() {
+            return Ok(());
+        }
         write_aside(&self.folder.join("config.toml"), self.plan.config_toml.as_bytes())
     }
+}
+
+/// What rank 0 loads, on every process of the run: the others need not see its disk.
+pub(super) fn shared(plan: &Plan, load: impl FnOnce() -> Result<checkpoint::Loaded>) -> Result<checkpoint::Loaded> {
+    let world = &plan.world;
+    if world.size() == 1 {
+        return load();
+    }
+    let mut loaded = None;
+    let state = world.from_first(|| {
+        let found = load()?;
+        let state = serde_json::to_vec(&found.state)
+            .map_err(|error| Error::failed("the run's state has no JSON form").caused_by(error))?;
+        loaded = Some(found);
+        Ok(state)
+    })?;
+    let loaded = match loaded {
+        Some(loaded) => loaded,
+        None => empty(plan, &state)?,
+    };
+    let leaves = loaded.weights.entries().iter().map(|weight| &weight.tensor);
+    leaves
+        .chain(&loaded.moments.exp_avg)
+        .chain(&loaded.moments.exp_avg_sq)
+        .try_for_each(|tensor| world.broadcast(tensor))?;
+    Ok(loaded)
+}
+
+/// Weights and moments for the state that rank 0 has sent, without their values.
+fn empty(plan: &Plan, state: &[u8]) -> Result<checkpoint::Loaded> {
+    let state: RunState = serde_json::from_slice(state)
+        .map_err(|error| Error::failed("rank 0 has sent no state of a run").caused_by(error))?;
+    let kind = plan.train.precision.weight_kind();
+    let weights = Weights::from_named(&plan.bert, &state.layer_map, kind, plan.device, |spec| {
+        Ok(Tensor::f_zeros(&spec.shape, (kind, Device::Cpu))?)
+    })?;
+    let mut moments = Moments::zeros(&weights)?;
+    moments.num_updates = state.num_updates;
+    Ok(checkpoint::Loaded { state, weights, moments })
 }
 
 /// The newest checkpoint of `folder` that is whole; damaged newer ones are named on stderr.

@@ -20,8 +20,10 @@ pub struct Phase {
     pub sequence_length: usize,
     /// Sequences of one step.
     pub global_batch: usize,
-    /// Sequences of one forward and backward; divides `global_batch`.
+    /// Sequences of one forward and backward; divides a process's part of `global_batch`.
     pub micro_batch: usize,
+    /// Processes that share a step.
+    pub ranks: usize,
 }
 
 impl Phase {
@@ -35,9 +37,14 @@ impl Phase {
         (self.global_batch * self.sequence_length) as u64
     }
 
-    /// Forwards and backwards of one step.
+    /// Forwards and backwards of one step in one process.
     pub fn num_micro_batches(&self) -> usize {
-        self.global_batch / self.micro_batch
+        self.part() / self.micro_batch
+    }
+
+    /// Sequences of one step in one process.
+    pub fn part(&self) -> usize {
+        self.global_batch / self.ranks
     }
 
     /// The `[data]` table with the sequence length of the phase.
@@ -68,6 +75,7 @@ impl Phases {
                 sequence_length,
                 global_batch,
                 micro_batch,
+                ranks: 1,
             }]));
         }
         let mut phases: Vec<Phase> = Vec::new();
@@ -103,7 +111,7 @@ impl Phases {
                 .validate()
                 .map_err(|error| Error::config(format!("`{name}` is not valid")).caused_by(error))?;
             let (number, sequence_length) = (number as u32, config.sequence_length);
-            phases.push(Phase { number, start, end, sequence_length, global_batch, micro_batch });
+            phases.push(Phase { number, start, end, sequence_length, global_batch, micro_batch, ranks: 1 });
         }
         match phases.last() {
             Some(last) if last.end < train.steps => Err(Error::config(format!(
@@ -113,6 +121,30 @@ impl Phases {
             .hint("leave out `until` of the last `[[data.phase]]`")),
             _ => Ok(Self(phases)),
         }
+    }
+
+    /// The same phases with every step shared by `ranks` processes. Micro-batches that do not divide a process's part become the
+    /// largest smaller ones that do: the same steps in other pieces.
+    ///
+    /// # Errors
+    /// A global batch that `ranks` does not divide, with the nearest that it does.
+    pub fn shared_by(mut self, ranks: usize) -> Result<Self> {
+        for phase in &mut self.0 {
+            let batch = phase.global_batch;
+            if !batch.is_multiple_of(ranks) {
+                let below = batch / ranks * ranks;
+                let nearest = if below > 0 { format!("{below} or {}", below + ranks) } else { ranks.to_string() };
+                return Err(Error::config(format!(
+                    "a global batch of {batch} sequences cannot be divided among {ranks} processes: the nearest that can is {nearest}"
+                ))
+                .hint("set `train.global_batch` to that, or start another number of processes"));
+            }
+            phase.ranks = ranks;
+            let part = phase.part();
+            let fits = |size: &usize| part.is_multiple_of(*size);
+            phase.micro_batch = (1..=phase.micro_batch.min(part)).rev().find(fits).unwrap_or(1);
+        }
+        Ok(self)
     }
 
     /// In their order.
@@ -176,6 +208,22 @@ mod tests {
         let tokens: u64 = phases.list().iter().map(|phase| (phase.end - phase.start) * phase.tokens()).sum();
         assert_eq!(tokens, 90 * 8 * 128 + 10 * 4 * 512);
         assert_eq!((phases.longest_sequence(), phases.after(95).num_micro_batches()), (512, 2));
+    }
+
+    #[test]
+    fn steps_are_shared_by_processes() {
+        let sized = |ranks| {
+            let train = TrainConfig { steps: 10, global_batch: 24, micro_batch: 6.into(), ..Default::default() };
+            let phases = Phases::new(&DataConfig::default(), &train).unwrap().shared_by(ranks)?;
+            Ok::<_, Error>((phases.list()[0].micro_batch, phases.list()[0].num_micro_batches()))
+        };
+        let found: Vec<_> = [1, 2, 3, 4, 6, 8, 24].map(|ranks| sized(ranks).unwrap()).into();
+        assert_eq!(found, [(6, 4), (6, 2), (4, 2), (6, 1), (4, 1), (3, 1), (1, 1)]);
+        let message = |ranks| sized(ranks).unwrap_err().to_string();
+        assert!(
+            message(5).contains("24 sequences cannot be divided among 5 processes: the nearest that can is 20 or 25")
+        );
+        assert!(message(48).ends_with("is 48"));
     }
 
     #[test]

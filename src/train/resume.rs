@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// Keys that a user changes on purpose: where the data lies, how long to go on (which moves the schedule and fractions of
 /// the run), how often to look, how a step is cut into pieces (which draws other dropout). Each change is printed.
-const MAY_CHANGE: [&str; 15] = [
+const MAY_CHANGE: [&str; 16] = [
     "data.dir",
     "data.verify",
     "data.workers",
@@ -25,6 +25,7 @@ const MAY_CHANGE: [&str; 15] = [
     "eval.",
     "guard.",
     "metrics.",
+    "parallel.",
 ];
 
 /// What differs between a checkpoint's configuration and the present one, each as `key: before → now`.

@@ -7,144 +7,32 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use tch::Device;
-use untie_data::shard::Split;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::batch::samples::Vocabulary;
-use crate::batch::{Batch, DataConfig, Loader, Samples};
-use crate::checkpoint::{self, CheckpointConfig, DataStamp, RunState, Saver, Totals, Untying};
+use crate::batch::{Batch, Loader};
+use crate::checkpoint::{self, RunState, Saver, Totals, Untying};
 use crate::error::{Error, Result};
 use crate::files::FolderLock;
 use crate::hub;
 use crate::loss;
 use crate::metrics::console::{Line, Progress};
-use crate::metrics::{MetricsConfig, Recorder};
-use crate::model::{BertConfig, Mode};
-use crate::optim::{OptimConfig, Schedule};
-use crate::sharing::{Check, Decision, SharingConfig};
+use crate::metrics::Recorder;
+use crate::model::Mode;
+use crate::optim::Schedule;
+use crate::parallel::World;
+use crate::sharing::{Check, Decision};
 use crate::step::{Pending, StepReport};
-use crate::train::calibrate::{self, Product};
-use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
-use crate::train::guard::{Guard, GuardConfig, SpikeAction};
-use crate::train::numbers::{Numbers, PhaseNumbers};
-use crate::train::phases::{Phase, Phases};
+use crate::train::guard::{Guard, SpikeAction};
+use crate::train::numbers::Numbers;
+use crate::train::phases::Phase;
+use crate::train::plan::Plan;
 use crate::train::stop::{Stop, StopFlag};
 use crate::train::stretch::Stretch;
 use crate::train::summary::Summary;
-use crate::train::trainee::{Recipe, Trainee};
+use crate::train::trainee::Trainee;
 use crate::train::values::{padding, Speed, Sums, Values};
-
-/// Everything that decides what a run computes, resolved.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Sizes of the model.
-    pub bert: BertConfig,
-    /// The tokenizer that made the data.
-    pub vocabulary: Vocabulary,
-    /// What the vocabulary and the shards are.
-    pub data_stamp: DataStamp,
-    /// Weights to start from.
-    pub init: Option<PathBuf>,
-    /// `[data]`.
-    pub data: DataConfig,
-    /// `[train]`, `auto` decided.
-    pub train: TrainConfig,
-    /// What `[data]` and `[train]` say of sequence lengths and batches.
-    pub phases: Phases,
-    /// Whether `train.micro_batch` was `auto`: then it may become smaller.
-    pub chooses_micro_batch: bool,
-    /// `[optim]`.
-    pub optim: OptimConfig,
-    /// `[sharing]`.
-    pub sharing: SharingConfig,
-    /// `[checkpoint]`.
-    pub checkpoint: CheckpointConfig,
-    /// `[eval]`.
-    pub eval: EvalConfig,
-    /// `[metrics]`.
-    pub metrics: MetricsConfig,
-    /// `[guard]`.
-    pub guard: GuardConfig,
-    /// All tables, for state.json.
-    pub config: Value,
-    /// The same with every key at its default, for checkpoints of versions that had fewer keys.
-    pub defaults: Value,
-    /// The tables, as the run folder's config.toml.
-    pub config_toml: String,
-    /// Where to compute.
-    pub device: Device,
-    /// Whether a resume may change what makes it another run.
-    pub allow_changes: bool,
-}
-
-impl Plan {
-    /// The training samples of `phase`.
-    ///
-    /// # Errors
-    /// Missing or damaged shards, and a split shorter than one sample.
-    pub fn samples(&self, phase: &Phase) -> Result<Samples> {
-        let samples = Samples::open(&phase.data(&self.data), &self.vocabulary, Split::Train, self.train.seed)?;
-        Ok(samples.for_phase(phase.number))
-    }
-
-    /// The derived numbers of the run.
-    ///
-    /// # Errors
-    /// As [`Self::samples`], and a sharing pattern that does not fit.
-    pub fn numbers(&self) -> Result<Numbers> {
-        let phases = self.phases.list().iter().map(|phase| {
-            let samples = self.samples(phase)?;
-            Ok(PhaseNumbers::new(&self.bert, *phase, samples.capacity(), samples.num_samples()))
-        });
-        self.numbers_of(phases.collect::<Result<_>>()?)
-    }
-
-    /// Those of a run through `phases`.
-    pub(super) fn numbers_of(&self, phases: Vec<PhaseNumbers>) -> Result<Numbers> {
-        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
-        let place = (self.device, self.sharing.has_checks());
-        let numbers = Numbers::new(&self.bert, &start, &self.train, place, phases);
-        if !self.checkpoint.background {
-            return Ok(numbers);
-        }
-        Ok(Numbers { memory: numbers.memory.map(|peak| peak.during_a_save(self.device)), ..numbers })
-    }
-
-    /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
-    /// it.
-    pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
-        let sharing = self.sharing.describe(self.train.steps);
-        format!("{}\nsharing            {sharing}", numbers.describe(rate))
-    }
-
-    /// What decides how the model is trained, besides its data.
-    pub fn recipe(&self) -> Recipe {
-        Recipe {
-            bert: self.bert.clone(),
-            optim: self.optim.clone(),
-            sharing: self.sharing.clone(),
-            compute: self.train.precision.compute_kind(),
-            steps: self.train.steps,
-        }
-    }
-
-    /// The linear maps of a micro-batch of `phase`, whose samples have `capacity` target slots.
-    pub fn products(&self, phase: &Phase, capacity: usize) -> Vec<Product> {
-        calibrate::products(&self.bert, phase.micro_batch * phase.sequence_length, phase.micro_batch * capacity)
-    }
-
-    /// The measured rate of `products` on this machine, FLOP/s.
-    ///
-    /// # Errors
-    /// libtorch's own.
-    pub fn product_rate(&self, products: &[Product]) -> Result<f64> {
-        calibrate::product_rate(products, self.train.precision.compute_kind(), self.device, calibrate::BRIEF)
-    }
-}
 
 /// How a run ended.
 #[derive(Debug)]
@@ -175,7 +63,7 @@ pub struct Run {
     pub(super) samples_skipped: u64,
     pub(super) guard: Guard,
     /// No other process writes to the folder while it is held.
-    pub(super) _lock: FolderLock,
+    pub(super) _lock: Option<FolderLock>,
 }
 
 impl Run {
@@ -191,7 +79,11 @@ impl Run {
     pub fn train(&mut self, stop: &StopFlag) -> Result<Outcome> {
         let steps = self.plan.train.steps;
         let mut loader = self.loader()?;
-        let mut progress = Progress::new(steps, self.step);
+        let world = self.plan.world.clone();
+        let mut progress = match world.is_first() {
+            true => Progress::new(steps, self.step),
+            false => Progress::silent(),
+        };
         let mut clock = Instant::now();
         let mut last = None;
         if self.is_fresh {
@@ -207,7 +99,7 @@ impl Run {
         while self.step < steps {
             let saved = self.saver.poll();
             self.tolerate(saved, &progress)?;
-            if let Some(reason) = stop.requested(2 * (slowest + self.time_of_a_save())) {
+            if let Some(reason) = agreed(stop.requested(2 * (slowest + self.time_of_a_save())), &world)? {
                 self.settle(None, &progress)?;
                 self.save(&mut clock)?;
                 self.saver.wait()?;
@@ -225,11 +117,12 @@ impl Run {
             }
             let begin = Instant::now();
             let learning_rate = self.schedule.learning_rate(self.step);
-            let (batches, (pending, check, sums)) = loop {
+            let (batches, totals, (pending, check, sums)) = loop {
                 let numbers = 0..self.stretch.phase.num_micro_batches();
                 let batches: Vec<Batch> = numbers.map(|_| loader.next_batch()).collect::<Result<_>>()?;
-                match self.update(&batches, learning_rate) {
-                    Ok(done) => break (batches, done),
+                let totals = loss_totals(&batches, &world)?;
+                match self.update(&batches, totals, learning_rate) {
+                    Ok(done) => break (batches, totals, done),
                     Err(error) => self.make_room(error, &progress)?,
                 }
                 // The same samples, in smaller micro-batches.
@@ -280,9 +173,9 @@ impl Run {
             if let Some(report) = report.filter(|_| logs) {
                 let rate = speed.take();
                 self.step_values(&mut values, &report, learning_rate, rate);
-                let right = sums.accuracies(loss_totals(&batches))?;
+                let right = sums.accuracies(totals, &world)?;
                 values.accuracies(&right);
-                if let Some(padding) = padding(&batches) {
+                if let Some(padding) = padding(&batches, &world)? {
                     values.insert("data/padding", padding);
                 }
                 let accuracy = Some(right.mlm_accuracy);
@@ -296,6 +189,7 @@ impl Run {
                 let before = self.saver.wait();
                 self.tolerate(before, &progress)?;
                 let saved = self.save(&mut clock);
+                self.trainee.check_same()?;
                 match ends {
                     true => saved.and_then(|()| self.saver.wait())?,
                     false => self.tolerate(saved, &progress)?,
@@ -310,21 +204,30 @@ impl Run {
             None => self.evaluate()?,
         };
         let export = self.folder.join("export");
-        let tokenizer = self.folder.join("tokenizer.json");
-        hub::export(&export, &self.plan.bert, self.trainee.map(), self.trainee.weights(), &tokenizer)?;
+        if world.is_first() {
+            let tokenizer = self.folder.join("tokenizer.json");
+            hub::export(&export, &self.plan.bert, self.trainee.map(), self.trainee.weights(), &tokenizer)?;
+        }
+        world.barrier()?;
         let (totals, untying) = (self.totals, self.untying.clone());
         Ok(Outcome::Finished(Box::new(Summary { steps, totals, untying, evaluation, export })))
     }
 
     /// One step on `batches`; its report, the correlations of its gradients if a check was due, and what the model got right.
-    fn update(&mut self, batches: &[Batch], learning_rate: f64) -> Result<(Pending, Option<Check>, Sums)> {
-        let totals = loss_totals(batches);
+    fn update(
+        &mut self,
+        batches: &[Batch],
+        totals: loss::Totals,
+        learning_rate: f64,
+    ) -> Result<(Pending, Option<Check>, Sums)> {
         let (device, seed, step) = (self.plan.device, self.plan.train.seed, self.step);
+        // Numbered through all processes, so that any split into pieces of this size draws the same.
+        let first = self.plan.world.rank() * batches.len();
         let mut sums = Sums::default();
         let (pending, check) = self.trainee.step(step + 1, learning_rate, batches.len(), |model, index| {
             // Where libtorch drops out, from (seed, step, micro-batch), a resumed run draws what the other drew; our own
             // kernels go by the sequences' keys.
-            let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
+            let words = [seed, step, (first + index) as u64].map(u64::to_le_bytes).concat();
             tch::manual_seed(xxh3_64(&words) as i64);
             let losses = loss::pretraining(model, &batches[index].to_device(device)?, totals, Mode::Train)?;
             sums.add(&losses);
@@ -412,7 +315,8 @@ impl Run {
         let (train, sequences) = (&self.plan.train, self.plan.eval.sequences);
         // The same tensors in the precision of the weights, as `untie eval` computes.
         let model = self.trainee.model_in(train.precision.weight_kind())?;
-        evaluate(&model, &self.stretch.valid, sequences, self.stretch.phase.micro_batch, self.plan.device)
+        let Plan { device, world, .. } = &self.plan;
+        evaluate(&model, &self.stretch.valid, sequences, self.stretch.phase.micro_batch, *device, world)
     }
 
     fn step_values(&self, values: &mut Values, report: &StepReport, learning_rate: f64, rate: f64) {
@@ -453,6 +357,9 @@ impl Run {
             untying: self.untying.clone(),
             bert: self.plan.bert.clone(),
         };
+        if !self.plan.world.is_first() {
+            return Ok(());
+        }
         // Metrics on disk first: a checkpoint must never be ahead of them.
         self.recorder.flush()?;
         self.saver.save(&state, self.trainee.weights(), self.trainee.moments())
@@ -479,12 +386,23 @@ impl Run {
     }
 }
 
-/// What the global batch `batches` divides its losses by.
-fn loss_totals(batches: &[Batch]) -> loss::Totals {
-    loss::Totals {
-        targets: batches.iter().map(|batch| batch.num_targets).sum::<usize>().max(1),
-        sequences: batches.iter().map(Batch::num_sequences).sum(),
+/// What the global batch, of which `batches` are this process's part, divides its losses by.
+fn loss_totals(batches: &[Batch], world: &World) -> Result<loss::Totals> {
+    let targets: usize = batches.iter().map(|batch| batch.num_targets).sum();
+    let sequences: usize = batches.iter().map(Batch::num_sequences).sum();
+    let mut sums = [targets as f64, sequences as f64];
+    world.sum(&mut sums)?;
+    Ok(loss::Totals { targets: (sums[0] as usize).max(1), sequences: sums[1] as usize })
+}
+
+/// Why the processes of `world` stop together, where one of them was asked to: `mine` is what asked this one.
+fn agreed(mine: Option<Stop>, world: &World) -> Result<Option<Stop>> {
+    if world.size() == 1 {
+        return Ok(mine);
     }
+    let mut number = [mine.map_or(0.0, |stop| f64::from(stop.number()))];
+    world.largest(&mut number)?;
+    Ok(Stop::from_number(number[0] as u32))
 }
 
 /// Whether something that happens every `every` steps (0: never) happens after `step`.

@@ -31,6 +31,25 @@ impl Stop {
     }
 }
 
+impl Stop {
+    /// A number above 0 for it, and the higher the less it leaves to choose.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::WallTime => 1,
+            Self::Signal(signal) => 1 + signal.unsigned_abs(),
+        }
+    }
+
+    /// What [`Self::number`] stands for; 0: nothing.
+    pub(super) fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => None,
+            1 => Some(Self::WallTime),
+            signal => Some(Self::Signal(signal as i32 - 1)),
+        }
+    }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,5 +161,9 @@ mod tests {
         assert_eq!(stop.requested(Duration::from_secs(3600)), Some(Stop::WallTime));
         assert_eq!(StopFlag::default().until(begin, None).requested(Duration::MAX), None);
         assert_eq!(Stop::WallTime.exit_code(), 75);
+        for stop in [Stop::WallTime, Stop::Signal(SIGINT), Stop::Signal(SIGTERM), Stop::Signal(SIGUSR1)] {
+            assert_eq!(Stop::from_number(stop.number()), Some(stop));
+        }
+        assert_eq!(Stop::from_number(0), None);
     }
 }

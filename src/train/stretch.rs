@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use untie_data::shard::Split;
 
-use crate::batch::{Loader, Samples};
+use crate::batch::{Loader, Samples, Share};
 use crate::error::Result;
 use crate::train::calibrate::product_flops;
 use crate::train::evaluate::EVALUATION_SEED;
 use crate::train::phases::Phase;
-use crate::train::run::Plan;
+use crate::train::plan::Plan;
 
 /// A phase with its samples, opened.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ impl Stretch {
     /// When no thread can be started.
     pub(super) fn loader(&self, plan: &Plan, step: u64, skipped: u64) -> Result<Loader> {
         let position = self.phase.position(step) + skipped;
-        Loader::start(self.train.clone(), position, self.phase.micro_batch, plan.data.workers)
+        let Phase { global_batch, micro_batch, ranks, .. } = self.phase;
+        let share = Share { global_batch, micro_batch, rank: plan.world.rank(), ranks };
+        Loader::start(self.train.clone(), position, share, plan.data.workers)
     }
 }

@@ -3,15 +3,21 @@
 //! In: micro-batches' losses, as a closure over the model. Out: the next weights, and every `sharing.check_every` steps the
 //! correlations of the layers' gradients. A probed step is bit-equal to a plain one: watching never changes a run.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig, ScalerState};
+use crate::parallel::{Gradients, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
-use crate::shim::trim_heap;
+use crate::shim::{trim_heap, Bucket};
 use crate::step::{Pending, Stepper, Update};
 
 /// What decides how a model is trained, besides its data.
@@ -39,6 +45,8 @@ pub struct Trainee {
     moments: Moments,
     model: Bert,
     stepper: Stepper,
+    world: Rc<World>,
+    gradients: Option<Gradients>,
     /// Skipped steps that nobody has asked for yet.
     num_skipped: u64,
 }
@@ -65,7 +73,31 @@ impl Trainee {
         let scaler = (recipe.compute == Kind::Half).then(ScalerState::default);
         let stepper = Stepper::new(&weights, &moments, recipe.sharing.gradient, scaler)?;
         trim_heap();
-        Ok(Self { recipe, rule, map, weights, moments, model, stepper, num_skipped: 0 })
+        let world = Rc::new(World::alone());
+        Ok(Self { recipe, rule, map, weights, moments, model, stepper, world, gradients: None, num_skipped: 0 })
+    }
+
+    /// From now on its steps are those of `world`'s processes together, which must all have the same weights.
+    ///
+    /// # Errors
+    /// Weights that differ, a process that is gone, and libtorch's own.
+    pub fn join(&mut self, world: Rc<World>) -> Result<()> {
+        self.world = world;
+        self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
+        self.check_same()
+    }
+
+    /// Compares the weights of all processes.
+    ///
+    /// # Errors
+    /// Weights that differ, by the first of them, and a process that is gone.
+    pub fn check_same(&self) -> Result<()> {
+        if self.gradients.is_none() {
+            return Ok(());
+        }
+        let entries = self.weights.entries();
+        let hashes: Vec<u64> = entries.iter().map(|weight| hash_of(&weight.tensor)).collect::<Result<_>>()?;
+        self.world.check_same("weights", &hashes, |at| format!("`{}`", entries[at].spec.name))
     }
 
     /// Goes on with the loss scale of a checkpoint, where losses are scaled.
@@ -124,10 +156,14 @@ impl Trainee {
             false => None,
         };
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
-        let update = Update { optim, learning_rate, gradient: sharing.gradient };
-        let pending = self
-            .stepper
-            .step(&self.weights, &mut self.moments, update, num_micro_batches, |index| loss(model, index))?;
+        let update = Update { optim, learning_rate, gradient: sharing.gradient, gradients: self.gradients.as_ref() };
+        // A probed step keeps each layer's gradient apart first.
+        let overlapping = self.gradients.as_ref().filter(|_| probed.is_none()).and_then(Gradients::overlapping);
+        let pending = self.stepper.step(&self.weights, &mut self.moments, update, num_micro_batches, |index| {
+            model.mark_for(overlapping.clone().filter(|_| index + 1 == num_micro_batches));
+            loss(model, index)
+        })?;
+        model.mark_for(None);
         let check = match probed {
             Some((_, gradients)) if pending.read()?.applied => Some(self.check(&gradients)?),
             _ => None,
@@ -162,6 +198,10 @@ impl Trainee {
         // Rules that do not watch are shown what SWE-A would see.
         let watched = self.rule.watches(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
         let drifting = if self.recipe.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
+        // Those of leaves are sums over the processes already.
+        if self.gradients.is_some() {
+            gradients.apart()?.iter().try_for_each(|gradient| self.world.all_reduce(gradient))?;
+        }
         Check::new(gradients, &watched, &drifting)
     }
 
@@ -183,8 +223,33 @@ impl Trainee {
         weights.make_gradients()?;
         self.model = Bert::new(&self.recipe.bert, &map, &weights, self.recipe.compute)?;
         self.stepper = Stepper::new(&weights, &moments, self.recipe.sharing.gradient, scaler)?;
+        self.gradients = Gradients::new(&self.world, &buckets(&weights, &map))?;
         (self.map, self.weights, self.moments) = (map, weights, moments);
         trim_heap();
-        Ok(())
+        self.check_same()
     }
+}
+
+/// The weights by where a backward has finished their gradients: see [`Bert::mark_for`].
+fn buckets<'a>(weights: &'a Weights, map: &LayerMap) -> Vec<Bucket<'a>> {
+    let layers = map.num_layers() as i64;
+    let mut places: BTreeMap<Reverse<i64>, Vec<&Tensor>> = BTreeMap::new();
+    for weight in weights.entries() {
+        let name = weight.spec.name.as_str();
+        let place = match weight.spec.group {
+            Some(group) => map.lowest(group) as i64,
+            // Those of words are also the MLM head's: they get the last part of their gradient at the end.
+            None if name.starts_with("bert.embeddings.") => -1,
+            None if name.starts_with("bert.encoder.") => layers - 1,
+            None => layers,
+        };
+        places.entry(Reverse(place)).or_default().push(&weight.tensor);
+    }
+    places.into_iter().map(|(Reverse(place), leaves)| Bucket { place, leaves }).collect()
+}
+
+/// A hash of the values of `tensor`.
+fn hash_of(tensor: &Tensor) -> Result<u64> {
+    let values = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?.f_view_dtype(Kind::Uint8)?;
+    Ok(xxh3_64(&Vec::<u8>::try_from(values.f_flatten(0, -1)?)?))
 }

@@ -8,6 +8,7 @@ use tch::Tensor;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::loss::{Losses, Share, Totals};
+use crate::parallel::World;
 use crate::sharing::Check;
 use crate::train::evaluate::{Evaluation, PairEvaluation};
 
@@ -82,7 +83,8 @@ impl Sums {
         self.1.extend(losses.pair.as_ref().map(numbers));
     }
 
-    pub(super) fn accuracies(&self, totals: Totals) -> Result<Accuracies> {
+    /// Of all processes of `world` together.
+    pub(super) fn accuracies(&self, totals: Totals, world: &World) -> Result<Accuracies> {
         let sum = |shares: &[[Tensor; 2]], which: usize| -> Result<f64> {
             let mut sum = 0.0;
             for share in shares {
@@ -90,26 +92,28 @@ impl Sums {
             }
             Ok(sum)
         };
-        let pair = match self.1.as_slice() {
-            [] => None,
-            shares => {
-                Some(PairEvaluation { loss: sum(shares, 0)?, accuracy: sum(shares, 1)? / totals.sequences as f64 })
-            }
-        };
-        let (mlm_loss, correct) = (sum(&self.0, 0)?, sum(&self.0, 1)?);
+        let mut sums = [sum(&self.0, 0)?, sum(&self.0, 1)?, sum(&self.1, 0)?, sum(&self.1, 1)?];
+        world.sum(&mut sums)?;
+        let [mlm_loss, correct, pair_loss, pairs_correct] = sums;
+        // Every process has pairs, or none.
+        let pair = (!self.1.is_empty())
+            .then(|| PairEvaluation { loss: pair_loss, accuracy: pairs_correct / totals.sequences as f64 });
         Ok(Accuracies { mlm_loss, mlm_accuracy: correct / totals.targets as f64, pair })
     }
 }
 
-/// The fraction of tokens that are padding; none where a batch cannot have any.
-pub(super) fn padding(batches: &[Batch]) -> Option<f64> {
+/// The fraction of tokens that are padding in all processes of `world`; none where a batch cannot have any.
+pub(super) fn padding(batches: &[Batch], world: &World) -> Result<Option<f64>> {
     let masks: Option<Vec<&Vec<i64>>> = batches.iter().map(|batch| batch.attention_mask.as_ref()).collect();
     let (mut tokens, mut padding) = (0, 0);
-    for mask in masks? {
+    let Some(masks) = masks else { return Ok(None) };
+    for mask in masks {
         tokens += mask.len();
         padding += mask.iter().filter(|&&mask| mask == 0).count();
     }
-    Some(padding as f64 / tokens.max(1) as f64)
+    let mut sums = [padding as f64, tokens as f64];
+    world.sum(&mut sums)?;
+    Ok(Some(sums[0] / sums[1].max(1.0)))
 }
 
 /// Tokens and seconds of steps since the last logged point; evaluation and checkpoints do not count.

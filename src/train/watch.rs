@@ -7,6 +7,7 @@ use crate::metrics::console::Progress;
 use crate::metrics::Recorder;
 use crate::step::StepReport;
 use crate::train::guard::{Guard, Spike};
+use crate::train::open::shared;
 use crate::train::run::Run;
 use crate::train::stretch::Stretch;
 use crate::train::trainee::Trainee;
@@ -27,22 +28,29 @@ impl Run {
             ))
             .hint("lower `optim.lr` or `optim.clip_norm`, or look at the data; checkpoints are as they were"));
         }
-        self.saver.wait()?;
         let first = self.step.saturating_sub(spike.in_a_row.saturating_sub(1) * self.plan.train.log_every.max(1));
-        let before = checkpoint::list(&self.folder)?.into_iter().filter(|entry| entry.step < first);
-        let mut sound = before.filter(|entry| checkpoint::verify(&entry.path).is_ok());
-        let Some(entry) = sound.nth(guard.rollback_checkpoints - 1) else {
+        let world = self.plan.world.clone();
+        let found = world.from_first(|| {
+            self.saver.wait()?;
+            let before = checkpoint::list(&self.folder)?.into_iter().filter(|entry| entry.step < first);
+            let mut sound = before.filter(|entry| checkpoint::verify(&entry.path).is_ok());
+            let found = sound.nth(self.plan.guard.rollback_checkpoints - 1);
+            Ok(found.map_or(Vec::new(), |entry| entry.step.to_le_bytes().to_vec()))
+        })?;
+        let Ok(target) = <[u8; 8]>::try_from(found).map(u64::from_le_bytes) else {
             progress.note(&format!("step {}: there is no checkpoint to go back to", self.step));
             return Ok(false);
         };
         let read = self.plan.phases.samples_consumed(self.step) + self.samples_skipped;
-        checkpoint::roll_back(&self.folder, Some(entry.step))?;
-        let kind = self.plan.train.precision.weight_kind();
-        let Loaded { state, weights, moments } = checkpoint::load(&entry.path, kind, self.plan.device)?;
+        let Loaded { state, weights, moments } = shared(&self.plan, || {
+            let (entry, _) = checkpoint::roll_back(&self.folder, Some(target))?;
+            checkpoint::load(&entry.path, self.plan.train.precision.weight_kind(), self.plan.device)
+        })?;
         self.trainee = Trainee::new(self.plan.recipe(), state.layer_map, weights, moments, Some(&state.rule))?;
         if let Some(scaler) = state.scaler {
             self.trainee.rescale(scaler)?;
         }
+        self.trainee.join(world.clone())?;
         let step_before = std::mem::replace(&mut self.step, state.step);
         // Time and skips stay on the account of the run, the tokens of the steps that are done again do not count twice.
         self.totals.tokens = state.totals.tokens;
@@ -50,7 +58,9 @@ impl Run {
         self.untying = state.untying;
         self.guard = Guard::default();
         self.samples_skipped = read - self.plan.phases.samples_consumed(self.step);
-        self.recorder = Recorder::resume(&self.folder, &self.plan.metrics, self.step)?;
+        if world.is_first() {
+            self.recorder = Recorder::resume(&self.folder, &self.plan.metrics, self.step)?;
+        }
         self.stretch = Stretch::open(&self.plan, self.plan.phases.after(self.step))?;
         progress.note(&format!(
             "step {step_before}: back to the checkpoint of step {}, and on with the samples from {read} on",

@@ -1,0 +1,2 @@
+// Stands for Gloo's; see algorithm.h.
+#pragma once

@@ -1,0 +1,190 @@
+//! Signs of life: which process is gone, when a collective fails or does not end.
+//!
+//! Every process counts up a key of its own in the store once a second; rank 0 reads all of them and puts the name of one that
+//! has stopped under another key, which every process reads. Who cannot reach the store any more says that instead. Cost: a
+//! thread that waits, three messages of a few bytes a second to rank 0's host, there one more a process.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::parallel::place::Place;
+use crate::shim::Store;
+
+/// Between two signs.
+const BEAT: Duration = Duration::from_millis(500);
+/// Once some process has seen a collective fail, one that gives no sign for so long is the reason.
+const SUSPICION: Duration = Duration::from_secs(4);
+/// How long a process has to end by itself after a verdict, with its own error; then it is ended.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Under which a verdict is told.
+const VERDICT: &str = "verdict";
+/// Counts processes whose collective has failed.
+const FAILED: &str = "failed";
+
+fn beat_of(rank: usize) -> String {
+    format!("beat/{rank}")
+}
+
+/// The threads that watch.
+#[derive(Debug)]
+pub(super) struct Watch {
+    shared: Arc<Shared>,
+    /// The one that talks to the store; it may wait for an answer that never comes.
+    talks: Option<JoinHandle<()>>,
+    judges: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    place: Place,
+    heartbeat: Duration,
+    begin: Instant,
+    ends: AtomicBool,
+    has_failed: AtomicBool,
+    /// Milliseconds since `begin` of the store's last answer.
+    last_answer: AtomicU64,
+    verdict: Mutex<Option<String>>,
+}
+
+impl Shared {
+    fn verdict(&self) -> Option<String> {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn judge(&self, words: &str) {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| words.to_owned());
+    }
+}
+
+impl Watch {
+    /// Watches over the processes of the run at `place` by a connection of its own, `store`.
+    pub(super) fn start(place: Place, store: Store, heartbeat: Duration) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            place,
+            heartbeat,
+            begin: Instant::now(),
+            ends: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
+            last_answer: AtomicU64::new(0),
+            verdict: Mutex::new(None),
+        });
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let cannot = |error| Error::failed("cannot start a thread").caused_by(error);
+            thread::Builder::new().name(name.into()).spawn(work).map_err(cannot)
+        };
+        let (talks, judges) = (shared.clone(), shared.clone());
+        Ok(Self {
+            talks: Some(spawn("signs of life", Box::new(move || talk(&talks, &store)))?),
+            judges: Some(spawn("verdicts", Box::new(move || judge(&judges)))?),
+            shared,
+        })
+    }
+
+    /// After a collective that failed: who is to blame, as soon as that is known.
+    pub(super) fn explain(&self) -> Option<String> {
+        self.shared.has_failed.store(true, Ordering::Relaxed);
+        let patience = 2 * SUSPICION + 4 * BEAT;
+        let begin = Instant::now();
+        while begin.elapsed() < patience {
+            if let Some(verdict) = self.shared.verdict() {
+                return Some(verdict);
+            }
+            thread::sleep(BEAT / 5);
+        }
+        None
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
+        let begin = Instant::now();
+        for thread in [self.judges.take(), self.talks.take()].into_iter().flatten() {
+            while !thread.is_finished() && begin.elapsed() < 4 * BEAT {
+                thread::sleep(BEAT / 50);
+            }
+            if thread.is_finished() {
+                // Neither has anything to say.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Gives signs, and as rank 0 looks for those of the others, until the process ends or the store does not answer any more.
+fn talk(shared: &Shared, store: &Store) {
+    let Place { rank, size, .. } = shared.place;
+    // Count and time of the last new sign of every process; a process that is not there yet is waited for elsewhere.
+    let mut signs = vec![(0, Instant::now()); size];
+    let mut has_told = false;
+    while !shared.ends.load(Ordering::Relaxed) {
+        let answer = (|| -> Result<()> {
+            store.add(&beat_of(rank), 1)?;
+            if !has_told && shared.has_failed.load(Ordering::Relaxed) {
+                store.add(FAILED, 1)?;
+                has_told = true;
+            }
+            if rank == 0 {
+                let someone_failed = store.add(FAILED, 0)? > 0;
+                let limit = if someone_failed { SUSPICION.min(shared.heartbeat) } else { shared.heartbeat };
+                for (other, (count, time)) in signs.iter_mut().enumerate() {
+                    let now = store.add(&beat_of(other), 0)?;
+                    if now != *count {
+                        (*count, *time) = (now, Instant::now());
+                    } else if now > 0 && time.elapsed() > limit && store.get(VERDICT)?.is_none() {
+                        let seconds = time.elapsed().as_secs();
+                        store.set(VERDICT, &format!("rank {other} has given no sign of life for {seconds} s"))?;
+                    }
+                }
+            }
+            if let Some(words) = store.get(VERDICT)? {
+                shared.judge(&words);
+            }
+            Ok(())
+        })();
+        if answer.is_ok() {
+            shared.last_answer.store(shared.begin.elapsed().as_millis() as u64, Ordering::Relaxed);
+        }
+        for _ in 0..5 {
+            if !shared.ends.load(Ordering::Relaxed) {
+                thread::sleep(BEAT / 5);
+            }
+        }
+    }
+}
+
+/// Ends a process that a verdict finds in a collective which will never be done.
+fn judge(shared: &Shared) {
+    let Place { rank, size, master: (host, port), .. } = &shared.place;
+    let mut since = None;
+    while !shared.ends.load(Ordering::Relaxed) {
+        thread::sleep(BEAT / 5);
+        let last = Duration::from_millis(shared.last_answer.load(Ordering::Relaxed));
+        let silence = shared.begin.elapsed().saturating_sub(last);
+        let is_suspected = shared.has_failed.load(Ordering::Relaxed);
+        if silence > if is_suspected { SUSPICION.min(shared.heartbeat) } else { shared.heartbeat } {
+            let seconds = silence.as_secs();
+            shared.judge(&format!("rank 0's store at {host}:{port} has not answered for {seconds} s"));
+        }
+        let Some(verdict) = shared.verdict() else { continue };
+        if since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            eprintln!(
+                "rank={rank} error: rank {rank} of {size} waits in vain: {verdict}\nhint: checkpoints are as they were"
+            );
+            signal_hook::low_level::exit(1);
+        }
+    }
+}
+
+/// Tells the others through `store` why the process at `place` ends; the one that serves it waits until they have heard.
+pub(super) fn tell(store: &Store, place: &Place, words: &str) {
+    // Where the store is gone, nobody can be told.
+    let told = store.set(VERDICT, &format!("rank {} ended: {words}", place.rank));
+    if told.is_ok() && place.serves && place.size > 1 {
+        thread::sleep(3 * BEAT);
+    }
+}

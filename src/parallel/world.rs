@@ -1,0 +1,250 @@
+//! The processes of a run, and what they tell each other.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::parallel::config::{BackendChoice, ParallelConfig, Wire};
+use crate::parallel::place::Place;
+use crate::parallel::watch::{tell, Watch};
+use crate::shim::{Backend, Bucket, GradientReducer, ProcessGroups, Store};
+
+/// The processes of a run as one of them sees them. Alone, every call returns at once.
+#[derive(Debug)]
+pub struct World(Option<Connected>);
+
+#[derive(Debug)]
+struct Connected {
+    place: Place,
+    config: ParallelConfig,
+    groups: ProcessGroups,
+    store: Store,
+    watch: Watch,
+    has_failed: Cell<bool>,
+}
+
+impl World {
+    /// A process of its own.
+    pub fn alone() -> Self {
+        Self(None)
+    }
+
+    /// Meets the other processes of `place`, if there is one; gradients are on `device`.
+    ///
+    /// # Errors
+    /// A master that does not answer, processes that do not come within `parallel.timeout`, and a backend that does not fit the
+    /// device.
+    pub fn connect(place: Option<Place>, config: &ParallelConfig, device: Device) -> Result<Self> {
+        let Some(place) = place else { return Ok(Self::alone()) };
+        let backend = match (config.backend, device) {
+            (BackendChoice::Auto | BackendChoice::Nccl, Device::Cuda(index)) => Backend::Nccl(index),
+            (BackendChoice::Auto | BackendChoice::Gloo, Device::Cpu) => Backend::Gloo,
+            (choice, _) => {
+                let name = if choice == BackendChoice::Nccl { "nccl" } else { "gloo" };
+                return Err(Error::config(format!(
+                    "`parallel.backend` = \"{name}\" does not carry tensors on {device:?}"
+                ))
+                .hint("leave it at \"auto\": NCCL on CUDA, Gloo on the CPU"));
+            }
+        };
+        // libtorch's sockets log every attempt to connect, and every loss of a connection with its stack.
+        if std::env::var_os("TORCH_CPP_LOG_LEVEL").is_none() {
+            std::env::set_var("TORCH_CPP_LOG_LEVEL", "ERROR");
+        }
+        let timeout = Duration::from_secs(config.timeout);
+        let (host, port) = (place.master.0.clone(), place.master.1);
+        let (rank, size) = (place.rank, place.size);
+        let cannot = |what: &str, error| Error::failed(format!("rank {rank} of {size} {what}")).caused_by(error);
+        let hint = "all processes must be started, with the same `MASTER_ADDR` and `MASTER_PORT`, the latter free on that host";
+        let prefix = format!("untie/{}", place.attempt);
+        let store = Store::connect(&host, port, place.serves, timeout, &prefix)
+            .map_err(|error| cannot(&format!("cannot meet the others at {host}:{port}"), error).hint(hint))?;
+        let address = place.address()?;
+        let interface = std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
+        let groups = ProcessGroups::meet(&store, rank, size, timeout, (&address, &interface), backend)
+            .map_err(|error| cannot("cannot connect to the others", error).hint(hint))?;
+        let watch = Watch::start(place.clone(), store.another()?, Duration::from_secs(config.heartbeat))?;
+        let world =
+            Self(Some(Connected { place, config: config.clone(), groups, store, watch, has_failed: Cell::new(false) }));
+        world.barrier()?;
+        Ok(world)
+    }
+
+    /// This process's number, from 0.
+    pub fn rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |world| world.place.rank)
+    }
+
+    /// How many processes there are.
+    pub fn size(&self) -> usize {
+        self.0.as_ref().map_or(1, |world| world.place.size)
+    }
+
+    /// How many of them are on this host.
+    pub fn local_size(&self) -> usize {
+        self.0.as_ref().map_or(1, |world| world.place.local_size)
+    }
+
+    /// Whether this is the process that writes.
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Sums each of `values` over the processes.
+    ///
+    /// # Errors
+    /// A process that is gone, by its number.
+    pub fn sum(&self, values: &mut [f64]) -> Result<()> {
+        self.combine(values, false)
+    }
+
+    /// The largest of each of `values` among the processes.
+    ///
+    /// # Errors
+    /// As [`Self::sum`].
+    pub fn largest(&self, values: &mut [f64]) -> Result<()> {
+        self.combine(values, true)
+    }
+
+    fn combine(&self, values: &mut [f64], largest: bool) -> Result<()> {
+        let Some(world) = &self.0 else { return Ok(()) };
+        let tensor = Tensor::f_from_slice(values)?;
+        world.done(world.groups.all_reduce(&tensor, largest))?;
+        values.copy_from_slice(&Vec::<f64>::try_from(&tensor)?);
+        Ok(())
+    }
+
+    /// Sums `tensor` over the processes, in place.
+    ///
+    /// # Errors
+    /// As [`Self::sum`].
+    pub fn all_reduce(&self, tensor: &Tensor) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |world| world.done(world.groups.all_reduce(tensor, false)))
+    }
+
+    /// Overwrites `tensor` with rank 0's.
+    ///
+    /// # Errors
+    /// As [`Self::sum`].
+    pub fn broadcast(&self, tensor: &Tensor) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |world| world.done(world.groups.broadcast(tensor)))
+    }
+
+    /// Rank 0's `bytes`.
+    ///
+    /// # Errors
+    /// As [`Self::sum`].
+    pub fn broadcast_bytes(&self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        let Some(world) = &self.0 else { return Ok(bytes) };
+        let length = Tensor::f_from_slice(&[bytes.len() as i64])?;
+        world.done(world.groups.broadcast(&length))?;
+        let length = i64::try_from(&length)?;
+        let content = match world.place.rank {
+            0 => Tensor::f_from_slice(&bytes)?,
+            _ => Tensor::f_zeros([length], (Kind::Uint8, Device::Cpu))?,
+        };
+        world.done(world.groups.broadcast(&content))?;
+        Ok(Vec::<u8>::try_from(&content)?)
+    }
+
+    /// What rank 0's `make` makes, or its error on every process.
+    ///
+    /// # Errors
+    /// `make`'s own, and as [`Self::sum`].
+    pub fn from_first(&self, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+        if self.0.is_none() {
+            return make();
+        }
+        let made = if self.is_first() { make() } else { Ok(Vec::new()) };
+        let mut failures = [f64::from(u8::from(made.is_err()))];
+        self.sum(&mut failures)?;
+        match made {
+            Ok(_) if failures[0] > 0.0 => Err(Error::failed("rank 0 has failed; it says why")),
+            made => self.broadcast_bytes(made?),
+        }
+    }
+
+    /// Waits for all processes.
+    ///
+    /// # Errors
+    /// As [`Self::sum`].
+    pub fn barrier(&self) -> Result<()> {
+        self.sum(&mut [0.0])
+    }
+
+    /// Compares `hashes` of `what`, each by the name that `name` gives it, with those of rank 0.
+    ///
+    /// # Errors
+    /// Where they differ, on every process: which ranks, and the first that differs there. And as [`Self::sum`].
+    pub fn check_same(&self, what: &str, hashes: &[u64], name: impl Fn(usize) -> String) -> Result<()> {
+        let Some(world) = &self.0 else { return Ok(()) };
+        let size = hashes.len().to_le_bytes().to_vec();
+        let mut others = [f64::from(u8::from(self.broadcast_bytes(size.clone())? != size))];
+        self.sum(&mut others)?;
+        if others[0] > 0.0 {
+            return Err(Error::failed(format!("the processes do not have the same number of {what}")));
+        }
+        let mine: Vec<i64> = hashes.iter().map(|&hash| hash as i64).collect();
+        let first = Tensor::f_from_slice(&mine)?;
+        self.broadcast(&first)?;
+        let first = Vec::<i64>::try_from(&first)?;
+        // One more than the place of the first that differs.
+        let mut found = vec![0.0; world.place.size];
+        let at = first.iter().zip(&mine).position(|(one, other)| one != other);
+        found[world.place.rank] = at.map_or(0.0, |at| at as f64 + 1.0);
+        self.sum(&mut found)?;
+        let Some((rank, &at)) = found.iter().enumerate().find(|(_, &at)| at > 0.0) else { return Ok(()) };
+        Err(Error::failed(format!(
+            "rank {rank} has another {what} than rank 0: the first that differs is {}",
+            name(at as usize - 1)
+        ))
+        .hint("all processes must run the same program with the same configuration on the same kind of machine"))
+    }
+
+    /// Sums the gradients of `buckets` from now on: see [`GradientReducer`]. `None` alone.
+    ///
+    /// # Errors
+    /// As [`GradientReducer::new`].
+    pub fn reducer(&self, buckets: &[Bucket<'_>]) -> Result<Option<GradientReducer>> {
+        let Some(world) = &self.0 else { return Ok(None) };
+        Ok(Some(GradientReducer::new(&world.groups, buckets, world.config.wire == Wire::Bf16)?))
+    }
+
+    /// Whether gradients travel while the backward goes on.
+    pub fn overlaps(&self) -> bool {
+        self.0.as_ref().is_some_and(|world| world.config.overlap)
+    }
+
+    /// What a collective returned, its error with the rank that is to blame.
+    ///
+    /// # Errors
+    /// That of `result`.
+    pub fn done<T>(&self, result: Result<T>) -> Result<T> {
+        match &self.0 {
+            Some(world) => world.done(result),
+            None => result,
+        }
+    }
+
+    /// Tells the other processes why this one ends.
+    pub fn tell(&self, error: &Error) {
+        if let Some(world) = self.0.as_ref().filter(|world| !world.has_failed.get()) {
+            tell(&world.store, &world.place, error.report().trim_start_matches("error: "));
+        }
+    }
+}
+
+impl Connected {
+    fn done<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            self.has_failed.set(true);
+            let Place { rank, size, .. } = self.place;
+            let why = self.watch.explain().unwrap_or_else(|| "every process still gives signs of life".into());
+            Error::failed(format!("rank {rank} of {size}: a collective failed, {why}"))
+                .caused_by(error)
+                .hint("checkpoints are as they were: start all processes again with `--resume`")
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! What a run is, decided before it begins.
+//!
+//! In: a configuration, the data's vocabulary and sizes, a device and the processes. Out: what the run computes, and its numbers.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use serde_json::Value;
+use tch::Device;
+use untie_data::shard::Split;
+
+use crate::batch::samples::Vocabulary;
+use crate::batch::{DataConfig, Samples};
+use crate::checkpoint::{CheckpointConfig, DataStamp};
+use crate::error::Result;
+use crate::metrics::MetricsConfig;
+use crate::model::BertConfig;
+use crate::optim::OptimConfig;
+use crate::parallel::World;
+use crate::sharing::SharingConfig;
+use crate::train::calibrate::{self, Product};
+use crate::train::config::{EvalConfig, TrainConfig};
+use crate::train::guard::GuardConfig;
+use crate::train::numbers::{Numbers, PhaseNumbers};
+use crate::train::phases::{Phase, Phases};
+use crate::train::trainee::Recipe;
+
+/// Everything that decides what a run computes, resolved.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Sizes of the model.
+    pub bert: BertConfig,
+    /// The tokenizer that made the data.
+    pub vocabulary: Vocabulary,
+    /// What the vocabulary and the shards are.
+    pub data_stamp: DataStamp,
+    /// Weights to start from.
+    pub init: Option<PathBuf>,
+    /// `[data]`.
+    pub data: DataConfig,
+    /// `[train]`, `auto` decided.
+    pub train: TrainConfig,
+    /// What `[data]` and `[train]` say of sequence lengths and batches.
+    pub phases: Phases,
+    /// Whether `train.micro_batch` was `auto`: then it may become smaller.
+    pub chooses_micro_batch: bool,
+    /// `[optim]`.
+    pub optim: OptimConfig,
+    /// `[sharing]`.
+    pub sharing: SharingConfig,
+    /// `[checkpoint]`.
+    pub checkpoint: CheckpointConfig,
+    /// `[eval]`.
+    pub eval: EvalConfig,
+    /// `[metrics]`.
+    pub metrics: MetricsConfig,
+    /// `[guard]`.
+    pub guard: GuardConfig,
+    /// All tables, for state.json.
+    pub config: Value,
+    /// The same with every key at its default, for checkpoints of versions that had fewer keys.
+    pub defaults: Value,
+    /// The tables, as the run folder's config.toml.
+    pub config_toml: String,
+    /// Where to compute.
+    pub device: Device,
+    /// The processes that share the run.
+    pub world: Rc<World>,
+    /// Whether a resume may change what makes it another run.
+    pub allow_changes: bool,
+}
+
+impl Plan {
+    /// The training samples of `phase`.
+    ///
+    /// # Errors
+    /// Missing or damaged shards, and a split shorter than one sample.
+    pub fn samples(&self, phase: &Phase) -> Result<Samples> {
+        let samples = Samples::open(&phase.data(&self.data), &self.vocabulary, Split::Train, self.train.seed)?;
+        Ok(samples.for_phase(phase.number))
+    }
+
+    /// The derived numbers of the run.
+    ///
+    /// # Errors
+    /// As [`Self::samples`], and a sharing pattern that does not fit.
+    pub fn numbers(&self) -> Result<Numbers> {
+        let phases = self.phases.list().iter().map(|phase| {
+            let samples = self.samples(phase)?;
+            Ok(PhaseNumbers::new(&self.bert, *phase, samples.capacity(), samples.num_samples()))
+        });
+        self.numbers_of(phases.collect::<Result<_>>()?)
+    }
+
+    /// Those of a run through `phases`.
+    pub(super) fn numbers_of(&self, phases: Vec<PhaseNumbers>) -> Result<Numbers> {
+        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
+        let place = (self.device, self.sharing.has_checks());
+        let numbers = Numbers::new(&self.bert, &start, &self.train, place, phases);
+        if !self.checkpoint.background {
+            return Ok(numbers);
+        }
+        Ok(Numbers { memory: numbers.memory.map(|peak| peak.during_a_save(self.device)), ..numbers })
+    }
+
+    /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
+    /// it.
+    pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
+        let sharing = self.sharing.describe(self.train.steps);
+        format!("{}\nsharing            {sharing}", numbers.describe(rate))
+    }
+
+    /// What decides how the model is trained, besides its data.
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            bert: self.bert.clone(),
+            optim: self.optim.clone(),
+            sharing: self.sharing.clone(),
+            compute: self.train.precision.compute_kind(),
+            steps: self.train.steps,
+        }
+    }
+
+    /// The linear maps of a micro-batch of `phase`, whose samples have `capacity` target slots.
+    pub fn products(&self, phase: &Phase, capacity: usize) -> Vec<Product> {
+        calibrate::products(&self.bert, phase.micro_batch * phase.sequence_length, phase.micro_batch * capacity)
+    }
+
+    /// The measured rate of `products` on this machine, FLOP/s.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn product_rate(&self, products: &[Product]) -> Result<f64> {
+        calibrate::product_rate(products, self.train.precision.compute_kind(), self.device, calibrate::BRIEF)
+    }
+}
