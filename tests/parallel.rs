@@ -251,6 +251,33 @@ fn a_process_that_is_killed_ends_the_others_and_costs_nothing() {
     assert_eq!(farthest(&workshop, "whole", "killed", 60 + 20 * kills as u64), 0.0);
 }
 
+/// Killed in the step that ends with a transition: while it computes, is evaluated, copies weights and moments, or compares them.
+#[test]
+fn a_process_that_is_killed_at_a_transition_costs_nothing() {
+    let kills: u64 = std::env::var("UNTIE_RANK_KILLS").map_or(1, |number| number.parse::<u64>().unwrap() / 4);
+    let workshop = Workshop::new();
+    let more = ["parallel.heartbeat=5", "sharing.untie_at=12"];
+    train(&workshop, 2, "whole", &more);
+    let run = workshop.path("killed");
+    let mut before_its_end = 0;
+    for kill in 0..kills {
+        let child = command(&workshop, 2, "killed", &more).spawn().unwrap();
+        // Lines 1 to 12 are of steps 0 to 11; that of step 12 is written behind the transition. A resume from step 10 cuts them.
+        wait_for("step 11 to be cut", || kill == 0 || lines(&run) <= 11);
+        wait_for("step 11", || lines(&run) >= 12);
+        std::thread::sleep(Duration::from_micros(1500 * kill));
+        let ranks = children(child.id());
+        before_its_end += u64::from(lines(&run) == 12);
+        signal(ranks[(kill % 2) as usize], "-KILL");
+        assert!(!ended(child).status.success());
+    }
+    println!("{kills} kills at a transition, {before_its_end} before it was recorded");
+    assert!(before_its_end > 0);
+    train(&workshop, 2, "killed", &more);
+    assert_eq!(metrics(&workshop.path("whole")), metrics(&run));
+    assert_eq!(farthest(&workshop, "whole", "killed", 50), 0.0);
+}
+
 /// Stopped, not killed: its connections stay open, and nothing comes.
 #[test]
 fn a_process_that_hangs_ends_the_others() {

@@ -69,7 +69,8 @@ pub struct Run {
 impl Run {
     /// What a step and the whole run amount to, and how fast the machine's matrix products are.
     pub fn describe(&self) -> String {
-        self.plan.describe(&self.numbers, self.stretch.product_rate)
+        let rate = self.stretch.product_rate * self.plan.world.size() as f64;
+        self.plan.describe(&self.numbers, rate)
     }
 
     /// Trains to the end, or until `stop` asks; then exports.
@@ -328,7 +329,8 @@ impl Run {
             values.insert("train/loss_scale", scale);
         }
         values.insert("train/tokens_per_second", rate);
-        values.insert("train/mfu", rate * product_seconds);
+        // What the products of one process's part take at its rate.
+        values.insert("train/mfu", rate * product_seconds / self.plan.world.size() as f64);
         values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
         values.insert(
             "data/epoch",
