@@ -26,13 +26,20 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    is_out_of_memory: bool,
-    is_not_finite: bool,
+    reason: Reason,
+}
+
+/// What a caller may do something about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    OutOfMemory,
+    NotFinite,
+    Other,
 }
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, source: None, is_out_of_memory: false, is_not_finite: false }
+        Self { kind, message: message.into(), hint: None, source: None, reason: Reason::Other }
     }
 
     /// The run itself failed; exit code 1.
@@ -42,7 +49,7 @@ impl Error {
 
     /// The run itself computed infinity or NaN; exit code 1.
     pub fn not_finite(message: impl Into<String>) -> Self {
-        Self { is_not_finite: true, ..Self::failed(message) }
+        Self { reason: Reason::NotFinite, ..Self::failed(message) }
     }
 
     /// Command line or configuration; exit code 2.
@@ -69,12 +76,12 @@ impl Error {
 
     /// Whether memory for a tensor could not be had.
     pub fn is_out_of_memory(&self) -> bool {
-        self.is_out_of_memory
+        self.reason == Reason::OutOfMemory
     }
 
     /// Whether something was computed that is not a finite number.
     pub fn is_not_finite(&self) -> bool {
-        self.is_not_finite
+        self.reason == Reason::NotFinite
     }
 
     /// The process's exit code for this error.
@@ -126,7 +133,7 @@ pub fn libtorch(text: &str) -> Error {
             "lower `train.micro_batch` (the global batch stays the same) or let it be `auto`, set \
              `train.activation_checkpointing = true`, or make the model smaller; `--dry-run` says what a step needs",
         );
-        return Error { is_out_of_memory: true, ..error };
+        return Error { reason: Reason::OutOfMemory, ..error };
     }
     error
 }

@@ -1,26 +1,24 @@
 //! Files that a kill leaves whole or not at all, and folders that one process writes to.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::{io, Error, Result};
 
-/// Writes `bytes` beside `path` and renames them to it: what was there is replaced at once, never half. Nothing is left
-/// beside it on failure.
+/// [`untie_data::files::write_aside`] with an error that names the file.
 ///
 /// # Errors
 /// A file that cannot be written.
 pub(crate) fn write_aside(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".partial");
-    let aside = PathBuf::from(aside);
-    fs::write(&aside, bytes).and_then(|()| fs::rename(&aside, path)).map_err(|error| {
-        // Perhaps it was never made.
-        let _ = fs::remove_file(&aside);
-        io("write", path, error)
-    })
+    untie_data::files::write_aside(path, bytes.as_ref()).map_err(|error| io("write", path, error))
 }
+
+const TRIES: u32 = 5;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// What NFS without a lock daemon says, on Linux.
+const ENOLCK: i32 = 37;
 
 /// A folder that no other process of ours writes to: an advisory lock (flock) on a file in it, which is gone with the value
 /// or with the process, however that ends.
@@ -42,10 +40,21 @@ impl FolderLock {
         let failed = |error| io("lock", folder, error);
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
         let mut file = options.open(&path).map_err(failed)?;
-        match file.try_lock() {
+        let mut tries = 0;
+        let locked = loop {
+            // Who only looks whether it is held holds it for a moment.
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if tries < TRIES => std::thread::sleep(PAUSE),
+                locked => break locked,
+            }
+            tries += 1;
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(in_use(folder, file)),
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+            Err(TryLockError::Error(error))
+                if error.kind() == ErrorKind::Unsupported || error.raw_os_error() == Some(ENOLCK) =>
+            {
                 eprintln!("`{}` cannot be locked: {error}; let one process only write to it", folder.display());
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -75,6 +84,7 @@ fn in_use(folder: &Path, mut file: File) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn a_file_is_replaced_or_left_alone() {

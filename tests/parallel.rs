@@ -321,7 +321,7 @@ fn a_signal_stops_all_of_them_once() {
     let more = ["train.steps=200", "sharing.untie_at=20"];
     let run = workshop.path("run");
     for (name, code) in [("-TERM", 143), ("-INT", 130), ("-USR1", 75)] {
-        let child = command(&workshop, 3 - 1, "run", &more).spawn().unwrap();
+        let child = command(&workshop, 2, "run", &more).spawn().unwrap();
         let before = lines(&run);
         wait_for("some steps", || lines(&run) > before + 5);
         signal(child.id(), name);

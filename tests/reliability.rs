@@ -193,3 +193,29 @@ fn a_run_goes_on_at_once_wherever_it_stands() {
     let state: serde_json::Value = serde_json::from_str(&state).unwrap();
     assert_eq!(state["samples_consumed"], 8 * (LATE + 1));
 }
+
+/// What makes it another run is refused, or told; what would read other data is refused always.
+#[test]
+fn a_run_takes_changes_where_it_is_told_to() {
+    let workshop = Workshop::new();
+    let short = train(&workshop, "run", &["--set", "train.steps=40"]);
+    assert!(short.status.success(), "{}", stderr(&short));
+    let changes = ["--resume", "--set", "train.seed=9", "--set", "model.hidden_dropout_prob=0.2"];
+    let refused = train(&workshop, "run", &changes);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = stderr(&refused);
+    assert!(said.contains("error: cannot resume with another `") && said.contains("`train.seed`: "), "{said}");
+    assert!(said.contains("; allowed is `train.steps`: 40 → 100") && said.contains("`--allow-changes`"), "{said}");
+    let batch = train(&workshop, "run", &["--resume", "--allow-changes", "--set", "train.global_batch=16"]);
+    assert_eq!(batch.status.code(), Some(2));
+    assert!(stderr(&batch).contains("`train.global_batch`: 8 → 16: the place in the data"), "{}", stderr(&batch));
+    let taken = train(&workshop, "run", &[&changes[..], &["--allow-changes"]].concat());
+    assert!(taken.status.success(), "{}", stderr(&taken));
+    assert_eq!(
+        stderr(&taken).matches(": from here on another run, by `--allow-changes`").count(),
+        2,
+        "{}",
+        stderr(&taken)
+    );
+    assert!(workshop.path("run/checkpoints/step-00000100").exists());
+}

@@ -4,13 +4,24 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes `bytes` beside `path` and renames them to it.
-pub(crate) fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes `bytes` beside `path` and renames them to it: what was there is replaced at once, never half. Nothing is left beside
+/// it on failure.
+///
+/// # Errors
+/// A file that cannot be written, synced or renamed.
+pub fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let aside = crate::shard::with_suffix(path, ".tmp");
-    let mut file = File::create(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&aside, path)?;
+    let write = || {
+        let mut file = File::create(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)
+    };
+    if let Err(error) = write() {
+        // Perhaps it was never made.
+        let _ = fs::remove_file(&aside);
+        return Err(error);
+    }
     sync_parent(path)
 }
 

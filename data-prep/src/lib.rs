@@ -7,7 +7,7 @@
 
 pub mod cli;
 pub mod corpus;
-mod files;
+pub mod files;
 mod hash;
 pub mod inspect;
 pub mod manifest;

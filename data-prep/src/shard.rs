@@ -30,6 +30,7 @@ pub use writer::{Checkpoint, FileStamp, ShardWriter, WrittenShard};
 use memmap2::Mmap;
 use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 9] = b"MMIDIDX\x00\x00";
@@ -89,6 +90,8 @@ pub struct Shard {
     prefix: PathBuf,
     idx: Mmap,
     bin: Mmap,
+    /// What the two files are to the system: their devices and inodes.
+    identities: [(u64, u64); 2],
     token_type: TokenType,
     num_sequences: u64,
     num_document_indices: u64,
@@ -105,6 +108,7 @@ impl Shard {
         let bin_path = with_suffix(prefix, ".bin");
         let idx = map(&idx_path)?;
         let bin = map(&bin_path)?;
+        let identities = [identity(&idx_path)?, identity(&bin_path)?];
 
         if idx.len() < HEADER_BYTES {
             return Err(ShardError::IndexTooShort {
@@ -136,7 +140,8 @@ impl Shard {
                 got: idx.len() as u64,
             });
         }
-        let shard = Shard { prefix: prefix.to_owned(), idx, bin, token_type, num_sequences, num_document_indices };
+        let shard =
+            Shard { prefix: prefix.to_owned(), idx, bin, identities, token_type, num_sequences, num_document_indices };
         shard.check_ends()?;
         Ok(shard)
     }
@@ -173,19 +178,17 @@ impl Shard {
     }
 
     /// Checks that both files still have the sizes that they were mapped with. To read a part of a mapped file that is not there
-    /// any more ends the process (SIGBUS), and nothing can tell before each read; this tells now and then.
+    /// any more ends the process (SIGBUS), and nothing can tell before each read; this tells now and then. A file that is gone or
+    /// has another in its place stays as it was for who has it mapped.
     ///
     /// # Errors
-    /// A file that has another size, or is gone.
+    /// A file that was changed in place.
     pub fn check_sizes(&self) -> Result<(), ShardError> {
-        for (suffix, mapped) in [(".idx", &self.idx), (".bin", &self.bin)] {
+        for ((suffix, mapped), before) in [(".idx", &self.idx), (".bin", &self.bin)].into_iter().zip(self.identities) {
             let path = with_suffix(&self.prefix, suffix);
-            let got = match std::fs::metadata(&path) {
-                Ok(metadata) => metadata.len(),
-                Err(source) => return Err(ShardError::Io { path, source }),
-            };
-            let expected = mapped.len() as u64;
-            if got != expected {
+            let Ok(metadata) = std::fs::metadata(&path) else { continue };
+            let (expected, got) = (mapped.len() as u64, metadata.len());
+            if got != expected && (metadata.dev(), metadata.ino()) == before {
                 return Err(ShardError::Changed { path, expected, got });
             }
         }
@@ -392,6 +395,12 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, ShardError> {
     let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
     advise(&map, false);
     Ok(map)
+}
+
+/// Device and inode.
+fn identity(path: &Path) -> Result<(u64, u64), ShardError> {
+    let metadata = std::fs::metadata(path).map_err(|source| ShardError::Io { path: path.to_owned(), source })?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Tells the kernel how a map will be read. It may ignore that, and so may we: nothing but speed depends on it.

@@ -5,6 +5,7 @@
 //! still be written: there is never more than one copy. Cost: 12 bytes a parameter (24 in fp64) of host memory while one is
 //! being written.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -23,12 +24,15 @@ pub struct Saver {
     writing: Option<JoinHandle<(Result<()>, Duration)>>,
     /// The longest time that a checkpoint took from its copy to its name.
     longest: Duration,
+    /// Device and inode of the run's folder at the start.
+    place: Option<(u64, u64)>,
 }
 
 impl Saver {
     /// A saver of the run at `run_dir`.
     pub fn new(run_dir: &Path, config: &CheckpointConfig) -> Self {
-        Self { run_dir: run_dir.into(), config: config.clone(), writing: None, longest: Duration::ZERO }
+        let (run_dir, config) = (run_dir.to_path_buf(), config.clone());
+        Self { place: place_of(&run_dir), run_dir, config, writing: None, longest: Duration::ZERO }
     }
 
     /// Saves a run at `state.step`: copies and returns, with `checkpoint.background = false` or where there is no memory for
@@ -38,6 +42,11 @@ impl Saver {
     /// A state that cannot be saved, and what [`Self::wait`] says of a checkpoint that is not written in the background.
     pub fn save(&mut self, state: &RunState, weights: &Weights, moments: &Moments) -> Result<()> {
         self.wait()?;
+        if place_of(&self.run_dir) != self.place {
+            // Where a disk was mounted that is gone, the folder below would get what belongs there.
+            return Err(Error::failed(format!("`{}` is not the folder any more that it was", self.run_dir.display()))
+                .hint("mount its disk again, and go on with `--resume`"));
+        }
         let begin = Instant::now();
         let snapshot = Snapshot::new(state, weights, moments)?;
         let copy = match self.config.background {
@@ -101,6 +110,10 @@ impl Saver {
     pub fn longest(&self) -> Duration {
         self.longest
     }
+}
+
+fn place_of(folder: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Drop for Saver {

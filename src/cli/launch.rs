@@ -6,11 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::error::{Error, Result};
 
@@ -48,19 +48,23 @@ impl LaunchArgs {
         if self.nproc == 0 {
             return Err(Error::config("`--nproc` must be at least 1, got 0"));
         }
+        if self.command[0] != "train" {
+            return Err(Error::config(format!("`untie launch` starts `train`, got `{}`", self.command[0])));
+        }
         if self.node_rank >= self.nnodes {
             let (rank, nodes) = (self.node_rank, self.nnodes);
             return Err(Error::config(format!("`--node-rank` must be below `--nnodes` = {nodes}, got {rank}")));
         }
         let (host, port) = self.meeting_place()?;
         let asked = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGINT, SIGTERM, SIGUSR1] {
-            signal_hook::flag::register_usize(signal, asked.clone(), signal as usize)
+        // A terminal that hangs up asks for the end too.
+        for (signal, passed) in [(SIGINT, SIGINT), (SIGTERM, SIGTERM), (SIGUSR1, SIGUSR1), (SIGHUP, SIGTERM)] {
+            signal_hook::flag::register_usize(signal, asked.clone(), passed as usize)
                 .map_err(|error| Error::failed("cannot install signal handlers").caused_by(error))?;
         }
-        let mut children = Vec::new();
+        let (mut children, mut relays) = (Vec::new(), Vec::new());
         for rank in 0..self.nproc {
-            match self.start(rank, &host, port) {
+            match self.start(rank, &host, port, &mut relays) {
                 Ok(child) => children.push(child),
                 Err(error) => {
                     children.iter_mut().for_each(|child: &mut Child| drop(child.kill()));
@@ -68,7 +72,10 @@ impl LaunchArgs {
                 }
             }
         }
-        Ok(wait(&mut children, &asked))
+        let code = wait(&mut children, &asked);
+        // What they wrote last.
+        relays.into_iter().for_each(|relay| drop(relay.join()));
+        Ok(code)
     }
 
     fn meeting_place(&self) -> Result<(String, u16)> {
@@ -82,7 +89,7 @@ impl LaunchArgs {
         parts.ok_or_else(|| Error::config(format!("`--master`: expected `HOST:PORT`, got `{master}`")))
     }
 
-    fn start(&self, rank: usize, host: &str, port: u16) -> Result<Child> {
+    fn start(&self, rank: usize, host: &str, port: u16, relays: &mut Vec<JoinHandle<()>>) -> Result<Child> {
         let cannot = |error: std::io::Error| Error::failed(format!("cannot start process {rank}")).caused_by(error);
         let mut command = Command::new(std::env::current_exe().map_err(cannot)?);
         command.args(&self.command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -99,10 +106,10 @@ impl LaunchArgs {
         // A group of its own: a signal of the terminal comes once, from here.
         let mut child = command.process_group(0).spawn().map_err(cannot)?;
         if let Some(stdout) = child.stdout.take() {
-            relay(self.node_rank * self.nproc + rank, stdout, std::io::stdout());
+            relays.push(relay(self.node_rank * self.nproc + rank, stdout, std::io::stdout()));
         }
         if let Some(stderr) = child.stderr.take() {
-            relay(self.node_rank * self.nproc + rank, stderr, std::io::stderr());
+            relays.push(relay(self.node_rank * self.nproc + rank, stderr, std::io::stderr()));
         }
         Ok(child)
     }
@@ -118,13 +125,14 @@ fn free_port() -> Result<u16> {
 }
 
 /// Passes lines on with the rank of the process before them.
-fn relay(rank: usize, from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) {
+fn relay(rank: usize, from: impl Read + Send + 'static, mut to: impl Write + Send + 'static) -> JoinHandle<()> {
     thread::spawn(move || {
-        for line in BufReader::new(from).lines().map_while(std::result::Result::ok) {
-            // One write a line, so that lines do not mix.
-            let _ = to.write_all(format!("[{rank}] {line}\n").as_bytes()).and_then(|()| to.flush());
+        for line in BufReader::new(from).split(b'\n').map_while(std::result::Result::ok) {
+            // One write a line, so that lines do not mix. Nobody may be left to read them.
+            let line = [format!("[{rank}] ").as_bytes(), &line, b"\n"].concat();
+            let _ = to.write_all(&line).and_then(|()| to.flush());
         }
-    });
+    })
 }
 
 /// Passes signals on and waits for all; the first exit code that is not 0.
@@ -161,15 +169,15 @@ fn wait(children: &mut [Child], asked: &AtomicUsize) -> u8 {
         }
         thread::sleep(PAUSE);
     }
-    // What they wrote last.
-    thread::sleep(2 * PAUSE);
     failed.map_or(0, |(code, _)| code)
 }
 
 fn send(children: &[Child], codes: &[Option<u8>], signal: i32) {
     for (child, _) in children.iter().zip(codes).filter(|(_, code)| code.is_none()) {
-        // One that has just ended cannot be told.
-        let _ =
-            Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).stderr(Stdio::null()).status();
+        // The shell's own `kill`: small images have no program of that name.
+        let kill = format!("kill -{signal} {}", child.id());
+        if let Err(error) = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status() {
+            eprintln!("cannot pass a signal on: {error}");
+        }
     }
 }

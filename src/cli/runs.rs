@@ -36,7 +36,10 @@ impl RunsArgs {
             return Err(Error::data(format!("there is no run in {}", names.join(", "))));
         }
         for run in runs {
-            print!("{}", described(&run)?);
+            match described(&run) {
+                Ok(text) => print!("{text}"),
+                Err(error) => println!("{}: {}", run.display(), error.report().trim_start_matches("error: ")),
+            }
         }
         Ok(())
     }
@@ -59,8 +62,9 @@ fn find(folder: &Path, depth: usize, runs: &mut Vec<PathBuf>) -> Result<()> {
 fn described(run: &Path) -> Result<String> {
     let mut entries = checkpoint::list(run)?;
     entries.reverse();
-    let found: Vec<(Entry, Result<()>)> =
-        entries.into_iter().map(|entry| (entry.clone(), checkpoint::verify(&entry.path))).collect();
+    let verified = entries.into_iter().map(|entry| (entry.clone(), checkpoint::verify(&entry.path)));
+    // A running one may have removed some meanwhile.
+    let found: Vec<(Entry, Result<()>)> = verified.filter(|(entry, _)| entry.path.exists()).collect();
     let newest = found.iter().rev().find(|(_, sound)| sound.is_ok());
     let standing = match newest {
         None => "no sound checkpoint".into(),

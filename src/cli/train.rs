@@ -15,6 +15,7 @@ use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::parallel::{Place, World};
 use crate::step::Precision;
+use crate::train::environment::environment;
 use crate::train::micro_batch::{earlier_sizes, settle};
 use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
 
@@ -55,7 +56,7 @@ impl TrainArgs {
         let place = if self.dry_run { None } else { Place::from_environment()? };
         let device = prepare_process(&config.train, place.as_ref())?;
         let world = Rc::new(World::connect(place, &config.parallel, device)?);
-        let result = self.run_in(config, device, &world, begin);
+        let result = self.check_same(&config, device, &world).and_then(|()| self.run_in(config, device, &world, begin));
         let Err(error) = result else { return result };
         world.tell(&error);
         if world.size() == 1 {
@@ -65,6 +66,29 @@ impl TrainArgs {
         eprintln!("{who}{}", error.report());
         // Process groups that have lost a process may wait for it when they are taken apart.
         signal_hook::low_level::exit(i32::from(error.exit_code()))
+    }
+
+    /// Compares what decides which way a process goes with rank 0's, before any of them goes.
+    fn check_same(&self, config: &RunConfig, device: tch::Device, world: &World) -> Result<()> {
+        if world.is_alone() {
+            return Ok(());
+        }
+        let mut parts = vec![
+            ("`--resume`".to_owned(), self.resume.to_string()),
+            ("`--allow-changes`".to_owned(), self.allow_changes.to_string()),
+        ];
+        let unwritable = |error| Error::failed("the configuration has no JSON form").caused_by(error);
+        let tables = serde_json::to_value(config).map_err(unwritable)?;
+        let tables = tables.as_object().into_iter().flatten();
+        parts.extend(tables.map(|(name, table)| (format!("`[{name}]`"), table.to_string())));
+        // What computes other digits; the CPU does so only where it computes.
+        let matters = |name: &str| match name {
+            "untie" | "libtorch" => true,
+            "cpu_capability" | "kernel_level" | "threads" => !device.is_cuda(),
+            _ => false,
+        };
+        parts.extend(environment(device)?.into_iter().filter(|(name, _)| matters(name)));
+        check_same_parts(world, &parts)
     }
 
     fn run_in(&self, config: RunConfig, device: tch::Device, world: &Rc<World>, begin: Instant) -> Result<u8> {
@@ -86,7 +110,9 @@ impl TrainArgs {
             println!("{}", plan.describe(&numbers, rate));
             return Ok(0);
         }
-        check_same_run(&plan)?;
+        let DataStamp { vocabulary, shards } = &plan.data_stamp;
+        let parts = [("the vocabulary", vocabulary), ("the training shards", shards)];
+        check_same_parts(world, &parts.map(|(name, hash)| (name.to_owned(), hash.clone())))?;
         let stop = StopFlag::on_signals()?.until(begin, self.max_wall_time);
         let mut run = Run::open(plan, &folder, self.resume)?;
         if world.is_first() {
@@ -109,15 +135,10 @@ impl TrainArgs {
     }
 }
 
-/// Compares what all processes of a run must have in common with rank 0's: the program, each table, and the data.
-fn check_same_run(plan: &Plan) -> Result<()> {
-    let mut parts = vec![("the version of untie".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
-    let tables = plan.config.as_object().into_iter().flatten();
-    parts.extend(tables.map(|(name, table)| (format!("`[{name}]`"), table.to_string())));
-    parts.push(("the vocabulary".into(), plan.data_stamp.vocabulary.clone()));
-    parts.push(("the training shards".into(), plan.data_stamp.shards.clone()));
+/// Compares parts of a run, each with its name, with rank 0's.
+fn check_same_parts(world: &World, parts: &[(String, String)]) -> Result<()> {
     let hashes: Vec<u64> = parts.iter().map(|(_, text)| xxh3_64(text.as_bytes())).collect();
-    plan.world.check_same("run", &hashes, |at| parts[at].0.clone())
+    world.check_same("run", &hashes, |at| parts[at].0.clone())
 }
 
 /// The tables of the run in `folder`, as its newest checkpoint has them: there `auto` is decided.

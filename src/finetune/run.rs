@@ -180,6 +180,8 @@ impl<'a> Run<'a> {
         let (mut since, mut tokens) = (Instant::now(), 0);
         while self.state.step < self.steps {
             if let Some(code) = (self.session.stop)() {
+                let before = self.saver.wait();
+                self.tolerate(before, &progress)?;
                 self.save()?;
                 self.saver.wait()?;
                 progress.finish();
@@ -221,13 +223,15 @@ impl<'a> Run<'a> {
                 (since, tokens) = (Instant::now(), 0);
             }
             if step == self.steps || step.is_multiple_of(config.checkpoint.every) {
-                let saved = self.saver.wait().and_then(|()| self.save());
-                if let Some(words) = self.saver.tolerated(saved)? {
-                    progress.note(&format!("step {step}: {words}"));
+                let before = self.saver.wait();
+                self.tolerate(before, &progress)?;
+                let saved = self.save();
+                match step == self.steps {
+                    true => saved.and_then(|()| self.saver.wait())?,
+                    false => self.tolerate(saved, &progress)?,
                 }
             }
         }
-        self.saver.wait()?;
         progress.finish();
         let folder = self.folder.join("predictions");
         let scores = match evaluate(&self.model, problem, &folder, self.session.device) {
@@ -241,6 +245,14 @@ impl<'a> Run<'a> {
         self.record(&scores)?;
         self.recorder.flush()?;
         Ok(Outcome::Finished(Box::new(Finished { scores, state: self.state, weights: self.weights })))
+    }
+
+    /// A checkpoint that could not be written ends the run, or is told, as `checkpoint.on_error` says.
+    fn tolerate(&self, saved: Result<()>, progress: &Progress) -> Result<()> {
+        if let Some(words) = self.saver.tolerated(saved)? {
+            progress.note(&format!("step {}: {words}", self.state.step));
+        }
+        Ok(())
     }
 
     /// One step; its report, and the tokens that it read.

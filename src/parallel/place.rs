@@ -21,6 +21,8 @@ pub struct Place {
     pub local_rank: usize,
     /// How many there are on its host.
     pub local_size: usize,
+    /// Whether the cores that it may use are those of all processes on its host; Slurm gives each its own.
+    pub shares_cores: bool,
     /// Where the store is served: a host and a port.
     pub master: (String, u16),
     /// Whether this process serves the store; under torchrun its agent does.
@@ -71,7 +73,13 @@ impl Place {
         let [rank, size, local_rank, local_size] = names.map(number);
         let (rank, size) = (rank?.unwrap_or(0), size?.unwrap_or(1));
         let local_rank = local_rank?.unwrap_or(0);
-        let local_size = local_size?.unwrap_or(local_rank + 1).max(local_rank + 1);
+        let of_slurm = variable("SLURM_STEP_TASKS_PER_NODE").filter(|_| launcher == "srun");
+        let of_slurm = of_slurm.and_then(|list| tasks_of_node(&list, number("SLURM_NODEID").ok()??));
+        let local_size = of_slurm.or(local_size?).unwrap_or(local_rank + 1).max(local_rank + 1);
+        if size == 1 && launcher != "torchrun" {
+            // A shell started with srun is no run of several.
+            return Ok(None);
+        }
         if rank >= size {
             return Err(Error::config(format!("`{}` must be below `{}` = {size}, got {rank}", names[0], names[1])));
         }
@@ -101,6 +109,7 @@ impl Place {
             size,
             local_rank,
             local_size,
+            shares_cores: launcher != "srun",
             master: (host, port),
             serves: rank == 0 && !has_agent,
             attempt,
@@ -130,6 +139,22 @@ impl Place {
 
 fn unreadable(name: &str, text: &str) -> Error {
     Error::config(format!("`{name}` in the environment: expected a number, got `{text}`"))
+}
+
+/// Of Slurm's `2(x3),1`, two tasks on each of three nodes and one on a fourth, those of node `node`.
+fn tasks_of_node(list: &str, node: usize) -> Option<usize> {
+    let mut nodes = 0;
+    for part in list.split(',') {
+        let (tasks, times) = match part.split_once("(x") {
+            Some((tasks, times)) => (tasks, times.trim_end_matches(')').parse().ok()?),
+            None => (part, 1),
+        };
+        nodes += times;
+        if node < nodes {
+            return tasks.parse().ok();
+        }
+    }
+    None
 }
 
 /// The first of Slurm's list: `node[03-07,12],other` → `node03`.
@@ -172,6 +197,7 @@ mod tests {
             size: 8,
             local_rank: 1,
             local_size: 4,
+            shares_cores: true,
             master: ("node1".into(), 1234),
             serves: false,
             attempt: "2".into(),
@@ -184,12 +210,16 @@ mod tests {
             ("SLURM_PROCID", "3"),
             ("SLURM_STEP_NUM_TASKS", "16"),
             ("SLURM_LOCALID", "3"),
-            ("SLURM_NTASKS_PER_NODE", "8"),
+            ("SLURM_STEP_TASKS_PER_NODE", "8(x2)"),
+            ("SLURM_NODEID", "0"),
             ("SLURM_STEP_NODELIST", "gpu[07-08]"),
             ("SLURM_JOB_ID", "120042"),
         ];
         let found = place(&slurm);
         assert_eq!((found.rank, found.size, found.local_rank, found.local_size), (3, 16, 3, 8));
+        assert!(!found.shares_cores);
+        assert_eq!([0, 2, 3, 4].map(|node| tasks_of_node("2(x3),1", node)), [Some(2), Some(2), Some(1), None]);
+        assert_eq!(find(&[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")]).unwrap(), None);
         assert_eq!((found.master, found.serves), (("gpu07".into(), 29_542), false));
         let mpi = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_LOCAL_RANK", "1")];
         assert_eq!(place(&mpi).master, ("127.0.0.1".into(), 29_500));

@@ -1,8 +1,8 @@
 //! Signs of life: which process is gone, when a collective fails or does not end.
 //!
-//! Every process counts up a key of its own in the store once a second; rank 0 reads all of them and puts the name of one that
+//! Every process counts up a key of its own in the store twice a second; rank 0 reads all of them and puts the name of one that
 //! has stopped under another key, which every process reads. Who cannot reach the store any more says that instead. Cost: a
-//! thread that waits, three messages of a few bytes a second to rank 0's host, there one more a process.
+//! thread that waits, four messages of a few bytes a second to rank 0's host, there one more a process.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +17,10 @@ use crate::shim::Store;
 const BEAT: Duration = Duration::from_millis(500);
 /// Once some process has seen a collective fail, one that gives no sign for so long is the reason.
 const SUSPICION: Duration = Duration::from_secs(4);
-/// How long a process has to end by itself after a verdict, with its own error; then it is ended.
+/// How long a process has to end by itself after a verdict; then it is ended.
 const GRACE: Duration = Duration::from_secs(10);
+/// The same for one that has seen a collective fail: it finishes the checkpoint that it was writing.
+const LONG_GRACE: Duration = Duration::from_secs(600);
 
 /// Under which a verdict is told.
 const VERDICT: &str = "verdict";
@@ -171,7 +173,8 @@ fn judge(shared: &Shared) {
             shared.judge(&format!("rank 0's store at {host}:{port} has not answered for {seconds} s"));
         }
         let Some(verdict) = shared.verdict() else { continue };
-        if since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+        let grace = if is_suspected { LONG_GRACE } else { GRACE };
+        if since.get_or_insert_with(Instant::now).elapsed() > grace {
             eprintln!(
                 "rank={rank} error: rank {rank} of {size} waits in vain: {verdict}\nhint: checkpoints are as they were"
             );

@@ -63,6 +63,14 @@ impl World {
             .map_err(|error| cannot(&format!("cannot meet the others at {host}:{port}"), error).hint(hint))?;
         let address = place.address()?;
         let interface = std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
+        let is_loopback = address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if is_loopback && interface.is_empty() && size > place.local_size {
+            return Err(Error::config(format!(
+                "`{host}`, where the processes of several hosts meet, is {address} on the host of rank {rank}, which the others cannot \
+                 reach"
+            ))
+            .hint("give `MASTER_ADDR` an address of the network, or name the interface with `GLOO_SOCKET_IFNAME`"));
+        }
         let groups = ProcessGroups::meet(&store, rank, size, timeout, (&address, &interface), backend)
             .map_err(|error| cannot("cannot connect to the others", error).hint(hint))?;
         let watch = Watch::start(place.clone(), store.another()?, Duration::from_secs(config.heartbeat))?;
@@ -70,6 +78,11 @@ impl World {
             Self(Some(Connected { place, config: config.clone(), groups, store, watch, has_failed: Cell::new(false) }));
         world.barrier()?;
         Ok(world)
+    }
+
+    /// Whether nobody started it as one of several.
+    pub fn is_alone(&self) -> bool {
+        self.0.is_none()
     }
 
     /// This process's number, from 0.
@@ -158,11 +171,15 @@ impl World {
             return make();
         }
         let made = if self.is_first() { make() } else { Ok(Vec::new()) };
-        let mut failures = [f64::from(u8::from(made.is_err()))];
-        self.sum(&mut failures)?;
-        match made {
-            Ok(_) if failures[0] > 0.0 => Err(Error::failed("rank 0 has failed; it says why")),
-            made => self.broadcast_bytes(made?),
+        let mut code = [made.as_ref().err().map_or(0.0, |error| f64::from(error.exit_code()))];
+        self.sum(&mut code)?;
+        let says_why = "rank 0 has failed and says why";
+        match (made, code[0] as u8) {
+            (made, 0) => self.broadcast_bytes(made?),
+            (Err(error), _) => Err(error),
+            (Ok(_), 2) => Err(Error::config(says_why)),
+            (Ok(_), 3) => Err(Error::data(says_why)),
+            (Ok(_), _) => Err(Error::failed(says_why)),
         }
     }
 

@@ -83,6 +83,12 @@ impl Check {
         Ok(Self { watched: correlate(watched), drifting: correlate(drifting), matrix: products.matrix() })
     }
 
+    /// Every number of it, for one process to hand to the others: decisions must not hang on the last digit.
+    pub fn numbers_mut(&mut self) -> impl Iterator<Item = &mut f64> {
+        let correlations = self.watched.iter_mut().chain(&mut self.drifting);
+        correlations.map(|found| &mut found.value).chain(&mut self.matrix)
+    }
+
     /// Both kinds.
     pub fn all(&self) -> impl Iterator<Item = &Correlation> {
         self.watched.iter().chain(&self.drifting)

@@ -103,6 +103,8 @@ pub struct Spike {
     pub score: f64,
     /// Losses in a row that spiked, this one included.
     pub in_a_row: u64,
+    /// The step of the first of them.
+    pub first_step: u64,
 }
 
 /// What the guard remembers; part of a run's state.
@@ -112,32 +114,42 @@ pub struct Guard {
     losses: VecDeque<f64>,
     /// Losses in a row that spiked.
     spikes: u64,
+    /// The step of the first of them.
+    first_step: u64,
     /// Updates in a row that were skipped.
     skipped: u64,
 }
 
 impl Guard {
-    /// Counts updates since the last call: `skipped` of them were not applied; `applied` says whether the last one was.
+    /// Forgets losses: those of other sequences, or of another run, are no measure.
+    pub fn forget_losses(&mut self) {
+        (self.losses, self.spikes) = (VecDeque::new(), 0);
+    }
+
+    /// Counts updates since the last call, where numbers of steps are read: `skipped` of them were not applied; `applied` says whether the last one was.
     /// Returns how many in a row were skipped.
     pub fn count(&mut self, skipped: u64, applied: bool) -> u64 {
         self.skipped = if applied { 0 } else { self.skipped + skipped };
         self.skipped
     }
 
-    /// Takes note of a loss; a spike if it completes `spike_patience` of them in a row. A loss that is not finite is another
+    /// Takes note of the loss of step `step`; a spike if it completes `spike_patience` of them in a row. A loss that is not finite is another
     /// guard's.
-    pub fn watch(&mut self, config: &GuardConfig, loss: f64) -> Option<Spike> {
+    pub fn watch(&mut self, config: &GuardConfig, step: u64, loss: f64) -> Option<Spike> {
         if config.spike == SpikeAction::Off || !loss.is_finite() {
             return None;
         }
         let spike = self.score(config, loss);
+        if self.spikes == 0 {
+            self.first_step = step;
+        }
         self.spikes = if spike.is_some() { self.spikes + 1 } else { 0 };
         self.losses.push_back(loss);
         while self.losses.len() > config.spike_window {
             self.losses.pop_front();
         }
         spike
-            .map(|spike| Spike { in_a_row: self.spikes, ..spike })
+            .map(|spike| Spike { in_a_row: self.spikes, first_step: self.first_step, ..spike })
             .filter(|spike| spike.in_a_row == config.spike_patience)
     }
 
@@ -148,7 +160,7 @@ impl Guard {
         let median = median_of(self.losses.iter().copied().collect());
         let deviation = median_of(self.losses.iter().map(|of| (of - median).abs()).collect());
         let score = (loss - median) / (1.4826 * deviation).max(LEAST_DEVIATION * median.abs());
-        (score > config.spike_threshold).then_some(Spike { loss, median, score, in_a_row: 0 })
+        (score > config.spike_threshold).then_some(Spike { loss, median, score, in_a_row: 0, first_step: 0 })
     }
 }
 
@@ -175,29 +187,32 @@ mod tests {
     #[test]
     fn a_spike_is_far_above_the_median_and_lasts() {
         let mut guard = Guard::default();
-        for at in 0..20 {
-            assert_eq!(guard.watch(&config(), 1.0 + f64::from(at) / 10.0), None);
+        let watch = |guard: &mut Guard, step, loss| guard.watch(&config(), step, loss);
+        for at in 0..20_u32 {
+            assert_eq!(watch(&mut guard, u64::from(at), 1.0 + f64::from(at) / 10.0), None);
         }
         let before = guard.clone();
-        assert_eq!(guard.watch(&config(), 7.88), None);
-        assert_eq!(guard.watch(&config(), 7.89), None, "the first in a row");
+        assert_eq!(watch(&mut guard, 20, 7.88), None);
+        assert_eq!(watch(&mut guard, 21, 7.89), None, "the first in a row");
         let mut guard = before;
-        assert_eq!(guard.watch(&config(), 9.0), None, "the first in a row");
-        let spike = guard.watch(&config(), 9.0).unwrap();
+        assert_eq!(watch(&mut guard, 30, 9.0), None, "the first in a row");
+        let spike = watch(&mut guard, 40, 9.0).unwrap();
         // Twenty-one losses now: the median is 2.0.
-        assert_eq!((spike.loss, spike.median, spike.in_a_row), (9.0, 2.0, 2));
-        assert_eq!(guard.watch(&config(), 9.0), None, "told once");
-        assert_eq!(guard.watch(&config(), f64::NAN), None);
+        assert_eq!((spike.loss, spike.median, spike.in_a_row, spike.first_step), (9.0, 2.0, 2, 30));
+        assert_eq!(watch(&mut guard, 41, 9.0), None, "told once");
+        assert_eq!(watch(&mut guard, 42, f64::NAN), None);
+        guard.forget_losses();
+        assert_eq!([43, 44].map(|step| watch(&mut guard, step, 90.0)), [None, None], "nothing to hold them against");
     }
 
     #[test]
     fn a_loss_that_stands_still_is_none() {
         let mut guard = Guard::default();
-        for _ in 0..30 {
-            assert_eq!(guard.watch(&config(), 5.0), None);
+        for step in 0..30 {
+            assert_eq!(guard.watch(&config(), step, 5.0), None);
         }
-        assert_eq!([5.03, 5.03].map(|loss| guard.watch(&config(), loss)), [None, None]);
-        let spikes = [5.05, 5.05].map(|loss| guard.watch(&config(), loss).is_some());
+        assert_eq!([5.03, 5.03].map(|loss| guard.watch(&config(), 30, loss)), [None, None]);
+        let spikes = [5.05, 5.05].map(|loss| guard.watch(&config(), 31, loss).is_some());
         assert_eq!(spikes, [false, true], "a thousandth of 5 is the least deviation, eight of them 0.04");
     }
 

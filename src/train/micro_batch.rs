@@ -152,8 +152,7 @@ impl Run {
     pub(super) fn make_room(&mut self, error: Error, progress: &Progress) -> Result<()> {
         let before = self.stretch.phase.micro_batch;
         // The other processes are in the middle of the same step.
-        let is_alone = self.plan.world.size() == 1;
-        if !is_alone
+        if !self.plan.world.is_alone()
             || !error.is_out_of_memory()
             || !self.plan.chooses_micro_batch
             || !self.plan.shrink(&mut self.stretch.phase)?

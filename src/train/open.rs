@@ -34,24 +34,22 @@ impl Run {
         let numbers = plan.numbers()?;
         let facts = environment::environment(plan.device)?;
         let world = plan.world.clone();
-        let mut lock = None;
+        let (mut lock, mut found) = (None, None);
         let is_fresh = world.from_first(|| {
             // Before the folder is looked into: what is there must not change any more.
             lock = if folder.is_dir() { Some(FolderLock::take(folder)?) } else { None };
-            let found = if resume { newest(folder)? } else { None };
+            found = if resume { newest(folder)? } else { None };
             if found.is_none() && !checkpoint::list(folder)?.is_empty() {
                 return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
                     .hint("go on with `--resume`, or choose another `--run-dir`"));
             }
-            let path = found.map(|path| path.to_string_lossy().into_owned());
-            Ok(path.unwrap_or_default().into_bytes())
+            Ok(vec![u8::from(found.is_none())])
         })?;
-        let found = String::from_utf8_lossy(&is_fresh).into_owned();
-        let is_fresh = found.is_empty();
+        let is_fresh = is_fresh == [1];
         // Whatever can be refused is refused before anything is written.
-        let start = shared(&plan, || match is_fresh {
-            true => fresh(&plan),
-            false => go_on(&plan, Path::new(&found), &facts),
+        let start = shared(&plan, || match &found {
+            None => fresh(&plan),
+            Some(path) => go_on(&plan, path, &facts),
         })?;
         let stretch = Stretch::open(&plan, plan.phases.after(start.state.step))?;
         let recorder = match world.is_first() {
@@ -168,7 +166,13 @@ fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<c
     let changes = resume::changes(&state.config, &plan.config, &plan.defaults);
     changes.check(plan.allow_changes)?;
     resume::same_data(&state.data, &plan.data_stamp, plan.allow_changes)?;
-    if state.bert != plan.bert {
+    let mut bert = state.bert.clone();
+    if plan.allow_changes {
+        // No sizes.
+        (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob, bert.initializer_range) =
+            (plan.bert.hidden_dropout_prob, plan.bert.attention_probs_dropout_prob, plan.bert.initializer_range);
+    }
+    if bert != plan.bert {
         return Err(Error::config(format!("cannot resume: expected a model of {:?}, got {:?}", state.bert, plan.bert))
             .hint("restore `[model]` and the tokenizer, or start a new run with another `--run-dir`"));
     }

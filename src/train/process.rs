@@ -22,9 +22,11 @@ pub fn prepare_process(config: &TrainConfig, place: Option<&Place>) -> Result<De
     let mut threads = config.threads;
     if let Some(place) = place {
         if device.is_cuda() && matches!(config.device.as_str(), "auto" | "cuda") {
-            device = resolve_device(&format!("cuda:{}", place.local_rank))?;
+            // A launcher may show each process its own GPU alone.
+            let index = if tch::Cuda::device_count() == 1 { 0 } else { place.local_rank };
+            device = resolve_device(&format!("cuda:{index}"))?;
         }
-        if threads == 0 && std::env::var_os("OMP_NUM_THREADS").is_none() {
+        if threads == 0 && place.shares_cores && std::env::var_os("OMP_NUM_THREADS").is_none() {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
             threads = (cores / place.local_size).max(1);
         }

@@ -28,6 +28,9 @@ const MAY_CHANGE: [&str; 16] = [
     "parallel.",
 ];
 
+/// Keys that say where in the data a step is: with others the place of the run would be another, which no override makes right.
+const PLACES: [&str; 4] = ["train.global_batch", "data.phase.", "data.corpus.", "data.objective"];
+
 /// What differs between a checkpoint's configuration and the present one, each as `key: before → now`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -35,12 +38,21 @@ pub struct Changes {
     pub allowed: Vec<String>,
     /// What makes it another run.
     pub refused: Vec<String>,
+    /// What moves its place in the data.
+    pub impossible: Vec<String>,
 }
 
 impl Changes {
     /// # Errors
-    /// What is refused, and beside it what is not; nothing with `takes_all`.
+    /// What is refused, and beside it what is not; with `takes_all` only what moves the place in the data.
     pub fn check(&self, takes_all: bool) -> Result<()> {
+        if !self.impossible.is_empty() {
+            let list = self.impossible.join(", ");
+            return Err(Error::config(format!(
+                "cannot resume with another {list}: the place in the data would be another"
+            ))
+            .hint("restore the settings, or start a new run with another `--run-dir`"));
+        }
         if self.refused.is_empty() || takes_all {
             return Ok(());
         }
@@ -68,9 +80,10 @@ pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Changes {
         let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
         let change = format!("`{key}`: {} → {}", show(old), show(new));
         let cuts_a_phase = key.starts_with("data.phase.") && key.ends_with(".micro_batch");
-        let may_change = |name: &&str| key == name || (name.ends_with('.') && key.starts_with(*name));
-        match cuts_a_phase || MAY_CHANGE.iter().any(may_change) {
+        let is_named = |name: &&str| key == name || (name.ends_with('.') && key.starts_with(*name));
+        match cuts_a_phase || MAY_CHANGE.iter().any(is_named) {
             true => changes.allowed.push(change),
+            false if PLACES.iter().any(is_named) => changes.impossible.push(change),
             false => changes.refused.push(change),
         }
     }
@@ -152,7 +165,10 @@ mod tests {
         };
         let change = changes(&phases(4, 8), &phases(2, 8), &none);
         assert_eq!((change.allowed, change.refused), (vec!["`data.phase.1.micro_batch`: 4 → 2".to_owned()], vec![]));
-        assert!(changes(&phases(4, 8), &phases(4, 16), &none).check(false).is_err());
+        assert!(changes(&phases(4, 8), &phases(4, 16), &none).check(true).is_err());
+        let batch = |size| json!({"train": {"global_batch": size}});
+        let message = changes(&batch(8), &batch(16), &none).check(true).unwrap_err().to_string();
+        assert!(message.contains("another `train.global_batch`: 8 → 16: the place in the data"), "{message}");
         let smaller = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}});
         assert!(changes(&before, &smaller, &none).check(false).is_err());
     }

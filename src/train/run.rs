@@ -96,19 +96,28 @@ impl Run {
             self.recorder.record(0, &values.list())?;
         }
         let mut speed = Speed::default();
-        let mut slowest = Duration::ZERO;
+        let (mut slowest, mut has_evaluated) = (Duration::ZERO, self.plan.eval.every == 0);
         while self.step < steps {
             let saved = self.saver.poll();
             self.tolerate(saved, &progress)?;
-            if let Some(reason) = agreed(stop.requested(2 * (slowest + self.time_of_a_save())), &world)? {
+            // The first evaluation of a process is foreseen from its steps, which take three times as long.
+            let evaluation = slowest.mul_f64(self.plan.eval.sequences as f64 / self.stretch.phase.part() as f64);
+            let needed = slowest + self.time_of_a_save() + if has_evaluated { Duration::ZERO } else { evaluation };
+            if let Some(reason) = agreed(stop.requested(2 * needed), &world)? {
                 self.settle(None, &progress)?;
+                // Whatever became of the one before: this one must succeed.
+                let before = self.saver.wait();
+                self.tolerate(before, &progress)?;
                 self.save(&mut clock)?;
                 self.saver.wait()?;
+                // Who starts the processes may end the others once one has.
+                world.barrier()?;
                 progress.finish();
                 return Ok(Outcome::Stopped(reason, self.step));
             }
             if self.step == self.stretch.phase.end {
                 self.stretch = Stretch::open(&self.plan, self.plan.phases.after(self.step))?;
+                self.guard.forget_losses();
                 loader = self.loader()?;
                 let Phase { sequence_length, global_batch, .. } = self.stretch.phase;
                 progress.note(&format!(
@@ -154,6 +163,7 @@ impl Run {
                     loader = self.loader()?;
                     // What is left out must stay so, also if the run dies before its next checkpoint.
                     self.save(&mut clock)?;
+                    self.saver.wait()?;
                     continue;
                 }
             }
@@ -189,14 +199,15 @@ impl Run {
             if saves {
                 let before = self.saver.wait();
                 self.tolerate(before, &progress)?;
-                let saved = self.save(&mut clock);
                 self.trainee.check_same()?;
+                let saved = self.save(&mut clock);
                 match ends {
                     true => saved.and_then(|()| self.saver.wait())?,
                     false => self.tolerate(saved, &progress)?,
                 }
             }
             slowest = slowest.max(begin.elapsed());
+            has_evaluated |= evaluates;
         }
         progress.finish();
         // A finished run that is resumed trains no step: it is evaluated again for the summary, and exported again.
@@ -241,7 +252,10 @@ impl Run {
     fn settle(&mut self, report: Option<&StepReport>, progress: &Progress) -> Result<()> {
         let num_skipped = self.trainee.settle()?;
         if num_skipped == 0 {
-            self.guard.count(0, true);
+            // Without a report no step has been taken since the last time.
+            if report.is_some() {
+                self.guard.count(0, true);
+            }
             return Ok(());
         }
         self.totals.skipped_steps += num_skipped;

@@ -1,15 +1,19 @@
 //! When a run stops before its end: a signal, or a limit on its time. The first signal asks the loop to save and stop after the
-//! present step, a second one ends the process at once.
+//! present step, another one, a second or more later, ends the process at once.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 use crate::error::{Error, Result};
+
+/// Signals within this time are one.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
 
 /// Why a run stops before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +80,23 @@ impl StopFlag {
     /// When the handlers cannot be installed.
     pub fn on_signals() -> Result<Self> {
         let stop = Self::default();
-        let asked = Arc::new(AtomicBool::new(false));
+        let is_armed = Arc::new(AtomicBool::new(false));
+        let cannot = |error| Error::failed("cannot install signal handlers").caused_by(error);
+        // One that manages processes may signal each of them, and what started them too, which passes the signal on.
+        let (signal, armed) = (stop.signal.clone(), is_armed.clone());
+        let arm = move || {
+            while signal.load(Ordering::Relaxed) == 0 {
+                thread::sleep(ONE_SIGNAL / 10);
+            }
+            thread::sleep(ONE_SIGNAL);
+            armed.store(true, Ordering::Relaxed);
+        };
+        thread::Builder::new().name("signals".into()).spawn(arm).map_err(cannot)?;
         for signal in [SIGINT, SIGTERM, SIGUSR1] {
             let status = i32::from(Stop::Signal(signal).exit_code());
-            // In this order: the shutdown looks at what an earlier signal has set.
-            flag::register_conditional_shutdown(signal, status, asked.clone())
-                .and_then(|_| flag::register(signal, asked.clone()))
+            flag::register_conditional_shutdown(signal, status, is_armed.clone())
                 .and_then(|_| flag::register_usize(signal, stop.signal.clone(), signal as usize))
-                .map_err(|error| Error::failed("cannot install signal handlers").caused_by(error))?;
+                .map_err(cannot)?;
         }
         Ok(stop)
     }

@@ -202,7 +202,14 @@ impl Trainee {
         if self.gradients.is_some() {
             gradients.apart()?.iter().try_for_each(|gradient| self.world.all_reduce(gradient))?;
         }
-        Check::new(gradients, &watched, &drifting)
+        let mut check = Check::new(gradients, &watched, &drifting)?;
+        if self.gradients.is_some() {
+            let numbers: Vec<f64> = check.numbers_mut().map(|number| *number).collect();
+            let first = Tensor::f_from_slice(&numbers)?;
+            self.world.broadcast(&first)?;
+            check.numbers_mut().zip(Vec::<f64>::try_from(&first)?).for_each(|(number, first)| *number = first);
+        }
+        Ok(check)
     }
 
     /// Asks the rule now that `finished` steps are done.

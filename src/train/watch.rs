@@ -28,11 +28,10 @@ impl Run {
             ))
             .hint("lower `optim.lr` or `optim.clip_norm`, or look at the data; checkpoints are as they were"));
         }
-        let first = self.step.saturating_sub(spike.in_a_row.saturating_sub(1) * self.plan.train.log_every.max(1));
         let world = self.plan.world.clone();
         let found = world.from_first(|| {
             self.saver.wait()?;
-            let before = checkpoint::list(&self.folder)?.into_iter().filter(|entry| entry.step < first);
+            let before = checkpoint::list(&self.folder)?.into_iter().filter(|entry| entry.step < spike.first_step);
             let mut sound = before.filter(|entry| checkpoint::verify(&entry.path).is_ok());
             let found = sound.nth(self.plan.guard.rollback_checkpoints - 1);
             Ok(found.map_or(Vec::new(), |entry| entry.step.to_le_bytes().to_vec()))
@@ -70,7 +69,9 @@ impl Run {
     }
 
     /// Why a run ends whose updates are skipped one after the other.
-    pub(super) fn diverged(&self, in_a_row: u64) -> Error {
+    pub(super) fn diverged(&mut self, in_a_row: u64) -> Error {
+        // What is being written may be the last good one; if it cannot be, the one before is.
+        let _ = self.saver.wait();
         let newest = checkpoint::newest_valid(&self.folder).ok().flatten();
         let good = newest.map_or("there is no checkpoint".into(), |(path, _)| {
             format!("the last good checkpoint is `{}`", path.display())
@@ -85,8 +86,8 @@ impl Run {
     /// Holds the loss of a step against those before it, and tells a spike.
     pub(super) fn watch(&mut self, report: &StepReport, progress: &Progress) -> Option<Spike> {
         let config = &self.plan.guard;
-        let spike = self.guard.watch(config, report.loss)?;
-        let Spike { loss, median, score, in_a_row } = spike;
+        let spike = self.guard.watch(config, self.step, report.loss)?;
+        let Spike { loss, median, score, in_a_row, .. } = spike;
         progress.note(&format!(
             "step {}: the loss spikes: {loss:.4} after a median of {median:.4}, {score:.1} robust standard deviations above it, \
              {in_a_row} times in a row",

@@ -47,7 +47,7 @@ pub enum ShardError {
     #[error("tokens `{}` have the wrong size: expected {expected} bytes by the index, got {got}", path.display())]
     BinSize { path: PathBuf, expected: i128, got: u64 },
 
-    /// A file that was changed while it is mapped: reading behind its end would kill the process.
+    /// A file that was changed in place while it is mapped: reading behind its end would kill the process.
     #[error("`{}` has changed since it was opened: expected {expected} bytes, got {got}", path.display())]
     Changed { path: PathBuf, expected: u64, got: u64 },
 

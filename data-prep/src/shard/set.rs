@@ -136,7 +136,7 @@ impl ShardSet {
     /// [`Shard::check_sizes`] of each.
     ///
     /// # Errors
-    /// A file that has another size than when it was opened, or is gone.
+    /// A file that was changed in place since it was opened.
     pub fn check_sizes(&self) -> Result<(), ShardError> {
         self.shards.iter().try_for_each(Shard::check_sizes)
     }
