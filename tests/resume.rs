@@ -31,17 +31,23 @@ fn killed_run_with_groups(groups: &[(u64, f64)], settings: &[&str]) {
     let whole = workshop.untie(&train("whole"));
     assert!(whole.status.success(), "{}", stderr(&whole));
 
-    let mut child = workshop.command(&train("killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let killed = workshop.path("killed");
-    let start = Instant::now();
-    // A line a step and one for step 0, so line 64 is step 63: three steps behind the checkpoint of step 60.
-    while lines(&killed) < 64 || !killed.join("checkpoints/step-00000060").exists() {
-        assert!(start.elapsed() < Duration::from_secs(120), "the run to be killed does not get to step 63");
-        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // Again where the machine is so busy that the kill comes behind the next checkpoint.
+    let is_in_time = (0..5).any(|_| {
+        let _ = fs::remove_dir_all(&killed);
+        let mut child = workshop.command(&train("killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        // A line a step and one for step 0, so line 64 is step 63: three steps behind the checkpoint of step 60.
+        while lines(&killed) < 64 || !killed.join("checkpoints/step-00000060").exists() {
+            assert!(start.elapsed() < Duration::from_secs(120), "the run to be killed does not get to step 63");
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        lines(&killed) <= 80
+    });
+    assert!(is_in_time, "the kill came too late");
     assert!(!killed.join("export").exists());
 
     // What the kill left behind: groups before the untying step if that is still to come.
@@ -49,7 +55,6 @@ fn killed_run_with_groups(groups: &[(u64, f64)], settings: &[&str]) {
     let groups_of = |line: &str| serde_json::from_str::<Value>(line).ok()?["sharing/groups"].as_f64();
     let expected_at = |step| groups.iter().rfind(|(at, _)| *at <= step).map_or(1.0, |(_, groups)| *groups);
     let last = lines(&killed) as u64 - 1;
-    assert!(last < 80, "the kill came too late");
     let at = left.lines().filter_map(groups_of).next_back();
     assert!([last, last - 1].iter().any(|&step| at == Some(expected_at(step))), "{at:?} after step {last}");
 

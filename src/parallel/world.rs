@@ -63,8 +63,10 @@ impl World {
             .map_err(|error| cannot(&format!("cannot meet the others at {host}:{port}"), error).hint(hint))?;
         let address = place.address()?;
         let interface = std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
-        let is_loopback = address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if is_loopback && interface.is_empty() && size > place.local_size {
+        let is_loopback = |text: &str| text.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        // A name that means the loopback on its own host; who gives the loopback itself has all processes on one.
+        let is_hidden = is_loopback(&address) && !is_loopback(&host) && host != "localhost";
+        if is_hidden && interface.is_empty() && size > place.local_size {
             return Err(Error::config(format!(
                 "`{host}`, where the processes of several hosts meet, is {address} on the host of rank {rank}, which the others cannot \
                  reach"
