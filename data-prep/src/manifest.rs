@@ -210,7 +210,6 @@ impl Manifest {
             let prefix = dir.join(&stamp.name);
             check_size(&with_suffix(&prefix, ".bin"), &stamp.bin)?;
             check_size(&with_suffix(&prefix, ".idx"), &stamp.idx)?;
-            check_hash(&with_suffix(&prefix, ".idx"), &stamp.idx)?;
             let shard = Shard::open(&prefix)?;
             let pairs = [
                 ("documents", stamp.counts.documents, shard.num_documents()),
@@ -222,6 +221,8 @@ impl Manifest {
                     return Err(ShardError::ShardCounts { path: prefix, what, expected, got });
                 }
             }
+            // Last: what the other checks find has a better sentence.
+            check_hash(&with_suffix(&prefix, ".idx"), &stamp.idx)?;
             shards.push(shard);
         }
         if shards.is_empty() {
