@@ -40,7 +40,7 @@ enum Command {
     Data(data::DataArgs),
     /// Train a model
     Train(train::TrainArgs),
-    /// Several processes of one run on this machine: launch --nproc 2 -- train ...
+    /// The processes of one run on this machine: launch --nproc 2 -- train ...
     Launch(launch::LaunchArgs),
     /// Held-out loss and accuracy of a model
     Eval(eval::EvalArgs),

@@ -34,7 +34,7 @@ pub struct TrainArgs {
     /// Go on from the newest valid checkpoint, or start if there is none
     #[arg(long)]
     resume: bool,
-    /// With `--resume`: take settings and data that make it another run; sizes and vocabulary must be the same
+    /// With `--resume`: take settings and data that make it another run; not sizes, batches and vocabulary
     #[arg(long, requires = "resume")]
     allow_changes: bool,
     /// Save and stop with exit code 75 before this much time is over, e.g. 04:00:00 or 4h
