@@ -185,12 +185,21 @@ fn ended(child: Child) -> Output {
 }
 
 fn children(pid: u32) -> Vec<u32> {
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    list.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    let parent_of = |child: u32| -> Option<u32> {
+        // After the name, which may hold anything: the state and the parent.
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
+    let mut found: Vec<u32> = pids.filter(|&child| parent_of(child) == Some(pid)).collect();
+    found.sort_unstable();
+    found
 }
 
+/// By the shell's own `kill`.
 fn signal(pid: u32, signal: &str) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+    assert!(Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).status().unwrap().success());
 }
 
 fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
