@@ -114,7 +114,7 @@ fuzz: setup ## Fuzz the parsers of what comes from outside, FUZZ="..." of them f
 		echo "hint: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
 	@for target in $(FUZZ); do \
 		mkdir -p fuzz/work/$$target; \
-		LD_LIBRARY_PATH=$(CURDIR)/.venv/libtorch/lib OMP_NUM_THREADS=1 cargo +nightly fuzz run --fuzz-dir fuzz $$target \
+		LD_LIBRARY_PATH=$${LIBTORCH:-$(CURDIR)/.venv/libtorch}/lib OMP_NUM_THREADS=1 cargo +nightly fuzz run --fuzz-dir fuzz $$target \
 			fuzz/work/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -max_len=65536 \
 			$$([ $$target = compressed ] && echo -detect_leaks=0); \
 	done

@@ -25,9 +25,11 @@ fn main() {
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-L{},-ltorch_cuda,--as-needed", lib.display());
     }
     if nccl {
-        // What libtorch's inline functions call; by their versioned names, under which the wheels bring them.
-        for name in ["libc10_cuda.so", "libcudart.so.13"] {
-            println!("cargo:rustc-link-arg={}", lib.join(name).display());
+        // What libtorch's inline functions may call; CUDA's under its versioned name, as the wheels bring it.
+        for library in
+            ["libc10_cuda.so", "libcudart.so.13"].map(|name| lib.join(name)).iter().filter(|path| path.exists())
+        {
+            println!("cargo:rustc-link-arg={}", library.display());
         }
     }
     // c10d's classes refer to Gloo's, which are inside libtorch and not exported.

@@ -1,12 +1,15 @@
 //! A disk that is full in the middle of a checkpoint: a small tmpfs of the test's own.
 
 mod common;
+#[path = "common/namespaces.rs"]
+mod namespaces;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use common::{stderr, Workshop};
+use namespaces::{is_allowed, unshared};
 
 /// Room for a checkpoint of the tiny model and a part of the next, in KiB.
 const ROOM: u64 = 2500;
@@ -15,17 +18,10 @@ const ROOM: u64 = 2500;
 fn with_small_disk(workshop: &Workshop, script: &str) -> Option<Output> {
     fs::create_dir_all(workshop.path("small")).unwrap();
     let mount = format!("mount -t tmpfs -o size={ROOM}k none small");
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]).current_dir(workshop.root());
-    let allowed = command.arg(&mount).output().is_ok_and(|output| output.status.success());
-    if !allowed {
-        println!("skipped: this system does not let the test mount a tmpfs");
+    if !is_allowed(workshop, &["--mount"], &mount) {
         return None;
     }
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-ec"]).current_dir(workshop.root());
-    command.env("OMP_NUM_THREADS", "1").env("UNTIE", env!("CARGO_BIN_EXE_untie"));
-    Some(command.arg(format!("{mount}; {script}")).output().unwrap())
+    Some(unshared(workshop, &["--mount"], &format!("set -e; {mount}; {script}")).output().unwrap())
 }
 
 const TRAIN: &str = "\"$UNTIE\" train --config run.toml --set model.hidden_size=64 --set train.steps=60 \

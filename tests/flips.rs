@@ -4,12 +4,15 @@
 //! `UNTIE_FLIPS=N` sets the number of flips of each kind (`make flips`: 1,000).
 
 mod common;
+#[path = "common/dice.rs"]
+mod dice;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::{stderr, Workshop};
+use dice::Dice;
 use tch::{Device, Kind};
 use untie::checkpoint;
 use untie_data::manifest::Manifest;
@@ -24,13 +27,8 @@ fn flip(folder: &Path, mut look: impl FnMut(&str, String)) {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
     files.sort();
-    let mut dice = 0x2545_f491_4f6c_dd1d_u64;
-    let mut roll = |sides: usize| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        (dice % sides as u64) as usize
-    };
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let mut roll = |sides: usize| dice.roll(sides as u64) as usize;
     for _ in 0..number() {
         let path = &files[roll(files.len())];
         let whole = fs::read(path).unwrap();

@@ -4,33 +4,18 @@
 //! `UNTIE_KILLS=N` sets the number of kills, over all kinds of run (`make kills`: 100).
 
 mod common;
+#[path = "common/dice.rs"]
+mod dice;
 #[path = "common/runs.rs"]
 mod runs;
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{stderr, Workshop};
-use runs::{lines, metrics};
-
-/// Numbers without a pattern, from a fixed seed (xorshift64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
-
-fn is_being_saved(run: &Path) -> bool {
-    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(".partial"))
-}
+use dice::Dice;
+use runs::{is_being_saved, lines, metrics};
 
 /// What the kills met.
 #[derive(Debug, Default)]

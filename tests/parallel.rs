@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{stderr, Workshop};
-use runs::{lines, metrics};
+use runs::{is_being_saved, lines, metrics, wait_for};
 use serde_json::Value;
 use tch::Tensor;
 
@@ -200,19 +200,6 @@ fn children(pid: u32) -> Vec<u32> {
 /// By the shell's own `kill`.
 fn signal(pid: u32, signal: &str) {
     assert!(Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).status().unwrap().success());
-}
-
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_there() {
-        assert!(start.elapsed() < Duration::from_secs(120), "{what}: waited in vain");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn is_being_saved(run: &Path) -> bool {
-    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
-    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(".partial"))
 }
 
 /// A process is killed, now the first and now the last, some of the times during a save, others near a transition: the other says

@@ -1,13 +1,16 @@
 //! Nothing is lost: one process a folder, limits of time, going back, checkpoints that cannot be written.
 
 mod common;
+#[path = "common/runs.rs"]
+mod runs;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{stderr, Workshop};
+use runs::wait_for;
 
 fn train(workshop: &Workshop, run: &str, arguments: &[&str]) -> Output {
     workshop.untie(&[&["train", "--config", "run.toml", "--run-dir", run], arguments].concat())
@@ -15,14 +18,6 @@ fn train(workshop: &Workshop, run: &str, arguments: &[&str]) -> Output {
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_there() {
-        assert!(start.elapsed() < Duration::from_secs(120), "{what}: waited in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn model(run: &Path, step: u64) -> Vec<u8> {

@@ -1,13 +1,15 @@
 //! Two hosts: network namespaces with an address each and a cable between them, which is cut in the middle of a run.
 
 mod common;
+#[path = "common/namespaces.rs"]
+mod namespaces;
 #[path = "common/runs.rs"]
 mod runs;
 
 use std::fs;
-use std::process::Command;
 
 use common::{stderr, Workshop};
+use namespaces::{is_allowed, unshared};
 use runs::metrics;
 
 const PRELUDE: &str = "
@@ -29,7 +31,6 @@ fn a_cut_cable_ends_both_and_costs_nothing() {
     let workshop = Workshop::new();
     let script = "
 STEPS=60; both whole || exit 3
-ls whole-1 2> /dev/null && exit 4
 STEPS=400
 start b 1 cut & one=$!
 start a 0 cut & other=$!
@@ -43,17 +44,11 @@ ip -n a link set va up
 STEPS=400; both cut || exit 5
 STEPS=400; both again || exit 6
 ";
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-c"]).current_dir(workshop.root());
-    let allowed = command.arg(PRELUDE.to_owned() + "ip netns exec a true && ip netns exec b true").output();
-    if !allowed.is_ok_and(|output| output.status.success()) {
-        println!("skipped: this system does not let the test make network namespaces");
+    let namespaces = ["--net", "--mount"];
+    if !is_allowed(&workshop, &namespaces, &(PRELUDE.to_owned() + "ip netns exec a true && ip netns exec b true")) {
         return;
     }
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--mount", "sh", "-c"]).current_dir(workshop.root());
-    command.env("UNTIE", env!("CARGO_BIN_EXE_untie")).env("OMP_NUM_THREADS", "1");
-    let output = command.arg(PRELUDE.to_owned() + script).output().unwrap();
+    let output = unshared(&workshop, &namespaces, &(PRELUDE.to_owned() + script)).output().unwrap();
     let text = |name: &str| fs::read_to_string(workshop.path(name)).unwrap_or_default();
     let all =
         ["whole", "cut", "again"].map(|run| text(&format!("{run}-0.txt")) + &text(&format!("{run}-1.txt"))).concat();

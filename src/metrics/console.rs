@@ -49,11 +49,13 @@ impl Progress {
 
     /// Shows a logged step.
     pub fn update(&mut self, step: u64, line: &Line) {
+        if self.is_silent {
+            return;
+        }
         let done = step.saturating_sub(self.start_step);
         let left = self.total_steps.saturating_sub(step);
         let seconds = self.start.elapsed().as_secs_f64() / done as f64 * left as f64;
         match &self.bar {
-            _ if self.is_silent => {}
             Some(bar) => {
                 bar.set_message(short_text(line, seconds));
                 bar.set_position(step);
@@ -64,8 +66,10 @@ impl Progress {
 
     /// Shows a message that stays, above the bar: a transition, a checkpoint, a warning.
     pub fn note(&self, message: &str) {
+        if self.is_silent {
+            return;
+        }
         match &self.bar {
-            _ if self.is_silent => {}
             Some(bar) => bar.println(message),
             None => print(message),
         }

@@ -199,25 +199,20 @@ impl World {
     /// Where they differ, on every process: which ranks, and the first that differs there. And as [`Self::sum`].
     pub fn check_same(&self, what: &str, hashes: &[u64], name: impl Fn(usize) -> String) -> Result<()> {
         let Some(world) = &self.0 else { return Ok(()) };
-        let size = hashes.len().to_le_bytes().to_vec();
-        let mut others = [f64::from(u8::from(self.broadcast_bytes(size.clone())? != size))];
-        self.sum(&mut others)?;
-        if others[0] > 0.0 {
-            return Err(Error::failed(format!("the processes do not have the same number of {what}")));
-        }
-        let mine: Vec<i64> = hashes.iter().map(|&hash| hash as i64).collect();
-        let first = Tensor::f_from_slice(&mine)?;
-        self.broadcast(&first)?;
-        let first = Vec::<i64>::try_from(&first)?;
+        let bytes = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+        let first = self.broadcast_bytes(bytes)?;
+        let mut first = first.chunks_exact(8);
+        // Also where one of them has fewer.
+        let mut mine = hashes.iter().map(|hash| hash.to_le_bytes());
+        let at = (0..=hashes.len()).find(|_| first.next() != mine.next().as_ref().map(<[u8; 8]>::as_slice));
         // One more than the place of the first that differs.
         let mut found = vec![0.0; world.place.size];
-        let at = first.iter().zip(&mine).position(|(one, other)| one != other);
         found[world.place.rank] = at.map_or(0.0, |at| at as f64 + 1.0);
         self.sum(&mut found)?;
         let Some((rank, &at)) = found.iter().enumerate().find(|(_, &at)| at > 0.0) else { return Ok(()) };
         Err(Error::failed(format!(
             "rank {rank} has another {what} than rank 0: the first that differs is {}",
-            name(at as usize - 1)
+            if at as usize <= hashes.len() { name(at as usize - 1) } else { "their number".into() }
         ))
         .hint("all processes must run the same program with the same configuration on the same kind of machine"))
     }

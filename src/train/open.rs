@@ -67,13 +67,7 @@ impl Run {
             }
             false => Recorder::silent(),
         };
-        let checkpoint::Loaded { state, weights, moments } = start;
-        let rule_state = Some(&state.rule).filter(|_| !is_fresh);
-        let mut trainee = Trainee::new(plan.recipe(), state.layer_map, weights, moments, rule_state)?;
-        if let Some(scaler) = state.scaler {
-            trainee.rescale(scaler)?;
-        }
-        trainee.join(world)?;
+        let (state, trainee) = trainee(&plan, start, is_fresh)?;
         let guard = match state.guard {
             Value::Null => Guard::default(),
             memory => serde_json::from_value(memory)
@@ -107,6 +101,18 @@ impl Run {
         }
         write_aside(&self.folder.join("config.toml"), self.plan.config_toml.as_bytes())
     }
+}
+
+/// What training goes on with, on every process of the run, and the rest of what was loaded.
+pub(super) fn trainee(plan: &Plan, loaded: checkpoint::Loaded, is_fresh: bool) -> Result<(RunState, Trainee)> {
+    let checkpoint::Loaded { state, weights, moments } = loaded;
+    let rule_state = Some(&state.rule).filter(|_| !is_fresh);
+    let mut trainee = Trainee::new(plan.recipe(), state.layer_map.clone(), weights, moments, rule_state)?;
+    if let Some(scaler) = state.scaler {
+        trainee.rescale(scaler)?;
+    }
+    trainee.join(plan.world.clone())?;
+    Ok((state, trainee))
 }
 
 /// What rank 0 loads, on every process of the run: the others need not see its disk.

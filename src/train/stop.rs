@@ -33,9 +33,7 @@ impl Stop {
             Self::Signal(_) | Self::WallTime => 75,
         }
     }
-}
 
-impl Stop {
     /// A number above 0 for it, and the higher the less it leaves to choose.
     pub(super) fn number(self) -> u32 {
         match self {

@@ -1,16 +1,15 @@
 //! A run under guard: what ends it, what is told, and how it goes back from a spike of its loss to a checkpoint before it, and on
 //! with the data after it.
 
-use crate::checkpoint::{self, Loaded};
+use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::metrics::console::Progress;
 use crate::metrics::Recorder;
 use crate::step::StepReport;
 use crate::train::guard::{Guard, Spike};
-use crate::train::open::shared;
+use crate::train::open::{shared, trainee};
 use crate::train::run::Run;
 use crate::train::stretch::Stretch;
-use crate::train::trainee::Trainee;
 
 impl Run {
     /// Goes back to the checkpoint that `guard.rollback_checkpoints` names, counted from the last one before `spike`; from
@@ -41,15 +40,12 @@ impl Run {
             return Ok(false);
         };
         let read = self.plan.phases.samples_consumed(self.step) + self.samples_skipped;
-        let Loaded { state, weights, moments } = shared(&self.plan, || {
+        let loaded = shared(&self.plan, || {
             let (entry, _) = checkpoint::roll_back(&self.folder, Some(target))?;
             checkpoint::load(&entry.path, self.plan.train.precision.weight_kind(), self.plan.device)
         })?;
-        self.trainee = Trainee::new(self.plan.recipe(), state.layer_map, weights, moments, Some(&state.rule))?;
-        if let Some(scaler) = state.scaler {
-            self.trainee.rescale(scaler)?;
-        }
-        self.trainee.join(world.clone())?;
+        let state;
+        (state, self.trainee) = trainee(&self.plan, loaded, false)?;
         let step_before = std::mem::replace(&mut self.step, state.step);
         // Time and skips stay on the account of the run, the tokens of the steps that are done again do not count twice.
         self.totals.tokens = state.totals.tokens;

@@ -1,8 +1,10 @@
-//! What a run has recorded.
+//! What a run has recorded, and waiting for it.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -22,7 +24,21 @@ pub fn metrics(run: &Path) -> BTreeMap<u64, BTreeMap<String, Value>> {
 }
 
 /// Lines that it has recorded so far.
-#[allow(dead_code, reason = "not every test counts them")]
 pub fn lines(run: &Path) -> usize {
     fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())
+}
+
+/// Whether a checkpoint is being written.
+pub fn is_being_saved(run: &Path) -> bool {
+    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(".partial"))
+}
+
+/// Waits until `is_there`; never for two minutes.
+pub fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_there() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{what}: waited in vain");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
