@@ -84,7 +84,7 @@ def compare_probe(arguments, work):
     probed = train(arguments, work / "probed", settings + watching)
     correlations = [value for name, value in probed[40].items() if name.startswith("sharing/correlation/")]
     equal = len(correlations) == 5 and all(plain[at]["train/loss"] == probed[at]["train/loss"] for at in range(1, 41))
-    print(f"| bf16, deterministic: every step probed or none, equal bit for bit | {'yes' if equal else 'NO'} |")
+    print(f"| bf16, deterministic: correlations measured at every step or at none, equal bit for bit | {'yes' if equal else 'NO'} |")
     return equal
 
 
@@ -102,7 +102,7 @@ def compare_late_reads(arguments, work):
     some = train(arguments, work / "some", settings + ["train.log_every=10"], path="device")
     tags = ("train/loss", "train/grad_norm", "train/mlm_accuracy")
     equal = all(every[step][tag] == some[step][tag] for step in (10, 20, 30, 40) for tag in tags)
-    print(f"| fp32, deterministic: every step read or every 10th, equal bit for bit | {'yes' if equal else 'NO'} |")
+    print(f"| fp32, deterministic: numbers read at every step or every 10th, equal bit for bit | {'yes' if equal else 'NO'} |")
     return equal
 
 

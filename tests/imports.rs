@@ -1,10 +1,11 @@
-//! Who may import whom: the table of DESIGN §2, held against the `use` lines and paths of the source.
+//! What docs/architecture.md says of the code, held against the code: who may import whom, where unsafe code is; and what all
+//! pages refer to, held against what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Room → rooms that it may use. Every room may use `error` and `files`.
+/// Room → rooms that it may use, as in docs/architecture.md, "The rooms". Every room may use `error` and `files`.
 const TABLE: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("files", &[]),
@@ -113,7 +114,7 @@ fn imports(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn rooms_import_only_what_the_design_allows() {
+fn rooms_import_only_what_the_table_allows() {
     let table: BTreeMap<&str, &[&str]> = TABLE.into_iter().collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
@@ -125,12 +126,25 @@ fn rooms_import_only_what_the_design_allows() {
         if room == "lib" {
             continue;
         }
-        let allowed = table.get(room).unwrap_or_else(|| panic!("`{room}` is not a room of the design"));
+        let allowed = table.get(room).unwrap_or_else(|| panic!("`{room}` is not in the table of rooms"));
         for used in imports(&fs::read_to_string(&path).unwrap()) {
             let fine = used == room || ["error", "files"].contains(&used.as_str()) || allowed.contains(&used.as_str());
             assert!(fine, "{} imports `{used}`, `{room}` may import {allowed:?}", inside.display());
         }
     }
+}
+
+#[test]
+fn the_page_has_the_same_table() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md")).unwrap();
+    let names = |cell: &str| -> Vec<String> { cell.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    let rows = page.split("| room | does | may import |\n|---|---|---|\n").nth(1).expect("the table of rooms");
+    let rows = rows.lines().take_while(|line| line.starts_with('|')).map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        (names(cells[0]).concat(), names(cells[2]))
+    });
+    let table = TABLE.map(|(room, allowed)| (room.to_owned(), allowed.iter().map(|&name| name.to_owned()).collect()));
+    assert_eq!(rows.collect::<Vec<_>>(), table);
 }
 
 #[test]
@@ -157,4 +171,79 @@ fn unsafe_code_stays_in_the_shim() {
         }
     }
     assert!(fs::read_to_string(root.join("lib.rs")).unwrap().contains("#![deny(unsafe_code)]"));
+}
+
+/// The files of the repository with one of these endings, without what git ignores.
+fn texts(folder: &Path, endings: &[&str], files: &mut Vec<PathBuf>) {
+    let is_root = folder == Path::new(env!("CARGO_MANIFEST_DIR"));
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_dir() {
+            let is_ignored = name.starts_with('.') || name == "target" || is_root && (name == "data" || name == "runs");
+            if !is_ignored {
+                texts(&path, endings, files);
+            }
+        } else if endings.iter().any(|ending| name.ends_with(ending)) {
+            files.push(path);
+        }
+    }
+}
+
+/// The headings of a page of Markdown.
+fn headings(page: &Path) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+    let titles = text.lines().filter(|line| line.starts_with('#'));
+    titles.map(|line| line.trim_start_matches('#').trim().to_owned()).collect()
+}
+
+/// GitHub's name for the place of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || "-_ ".contains(*c));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_of_pages_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut pages, mut links) = (Vec::new(), 0);
+    texts(root, &[".md"], &mut pages);
+    for page in &pages {
+        let text = fs::read_to_string(page).unwrap();
+        let links_of_page = text.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        for (link, _) in links_of_page.filter(|(link, _)| !link.contains("://")) {
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.with_file_name("").join(file) };
+            assert!(target.exists(), "{}: `{link}` leads nowhere", page.display());
+            let found = place.is_empty() || headings(&target).iter().any(|heading| anchor(heading) == place);
+            assert!(found, "{}: `{link}`: no such heading", page.display());
+            links += 1;
+        }
+    }
+    assert!(pages.len() > 10 && links > 50, "{} pages, {links} links", pages.len());
+}
+
+/// Code refers to a section of a page as `docs/NAME.md, "Section"`, on one line.
+#[test]
+fn what_the_code_refers_to_is_in_the_repository() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut files, mut sections) = (Vec::new(), 0);
+    texts(root, &[".rs", ".md", ".toml", ".py", ".h", ".cpp", ".txt", "Makefile", ".yaml", ".sbatch"], &mut files);
+    assert!(files.len() > 200, "{} files", files.len());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for outside in [concat!("..", "/shared"), concat!("DESIGN", " "), concat!("DESIGN", "."), concat!("PAPER", ".md")] {
+            assert!(!text.contains(outside), "{} names `{outside}`, which is not in the repository", file.display());
+        }
+        for place in text.split("docs/").skip(1) {
+            let Some((page, rest)) = place.split_once(".md, \"") else { continue };
+            let Some((section, _)) = rest.split_once('"') else { continue };
+            if page.chars().all(|c| c.is_ascii_lowercase() || c == '-') {
+                let found = headings(&root.join(format!("docs/{page}.md"))).iter().any(|heading| heading == section);
+                assert!(found, "{}: docs/{page}.md has no section `{section}`", file.display());
+                sections += 1;
+            }
+        }
+    }
+    assert!(sections > 5, "{sections} sections");
 }

@@ -13,8 +13,8 @@ use untie::report::tables::paper::{TABLES, TOKENS_PER_STEP};
 use untie::sharing::{RuleKind, SharingConfig};
 use untie::train::numbers::forward_flops;
 
-/// PAPER.md §2 and the rows of §3: name, thousands of steps, whether on XLNet data, layers of a unit (24: untied), rule,
-/// thousands of tied steps, threshold ρ.
+/// The settings and the rows of the tables (docs/method.md, "The settings" and "The tables"): name, thousands of steps, whether on
+/// XLNet data, layers of a unit (24: untied), rule, thousands of tied steps, threshold ρ.
 type Run = (&'static str, u64, bool, usize, RuleKind, Option<u64>, Option<f64>);
 
 const RUNS: [Run; 18] = [

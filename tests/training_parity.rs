@@ -176,9 +176,10 @@ fn unused_slots_count_for_nothing() {
     assert_eq!(numbers(&batch), before);
 }
 
-/// Each layer's gradient may be a bf16 product; their sum over the tied layers and two micro-batches is in fp32 (DESIGN
-/// §4): the tied leaf has the fp32 sum of what separate copies get. Added up in bf16 instead (as autograd would, were the
-/// weights converted once for all layers), the same gradients are further off than the bound, so this test can fail.
+/// Each layer's gradient may be a bf16 product; their sum over the tied layers and two micro-batches is in fp32
+/// (docs/architecture.md, "Numerics"): the tied leaf has the fp32 sum of what separate copies get. Added up in bf16 instead (as
+/// autograd would, were the weights converted once for all layers), the same gradients are further off than the bound, so this
+/// test can fail.
 #[test]
 fn gradients_of_tied_layers_add_up_in_fp32() {
     const LAYERS: usize = 12;

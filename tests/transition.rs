@@ -1,5 +1,6 @@
 //! The transition: shared storage before, distinct after; weights and moments copied bit for bit; the loss unchanged.
-//! The expectations are the definition (PAPER.md §1, "At a transition"); parameter counts are worked out below.
+//! The expectations are the definition (docs/method.md, "The algorithms": at a transition); parameter counts are worked out
+//! below.
 
 use tch::{Device, Kind, Tensor};
 use untie::batch::{Batch, BatchTensors};

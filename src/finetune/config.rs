@@ -15,7 +15,7 @@ use crate::model::Kernels;
 use crate::optim::{OptimConfig, ScheduleKind, Warmup};
 use crate::step::Precision;
 
-/// The learning rates of the paper (PAPER.md §2), of which the best on dev is taken.
+/// The learning rates of the paper (docs/method.md, "The settings"), of which the best on dev is taken.
 pub const PAPER_RATES: [f64; 9] = [1e-5, 1.5e-5, 2e-5, 3e-5, 4e-5, 5e-5, 7.5e-5, 1e-4, 1.2e-4];
 
 /// All tables; a missing key has its default, an unknown one is refused.

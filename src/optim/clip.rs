@@ -1,7 +1,8 @@
 //! Gradient mean over tied layers, and clipping by the global norm.
 //!
 //! Autograd leaves in a group's leaf the SUM over its n layers. AdamW must see the mean ḡ; the global norm is
-//! norm² = Σ_g n_g·‖ḡ_g‖², what n equal copies would give, so that it has no √n jump at a transition (DESIGN §4).
+//! norm² = Σ_g n_g·‖ḡ_g‖², what n equal copies would give, so that it has no √n jump at a transition
+//! (docs/architecture.md, "Numerics").
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;

@@ -2,8 +2,8 @@
 //!
 //! In: the gradient of every layer over the whole global batch ([`LayerGradients`], left by the step's own backward). Out:
 //! the cosine between any two layers, or two units: ⟨∇ᵢ, ∇ⱼ⟩ / (‖∇ᵢ‖·‖∇ⱼ‖) of the flattened gradients. The paper's theory
-//! uses tr(∇ᵢᵀ∇ⱼ), its numerator (PAPER.md §1). Cost: one small product a tensor, n²·P multiplications for n layers of P
-//! parameters, next to nothing beside the backward.
+//! uses tr(∇ᵢᵀ∇ⱼ), its numerator (docs/method.md, "Where this repository differs"). Cost: one small product a tensor, n²·P
+//! multiplications for n layers of P parameters, next to nothing beside the backward.
 
 use tch::{Kind, Tensor};
 

@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(by_hand.decide(9, None, &halves).unwrap().map, LayerMap::untied(4));
     }
 
-    /// PAPER.md §1: more than half below 0.5, at three consecutive checks; a check that is not starts the count anew.
+    /// docs/method.md, "The algorithms": more than half below 0.5, at three checks in a row; any other check starts the count anew.
     #[test]
     fn adaptive_needs_a_majority_three_times_in_a_row() {
         let mut adaptive = rule(RuleKind::Adaptive, 5);

@@ -1,4 +1,4 @@
-//! PAPER.md §4 (arXiv 2110.03848): what the four theorems promise for a target Φ, as numbers.
+//! What the four theorems of arXiv 2110.03848 (docs/method.md, "The theory") promise for a target Φ, as numbers.
 //!
 //! In: L, d, ‖Φ‖_F and the extreme eigenvalues of a positive definite Φ. Out: rates, the largest η that each theorem
 //! allows, and the number of steps that it promises.

@@ -1,4 +1,4 @@
-//! The deep linear network of PAPER.md §4 (arXiv 2110.03848) in fp64, measured against its bounds.
+//! The deep linear network of arXiv 2110.03848 (docs/method.md, "The theory") in fp64, measured against its bounds.
 //!
 //! In: depths L, ε. Out: tables, CSV and a picture: whether every bound holds, how the steps to ε grow with L for ZAS and
 //! for sharing ([`study`]), and what happens on targets that no tied network reaches ([`unsharing`]). Cost: about 15

