@@ -70,7 +70,7 @@ fn a_full_disk_costs_one_checkpoint_and_no_more() {
         let latest = text("latest.txt");
         assert!(["step-00000020\n", "step-00000040\n"].contains(&latest.as_str()), "{latest}");
         assert!(!text("left.txt").contains(".partial"), "{}", text("left.txt"));
-        assert!(text("runs.txt").contains(" sound\n") && !text("runs.txt").contains("damaged"), "{}", text("runs.txt"));
+        assert!(text("runs.txt").contains(" valid\n") && !text("runs.txt").contains("damaged"), "{}", text("runs.txt"));
         assert!(
             text("second.txt").contains(&format!("small/run/checkpoints/{}", latest.trim())),
             "{}",
@@ -121,7 +121,7 @@ fn a_disk_that_cannot_be_written_any_more_is_told() {
         text("second.txt")
     );
     let third = text("third.txt");
-    assert!(third.contains("error: `small/run` is not the folder any more that it was"), "{third}");
+    assert!(third.contains("error: `small/run` is no longer the folder of this run"), "{third}");
     assert_eq!(text("code.txt"), "1\n1\n", "{third}");
     assert_eq!(text("below.txt"), "", "something was written where the disk had been");
 }

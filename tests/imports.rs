@@ -203,8 +203,15 @@ fn anchor(heading: &str) -> String {
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
+/// Whether a word between backticks is the path of one file or folder of the repository.
+fn is_path(word: &str) -> bool {
+    let folders =
+        ["configs/", "csrc/", "data-prep/", "docker/", "docs/", "examples/", "fuzz/", "scripts/", "src/", "tests/"];
+    folders.iter().any(|folder| word.starts_with(folder)) && !word.contains([' ', '*', '{', '<'])
+}
+
 #[test]
-fn links_of_pages_lead_somewhere() {
+fn links_and_paths_of_pages_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut pages, mut links) = (Vec::new(), 0);
     texts(root, &[".md"], &mut pages);
@@ -219,6 +226,10 @@ fn links_of_pages_lead_somewhere() {
             assert!(found, "{}: `{link}`: no such heading", page.display());
             links += 1;
         }
+        for word in text.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
+            let found = root.join(word).exists() || page.with_file_name(word).exists();
+            assert!(found, "{}: `{word}` is not there", page.display());
+        }
     }
     assert!(pages.len() > 10 && links > 50, "{} pages, {links} links", pages.len());
 }
@@ -232,7 +243,9 @@ fn what_the_code_refers_to_is_in_the_repository() {
     assert!(files.len() > 200, "{} files", files.len());
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        for outside in [concat!("..", "/shared"), concat!("DESIGN", " "), concat!("DESIGN", "."), concat!("PAPER", ".md")] {
+        for outside in
+            [concat!("..", "/shared"), concat!("DES", "IGN"), concat!("PAPER", ".md"), concat!("PROTOCOL", ".md")]
+        {
             assert!(!text.contains(outside), "{} names `{outside}`, which is not in the repository", file.display());
         }
         for place in text.split("docs/").skip(1) {

@@ -60,7 +60,7 @@ fn a_run_saves_itself_before_its_time_is_over() {
         assert!(stderr(&stopped).contains("stopped by `--max-wall-time` after step "), "{}", stderr(&stopped));
     }
     let runs = stdout(&workshop.untie(&["runs", "."]));
-    assert!(runs.starts_with("./run: unfinished, step ") && runs.contains(" sound\n"), "{runs}");
+    assert!(runs.starts_with("./run: unfinished, step ") && runs.contains(" valid\n"), "{runs}");
     let wrong = train(&workshop, "run", &["--max-wall-time", "4:00"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(stderr(&wrong).contains("expected `HH:MM:SS`"), "{}", stderr(&wrong));
@@ -77,7 +77,7 @@ fn a_run_that_goes_back_goes_on_as_it_did() {
     let expected = model(&run, 100);
     let runs = stdout(&workshop.untie(&["runs", "run"]));
     assert!(runs.starts_with("run: finished, step 100 of 100, 25.6 k tokens, "), "{runs}");
-    assert_eq!(runs.matches(" sound\n").count(), 5, "{runs}");
+    assert_eq!(runs.matches(" valid\n").count(), 5, "{runs}");
 
     let back = workshop.untie(&["rollback", "--run", "run"]);
     assert_eq!(stdout(&back), "run/checkpoints/step-00000080\n", "{}", stderr(&back));

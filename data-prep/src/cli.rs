@@ -12,13 +12,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Raw text to token shards.
+/// Turn raw text into token shards.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PrepareArgs {
     /// Corpus files, folders, quoted globs, or - for standard input, read in this order
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub input: Vec<PathBuf>,
-    /// Folder to make
+    /// Folder to write
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Layout of the corpus files
@@ -27,13 +27,13 @@ pub struct PrepareArgs {
     /// Field of JSONL, or column of Parquet, that holds the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     pub text_field: String,
-    /// Refuse invalid UTF-8, broken lines and broken pages instead of repairing or skipping and counting them
+    /// Stop at invalid UTF-8, broken lines and broken pages, instead of repairing or skipping and counting them
     #[arg(long)]
     pub strict: bool,
     /// Keep the headings of Wikipedia articles, each as a paragraph
     #[arg(long)]
     pub headings: bool,
-    /// Larger documents are cut at paragraphs (text) or skipped (lines, pages), and counted
+    /// Cut documents that are larger at paragraphs (text) or skip them (lines, pages); both are counted
     #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = parse_size)]
     pub max_document: u64,
     /// Keep the licence texts of Project Gutenberg and Smashwords
@@ -48,10 +48,10 @@ pub struct PrepareArgs {
     /// Quality filters, in this order
     #[arg(long, value_enum, num_args = 1.., value_name = "NAME")]
     pub filter: Vec<Filter>,
-    /// Drop what comes again
+    /// Drop exact duplicates; the first one stays
     #[arg(long, value_enum, num_args = 1.., value_name = "WHAT")]
     pub dedup: Vec<Dedup>,
-    /// Make each sentence a sequence of its own, as pairs of segments need it; LANG is a code such as en, de, ja
+    /// Store each sentence as a separate sequence, for pairs of segments; LANG is a code such as en, de, ja
     #[arg(long, value_name = "LANG", num_args = 0..=1, default_missing_value = "en")]
     pub sentences: Option<String>,
     /// Existing tokenizer.json or vocab.txt to use instead of training a vocabulary
@@ -66,19 +66,19 @@ pub struct PrepareArgs {
     /// Fraction of the documents to hold out, chosen by the hash of their text; at least one unless 0
     #[arg(long, value_name = "F", default_value_t = 0.01)]
     pub valid_fraction: f64,
-    /// Tokens after which a shard is full
+    /// Tokens of a full shard
     #[arg(long, value_name = "N", default_value_t = 100_000_000)]
     pub shard_tokens: u64,
-    /// Threads; 0 is one a core
+    /// Threads; 0: one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub workers: usize,
-    /// Memory to keep within; it never changes the result
+    /// Limit of memory; it never changes the result
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_size)]
     pub memory_limit: u64,
     /// Read a little, print what the preparation will need, and stop
     #[arg(long)]
     pub dry_run: bool,
-    /// Replace a folder that is complete but different, start anew where one is unfinished
+    /// Replace a folder that is complete but different; start an unfinished one from the beginning
     #[arg(long)]
     pub force: bool,
 }

@@ -6,7 +6,7 @@ use untie_data::cli::PrepareArgs;
 use untie_data::inspect::InspectArgs;
 
 #[derive(Parser)]
-#[command(name = "untie-data", version, about = "Raw text to BERT token shards")]
+#[command(name = "untie-data", version, about = "Turns raw text into BERT token shards")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,7 +16,7 @@ struct Cli {
 enum Command {
     /// Make token shards, a tokenizer and a manifest from raw text
     Prepare(PrepareArgs),
-    /// What a folder of token shards holds, and whether it is whole
+    /// Show what a folder of token shards holds, and check that it is complete
     Inspect(InspectArgs),
 }
 

@@ -197,7 +197,7 @@ impl DataConfig {
                     corpus.dir.display(),
                     corpus.weight
                 ))
-                .hint("leave a corpus out that is not wanted"));
+                .hint("remove a corpus that you do not want"));
             }
         }
         Ok(())

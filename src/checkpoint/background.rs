@@ -44,7 +44,7 @@ impl Saver {
         self.wait()?;
         if place_of(&self.run_dir) != self.place {
             // Where a disk was mounted that is gone, the folder below would get what belongs there.
-            return Err(Error::failed(format!("`{}` is not the folder any more that it was", self.run_dir.display()))
+            return Err(Error::failed(format!("`{}` is no longer the folder of this run", self.run_dir.display()))
                 .hint("mount its disk again, and go on with `--resume`"));
         }
         let begin = Instant::now();

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub struct CheckpointConfig {
     /// Steps between two checkpoints; the end of a run always makes one. Default: 1000.
     pub every: u64,
-    /// How many of the newest checkpoints to keep, at least 1. Default: 2, so that one stays should the other be damaged.
+    /// How many of the newest checkpoints to keep, at least 1. Default: 2, so that one is left if the other is damaged.
     pub keep_last: usize,
     /// Keeps for good every checkpoint whose step is a multiple of this; a multiple of `every`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]

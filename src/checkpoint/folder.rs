@@ -137,10 +137,10 @@ pub fn newest_valid(run_dir: &Path) -> Result<Option<(PathBuf, Vec<Error>)>> {
     let folder = folder(run_dir);
     match (warnings.len(), warnings.into_iter().next()) {
         (number, Some(newest)) => Err(Error::data(format!(
-            "expected a sound checkpoint in `{}`, got {number} damaged: the newest first",
+            "expected a valid checkpoint in `{}`, got {number} damaged; the newest",
             folder.display()
         ))
-        .hint("to start afresh, move that folder away")
+        .hint("to start from step 0, move that folder away")
         .caused_by(newest)),
         (_, None) => Ok(None),
     }

@@ -24,13 +24,13 @@ pub fn roll_back(run_dir: &Path, step: Option<u64>) -> Result<(Entry, Vec<PathBu
     };
     let steps: Vec<String> = entries.iter().map(|entry| entry.step.to_string()).collect();
     let Some(target) = target.transpose()? else {
-        let what = step.map_or("no earlier sound checkpoint".into(), |step| format!("no checkpoint of step {step}"));
+        let what = step.map_or("no earlier valid checkpoint".into(), |step| format!("no checkpoint of step {step}"));
         return Err(Error::data(format!(
             "`{}` has {what}: found those of steps [{}]",
             run_dir.display(),
             steps.join(", ")
         ))
-        .hint("`untie runs` lists checkpoints and whether they are sound"));
+        .hint("`untie runs` lists checkpoints and says which are valid"));
     };
     let folder = folder(run_dir);
     // First: should what follows be cut short, nothing that is named has gone.

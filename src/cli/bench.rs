@@ -21,7 +21,7 @@ use crate::train::{prepare_process, Memory, TrainConfig};
 /// Arguments of `untie bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// bert-base or bert-large; the sizes below replace its own
+    /// bert-base or bert-large; the sizes below replace those of the preset
     #[arg(long, value_name = "NAME", value_parser = named::<Preset>)]
     preset: Option<Preset>,
     #[arg(long, value_name = "N")]
@@ -45,7 +45,7 @@ pub struct BenchArgs {
     /// Tokens of a sequence
     #[arg(long, value_name = "T", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     sequence_length: u32,
-    /// JSON with token_ids [B, T], positions into the B·T tokens, and labels there [default: a made-up batch]
+    /// JSON with token_ids [B, T], positions (into the B·T tokens) and their labels [default: random tokens]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "sequence_length"])]
     batch_file: Option<PathBuf>,
     /// Dropout probability
@@ -57,13 +57,13 @@ pub struct BenchArgs {
     /// How layers share weights, as `sharing.start`: tied, untied, AxB or contiguous:G
     #[arg(long, value_name = "PATTERN", default_value = "tied")]
     start: String,
-    /// CPU threads; 0: one a core
+    /// CPU threads; 0: one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
     /// fused or plain, as `train.kernels`
     #[arg(long, value_name = "NAME", default_value = "fused", value_parser = named::<Kernels>)]
     kernels: Kernels,
-    /// Layers keep their inputs only and run their forward again in the backward
+    /// Keep only the inputs of layers and run their forward again in the backward
     #[arg(long)]
     activation_checkpointing: bool,
     /// auto, cpu, cuda or cuda:N
@@ -72,13 +72,13 @@ pub struct BenchArgs {
     /// Steps before the measured ones
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup_steps: usize,
-    /// Least time of the measured steps, of which there are at least three
+    /// Seconds to measure at least; at least three steps are measured
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     seconds: f64,
-    /// Print the time by op of a step instead of JSON
+    /// Print the time of each operation of a step instead of JSON
     #[arg(long)]
     profile: bool,
-    /// A run's configuration: measures its steps on its data and predicts its time, phase by phase, tied and untied
+    /// A run's configuration: measure its steps on its data and predict its time, for each phase, tied and untied
     #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size",
         "init", "batch", "sequence_length", "batch_file", "dropout", "precision", "start", "threads", "kernels",
         "activation_checkpointing", "device", "profile"])]
@@ -86,7 +86,7 @@ pub struct BenchArgs {
     /// Replaces a setting of the configuration; may be given several times
     #[arg(long = "set", value_name = "TABLE.KEY=VALUE", requires = "config")]
     settings: Vec<String>,
-    /// With --config: also time a checkpoint, written to this folder and removed
+    /// With --config: also measure a checkpoint, written to this folder and then removed
     #[arg(long, value_name = "DIR", requires = "config")]
     save_in: Option<PathBuf>,
 }

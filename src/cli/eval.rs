@@ -28,16 +28,16 @@ pub struct EvalArgs {
     /// The tokenizer.json or vocab.txt that made the shards [default: the one in the folder]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Tokens of a sequence [default: 128, or the model's positions if fewer]
+    /// Tokens of a sequence [default: 128, or the number of the model's positions if it is smaller]
     #[arg(long, value_name = "N")]
     sequence_length: Option<usize>,
     /// mlm, mlm+nsp or mlm+sop; pairs need a model with their head and shards with sentences
     #[arg(long, value_name = "NAME", default_value = "mlm", value_parser = named::<Objective>)]
     objective: Objective,
-    /// Held-out sequences, at most what there is
+    /// Held-out sequences to measure on; fewer if there are fewer
     #[arg(long, default_value_t = 512)]
     sequences: u64,
-    /// Sequences of one forward
+    /// Sequences in one forward
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// auto, cpu, cuda or cuda:N

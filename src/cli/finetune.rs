@@ -21,7 +21,7 @@ use crate::train::{prepare_process, Stop, StopFlag, TrainConfig};
 /// Arguments of `untie finetune`. Those that are given replace the configuration's.
 #[derive(Debug, Args)]
 pub struct FinetuneArgs {
-    /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2; ax: only predicted, by a model of mnli
+    /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2; ax: prediction only, with a model for mnli
     #[arg(long, value_name = "NAME", value_parser = named::<Task>, required_unless_present = "config")]
     task: Option<Task>,
     /// A Hugging Face directory, or the folder of a finished run
@@ -48,10 +48,10 @@ pub struct FinetuneArgs {
     /// Seeds 1 to N [default: 4, for SQuAD 5]
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
-    /// Passes over the training set; 0: a fine-tuned model is scored as it is [default: 3]
+    /// Passes over the training set; 0: score a fine-tuned model without training [default: 3]
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
-    /// Examples of a step [default: 32]
+    /// Examples in a step [default: 32]
     #[arg(long, value_name = "B")]
     batch: Option<usize>,
     /// Longest sequence in tokens [default: 128, for SQuAD 384]
@@ -60,13 +60,13 @@ pub struct FinetuneArgs {
     /// auto, fp32, bf16, fp16 (CUDA) or fp64 [default: auto]
     #[arg(long, value_name = "NAME")]
     precision: Option<String>,
-    /// MNLI: the folder of the diagnostic set, which is predicted and scored too
+    /// MNLI: the folder of the diagnostic set, to predict and score it too
     #[arg(long, value_name = "DIR")]
     ax: Option<PathBuf>,
     /// The folder of the sweep [default: runs/finetune/MODEL-TASK]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Run what is missing of a sweep that has begun
+    /// Continue a sweep: run what is missing
     #[arg(long)]
     resume: bool,
 }

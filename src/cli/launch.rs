@@ -22,19 +22,19 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Arguments of `untie launch`.
 #[derive(Debug, Args)]
 pub struct LaunchArgs {
-    /// Processes, one a GPU or so many as share the cores
+    /// Processes on this machine: one for each GPU; on the CPU they share the cores
     #[arg(long, value_name = "N")]
     nproc: usize,
-    /// Machines of the run, which each start as many
+    /// Machines of the run; each starts the same number of processes
     #[arg(long, value_name = "N", default_value_t = 1)]
     nnodes: usize,
-    /// The number of this machine among them, from 0
+    /// The number of this machine, from 0
     #[arg(long, value_name = "R", default_value_t = 0)]
     node_rank: usize,
-    /// Where they meet: machine 0 and a free port of it [default with one machine: a free port of this one]
+    /// Address of machine 0 and a free port on it, where all processes meet [default with one machine: a free port here]
     #[arg(long, value_name = "HOST:PORT")]
     master: Option<String>,
-    /// What each of them is to do, as behind `untie`: train --config ...
+    /// The command of each process, without `untie`: train --config ...
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -82,7 +82,7 @@ impl LaunchArgs {
         let Some(master) = &self.master else {
             return match self.nnodes {
                 1 => Ok(("127.0.0.1".into(), free_port()?)),
-                _ => Err(Error::config("several machines must be told where they meet: expected `--master HOST:PORT`")),
+                _ => Err(Error::config("several machines need one address to meet at: expected `--master HOST:PORT`")),
             };
         };
         let parts = master.rsplit_once(':').and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));

@@ -34,33 +34,33 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Raw text to token shards
+    /// Turn raw text into token shards
     Prepare(PrepareArgs),
-    /// Look at token shards
+    /// Inspect token shards
     Data(data::DataArgs),
     /// Train a model
     Train(train::TrainArgs),
-    /// The processes of one run on this machine: launch --nproc 2 -- train ...
+    /// Start the processes of one run on this machine: launch --nproc 2 -- train ...
     Launch(launch::LaunchArgs),
-    /// Held-out loss and accuracy of a model
+    /// Measure loss and accuracy of a model on held-out text
     Eval(eval::EvalArgs),
-    /// The most likely tokens for each [MASK] of a text
+    /// Print the most likely tokens for each [MASK] of a text
     FillMask(fill_mask::FillMaskArgs),
-    /// Teach a pre-trained model a GLUE task or SQuAD
+    /// Fine-tune a pre-trained model for a GLUE task or SQuAD
     Finetune(finetune::FinetuneArgs),
-    /// A checkpoint as a Hugging Face directory
+    /// Export a checkpoint as a Hugging Face directory
     Export(export::ExportArgs),
-    /// Draw runs: loss, accuracy, untying points, correlations
+    /// Plot runs: loss, accuracy, untying points, correlations
     Plot(plot::PlotArgs),
-    /// The runs below a folder, where they stand, and which checkpoints are sound
+    /// List the runs below a folder, their steps, and which checkpoints are valid
     Runs(runs::RunsArgs),
     /// Go back to an earlier checkpoint
     Rollback(rollback::RollbackArgs),
-    /// A table of the paper from runs, ours beside the paper's
+    /// Print a table of the paper with the numbers of your runs beside the paper's
     Table(table::TableArgs),
-    /// Throughput, memory and utilisation of training steps
+    /// Measure throughput, memory and utilisation of training steps
     Bench(bench::BenchArgs),
-    /// The deep linear network of the paper, measured against its bounds
+    /// Measure the deep linear network of the paper against its bounds
     Theory(theory::TheoryArgs),
 }
 

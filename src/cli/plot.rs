@@ -13,13 +13,13 @@ use crate::report::run::read_runs;
 /// Arguments of `untie plot`.
 #[derive(Debug, Args)]
 pub struct PlotArgs {
-    /// Run folders, several in one picture
+    /// Run folders; several are drawn in one picture
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
     runs: Vec<PathBuf>,
     /// Pictures to write, as .svg or .png [default: plot.svg and plot.png in the first run's folder]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     out: Vec<PathBuf>,
-    /// Logged points that each point of a training curve is the mean of [default: a fiftieth of the run's, at most 1000]
+    /// Logged points to average for each point of a training curve [default: a fiftieth of the run's, at most 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     smooth: Option<u16>,
 }

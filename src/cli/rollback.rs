@@ -14,7 +14,7 @@ pub struct RollbackArgs {
     /// The run's folder
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
-    /// The checkpoint's step [default: the sound one before the newest]
+    /// The checkpoint's step [default: the valid one before the newest]
     #[arg(long, value_name = "N")]
     to: Option<u64>,
 }

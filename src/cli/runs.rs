@@ -67,7 +67,7 @@ fn described(run: &Path) -> Result<String> {
     let found: Vec<(Entry, Result<()>)> = verified.filter(|(entry, _)| entry.path.exists()).collect();
     let newest = found.iter().rev().find(|(_, sound)| sound.is_ok());
     let standing = match newest {
-        None => "no sound checkpoint".into(),
+        None => "no valid checkpoint".into(),
         Some((entry, _)) => {
             let state = checkpoint::load_state(&entry.path)?;
             let steps = state.config["train"]["steps"].as_u64();
@@ -89,7 +89,7 @@ fn described(run: &Path) -> Result<String> {
     let mut text = format!("{}: {standing}\n", run.display());
     for (entry, sound) in found {
         let sound = match sound {
-            Ok(()) => "sound".into(),
+            Ok(()) => "valid".into(),
             Err(error) => format!("damaged: {}", error.report().trim_start_matches("error: ")),
         };
         text.push_str(&format!("  step {:<12} {sound}\n", human_integer(entry.step)));

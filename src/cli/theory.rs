@@ -17,13 +17,13 @@ pub struct TheoryArgs {
     /// Depths L of sharing and ZAS on positive definite targets
     #[arg(long, value_name = "L,L,..", value_delimiter = ',', default_value = "2,4,8,16,32,64")]
     layers: Vec<usize>,
-    /// Depths L on perturbed targets, even
+    /// Depths L on perturbed targets; even numbers
     #[arg(long, value_name = "L,L,..", value_delimiter = ',', default_value = "4,8,16")]
     perturbed_layers: Vec<usize>,
-    /// The loss that counts as reached
+    /// The loss ε to reach
     #[arg(long, default_value_t = 1e-6)]
     epsilon: f64,
-    /// Where a run would take more steps, integrated time divided by the step size stands for it
+    /// Most steps that are run; above it, the number of steps is the integrated time divided by the step size
     #[arg(long, value_name = "N", default_value_t = 100_000_000)]
     literal_steps: u64,
 }

@@ -31,10 +31,10 @@ pub struct TrainArgs {
     /// The run's folder [default: runs/ and the name of the configuration]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Go on from the newest valid checkpoint, or start if there is none
+    /// Continue from the newest valid checkpoint, or start if there is none
     #[arg(long)]
     resume: bool,
-    /// With `--resume`: take settings and data that make it another run; not sizes, batches and vocabulary
+    /// With `--resume`: accept settings and data that make it another run, but not other sizes, batches or vocabulary
     #[arg(long, requires = "resume")]
     allow_changes: bool,
     /// Save and stop with exit code 75 before this much time is over, e.g. 04:00:00 or 4h

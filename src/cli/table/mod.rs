@@ -27,10 +27,10 @@ pub struct TableArgs {
     /// Run folders, or folders of run folders; a run is known by its folder's name (`--list` prints the names)
     #[arg(long, value_name = "DIR", num_args = 1.., required_unless_present = "list")]
     runs: Vec<PathBuf>,
-    /// The configurations of the rows, NAME.toml; what is not run by them is not shown
+    /// The configurations of the rows, NAME.toml; runs with other settings are not shown
     #[arg(long, value_name = "DIR", default_value = "configs/paper/large")]
     configs: PathBuf,
-    /// markdown, csv (one line a cell, all digits) or latex (booktabs)
+    /// markdown, csv (one line for each cell, all digits) or latex (booktabs)
     #[arg(long, value_name = "NAME", default_value = "markdown", value_parser = named::<Format>)]
     format: Format,
     /// A file to write instead of stdout
