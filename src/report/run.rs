@@ -34,7 +34,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 pub struct Run {
     /// What it is called in a picture.
     pub name: String,
-    /// Lines that are not metrics, e.g. hurt by a power cut; a last line without its end, which a kill leaves, is none.
+    /// Lines that are not metrics, e.g. damaged by a power failure. A last line that a kill left incomplete is not counted.
     pub damaged_lines: usize,
     series: BTreeMap<String, Vec<(f64, f64)>>,
 }
