@@ -154,7 +154,7 @@ impl Sentence {
         let masks: Vec<i64> = (0i64..).zip(ids).filter(|&(_, &id)| id == mask).map(|(place, _)| place).collect();
         if masks.is_empty() {
             return Err(Error::config(format!("the text has no `{MASK}`"))
-                .hint("put it in place of a word: `the capital of france is [MASK].`"));
+                .hint("put it where a word is to be found: `the capital of france is [MASK].`"));
         }
         if ids.len() as i64 > max_length {
             return Err(Error::config(format!(
