@@ -1,8 +1,0 @@
-//! The product against a literal, slow reference of the paper's algorithms (tests/literal), which shares no code with it:
-//! training with every kind of sharing and untying, and the probe's correlations.
-
-#[path = "../literal/mod.rs"]
-mod literal;
-mod probe;
-mod sides;
-mod training;

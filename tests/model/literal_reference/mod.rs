@@ -1,0 +1,6 @@
+//! The product against a literal, slow reference of the paper's algorithms (tests/literal), which shares no code with it:
+//! training with every kind of sharing and untying, and the probe's correlations.
+
+mod probe;
+mod sides;
+mod training;

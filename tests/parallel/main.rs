@@ -1,0 +1,10 @@
+//! Runs of several processes, on one host and on two.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/namespaces.rs"]
+mod namespaces;
+mod ranks;
+#[path = "../common/runs.rs"]
+mod runs;
+mod two_hosts;

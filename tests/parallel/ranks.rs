@@ -1,0 +1,326 @@
+//! Several processes, one run: the same losses and weights on any number of them; failures that end all of them and cost nothing.
+//!
+//! `UNTIE_RANK_KILLS=N` sets the number of kills (`make kills`: 20).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::common::{stderr, Workshop};
+use crate::runs::{is_being_saved, lines, metrics, wait_for};
+use serde_json::Value;
+use tch::Tensor;
+
+const SETTINGS: [&str; 7] = [
+    "train.precision=fp32",
+    "train.steps=50",
+    "train.micro_batch=2",
+    "sharing.untie_at=20",
+    "sharing.monitor=true",
+    "sharing.check_every=10",
+    "checkpoint.every=10",
+];
+
+fn arguments(run: &str, more: &[&str]) -> Vec<String> {
+    let settings = SETTINGS.iter().chain(more).flat_map(|setting| ["--set", setting]);
+    ["train", "--config", "run.toml", "--run-dir", run, "--resume"]
+        .into_iter()
+        .chain(settings)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn command(workshop: &Workshop, ranks: usize, run: &str, more: &[&str]) -> Command {
+    let mut command = workshop.command(&[]);
+    if ranks > 0 {
+        command.args(["launch", "--nproc", &ranks.to_string(), "--"]);
+    }
+    command.args(arguments(run, more)).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+/// A run on `ranks` processes; 0: alone, as nobody would notice.
+fn train(workshop: &Workshop, ranks: usize, run: &str, more: &[&str]) {
+    let output = command(workshop, ranks, run, more).output().unwrap();
+    assert!(output.status.success(), "{run}: {}", stderr(&output));
+}
+
+/// The largest difference of any tensor of two runs' checkpoints of `step`, weights and moments.
+fn farthest(workshop: &Workshop, one: &str, other: &str, step: u64) -> f64 {
+    let read = |run: &str, file: &str| -> BTreeMap<String, Tensor> {
+        let path = workshop.path(run).join(format!("checkpoints/step-{step:08}/{file}.safetensors"));
+        Tensor::read_safetensors(path).unwrap().into_iter().collect()
+    };
+    let mut farthest = 0.0_f64;
+    for file in ["model", "optimizer"] {
+        let (one, other) = (read(one, file), read(other, file));
+        assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+        for (name, tensor) in &one {
+            farthest = farthest.max((tensor - &other[name]).abs().max().double_value(&[]));
+        }
+    }
+    farthest
+}
+
+/// Every number of every step but times: relative differences of losses and norms, absolute ones of the others.
+fn are_near(workshop: &Workshop, one: &str, other: &str, limit: f64) {
+    let (expected, got) = (metrics(&workshop.path(one)), metrics(&workshop.path(other)));
+    assert_eq!(expected.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>(), "{one}, {other}");
+    for (step, values) in &expected {
+        assert_eq!(
+            values.keys().collect::<Vec<_>>(),
+            got[step].keys().collect::<Vec<_>>(),
+            "{one}, {other}: step {step}"
+        );
+        for (tag, value) in values {
+            let (value, found) = (value.as_f64().unwrap(), got[step][tag].as_f64().unwrap());
+            let scale = if tag.ends_with("loss") || tag.ends_with("norm") { value.abs() } else { 1.0 };
+            assert!((value - found).abs() <= limit * scale, "{one}, {other}: step {step}: {tag}: {value} {found}");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_processes_does_not_matter() {
+    let workshop = Workshop::new();
+    train(&workshop, 0, "alone", &[]);
+    train(&workshop, 1, "one", &[]);
+    assert_eq!(farthest(&workshop, "alone", "one", 50), 0.0);
+    assert_eq!(metrics(&workshop.path("alone")), metrics(&workshop.path("one")));
+    train(&workshop, 2, "two", &[]);
+    train(&workshop, 4, "four", &[]);
+    // Micro-batches that do not fit a process's part become smaller; also the whole batch at once, and one by one.
+    train(&workshop, 2, "cut", &["train.micro_batch=8"]);
+    train(&workshop, 0, "whole", &["train.micro_batch=8"]);
+    train(&workshop, 0, "pieces", &["train.micro_batch=1"]);
+    for other in ["two", "four", "cut", "whole", "pieces"] {
+        are_near(&workshop, "alone", other, 1e-6);
+        let apart = farthest(&workshop, "alone", other, 50);
+        println!("{other}: weights and moments at most {apart:.1e} apart after 50 steps");
+        assert!(apart <= 1e-6, "{other}: {apart}");
+    }
+    // When gradients travel changes nothing; rounded they are others, but near.
+    train(&workshop, 2, "late", &["parallel.overlap=false"]);
+    assert_eq!(farthest(&workshop, "two", "late", 50), 0.0);
+    train(&workshop, 2, "narrow", &["parallel.wire=bf16"]);
+    assert!(farthest(&workshop, "two", "narrow", 50) > 0.0);
+    are_near(&workshop, "alone", "narrow", 2e-2);
+}
+
+#[test]
+fn rules_decide_the_same_on_every_process() {
+    let workshop = Workshop::new();
+    let rule = ["sharing.rule=multi_step", "sharing.threshold=1.0", "sharing.check_every=7", "sharing.patience=1"];
+    train(&workshop, 0, "alone", &rule);
+    train(&workshop, 2, "two", &rule);
+    let groups = |run: &str| -> Vec<Value> {
+        metrics(&workshop.path(run)).values().filter_map(|row| row.get("sharing/groups").cloned()).collect()
+    };
+    assert!(groups("alone").iter().any(|groups| groups.as_f64() == Some(3.0)));
+    assert_eq!(groups("alone"), groups("two"));
+    are_near(&workshop, "alone", "two", 1e-6);
+}
+
+#[test]
+fn a_run_goes_on_with_another_number_of_processes() {
+    let workshop = Workshop::new();
+    // Steps in between must look as in the whole run: an evaluation and a checkpoint at each end, no schedule over the length.
+    let more = ["optim.schedule=constant", "eval.every=5", "checkpoint.every=5"];
+    train(&workshop, 0, "whole", &more);
+    for (ranks, steps) in [(2, 25), (0, 35), (4, 50)] {
+        let steps = format!("train.steps={steps}");
+        train(&workshop, ranks, "parts", &[&more[..], &[&steps]].concat());
+    }
+    are_near(&workshop, "whole", "parts", 1e-6);
+    assert!(farthest(&workshop, "whole", "parts", 50) <= 1e-6);
+}
+
+#[test]
+fn what_cannot_be_shared_is_refused() {
+    let workshop = Workshop::new();
+    let refused = |output: Output, code: i32, words: &str| {
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{}", stderr(&output));
+    };
+    let output = command(&workshop, 3, "run", &[]).output().unwrap();
+    refused(
+        output,
+        2,
+        "a global batch of 8 sequences cannot be divided among 3 processes: the nearest that can is 6 or 9",
+    );
+    let output = command(&workshop, 0, "run", &[]).env("RANK", "0").output().unwrap();
+    refused(output, 2, "error: expected both `RANK` and `WORLD_SIZE` in the environment");
+    let output = command(&workshop, 2, "run", &["parallel.backend=nccl"]).output().unwrap();
+    refused(output, 2, "`parallel.backend` = \"nccl\" does not carry tensors on Cpu");
+
+    // Two processes with different settings, as on hosts where somebody edited one file.
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let start = |rank: &str, setting: &str| {
+        let mut command = command(&workshop, 0, "run", &[setting]);
+        command.envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")]);
+        command.env("MASTER_PORT", port.to_string()).spawn().unwrap()
+    };
+    let (first, second) = (start("0", "optim.lr=1e-3"), start("1", "optim.lr=2e-3"));
+    let outputs = [first.wait_with_output().unwrap(), second.wait_with_output().unwrap()];
+    for output in outputs {
+        refused(output, 1, "rank 1 has another run than rank 0: the first that differs is `[optim]`");
+    }
+    assert!(!workshop.path("run/checkpoints").exists());
+}
+
+/// Waits for a process that must end by itself.
+fn ended(child: Child) -> Output {
+    let pid = child.id();
+    let (done, waits) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || done.send(child.wait_with_output()));
+    let output = waits.recv_timeout(Duration::from_secs(120)).unwrap_or_else(|_| panic!("process {pid} hangs"));
+    thread.join().unwrap().unwrap();
+    output.unwrap()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let parent_of = |child: u32| -> Option<u32> {
+        // After the name, which may hold anything: the state and the parent.
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse::<u32>().ok());
+    let mut found: Vec<u32> = pids.filter(|&child| parent_of(child) == Some(pid)).collect();
+    found.sort_unstable();
+    found
+}
+
+/// By the shell's own `kill`.
+fn signal(pid: u32, signal: &str) {
+    assert!(Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).status().unwrap().success());
+}
+
+/// A process is killed, now the first and now the last, some of the times during a save, others near a transition: the other says
+/// which one is gone and ends, nothing damaged is left, and in the end the run is the one that nobody killed.
+#[test]
+fn a_process_that_is_killed_ends_the_others_and_costs_nothing() {
+    let kills: usize = std::env::var("UNTIE_RANK_KILLS").map_or(3, |number| number.parse().unwrap());
+    let workshop = Workshop::new();
+    let steps = format!("train.steps={}", 60 + 20 * kills);
+    // A transition at every check until all layers are untied, and the last of them near the middle.
+    let more = [&steps, "checkpoint.every=5", "parallel.heartbeat=5", "sharing.untie_at=0.5"];
+    train(&workshop, 2, "whole", &more);
+    let run = workshop.path("killed");
+    let mut met = BTreeMap::new();
+    for kill in 0..kills {
+        let child = command(&workshop, 2, "killed", &more).spawn().unwrap();
+        let before = lines(&run);
+        let during_a_save = kill % 3 == 1;
+        wait_for("a moment to kill at", || {
+            lines(&run) > before + 1 + kill % 7 && (!during_a_save || is_being_saved(&run))
+        });
+        std::thread::sleep(Duration::from_micros(if during_a_save { 0 } else { 700 * (kill as u64 % 11) }));
+        let ranks = children(child.id());
+        assert_eq!(ranks.len(), 2, "{ranks:?}");
+        let victim = kill % 2;
+        *met.entry((victim, is_being_saved(&run))).or_insert(0) += 1;
+        signal(ranks[victim], "-KILL");
+        let output = ended(child);
+        let said = stderr(&output);
+        assert!(!output.status.success(), "{said}");
+        let survivor = 1 - victim;
+        let accused = match victim {
+            0 => "rank 0's store at 127.0.0.1:",
+            _ => "rank 1 has given no sign of life for ",
+        };
+        let words = format!("error: rank {survivor} of 2: a collective failed, {accused}");
+        assert!(said.contains(&words), "{said}");
+        let runs = workshop.untie(&["runs", "killed"]);
+        let listed = String::from_utf8_lossy(&runs.stdout).into_owned();
+        assert!(!listed.contains("damaged"), "{listed}");
+    }
+    println!("(victim, whether a checkpoint was being written): {met:?}");
+    train(&workshop, 2, "killed", &more);
+    assert_eq!(metrics(&workshop.path("whole")), metrics(&run));
+    assert_eq!(farthest(&workshop, "whole", "killed", 60 + 20 * kills as u64), 0.0);
+}
+
+/// Killed in the step that ends with a transition: while it computes, is evaluated, copies weights and moments, or compares them.
+#[test]
+fn a_process_that_is_killed_at_a_transition_costs_nothing() {
+    let kills: u64 = std::env::var("UNTIE_RANK_KILLS").map_or(1, |number| number.parse::<u64>().unwrap() / 4);
+    let workshop = Workshop::new();
+    let more = ["parallel.heartbeat=5", "sharing.untie_at=12"];
+    train(&workshop, 2, "whole", &more);
+    let run = workshop.path("killed");
+    let mut before_its_end = 0;
+    for kill in 0..kills {
+        let child = command(&workshop, 2, "killed", &more).spawn().unwrap();
+        // Lines 1 to 12 are of steps 0 to 11; that of step 12 is written behind the transition. A resume from step 10 cuts them.
+        wait_for("step 11 to be cut", || kill == 0 || lines(&run) <= 11);
+        wait_for("step 11", || lines(&run) >= 12);
+        std::thread::sleep(Duration::from_micros(1500 * kill));
+        let ranks = children(child.id());
+        before_its_end += u64::from(lines(&run) == 12);
+        signal(ranks[(kill % 2) as usize], "-KILL");
+        assert!(!ended(child).status.success());
+    }
+    println!("{kills} kills at a transition, {before_its_end} before it was recorded");
+    assert!(before_its_end > 0);
+    train(&workshop, 2, "killed", &more);
+    assert_eq!(metrics(&workshop.path("whole")), metrics(&run));
+    assert_eq!(farthest(&workshop, "whole", "killed", 50), 0.0);
+}
+
+/// Stopped, not killed: its connections stay open, and nothing comes.
+#[test]
+fn a_process_that_hangs_ends_the_others() {
+    let workshop = Workshop::new();
+    let child = command(&workshop, 2, "run", &["train.steps=1000000", "parallel.heartbeat=3"]).spawn().unwrap();
+    let run = workshop.path("run");
+    wait_for("the first checkpoint", || run.join("checkpoints/step-00000010").exists());
+    let ranks = children(child.id());
+    signal(ranks[1], "-STOP");
+    wait_for("the end of rank 0", || !Path::new(&format!("/proc/{}", ranks[0])).exists() || is_zombie(ranks[0]));
+    signal(ranks[1], "-KILL");
+    let said = stderr(&ended(child));
+    assert!(said.contains("rank 1 has given no sign of life for "), "{said}");
+}
+
+fn is_zombie(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
+
+/// An error of one process is what all of them report.
+#[test]
+fn the_reason_of_one_is_told_by_all() {
+    let workshop = Workshop::new();
+    fs::create_dir_all(workshop.path("run/checkpoints")).unwrap();
+    fs::write(workshop.path("run/checkpoints/.step-00000010.partial"), "").unwrap();
+    let output = ended(command(&workshop, 2, "run", &[]).spawn().unwrap());
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("[0] error: cannot create `run/checkpoints/.step-00000010.partial`"), "{said}");
+    assert!(
+        said.contains("[1] rank=1 error: rank 1 of 2: a collective failed, rank 0 ended: cannot create `run/"),
+        "{said}"
+    );
+}
+
+/// SIGTERM to the launcher reaches all; they stop after the same step, and one of them saves.
+#[test]
+fn a_signal_stops_all_of_them_once() {
+    let workshop = Workshop::new();
+    train(&workshop, 0, "whole", &["train.steps=200", "sharing.untie_at=20"]);
+    let more = ["train.steps=200", "sharing.untie_at=20"];
+    let run = workshop.path("run");
+    for (name, code) in [("-TERM", 143), ("-INT", 130), ("-USR1", 75)] {
+        let child = command(&workshop, 2, "run", &more).spawn().unwrap();
+        let before = lines(&run);
+        wait_for("some steps", || lines(&run) > before + 5);
+        signal(child.id(), name);
+        let output = ended(child);
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert_eq!(stderr(&output).matches("; saved, go on with `--resume`").count(), 1, "{}", stderr(&output));
+    }
+    train(&workshop, 2, "run", &more);
+    are_near(&workshop, "whole", "run", 1e-5);
+}

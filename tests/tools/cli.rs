@@ -1,0 +1,259 @@
+//! The binary as a stranger meets it: what works end to end, and one clear error with its exit code for what does not.
+
+use std::fs;
+
+use crate::common::{stderr, Workshop};
+
+/// The error must have this exit code and contain all of these words; nothing may panic.
+fn refused(workshop: &Workshop, arguments: &[&str], code: i32, words: &[&str]) {
+    let output = workshop.untie(arguments);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    for word in words {
+        assert!(text.contains(word), "{arguments:?}: expected `{word}` in: {text}");
+    }
+    assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{text}");
+}
+
+fn train<'a>(settings: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.steps=12"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    arguments
+}
+
+#[test]
+fn a_run_is_trained_evaluated_asked_and_exported() {
+    let workshop = Workshop::new();
+    let output = workshop.untie(&train(&["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3"]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    for words in ["12 steps", "baseline: the most frequent token", "at step 6        (untied to 3  )", "run/export"] {
+        assert!(summary.contains(words), "{summary}");
+    }
+    for name in ["config.toml", "env.json", "metrics.jsonl", "tb", "checkpoints/latest", "export/model.safetensors"] {
+        assert!(workshop.path("run").join(name).exists(), "{name}");
+    }
+    // The model of the run and the model of its export are one: the same held-out loss, to the printed digits.
+    let eval = workshop.untie(&[
+        "eval",
+        "--model",
+        "run/export",
+        "--data",
+        "data",
+        "--sequence-length",
+        "32",
+        "--sequences",
+        "16",
+        "--batch",
+        "4",
+    ]);
+    assert!(eval.status.success(), "{}", stderr(&eval));
+    let printed = String::from_utf8_lossy(&eval.stdout).into_owned();
+    let of_run = summary.split("loss ").last().unwrap().split_whitespace().next().unwrap();
+    let of_export = printed.lines().find(|line| line.starts_with("loss ")).unwrap().split_whitespace().last().unwrap();
+    assert_eq!(of_run, of_export);
+
+    let asked = workshop.untie(&["fill-mask", "--model", "run/export", "the miller [MASK] a letter ."]);
+    assert!(asked.status.success(), "{}", stderr(&asked));
+    assert_eq!(String::from_utf8_lossy(&asked.stdout).lines().count(), 5);
+
+    for (step, groups) in [("5", "tied"), ("10", "untied")] {
+        let out = format!("export-{groups}");
+        let exported = workshop.untie(&["export", "--run", "run", "--step", step, "--out", &out]);
+        assert!(exported.status.success(), "{}", stderr(&exported));
+        let tensors = fs::read(workshop.path(&out).join("model.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&tensors).unwrap();
+        let name = |layer: usize| format!("bert.encoder.layer.{layer}.output.dense.weight");
+        let [first, last] = [0, 2].map(|layer| tensors.tensor(&name(layer)).unwrap().data().to_vec());
+        assert_eq!(first == last, groups == "tied", "layers of an export at step {step}");
+    }
+    refused(&workshop, &["export", "--run", "run", "--step", "7", "--out", "x"], 3, &["no checkpoint of step 7"]);
+
+    // Going on is asked for, a changed model is not gone on with, and a finished run can be asked again.
+    refused(&workshop, &train(&[]), 2, &["already has checkpoints", "hint:", "--resume"]);
+    let mut changed = train(&["optim.lr=1e-2"]);
+    changed.push("--resume");
+    let resolved = || fs::read_to_string(workshop.path("run/config.toml")).unwrap();
+    let before = resolved();
+    refused(&workshop, &changed, 2, &["cannot resume with another `optim.lr`", "hint:"]);
+    let shorter = ["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3", "train.steps=11"];
+    let mut shorter = train(&shorter);
+    shorter.push("--resume");
+    refused(&workshop, &shorter, 2, &["is at step 12, behind the end of the run, `train.steps` = 11", "hint:"]);
+    assert_eq!(resolved(), before, "a refused resume must leave the folder alone");
+
+    // Another vocabulary of the same size: the weights' ids would mean other tokens.
+    let other = fs::read_to_string(workshop.path("corpus.jsonl")).unwrap().replace("queen", "tailor");
+    fs::write(workshop.path("other.jsonl"), other).unwrap();
+    let prepared = workshop.untie(&[
+        "prepare",
+        "--input",
+        "other.jsonl",
+        "--out",
+        "other",
+        "--vocab-size",
+        "150",
+        "--valid-fraction",
+        "0.1",
+    ]);
+    assert!(prepared.status.success(), "{}", stderr(&prepared));
+    let settings = ["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3", "data.dir=other"];
+    let mut moved = train(&settings);
+    moved.push("--resume");
+    refused(&workshop, &moved, 3, &["cannot resume with another vocabulary", "hint:"]);
+    // The same data elsewhere is the same data.
+    fs::rename(workshop.path("data"), workshop.path("moved")).unwrap();
+    let settings = ["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3", "data.dir=moved"];
+    let mut moved = train(&settings);
+    moved.push("--resume");
+    let output = workshop.untie(&moved);
+    assert!(output.status.success(), "{}", stderr(&output));
+    fs::rename(workshop.path("moved"), workshop.path("data")).unwrap();
+
+    // A run may start from an export, if tokenizer and sizes fit.
+    let mut started = train(&["model.init=run/export"]);
+    started[4] = "second";
+    let output = workshop.untie(&started);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut started = train(&["model.init=run/export", "model.num_attention_heads=4"]);
+    started[4] = "third";
+    refused(&workshop, &started, 2, &["`model.init`", "is another model", "hint:"]);
+
+    let mut again = train(&["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3"]);
+    again.push("--resume");
+    let output = workshop.untie(&again);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_configurations_are_refused() {
+    let workshop = Workshop::new();
+    refused(&workshop, &["train"], 2, &["--config"]);
+    refused(
+        &workshop,
+        &["train", "--config", "absent.toml"],
+        2,
+        &["there is no configuration at `absent.toml`", "hint:"],
+    );
+    for (setting, words) in [
+        ("train.stepz=1", &["unknown field `stepz`"][..]),
+        ("model.num_attention_heads=5", &["`model.hidden_size` = 32 is not divisible", "hint:"]),
+        (
+            "data.sequence_length=64",
+            &["`data.sequence_length` = 64 is longer than `model.max_position_embeddings` = 32"],
+        ),
+        ("sharing.start=2x2", &["sharing unit `2x2` does not fit", "hint:"]),
+        ("sharing.untie_at=12", &["`sharing.untie_at` = 12 is not before the end"]),
+        ("train.micro_batch=3", &["not a multiple"]),
+        ("train.device=cuda:63", &["expected a CUDA device", "hint:"]),
+        ("train.precision=int8", &["unknown variant `int8`"]),
+        ("checkpoint.keep_last=0", &["keep_last"]),
+        ("eval.sequences=0", &["`eval.sequences`"]),
+        ("train.global_batch=1000000000000", &["`train.global_batch` must be at most"]),
+        ("train.threads=100000", &["`train.threads` must be at most"]),
+        ("model.num_hidden_layers=1048576", &["`model.num_hidden_layers` must be between 1 and 1024"]),
+        ("sharing.untie_at=soon", &["`--set sharing.untie_at=soon`", "a step (an integer of 0 or more) or a fraction"]),
+        ("train.steps=-5", &["`--set train.steps=-5`"]),
+    ] {
+        refused(&workshop, &train(&[setting]), 2, words);
+    }
+    assert!(!workshop.path("run").exists(), "a refused run left a folder behind");
+}
+
+#[test]
+fn wrong_data_is_refused() {
+    let workshop = Workshop::new();
+    refused(&workshop, &train(&["data.dir=absent"]), 3, &["there is no tokenizer at `absent/tokenizer.json`", "hint:"]);
+
+    // Another vocabulary of the same size: what the ids mean is another thing.
+    let vocabulary = fs::read_to_string(workshop.path("data/vocab.txt")).unwrap();
+    let mut tokens: Vec<&str> = vocabulary.lines().collect();
+    let last = tokens.len() - 1;
+    tokens.swap(last, last - 1);
+    fs::write(workshop.path("other.txt"), tokens.join("\n")).unwrap();
+    refused(&workshop, &train(&["data.tokenizer=other.txt"]), 3, &["is not the tokenizer that made `data`", "hint:"]);
+
+    fs::rename(workshop.path("data/tokenizer.json"), workshop.path("tokenizer.json")).unwrap();
+    refused(&workshop, &train(&[]), 3, &["there is no tokenizer"]);
+    fs::rename(workshop.path("tokenizer.json"), workshop.path("data/tokenizer.json")).unwrap();
+
+    let bin = workshop.path("data/train-00000.bin");
+    let bytes = fs::read(&bin).unwrap();
+    fs::write(&bin, &bytes[..bytes.len() - 2]).unwrap();
+    refused(&workshop, &train(&[]), 3, &["the data cannot be used", "train-00000.bin", "expected", "got"]);
+    // A token outside the vocabulary: no embedding, no crash.
+    let mut damaged = bytes.clone();
+    damaged.iter_mut().for_each(|byte| *byte = 0xff);
+    fs::write(&bin, &damaged).unwrap();
+    refused(&workshop, &train(&[]), 3, &["the data cannot be used"]);
+    refused(&workshop, &train(&["data.verify=true"]), 3, &["train-00000.bin", "xxh3"]);
+    fs::remove_file(workshop.path("data/train-00000.idx")).unwrap();
+    refused(&workshop, &train(&[]), 3, &["the data cannot be used", "train-00000.idx"]);
+    assert!(!workshop.path("run/checkpoints/latest").exists());
+}
+
+#[test]
+fn wrong_models_and_questions_are_refused() {
+    let workshop = Workshop::new();
+    refused(&workshop, &["eval", "--model", "absent", "--data", "data"], 3, &["absent"]);
+    refused(&workshop, &["fill-mask", "--model", "absent", "a [MASK]"], 3, &["absent"]);
+    refused(&workshop, &["export", "--run", "absent", "--out", "x"], 3, &["`absent` has no checkpoint", "hint:"]);
+    fs::write(workshop.path("empty.txt"), "").unwrap();
+    refused(&workshop, &["prepare", "--input", "empty.txt", "--out", "none"], 3, &["the corpus is empty"]);
+    refused(&workshop, &["prepare", "--input", "absent.txt", "--out", "none"], 2, &["absent.txt"]);
+    assert!(!workshop.path("none/manifest.json").exists());
+
+    let output = workshop.untie(&train(&[]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    refused(&workshop, &["fill-mask", "--model", "run/export", "no mask here"], 2, &["[MASK]"]);
+    let long = "the miller ".repeat(40) + "[MASK]";
+    refused(&workshop, &["fill-mask", "--model", "run/export", &long], 2, &["32"]);
+    let other = Workshop::new();
+    fs::write(
+        other.path("words.jsonl"),
+        "{\"text\": \"zebra quick jumps vex bold wax fjord nymph glyph\"}\n".repeat(40),
+    )
+    .unwrap();
+    let prepared = other.untie(&[
+        "prepare",
+        "--input",
+        "words.jsonl",
+        "--out",
+        "other",
+        "--vocab-size",
+        "90",
+        "--valid-fraction",
+        "0.5",
+    ]);
+    let model = workshop.path("run/export");
+    if prepared.status.success() {
+        let arguments = ["eval", "--model", model.to_str().unwrap(), "--data", "other"];
+        refused(&other, &arguments, 3, &["have different vocabularies", "hint:"]);
+    } else {
+        panic!("{}", stderr(&prepared));
+    }
+}
+
+/// Post-mortem of a damaged newest checkpoint: named, skipped, and the one before is taken.
+#[test]
+fn a_damaged_checkpoint_is_named_and_the_one_before_is_taken() {
+    let workshop = Workshop::new();
+    let settings = ["checkpoint.every=4", "checkpoint.keep_last=3", "sharing.untie_at=2"];
+    let output = workshop.untie(&train(&settings));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let damaged = workshop.path("run/checkpoints/step-00000012/optimizer.safetensors");
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    fs::write(&damaged, bytes).unwrap();
+    let mut arguments = train(&settings);
+    arguments.push("--resume");
+    let output = workshop.untie(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(
+        text.contains("skipped the checkpoint of step 12, it is damaged") && text.contains("optimizer.safetensors"),
+        "{text}"
+    );
+    assert!(text.contains("resume: from `run/checkpoints/step-00000008`"), "{text}");
+}

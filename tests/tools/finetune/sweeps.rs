@@ -1,0 +1,134 @@
+//! Rows, tables, resuming, and what is refused.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{finetune, workshop};
+use crate::common::{stderr, Workshop};
+
+const TO_RUN: [&str; 6] = ["--task", "sst2", "--model", "runs/tiny", "--data", "sst2"];
+
+fn rows(workshop: &Workshop, folder: &str) -> Vec<Value> {
+    let text = fs::read_to_string(workshop.path(folder).join("results.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_sweep_has_a_row_a_run_and_keeps_the_best_model() {
+    let workshop = workshop();
+    let begun =
+        finetune(&workshop, &[&TO_RUN[..], &["--lr", "1e-3,3e-3", "--seeds", "2", "--run-dir", "out"]].concat());
+    assert!(begun.status.success(), "{}", stderr(&begun));
+    let table = String::from_utf8(begun.stdout).unwrap();
+    assert!(table.contains("| learning rate | seeds | dev/accuracy |"), "{table}");
+    assert!(table.contains("| 1e-3 | 2 |") && table.contains("| 3e-3 | 2 |"), "{table}");
+    let rows = rows(&workshop, "out");
+    let settings: Vec<(f64, u64)> =
+        rows.iter().map(|row| (row["lr"].as_f64().unwrap(), row["seed"].as_u64().unwrap())).collect();
+    assert_eq!(settings, [(1e-3, 1), (1e-3, 2), (3e-3, 1), (3e-3, 2)]);
+    // 60 examples in steps of 8: 8 steps an epoch, the last of them with 4.
+    assert!(rows.iter().all(|row| row["steps"] == 32 && row["batch"] == 8), "{rows:?}");
+    let accuracy = |row: &Value| row["scores"]["dev/accuracy"].as_f64().unwrap();
+    let best = rows.iter().map(accuracy).fold(0.0, f64::max);
+    // The word that decides is always there: a model that learns anything finds it.
+    assert!(best > 0.9, "{rows:?}");
+    let submission = fs::read_to_string(workshop.path("out/best-predictions/SST-2.tsv")).unwrap();
+    assert_eq!(submission.lines().count(), 13);
+    assert!(submission.starts_with("index\tprediction\n0\t"), "{submission}");
+    // The kept model is the one of the best row: asked again, it scores the same.
+    let scored = workshop.untie(&[
+        "finetune",
+        "--task",
+        "sst2",
+        "--model",
+        "out/best",
+        "--data",
+        "sst2",
+        "--epochs",
+        "0",
+        "--precision",
+        "fp32",
+        "--max-length",
+        "32",
+        "--run-dir",
+        "scored",
+    ]);
+    assert!(scored.status.success(), "{}", stderr(&scored));
+    let printed = String::from_utf8(scored.stdout).unwrap();
+    assert!(printed.contains(&format!("dev/accuracy                 {best:.4}")), "{printed}");
+    assert_eq!(fs::read_to_string(workshop.path("scored/predictions/SST-2.tsv")).unwrap(), submission);
+}
+
+#[test]
+fn a_sweep_that_was_stopped_goes_on_as_if_it_had_not_been() {
+    let workshop = workshop();
+    let flags = ["--lr", "1e-3", "--seeds", "2", "--set", "checkpoint.every=5", "--set", "train.log_every=1"];
+    let whole = finetune(&workshop, &[&TO_RUN[..], &flags, &["--run-dir", "whole"]].concat());
+    assert!(whole.status.success(), "{}", stderr(&whole));
+    let folder = "parts/sst2-lr1e-3-seed1";
+    let child = workshop
+        .command(&[&["finetune"], &TO_RUN[..], &flags, &["--run-dir", "parts"], &super::SMALL].concat())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let mut child = child.unwrap();
+    let checkpoints = workshop.path(folder).join("checkpoints/latest");
+    while !checkpoints.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let again = [&TO_RUN[..], &flags, &["--run-dir", "parts"]].concat();
+    let refused = finetune(&workshop, &again);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("already has results"), "{}", stderr(&refused));
+    let resumed = finetune(&workshop, &[&again[..], &["--resume"]].concat());
+    assert!(resumed.status.success(), "{}", stderr(&resumed));
+    let without_time = |mut row: Value| {
+        row.as_object_mut().unwrap().remove("wall_seconds");
+        row
+    };
+    let of = |name| rows(&workshop, name).into_iter().map(without_time).collect::<Vec<Value>>();
+    assert_eq!(of("whole"), of("parts"));
+    let losses = |name: &str| -> Vec<Value> {
+        let path = workshop.path(name).join("sst2-lr1e-3-seed1/metrics.jsonl");
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .filter(|record| record.get("train/loss").is_some())
+            .map(|record| Value::from(vec![record["step"].clone(), record["train/loss"].clone()]))
+            .collect()
+    };
+    assert_eq!(losses("whole").len(), 32);
+    assert_eq!(losses("whole"), losses("parts"));
+    assert!(!workshop.path(folder).join("checkpoints").exists(), "a finished run has no use for checkpoints");
+}
+
+#[test]
+fn other_settings_or_another_model_are_not_mixed_in() {
+    let workshop = workshop();
+    let flags = ["--lr", "1e-3", "--seeds", "1", "--run-dir", "out"];
+    let begun = finetune(&workshop, &[&TO_RUN[..], &flags].concat());
+    assert!(begun.status.success(), "{}", stderr(&begun));
+    let other = finetune(&workshop, &[&TO_RUN[..], &flags, &["--resume", "--set", "optim.weight_decay=0.1"]].concat());
+    assert_eq!(other.status.code(), Some(2));
+    assert!(stderr(&other).contains("results of other settings"), "{}", stderr(&other));
+    // More seeds are more runs of the same sweep; the first is not run again.
+    let more =
+        finetune(&workshop, &[&TO_RUN[..], &["--lr", "1e-3", "--seeds", "2", "--run-dir", "out", "--resume"]].concat());
+    assert!(more.status.success(), "{}", stderr(&more));
+    assert!(stderr(&more).contains("run 2 of 2") && !stderr(&more).contains("run 1 of 2"), "{}", stderr(&more));
+    assert_eq!(rows(&workshop, "out").len(), 2);
+}
+
+#[test]
+fn a_run_that_diverges_counts_as_not_a_number() {
+    let workshop = workshop();
+    let flags = ["--lr", "1e30", "--seeds", "1", "--run-dir", "out", "--set", "optim.clip_norm=0"];
+    let diverged = finetune(&workshop, &[&TO_RUN[..], &flags].concat());
+    assert!(diverged.status.success(), "{}", stderr(&diverged));
+    assert!(rows(&workshop, "out")[0]["scores"]["dev/accuracy"].is_null());
+    let table = String::from_utf8(diverged.stdout).unwrap();
+    assert!(table.contains("no run has a finite dev/accuracy"), "{table}");
+}

@@ -1,0 +1,14 @@
+//! The other commands, fine-tuning, and rules that the source keeps.
+
+mod bench;
+mod cli;
+#[path = "../common/mod.rs"]
+mod common;
+mod finetune;
+mod finetune_glue;
+mod finetune_squad;
+mod fuzz_corpus;
+mod imports;
+mod plot;
+mod tables;
+mod theory;

@@ -1,0 +1,109 @@
+//! Whole runs on the device's path, forced on the CPU with `UNTIE_STEP=device`: what is read late is right when it is read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use crate::common::{stderr, Workshop};
+use serde_json::Value;
+
+/// A run of 40 steps that unties at 20, with `settings` on top; what it wrote to stderr.
+fn train(workshop: &Workshop, run_dir: &str, settings: &[&str]) -> String {
+    let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--resume"];
+    let usual = ["train.steps=40", "sharing.untie_at=20", "optim.schedule=constant"];
+    arguments.extend(usual.iter().chain(settings).flat_map(|setting| ["--set", setting]));
+    let output = workshop.command(&arguments).env("UNTIE_STEP", "device").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    stderr(&output)
+}
+
+/// step → tag → value of the tags that do not depend on the clock.
+fn metrics(run: &Path) -> BTreeMap<u64, serde_json::Map<String, Value>> {
+    let mut rows: BTreeMap<u64, serde_json::Map<String, Value>> = BTreeMap::new();
+    for line in fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
+        let mut row: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+        let step = row.remove("step").and_then(|step| step.as_u64()).unwrap();
+        row.retain(|tag, _| !matches!(tag.as_str(), "train/tokens_per_second" | "train/mfu"));
+        rows.entry(step).or_default().extend(row);
+    }
+    rows
+}
+
+fn weights(run: &Path) -> Vec<u8> {
+    fs::read(run.join("checkpoints/step-00000040/model.safetensors")).unwrap()
+}
+
+fn state(run: &Path) -> Value {
+    serde_json::from_slice(&fs::read(run.join("checkpoints/step-00000040/state.json")).unwrap()).unwrap()
+}
+
+/// Every step read, or the 7th and those with a checkpoint or an evaluation only: the same run.
+#[test]
+fn reading_late_changes_nothing() {
+    let workshop = Workshop::new();
+    train(&workshop, "every", &[]);
+    train(&workshop, "some", &["train.log_every=7"]);
+    let [every, some] = ["every", "some"].map(|run| workshop.path(run));
+    assert_eq!(weights(&every), weights(&some));
+    assert_eq!(state(&some)["num_updates"], 40);
+    let (every, some) = (metrics(&every), metrics(&some));
+    for step in [7, 14, 21, 28, 35, 40] {
+        assert_eq!(every[&step], some[&step], "step {step}");
+    }
+    assert!(!some.contains_key(&8) && some[&7].contains_key("train/mlm_accuracy"));
+}
+
+#[test]
+fn a_resumed_run_is_the_uninterrupted_one() {
+    let workshop = Workshop::new();
+    train(&workshop, "whole", &["train.log_every=3"]);
+    train(&workshop, "halves", &["train.log_every=3", "train.steps=25"]);
+    train(&workshop, "halves", &["train.log_every=3"]);
+    assert_eq!(weights(&workshop.path("whole")), weights(&workshop.path("halves")));
+    assert_eq!(state(&workshop.path("halves"))["num_updates"], 40);
+}
+
+/// The device's path against the host's: the losses of both.
+#[test]
+fn the_losses_are_those_of_the_host() {
+    let workshop = Workshop::new();
+    train(&workshop, "device", &[]);
+    let host = ["train", "--config", "run.toml", "--run-dir", "host", "--set", "train.steps=40", "--set"];
+    let host = [&host[..], &["sharing.untie_at=20", "--set", "optim.schedule=constant"]].concat();
+    assert!(workshop.untie(&host).status.success());
+    let [device, host] = ["device", "host"].map(|run| metrics(&workshop.path(run)));
+    assert_eq!(device.len(), host.len());
+    for (step, row) in host.iter().filter(|(&step, _)| step > 0) {
+        for tag in ["train/loss", "train/grad_norm"] {
+            let [left, right] = [row, &device[step]].map(|row| row[tag].as_f64().unwrap());
+            assert!((left / right - 1.0).abs() < 1e-3, "step {step}, {tag}: {left} {right}");
+        }
+    }
+}
+
+/// A learning rate at which the first update ruins the model: every later one is skipped, and counted although only every
+/// 16th step is read.
+#[test]
+fn skipped_steps_are_counted_and_told_late() {
+    let workshop = Workshop::new();
+    let settings = ["optim.lr=1e30", "optim.warmup=0", "train.log_every=16", "eval.every=0", "sharing.rule=never"];
+    let text = train(&workshop, "ruined", &settings);
+    let state = state(&workshop.path("ruined"));
+    let (updates, skipped) = (state["num_updates"].as_u64().unwrap(), &state["totals"]["skipped_steps"]);
+    assert_eq!(skipped.as_u64(), Some(40 - updates), "{text}");
+    assert!(updates < 20, "{updates} updates were applied");
+    // Read at 16, 20 (a checkpoint), 32 and 40.
+    for (step, num_skipped) in [(32, 12), (40, 8)] {
+        assert!(text.contains(&format!("step {step}: {num_skipped} updates up to here were skipped")), "{text}");
+    }
+}
+
+#[test]
+fn fp16_on_the_cpu_is_refused_with_what_to_use_instead() {
+    let workshop = Workshop::new();
+    let arguments = ["train", "--config", "run.toml", "--run-dir", "half", "--set", "train.precision=fp16"];
+    let output = workshop.untie(&arguments);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(text.contains("`train.precision` = \"fp16\"") && text.contains("hint: set `train.precision`"), "{text}");
+}

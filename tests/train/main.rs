@@ -1,0 +1,28 @@
+//! Runs: steps, untying, checkpoints, kills and resumes, memory, metrics.
+//!
+//! Tests that compute in this process set libtorch to one thread. The number is the whole process's, so a test that needs
+//! another one runs in a process of its own.
+
+mod checkpoint;
+#[path = "../common/mod.rs"]
+mod common;
+mod device_run;
+mod device_step;
+#[path = "../common/dice.rs"]
+mod dice;
+mod disk_full;
+mod flips;
+mod golden_losses;
+mod guard;
+mod kills;
+mod memory;
+mod metrics;
+mod micro_batch;
+#[path = "../common/namespaces.rs"]
+mod namespaces;
+mod reliability;
+mod resume;
+mod rules;
+#[path = "../common/runs.rs"]
+mod runs;
+mod transition;
