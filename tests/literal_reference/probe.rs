@@ -91,7 +91,7 @@ fn bits(trainee: &Trainee) -> Vec<Tensor> {
 }
 
 /// With dropout, over an untying; at a width at which libtorch does divide the work among two threads. The only test of
-/// this binary that draws from libtorch's generator or sets the number of threads.
+/// this binary with dropout, which may come from libtorch's generator, and that sets the number of threads.
 #[test]
 fn a_probed_step_is_bit_equal_to_a_plain_one() {
     const STEPS: u64 = 4;
