@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{DataConfig, Objective};
 use crate::checkpoint::CheckpointConfig;
 use crate::error::{Error, Result};
+use crate::keys::classes;
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
@@ -40,6 +41,10 @@ pub struct RunConfig {
     /// Several processes.
     pub parallel: ParallelConfig,
 }
+
+classes! { RunConfig {} with model: ModelConfig, data: DataConfig, train: TrainConfig, optim: OptimConfig, sharing: SharingConfig,
+checkpoint: CheckpointConfig, eval: EvalConfig, metrics: MetricsConfig, guard: GuardConfig,
+parallel: ParallelConfig }
 
 impl RunConfig {
     /// Reads `path` and applies `settings`, each `table.key=value` with a TOML value (a bare word is a string).
@@ -145,6 +150,9 @@ fn apply(table: &mut toml::Table, setting: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::phase::PhaseConfig;
+    use crate::batch::CorpusConfig;
+    use crate::keys::{assert_names, class_of, Class, Keys};
 
     const SMALL: &str = "[model]\nhidden_size = 8\nnum_hidden_layers = 2\nnum_attention_heads = 2\n";
 
@@ -153,6 +161,52 @@ mod tests {
         let path = folder.path().join("run.toml");
         std::fs::write(&path, text).unwrap();
         RunConfig::load(&path, &settings.iter().map(|&setting| setting.into()).collect::<Vec<String>>())
+    }
+
+    #[test]
+    fn every_key_has_its_class_under_the_name_in_files() {
+        assert_names::<RunConfig>();
+        assert_names::<ModelConfig>();
+        assert_names::<DataConfig>();
+        assert_names::<CorpusConfig>();
+        assert_names::<PhaseConfig>();
+        assert_names::<TrainConfig>();
+        assert_names::<OptimConfig>();
+        assert_names::<SharingConfig>();
+        assert_names::<CheckpointConfig>();
+        assert_names::<EvalConfig>();
+        assert_names::<MetricsConfig>();
+        assert_names::<GuardConfig>();
+        assert_names::<ParallelConfig>();
+    }
+
+    /// What a resume, a table and a sweep must know of a run, key by key; the rest is identity.
+    #[test]
+    fn keys_that_are_not_identity_are_these() {
+        let of = |class: Class| -> Vec<String> {
+            let tables = RunConfig::CLASSES.iter().flat_map(|(name, table)| match table {
+                Class::Table(keys) => keys.iter().map(|(key, class)| (format!("{name}.{key}"), *class)).collect(),
+                _ => Vec::new(),
+            });
+            tables.filter(|(_, found)| *found == class).map(|(key, _)| key).collect()
+        };
+        assert_eq!(of(Class::Order), ["data.objective", "train.global_batch"]);
+        assert_eq!(of(Class::Open), ["train.steps", "eval.sequences", "parallel.wire"]);
+        let placement =
+            "data.dir data.tokenizer data.workers data.verify train.micro_batch train.deterministic train.device \
+                         train.threads train.kernels train.activation_checkpointing parallel.backend parallel.overlap \
+                         parallel.timeout parallel.heartbeat";
+        assert_eq!(of(Class::Placement).join(" "), placement);
+        let observation =
+            "train.log_every sharing.monitor checkpoint.every checkpoint.keep_last checkpoint.keep_every \
+                           checkpoint.background checkpoint.on_error eval.every metrics.tensorboard guard.max_skipped \
+                           guard.spike guard.spike_window guard.spike_threshold guard.spike_patience \
+                           guard.rollback_checkpoints guard.max_rollbacks";
+        assert_eq!(of(Class::Observation).join(" "), observation);
+        let class = |key: &str| class_of(RunConfig::CLASSES, key);
+        assert_eq!(class("data.phase.1.micro_batch"), Class::Placement);
+        assert_eq!(class("data.phase.1.until"), Class::Order);
+        assert_eq!((class("data.corpus.0.dir"), class("data.corpus.0.weight")), (Class::Placement, Class::Order));
     }
 
     #[test]

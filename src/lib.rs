@@ -14,6 +14,7 @@ pub mod error;
 mod files;
 pub mod finetune;
 pub mod hub;
+pub mod keys;
 pub mod layer_map;
 pub mod loss;
 pub mod metrics;

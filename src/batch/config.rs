@@ -8,6 +8,7 @@ use crate::batch::mixture::Mixture;
 use crate::batch::phase::PhaseConfig;
 use crate::batch::spans::SpanLengths;
 use crate::error::{Error, Result};
+use crate::keys::classes;
 
 /// What a sample is, and what is learnt from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,11 @@ pub struct CorpusConfig {
     /// Its share of the samples, relative to the other weights.
     pub weight: f64,
 }
+
+classes! { CorpusConfig {
+    Order: weight;
+    Placement: dir;
+} }
 
 /// Where tokens come from and how they become samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,6 +89,12 @@ pub struct DataConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub corpus: Vec<CorpusConfig>,
 }
+
+classes! { DataConfig {
+    Order: objective;
+    Identity: sequence_length, packing, short_sequence_rate, mask_rate, mask_token_rate, random_token_rate, whole_word, span_length;
+    Placement: dir, tokenizer, workers, verify;
+} with phase: PhaseConfig, corpus: CorpusConfig }
 
 impl Default for DataConfig {
     fn default() -> Self {

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::keys::classes;
+
 /// Where a phase ends.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a step (an integer of 1 or more) or a fraction of the run (0.9)")]
@@ -40,3 +42,8 @@ pub struct PhaseConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub global_batch: Option<usize>,
 }
+
+classes! { PhaseConfig {
+    Order: until, sequence_length, global_batch;
+    Placement: micro_batch;
+} }

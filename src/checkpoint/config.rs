@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::keys::classes;
 
 /// How often a run saves itself, and what it keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,10 @@ pub struct CheckpointConfig {
     /// What a checkpoint that cannot be written does to the run: `stop` or `continue`. Default: `stop`.
     pub on_error: OnError,
 }
+
+classes! { CheckpointConfig {
+    Observation: every, keep_last, keep_every, background, on_error;
+} }
 
 /// What a checkpoint that cannot be written, because the disk is full or gone, does to a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use clap::Args;
 
 use crate::bench::{self, calibration, profile, report, Effort, Subject};
-use crate::cli::{named, train};
+use crate::cli::{named, train, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::hub;
@@ -143,6 +143,7 @@ impl BenchArgs {
         let sharing = SharingConfig { start: Start::Named(self.start.clone()), ..Default::default() };
         let map = sharing.start_map(bert.num_hidden_layers)?;
         let precision = self.precision.resolve(device)?;
+        warn_of(precision, device);
         let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
         let baseline = resident_bytes();
         let predicted = Memory::of(&subject.step(&map, &batch, self.activation_checkpointing));

@@ -8,7 +8,7 @@ use clap::Args;
 use untie_data::wordpiece::tokenizer_from_bytes;
 
 use crate::checkpoint;
-use crate::cli::named;
+use crate::cli::{named, warn_of};
 use crate::config::tables;
 use crate::error::{io, Error, Result};
 use crate::finetune::{evaluate, sweep, DataFiles, FinetuneConfig, Problem, Session, SweepOutcome, Task};
@@ -86,6 +86,7 @@ impl FinetuneArgs {
         process.validate()?;
         let device = prepare_process(&process, None)?;
         config.train.precision = config.train.precision.resolve(device)?;
+        warn_of(config.train.precision, device);
         let model = model_directory(&self.model)?;
         let tokenizer_file = model.join("tokenizer.json");
         let bytes = fs::read(&tokenizer_file).map_err(|error| io("read", &tokenizer_file, error))?;

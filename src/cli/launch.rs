@@ -13,6 +13,7 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
 use crate::error::{Error, Result};
+use crate::parallel::LAUNCHED;
 
 /// How long the others have to end by themselves once one has failed, which they find out; then they are asked to, and after as
 /// long again they are ended.
@@ -100,6 +101,7 @@ impl LaunchArgs {
             ("LOCAL_WORLD_SIZE", self.nproc.to_string()),
             ("MASTER_ADDR", host.to_owned()),
             ("MASTER_PORT", port.to_string()),
+            (LAUNCHED, "1".to_owned()),
         ] {
             command.env(name, value);
         }

@@ -23,6 +23,7 @@ use clap::{Parser, Subcommand};
 use untie_data::cli::PrepareArgs;
 
 use crate::error::{Error, Result};
+use crate::step::Precision;
 
 /// Pre-trains BERT with tied encoder layers, then unties them and trains on.
 #[derive(Debug, Parser)]
@@ -97,6 +98,13 @@ fn done(result: Result<()>) -> Result<u8> {
 pub(crate) fn fail(error: &Error) -> ExitCode {
     eprintln!("{}", error.report());
     ExitCode::from(error.exit_code())
+}
+
+/// Tells what `precision`, decided, costs on `device` where that is more than one would think.
+pub(crate) fn warn_of(precision: Precision, device: tch::Device) {
+    if let Some(words) = precision.warning(device) {
+        eprintln!("warning: {words}");
+    }
 }
 
 /// An argument's value as a configuration file names it.

@@ -11,8 +11,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::checkpoint::{self, DataStamp};
+use crate::cli::warn_of;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::keys::Keys;
 use crate::parallel::{Place, World};
 use crate::step::Precision;
 use crate::train::environment::environment;
@@ -170,6 +172,9 @@ pub(super) fn plan(
         config.train.precision = before.unwrap_or(Precision::Auto);
     }
     config.train.precision = config.train.precision.resolve(device)?;
+    if world.is_first() {
+        warn_of(config.train.precision, device);
+    }
     if config.train.micro_batch != MicroBatch::AUTO {
         return decided(&config, device, world);
     }
@@ -204,6 +209,7 @@ fn decided(config: &RunConfig, device: tch::Device, world: &Rc<World>) -> Result
         config: serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?,
         allow_changes: false,
         defaults: serde_json::to_value(RunConfig::default()).map_err(|error| unwritable(error.to_string()))?,
+        classes: RunConfig::CLASSES,
         config_toml: toml::to_string(config).map_err(|error| unwritable(error.to_string()))?,
         device,
         world: world.clone(),

@@ -10,6 +10,7 @@ use crate::checkpoint::CheckpointConfig;
 use crate::error::{Error, Result};
 use crate::finetune::squad::{AnswerConfig, WindowConfig};
 use crate::finetune::task::Task;
+use crate::keys::{class_of, classes, flatten, Keys};
 use crate::metrics::MetricsConfig;
 use crate::model::Kernels;
 use crate::optim::{OptimConfig, ScheduleKind, Warmup};
@@ -38,6 +39,9 @@ pub struct FinetuneConfig {
     pub metrics: MetricsConfig,
 }
 
+classes! { FinetuneConfig {} with task: TaskConfig, train: FinetuneTrainConfig, optim: FinetuneOptimConfig, checkpoint: CheckpointConfig,
+metrics: MetricsConfig }
+
 /// The `[task]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +61,11 @@ pub struct TaskConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnostics: Option<PathBuf>,
 }
+
+classes! { TaskConfig {
+    Identity: name, max_length, stride, answers;
+    Observation: diagnostics;
+} }
 
 /// The `[train]` table of a fine-tuning sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +107,14 @@ pub struct FinetuneTrainConfig {
     pub log_every: u64,
 }
 
+classes! { FinetuneTrainConfig {
+    Identity: epochs, batch, group_by_length, hidden_dropout_prob, attention_probs_dropout_prob, precision, tf32;
+    // How many runs a sweep has; each has its seed.
+    Open: seeds;
+    Placement: micro_batch, deterministic, device, threads, kernels, activation_checkpointing;
+    Observation: log_every;
+} }
+
 /// The `[optim]` table of a fine-tuning sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,6 +134,12 @@ pub struct FinetuneOptimConfig {
     /// Largest global gradient norm; 0 turns clipping off. Default: 1.
     pub clip_norm: f64,
 }
+
+classes! { FinetuneOptimConfig {
+    // A run for each.
+    Open: lr;
+    Identity: warmup, schedule, weight_decay, betas, eps, clip_norm;
+} }
 
 impl Default for FinetuneTrainConfig {
     fn default() -> Self {
@@ -206,34 +229,18 @@ impl FinetuneConfig {
         self.train.micro_batch.unwrap_or(self.train.batch).min(self.train.batch)
     }
 
-    /// The tables without what has no influence on a run's result, and without what the runs of a sweep differ in.
+    /// What makes a run of the sweep this run, beside its learning rate and its seed: the keys that it cannot go on without, each as
+    /// `table.key`.
     ///
     /// # Errors
     /// Numbers that JSON does not have.
     pub fn computed(&self) -> Result<Value> {
+        // What was left to its default is the same as its default said aloud.
+        let mut resolved = self.clone();
+        resolved.task.max_length = Some(self.max_length());
         let refuse = |error: serde_json::Error| Error::failed("the tables have no JSON form").caused_by(error);
-        let mut tables = serde_json::to_value(self).map_err(refuse)?;
-        for (table, keys) in [
-            ("train", &["seeds", "device", "threads", "log_every"][..]),
-            ("optim", &["lr"]),
-            ("task", &["diagnostics"]),
-        ] {
-            if let Some(table) = tables.get_mut(table).and_then(Value::as_object_mut) {
-                keys.iter().for_each(|&key| drop(table.remove(key)));
-            }
-        }
-        if let Some(all) = tables.as_object_mut() {
-            all.retain(|table, _| !matches!(table.as_str(), "checkpoint" | "metrics"));
-            // What was left to its default is the same as its default said aloud.
-            all.insert("max_length".into(), self.max_length().into());
-            all.insert("micro_batch".into(), self.micro_batch().into());
-        }
-        for (table, key) in [("task", "max_length"), ("train", "micro_batch")] {
-            if let Some(table) = tables.get_mut(table).and_then(Value::as_object_mut) {
-                table.remove(key);
-            }
-        }
-        Ok(tables)
+        let keys = flatten(&serde_json::to_value(&resolved).map_err(refuse)?).into_iter();
+        Ok(keys.filter(|(key, _)| class_of(Self::CLASSES, key).is_fixed()).collect())
     }
 
     /// Hash of [`Self::computed`], as hexadecimal digits.
@@ -296,6 +303,7 @@ impl FinetuneConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::assert_names;
 
     fn parse(text: &str) -> std::result::Result<FinetuneConfig, toml::de::Error> {
         toml::from_str(text)
@@ -312,6 +320,56 @@ mod tests {
         let config = parse("[task]\nname = \"squad2\"\n[optim]\nlr = [3e-5]\n[checkpoint]\nevery = 10\n").unwrap();
         assert_eq!((config.num_seeds(), config.max_length()), (5, 384));
         assert_eq!(config.optim.warmup, Warmup::Fraction(0.1));
+    }
+
+    #[test]
+    fn every_key_has_its_class_under_the_name_in_files() {
+        assert_names::<FinetuneConfig>();
+        assert_names::<TaskConfig>();
+        assert_names::<FinetuneTrainConfig>();
+        assert_names::<FinetuneOptimConfig>();
+    }
+
+    /// Where and how a run is computed and watched, and which runs a sweep has, leave the hash of the others alone.
+    #[test]
+    fn what_decides_a_run_is_what_its_hash_is_of() {
+        let plain = || FinetuneConfig::of_task(Task::Rte);
+        let hash = |change: &dyn Fn(&mut FinetuneConfig)| {
+            let mut config = plain();
+            change(&mut config);
+            config.hash().unwrap()
+        };
+        let own = plain().hash().unwrap();
+        type Change = &'static dyn Fn(&mut FinetuneConfig);
+        let same: [Change; 12] = [
+            &|config| config.train.device = "cpu".into(),
+            &|config| config.train.threads = 1,
+            &|config| config.train.kernels = Kernels::Plain,
+            &|config| config.train.activation_checkpointing = true,
+            &|config| config.train.deterministic = true,
+            &|config| config.train.micro_batch = Some(2),
+            &|config| config.train.log_every = 1,
+            &|config| config.train.seeds = Some(9),
+            &|config| config.optim.lr = vec![1e-4],
+            &|config| config.checkpoint.every = 7,
+            &|config| config.metrics.tensorboard = false,
+            // The default of the task, said aloud.
+            &|config| config.task.max_length = Some(128),
+        ];
+        assert!(same.iter().all(|change| hash(*change) == own));
+        let other: [Change; 7] = [
+            &|config| config.train.epochs = 2,
+            &|config| config.train.batch = 16,
+            &|config| config.train.tf32 = true,
+            &|config| config.train.hidden_dropout_prob = Some(0.0),
+            &|config| config.optim.weight_decay = 0.0,
+            &|config| config.task.max_length = Some(64),
+            &|config| config.task.stride = 1,
+        ];
+        let mut hashes: Vec<String> = other.iter().map(|change| hash(*change)).chain([own.clone()]).collect();
+        hashes.sort();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 8);
     }
 
     #[test]

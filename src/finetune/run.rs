@@ -5,7 +5,7 @@
 //! its last step has what is left. A run that was killed goes on from its newest checkpoint as if nothing had happened.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -23,6 +23,7 @@ use crate::finetune::config::FinetuneConfig;
 use crate::finetune::loss::{loss, outputs, Output};
 use crate::finetune::problem::{EvalSet, Problem};
 use crate::hub;
+use crate::keys::flatten;
 use crate::metrics::console::{Line, Progress};
 use crate::metrics::Recorder;
 use crate::model::{Bert, Mode, TaskHead, Weights};
@@ -358,10 +359,12 @@ fn same_run(state: &RunState, identity: &Value, stamp: &DataStamp, path: &Path) 
         Err(Error::config(format!("cannot resume from `{}`: {what}", path.display()))
             .hint("restore the settings, or choose another `--run-dir`"))
     };
-    for key in ["tables", "lr", "seed", "model"] {
-        if state.config[key] != identity[key] {
-            return refuse(&format!("`{key}` differs: expected {}, got {}", state.config[key], identity[key]));
-        }
+    let (before, now) = (flatten(&state.config), flatten(identity));
+    let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    if let Some(key) = keys.into_iter().find(|&key| before.get(key) != now.get(key)) {
+        let show = |value: Option<&Value>| value.map_or("none".into(), Value::to_string);
+        let (expected, got) = (show(before.get(key)), show(now.get(key)));
+        return refuse(&format!("`{}` differs: expected {expected}, got {got}", key.trim_start_matches("tables.")));
     }
     if state.data != *stamp {
         return refuse("the training examples differ");

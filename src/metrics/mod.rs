@@ -24,6 +24,7 @@ use events::EventFile;
 use jsonl::Jsonl;
 
 use crate::error::{io as io_error, Error, Result};
+use crate::keys::classes;
 
 /// The `[metrics]` table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub struct MetricsConfig {
     /// Whether to write TensorBoard events beside `metrics.jsonl`. Default: true.
     pub tensorboard: bool,
 }
+
+classes! { MetricsConfig {
+    Observation: tensorboard;
+} }
 
 impl Default for MetricsConfig {
     fn default() -> Self {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::keys::classes;
 
 /// Where a layer normalises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +67,11 @@ pub struct ModelConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
 }
+
+classes! { ModelConfig {
+    Identity: preset, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, max_position_embeddings, norm,
+        hidden_dropout_prob, attention_probs_dropout_prob, initializer_range, init;
+} }
 
 /// Most values that a task head can have; a bound against nonsense in files.
 const MOST_LABELS: usize = 1 << 16;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::keys::classes;
 
 /// How the learning rate falls after warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,10 @@ pub struct OptimConfig {
     /// Largest global gradient norm; 0 turns clipping off. Default: 1.
     pub clip_norm: f64,
 }
+
+classes! { OptimConfig {
+    Identity: lr, warmup, schedule, weight_decay, betas, eps, clip_norm;
+} }
 
 impl Default for OptimConfig {
     fn default() -> Self {

@@ -23,7 +23,7 @@ pub use scaler::ScalerState;
 pub use schedule::Schedule;
 
 /// AdamW's state: two running means a weight, and how many updates they have seen.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Moments {
     /// Running mean of the gradient, one tensor a weight, in the order of the weights.
     pub exp_avg: Vec<Tensor>,

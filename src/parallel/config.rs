@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::keys::classes;
 
 /// How processes work together; without several it does nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,12 @@ pub struct ParallelConfig {
     /// Seconds without a sign of life after which a process counts as gone. Default: 60.
     pub heartbeat: u64,
 }
+
+classes! { ParallelConfig {
+    // The precision of sums is more than rounding in another order.
+    Open: wire;
+    Placement: backend, overlap, timeout, heartbeat;
+} }
 
 /// What carries gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,10 +8,11 @@
 mod config;
 mod gradients;
 mod place;
+mod waiting;
 mod watch;
 mod world;
 
 pub use config::{BackendChoice, ParallelConfig, Wire};
 pub use gradients::Gradients;
-pub use place::Place;
+pub use place::{Place, LAUNCHED};
 pub use world::World;

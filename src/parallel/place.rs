@@ -29,7 +29,40 @@ pub struct Place {
     pub serves: bool,
     /// The number of the attempt, which keeps the keys of restarted processes apart.
     pub attempt: String,
+    /// Who says that there are several.
+    pub started_by: StartedBy,
 }
+
+/// Who started a process as one of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartedBy {
+    /// The program's name, where it can be told; or nothing.
+    pub launcher: &'static str,
+    /// The variable that holds the number of processes.
+    pub variable: &'static str,
+    /// The variables without which a process is alone; none where it was started for this run alone.
+    pub unset: Vec<&'static str>,
+}
+
+impl StartedBy {
+    /// Who asked for `size` processes, and where.
+    pub fn asked(&self, size: usize) -> String {
+        let name = if self.launcher.is_empty() { String::new() } else { format!("{}: ", self.launcher) };
+        format!("{name}{}={size}", self.variable)
+    }
+
+    /// How to train alone, as the end of a sentence.
+    pub fn advice(&self) -> String {
+        match self.unset.as_slice() {
+            [] => String::new(),
+            [only] if *only == self.variable => "; unset it to train alone".into(),
+            names => format!("; unset {} to train alone", names.join(" and ")),
+        }
+    }
+}
+
+/// Set by `untie launch` for its processes.
+pub const LAUNCHED: &str = "UNTIE_LAUNCHED";
 
 impl Place {
     /// That of this process; `None` where it was started alone.
@@ -45,7 +78,7 @@ impl Place {
             variable(name).map(|text| text.parse().map_err(|_| unreadable(name, &text))).transpose()
         };
         // Name of the launcher; variables of rank, size, rank on the host, processes on the host.
-        let known: [(&str, [&str; 4]); 4] = [
+        let known: [(&'static str, [&'static str; 4]); 4] = [
             ("torchrun", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"]),
             ("srun", ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"]),
             (
@@ -60,8 +93,10 @@ impl Place {
             ("Hydra", ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"]),
         ];
         // A shell inside a Slurm job has SLURM_PROCID too, but no step of its own.
-        let is_there = |(_, names): &(&str, [&str; 4])| variable(names[0]).is_some() && variable(names[1]).is_some();
-        let Some((launcher, names)) = known.into_iter().find(is_there) else {
+        let is_there = |(_, names): &(&'static str, [&'static str; 4])| {
+            variable(names[0]).is_some() && variable(names[1]).is_some()
+        };
+        let Some(&(launcher, names)) = known.iter().find(|kind| is_there(kind)) else {
             return match variable("RANK").or(variable("WORLD_SIZE")) {
                 Some(_) => {
                     Err(Error::config("expected both `RANK` and `WORLD_SIZE` in the environment, got one of them")
@@ -83,15 +118,32 @@ impl Place {
         if rank >= size {
             return Err(Error::config(format!("`{}` must be below `{}` = {size}, got {rank}", names[0], names[1])));
         }
+        let started_by = StartedBy {
+            launcher: match launcher {
+                // The same variables are Kubernetes' PyTorchJob's, or set by hand.
+                "torchrun" if variable(LAUNCHED).is_some() => "untie launch",
+                "torchrun" if variable("TORCHELASTIC_RUN_ID").is_none() => "",
+                other => other,
+            },
+            variable: names[1],
+            unset: match variable(LAUNCHED) {
+                Some(_) => Vec::new(),
+                // Slurm with PMI sets two kinds.
+                None => known.iter().filter(|kind| is_there(kind)).flat_map(alone_without).collect(),
+            },
+        };
         let host = match variable("MASTER_ADDR") {
             Some(host) => host,
             None => match variable("SLURM_STEP_NODELIST").filter(|_| launcher == "srun") {
                 Some(nodes) => first_node(&nodes),
                 None if local_size >= size => "127.0.0.1".into(),
                 None => {
-                    return Err(Error::config(format!("{launcher} started this process: expected `MASTER_ADDR`")).hint(
-                        "set it to the name or address of the host of rank 0, and `MASTER_PORT` to a free port there",
-                    ))
+                    let (asked, advice) = (started_by.asked(size), started_by.advice());
+                    return Err(Error::config(format!("one of several processes ({asked}): expected `MASTER_ADDR`")).hint(
+                        format!(
+                            "set it to the name or address of the host of rank 0, and `MASTER_PORT` to a free port there{advice}"
+                        ),
+                    ));
                 }
             },
         };
@@ -113,6 +165,7 @@ impl Place {
             master: (host, port),
             serves: rank == 0 && !has_agent,
             attempt,
+            started_by,
         }))
     }
 
@@ -134,6 +187,16 @@ impl Place {
             Ok(socket.local_addr()?.ip().to_string())
         };
         choose("0.0.0.0").or_else(|_| choose("::")).map_err(unreachable)
+    }
+}
+
+/// Of the variables of a launcher those without which it is not there.
+fn alone_without((launcher, names): &(&'static str, [&'static str; 4])) -> Vec<&'static str> {
+    // Half of torchrun's would be an error.
+    if *launcher == "torchrun" {
+        names[..2].to_vec()
+    } else {
+        vec![names[1]]
     }
 }
 
@@ -201,6 +264,7 @@ mod tests {
             master: ("node1".into(), 1234),
             serves: false,
             attempt: "2".into(),
+            started_by: StartedBy { launcher: "", variable: "WORLD_SIZE", unset: vec!["RANK", "WORLD_SIZE"] },
         };
         assert_eq!(place(&torchrun), expected);
         // Its agent serves the store, also beside rank 0.
@@ -225,6 +289,32 @@ mod tests {
         assert_eq!(place(&mpi).master, ("127.0.0.1".into(), 29_500));
         // A shell in a job, where nothing was started with srun.
         assert_eq!(find(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "8")]).unwrap(), None);
+    }
+
+    /// And without the variables that are to be unset nobody started it.
+    #[test]
+    fn who_asked_is_known_and_how_to_be_alone() {
+        let torchrun = [("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "a")];
+        let elastic = [&torchrun[..], &[("TORCHELASTIC_RUN_ID", "none")]].concat();
+        let launched = [&torchrun[..], &[(LAUNCHED, "1")]].concat();
+        let srun = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_STEP_NODELIST", "a")];
+        let with_pmi = [&srun[..], &[("PMI_RANK", "0"), ("PMI_SIZE", "2")]].concat();
+        let mpi = [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "2"), ("MASTER_ADDR", "a")];
+        let hydra = [("PMI_RANK", "1"), ("PMI_SIZE", "2"), ("MPI_LOCALRANKID", "1")];
+        for (variables, asked, advice) in [
+            (torchrun.to_vec(), "WORLD_SIZE=2", "; unset RANK and WORLD_SIZE to train alone"),
+            (elastic, "torchrun: WORLD_SIZE=2", "; unset RANK and WORLD_SIZE to train alone"),
+            (launched, "untie launch: WORLD_SIZE=2", ""),
+            (srun.to_vec(), "srun: SLURM_STEP_NUM_TASKS=2", "; unset it to train alone"),
+            (with_pmi, "srun: SLURM_STEP_NUM_TASKS=2", "; unset SLURM_STEP_NUM_TASKS and PMI_SIZE to train alone"),
+            (mpi.to_vec(), "Open MPI: OMPI_COMM_WORLD_SIZE=2", "; unset it to train alone"),
+            (hydra.to_vec(), "Hydra: PMI_SIZE=2", "; unset it to train alone"),
+        ] {
+            let started_by = place(&variables).started_by;
+            assert_eq!((started_by.asked(2).as_str(), started_by.advice().as_str()), (asked, advice));
+            let rest: Vec<_> = variables.into_iter().filter(|(name, _)| !started_by.unset.contains(name)).collect();
+            assert!(started_by.unset.is_empty() || find(&rest).unwrap().is_none(), "{asked}");
+        }
     }
 
     #[test]

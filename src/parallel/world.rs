@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::parallel::config::{BackendChoice, ParallelConfig, Wire};
 use crate::parallel::place::Place;
+use crate::parallel::waiting::Waiting;
 use crate::parallel::watch::{tell, Watch};
 use crate::shim::{Backend, Bucket, GradientReducer, ProcessGroups, Store};
 
@@ -57,10 +58,16 @@ impl World {
         let (host, port) = (place.master.0.clone(), place.master.1);
         let (rank, size) = (place.rank, place.size);
         let cannot = |what: &str, error| Error::failed(format!("rank {rank} of {size} {what}")).caused_by(error);
-        let hint = "all processes must be started, with the same `MASTER_ADDR` and `MASTER_PORT`, the latter free on that host";
+        let hint = &format!(
+            "all {size} processes ({}) must be started, with the same `MASTER_ADDR` and `MASTER_PORT`, the latter free on that host{}",
+            place.started_by.asked(size),
+            place.started_by.advice()
+        );
         let prefix = format!("untie/{}", place.attempt);
+        let waiting = Waiting::begin(&place)?;
         let store = Store::connect(&host, port, place.serves, timeout, &prefix)
             .map_err(|error| cannot(&format!("cannot meet the others at {host}:{port}"), error).hint(hint))?;
+        waiting.arrived(&store)?;
         let address = place.address()?;
         let interface = std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
         let is_loopback = |text: &str| text.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
@@ -79,6 +86,7 @@ impl World {
         let world =
             Self(Some(Connected { place, config: config.clone(), groups, store, watch, has_failed: Cell::new(false) }));
         world.barrier()?;
+        drop(waiting);
         Ok(world)
     }
 

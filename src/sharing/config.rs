@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::keys::classes;
 use crate::layer_map::LayerMap;
 use crate::optim::GroupGradient;
 use crate::sharing::transition::MomentsAt;
@@ -124,6 +125,11 @@ pub struct SharingConfig {
     pub transition: Vec<Transition>,
 }
 
+classes! { SharingConfig {
+    Identity: start, rule, untie_at, check_every, threshold, majority, patience, splits, moments, gradient, transition;
+    Observation: monitor;
+} }
+
 impl Default for SharingConfig {
     fn default() -> Self {
         Self {
@@ -182,6 +188,29 @@ impl SharingConfig {
     /// An unknown pattern, or one that does not fit the number of layers.
     pub fn start_map(&self, num_layers: usize) -> Result<LayerMap> {
         self.start.map("sharing.start", num_layers)
+    }
+
+    /// The sharings that a run of `steps` goes through, that of the start first. Where the gradients decide, those between which a
+    /// transition needs the most memory: the last one, of many.
+    ///
+    /// # Errors
+    /// As [`Self::transitions`].
+    pub fn walk(&self, num_layers: usize, steps: u64) -> Result<Vec<LayerMap>> {
+        let start = self.start_map(num_layers)?;
+        let untied = LayerMap::untied(num_layers);
+        let mut walk = vec![start.clone()];
+        match self.rule {
+            None => walk.extend(self.transitions(num_layers, steps)?.into_iter().map(|(_, map)| map)),
+            Some(RuleKind::Never) => {}
+            Some(RuleKind::Fixed | RuleKind::Adaptive) => walk.push(untied),
+            Some(RuleKind::MultiStep) => {
+                let cuts: Vec<usize> = start.boundaries().into_iter().map(|(lower, _)| lower).collect();
+                walk.push(start.split_after(&cuts[..cuts.len().saturating_sub(1)]));
+                walk.push(untied);
+            }
+        }
+        walk.dedup();
+        Ok(walk)
     }
 
     /// The transitions by hand, each after so many steps of a run of `steps`, in their order.
@@ -325,6 +354,16 @@ mod tests {
         }
         let by_hand = SharingConfig { transition: vec![at(3, "2x2"), at(5, "untied")], ..default() };
         by_hand.validate(4, 12).unwrap();
+        let groups = |config: &SharingConfig| -> Vec<Vec<usize>> {
+            config.walk(4, 12).unwrap().into_iter().map(Vec::from).collect()
+        };
+        assert_eq!(groups(&by_hand), [[0, 0, 0, 0], [0, 1, 0, 1], [0, 1, 2, 3]]);
+        let with = |rule| SharingConfig { rule: Some(rule), ..default() };
+        assert_eq!(groups(&with(RuleKind::Never)), [[0, 0, 0, 0]]);
+        assert_eq!(groups(&with(RuleKind::Fixed)), [[0, 0, 0, 0], [0, 1, 2, 3]]);
+        assert_eq!(groups(&with(RuleKind::MultiStep)), [[0, 0, 0, 0], [0, 1, 2, 2], [0, 1, 2, 3]]);
+        let untied = SharingConfig { start: Start::Named("untied".into()), ..with(RuleKind::MultiStep) };
+        assert_eq!(groups(&untied), [[0, 1, 2, 3]]);
         SharingConfig { rule: adaptive, check_every: 3, ..default() }.validate(4, 12).unwrap();
     }
 }

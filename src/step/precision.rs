@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
+use crate::shim::cpu_capability;
 
 /// What activations and products are computed in; weights and moments stay fp32 (fp64 for `fp64`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// bf16 on CUDA and on CPUs with AVX512-BF16 or AMX, else fp32.
+    /// bf16 on CUDA and on CPUs with AVX512-BF16 or AMX (unless `ATEN_CPU_CAPABILITY` forbids them), else fp32.
     Auto,
     /// 32-bit floating point.
     Fp32,
@@ -36,6 +37,17 @@ impl Precision {
             }
             decided => Ok(decided),
         }
+    }
+
+    /// What a user should know who asked for it on `device`: bf16 on a CPU without AVX-512 is slower than fp32.
+    pub fn warning(self, device: Device) -> Option<String> {
+        let level = cpu_level();
+        (self == Self::Bf16 && !device.is_cuda() && level != AVX512).then(|| {
+            format!(
+                "bf16 is emulated on this CPU ({level}, bf16 needs AVX-512): a step takes several times as long as in fp32\n\
+                 hint: set `train.precision` to \"fp32\" (`--precision fp32` where there is such an option)"
+            )
+        })
     }
 
     /// Its name in configurations.
@@ -68,13 +80,22 @@ impl Precision {
     }
 }
 
-/// Whether the CPU multiplies bf16 matrices in hardware (AVX512-BF16 or AMX).
+/// libtorch's name of the level from which on there are kernels for bf16.
+const AVX512: &str = "AVX512";
+
+/// The level of libtorch's kernels, which `ATEN_CPU_CAPABILITY` lowers.
+fn cpu_level() -> String {
+    cpu_capability().unwrap_or_else(|_| "unknown".into())
+}
+
+/// Whether the CPU multiplies bf16 matrices in hardware (AVX512-BF16 or AMX), and libtorch's kernels may use it.
 fn cpu_has_bf16() -> bool {
-    std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
+    let has_it = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
         text.lines()
             .find(|line| line.starts_with("flags"))
             .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "avx512_bf16" || flag == "amx_bf16"))
-    })
+    });
+    has_it && cpu_level() == AVX512
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
+use crate::keys::classes;
 use crate::model::Kernels;
 use crate::step::Precision;
 use crate::train::micro_batch::MicroBatch;
@@ -41,6 +42,14 @@ pub struct TrainConfig {
     pub log_every: u64,
 }
 
+classes! { TrainConfig {
+    Order: global_batch;
+    Identity: precision, tf32, seed;
+    Open: steps;
+    Placement: micro_batch, deterministic, device, threads, kernels, activation_checkpointing;
+    Observation: log_every;
+} }
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -69,6 +78,11 @@ pub struct EvalConfig {
     /// Held-out sequences to evaluate on, at most what there is. Default: 512.
     pub sequences: u64,
 }
+
+classes! { EvalConfig {
+    Open: sequences;
+    Observation: every;
+} }
 
 impl Default for EvalConfig {
     fn default() -> Self {

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::keys::classes;
 
 /// Losses without which nothing is called a spike.
 const FEWEST: usize = 20;
@@ -35,6 +36,11 @@ pub struct GuardConfig {
     /// `rollback`: how often a run goes back at most; at one spike more it ends. Default: 3.
     pub max_rollbacks: u64,
 }
+
+// They do nothing to a run that goes well; whether one went back is a fact of the run, its left out samples.
+classes! { GuardConfig {
+    Observation: max_skipped, spike, spike_window, spike_threshold, spike_patience, rollback_checkpoints, max_rollbacks;
+} }
 
 /// What a spike of the loss does to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,9 +11,8 @@ use serde_json::Value;
 use crate::batch::DataConfig;
 use crate::error::{Error, Result};
 use crate::metrics::console::Progress;
-use crate::sharing::RuleKind;
 use crate::train::config::TrainConfig;
-use crate::train::memory::{machine, Memory};
+use crate::train::memory::machine;
 use crate::train::numbers::PhaseNumbers;
 use crate::train::phases::Phase;
 use crate::train::plan::Plan;
@@ -89,7 +88,7 @@ pub fn earlier_sizes(config: &Value) -> Option<Vec<usize>> {
 
 impl Plan {
     /// What `auto` means for each phase on this machine, now: of the sizes that divide the global batch the largest whose
-    /// predicted peak fits, with all layers untied if the run unties them.
+    /// predicted peaks fit, at the start, at transitions and after them.
     ///
     /// # Errors
     /// Invalid data, and a CUDA device that does not answer.
@@ -100,9 +99,7 @@ impl Plan {
         let fits = |numbers: &PhaseNumbers, size: usize| -> Result<bool> {
             let phase = Phase { micro_batch: size, ..numbers.phase };
             let sized = self.numbers_of(vec![PhaseNumbers { phase, ..*numbers }])?;
-            let unties = self.sharing.rule != Some(RuleKind::Never);
-            let peaks = sized.memory.iter().take(if unties { 2 } else { 1 });
-            Ok(peaks.map(Memory::total).fold(0.0, f64::max) <= budget)
+            Ok(sized.memory.highest() <= budget)
         };
         let most = if self.device.is_cuda() { usize::MAX } else { MOST_ON_CPU };
         let choose = |numbers: &PhaseNumbers| -> Result<usize> {

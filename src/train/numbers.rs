@@ -92,31 +92,78 @@ pub struct Numbers {
     pub phases: Vec<PhaseNumbers>,
     /// Bytes of weights, gradients and moments, at the start and untied.
     pub state_bytes: [f64; 2],
-    /// The peak of a step, at the start and untied, in the phase where it is highest.
-    pub memory: [Memory; 2],
+    /// The peaks of memory.
+    pub memory: Peaks,
+}
+
+/// The peaks of a run's memory, each in the phase where it is highest.
+#[derive(Clone, Copy, Debug)]
+pub struct Peaks {
+    /// Of a step as layers share weights at the start.
+    pub start: Memory,
+    /// Of what comes later, where that ends.
+    pub later: Option<Later>,
+}
+
+/// Peaks of a run whose groups split.
+#[derive(Clone, Copy, Debug)]
+pub struct Later {
+    /// Of a transition.
+    pub transition: Memory,
+    /// Of a step after the last one.
+    pub step: Memory,
+    /// Whether every layer has weights of its own then.
+    pub is_untied: bool,
+}
+
+impl Peaks {
+    /// The highest of all, in bytes.
+    pub fn highest(&self) -> f64 {
+        let later = self.later.map_or(0.0, |later| later.transition.total().max(later.step.total()));
+        self.start.total().max(later)
+    }
 }
 
 impl Numbers {
-    /// The numbers of a run on `device` through `phases`; `is_probed`: with checks of the layers' gradients.
+    /// The numbers of a run on `device` through `phases`, whose layers share weights as `walk` says, that of the start first;
+    /// `is_probed`: with checks of the layers' gradients; `saves`: checkpoints are written while training goes on.
     pub fn new(
         bert: &BertConfig,
-        start: &LayerMap,
+        walk: &[LayerMap],
         train: &TrainConfig,
-        (device, is_probed): (Device, bool),
+        (device, is_probed, saves): (Device, bool, bool),
         phases: Vec<PhaseNumbers>,
     ) -> Self {
+        let untied = LayerMap::untied(bert.num_hidden_layers);
+        let start = walk.first().unwrap_or(&untied);
         let parts = parts(bert, start);
         let state_width = 4.0 * if train.precision.weight_kind() == tch::Kind::Double { 8.0 } else { 4.0 };
         let total = |pick: fn(&Part) -> i64| parts.iter().map(pick).sum::<i64>() as f64;
-        let untied = LayerMap::untied(bert.num_hidden_layers);
-        let peak = |map: &LayerMap| {
-            let step = |numbers: &PhaseNumbers| numbers.step(bert, map, train, (device, is_probed));
-            let peaks = phases.iter().map(|numbers| Memory::of(&step(numbers)));
-            peaks.max_by(|one, other| one.total().total_cmp(&other.total())).unwrap_or_default()
+        let highest = |memory: &dyn Fn(&PhaseNumbers) -> Memory| {
+            phases.iter().map(memory).max_by(|one, other| one.total().total_cmp(&other.total())).unwrap_or_default()
         };
+        let saved = |memory: Memory, state| if saves { memory.during_a_save(state, device) } else { memory };
+        let peak = |map: &LayerMap| {
+            highest(&|numbers| {
+                let step = Memory::of(&numbers.step(bert, map, train, (device, is_probed)));
+                saved(step, step.state)
+            })
+        };
+        // A checkpoint that is still being written is of the model before.
+        let transition = |[before, after]: [&LayerMap; 2]| {
+            highest(&|numbers| {
+                let step = numbers.step(bert, before, train, (device, is_probed));
+                saved(Memory::of_transition(&step, after), Memory::of(&step).state)
+            })
+        };
+        let transitions = walk.windows(2).map(|pair| transition([&pair[0], &pair[1]]));
+        let later = transitions.max_by(|one, other| one.total().total_cmp(&other.total())).map(|transition| {
+            let last = &walk[walk.len() - 1];
+            Later { transition, step: peak(last), is_untied: *last == untied }
+        });
         Self {
             state_bytes: [state_width * total(|part| part.at_start), state_width * total(|part| part.untied)],
-            memory: [peak(start), peak(&untied)],
+            memory: Peaks { start: peak(start), later },
             parts,
             phases,
         }
@@ -194,8 +241,12 @@ impl fmt::Display for Numbers {
         }
         let steps: u64 = self.phases.iter().map(PhaseNumbers::steps).sum();
         writeln!(formatter, "the run            {steps} steps, {} tokens", human_count(self.tokens()))?;
-        let [start, untied] = &self.memory;
-        write!(formatter, "memory             {start}; untied {}", human_bytes(untied.total() as u128))
+        let Peaks { start, later } = &self.memory;
+        write!(formatter, "memory             {start}")?;
+        let Some(Later { transition, step, is_untied }) = later else { return Ok(()) };
+        let [transition, step] = [transition, step].map(|peak| human_bytes(peak.total() as u128));
+        let then = if *is_untied { "untied" } else { "after the last one" };
+        write!(formatter, "; at a transition {transition}; {then} {step}")
     }
 }
 
@@ -219,23 +270,34 @@ mod tests {
     fn parts_add_up() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
         let numbers =
-            Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), (Device::Cpu, true), Vec::new());
+            Numbers::new(&bert, &[LayerMap::tied(12)], &TrainConfig::default(), (Device::Cpu, true, false), Vec::new());
         assert_eq!(numbers.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(numbers.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(numbers.state_bytes[1], 16.0 * 109_514_298.0);
         let phase =
             Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4, ranks: 1 };
         let train = TrainConfig { precision: Precision::Fp32, ..Default::default() };
-        let memory = |start: &LayerMap| {
+        let memory = |walk: &[LayerMap], saves: bool| {
             let phases = vec![PhaseNumbers::new(&bert, phase, 19, 1000)];
-            Numbers::new(&bert, start, &train, (Device::Cpu, true), phases).memory
+            Numbers::new(&bert, walk, &train, (Device::Cpu, true, saves), phases).memory
         };
-        let [tied, untied] = memory(&LayerMap::tied(12));
+        let (tied, untied) = (LayerMap::tied(12), LayerMap::untied(12));
+        let peaks = memory(&[tied.clone(), untied.clone()], false);
+        let later = peaks.later.unwrap();
         // The vocabulary is padded from 30,522 to 30,528 in memory: six rows of 768 and a bias each.
-        assert_eq!(untied.state, 16.0 * (109_514_298.0 + 6.0 * 769.0));
-        assert_eq!((tied.probe, untied.probe), (4.0 * 12.0 * 7_087_872.0, 0.0));
+        assert_eq!(later.step.state, 16.0 * (109_514_298.0 + 6.0 * 769.0));
+        assert_eq!((peaks.start.probe, later.step.probe), (4.0 * 12.0 * 7_087_872.0, 0.0));
+        // A transition has the new state and none of the old beside it, and no activations.
+        assert_eq!((later.transition.state, later.transition.kept), (later.step.state, 0.0));
+        assert!(later.is_untied && later.transition.total() < later.step.total());
+        assert_eq!(peaks.highest(), later.step.total());
         let start = LayerMap::from_groups(12, &[(0..10).collect(), vec![10], vec![11]]).unwrap();
-        assert_eq!(memory(&start)[0].probe, 4.0 * 10.0 * 7_087_872.0);
+        let peaks = memory(&[start.clone()], false);
+        assert_eq!((peaks.start.probe, peaks.later.is_none()), (4.0 * 10.0 * 7_087_872.0, true));
+        // A checkpoint that is being written at a transition is of the model before it.
+        let peaks = memory(&[tied, start, untied], true);
+        let three = 109_514_298.0 + 6.0 * 769.0 - 9.0 * 7_087_872.0;
+        assert_eq!(peaks.later.unwrap().transition.checkpoint, 12.0 * three);
     }
 
     /// 90 steps of 8·128 tokens and 10 of 4·512, and the FLOPs of both.
@@ -255,7 +317,8 @@ mod tests {
             PhaseNumbers::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
             PhaseNumbers::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
-        let numbers = Numbers::new(&bert, &LayerMap::tied(12), &TrainConfig::default(), (Device::Cpu, true), phases);
+        let numbers =
+            Numbers::new(&bert, &[LayerMap::tied(12)], &TrainConfig::default(), (Device::Cpu, true, false), phases);
         assert_eq!(numbers.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
         assert!((numbers.flops() / expected - 1.0).abs() < 1e-12);

@@ -169,7 +169,7 @@ fn newest(folder: &Path) -> Result<Option<PathBuf>> {
 fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<checkpoint::Loaded> {
     let loaded = checkpoint::load(path, plan.train.precision.weight_kind(), plan.device)?;
     let state = &loaded.state;
-    let changes = resume::changes(&state.config, &plan.config, &plan.defaults);
+    let changes = resume::changes(&state.config, &plan.config, &plan.defaults, plan.classes);
     changes.check(plan.allow_changes)?;
     resume::same_data(&state.data, &plan.data_stamp, plan.allow_changes)?;
     let mut bert = state.bert.clone();

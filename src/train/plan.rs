@@ -13,6 +13,7 @@ use crate::batch::samples::Vocabulary;
 use crate::batch::{DataConfig, Samples};
 use crate::checkpoint::{CheckpointConfig, DataStamp};
 use crate::error::Result;
+use crate::keys::Classes;
 use crate::metrics::MetricsConfig;
 use crate::model::BertConfig;
 use crate::optim::OptimConfig;
@@ -60,6 +61,8 @@ pub struct Plan {
     pub config: Value,
     /// The same with every key at its default, for checkpoints of versions that had fewer keys.
     pub defaults: Value,
+    /// What their keys are for.
+    pub classes: Classes,
     /// The tables, as the run folder's config.toml.
     pub config_toml: String,
     /// Where to compute.
@@ -94,13 +97,9 @@ impl Plan {
 
     /// Those of a run through `phases`.
     pub(super) fn numbers_of(&self, phases: Vec<PhaseNumbers>) -> Result<Numbers> {
-        let start = self.sharing.start_map(self.bert.num_hidden_layers)?;
-        let place = (self.device, self.sharing.has_checks());
-        let numbers = Numbers::new(&self.bert, &start, &self.train, place, phases);
-        if !self.checkpoint.background {
-            return Ok(numbers);
-        }
-        Ok(Numbers { memory: numbers.memory.map(|peak| peak.during_a_save(self.device)), ..numbers })
+        let walk = self.sharing.walk(self.bert.num_hidden_layers, self.train.steps)?;
+        let place = (self.device, self.sharing.has_checks(), self.checkpoint.background);
+        Ok(Numbers::new(&self.bert, &walk, &self.train, place, phases))
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives

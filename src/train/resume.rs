@@ -1,35 +1,12 @@
 //! What may change between a checkpoint and the configuration that resumes it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use crate::checkpoint::DataStamp;
 use crate::error::{Error, Result};
-
-/// Keys that a user changes on purpose: where the data lies, how long to go on (which moves the schedule and fractions of
-/// the run), how often to look, how a step is cut into pieces (which draws other dropout). Each change is printed.
-const MAY_CHANGE: [&str; 16] = [
-    "data.dir",
-    "data.verify",
-    "data.workers",
-    "train.steps",
-    "train.micro_batch",
-    "train.activation_checkpointing",
-    "train.device",
-    "train.threads",
-    "train.log_every",
-    "train.deterministic",
-    "sharing.monitor",
-    "checkpoint.",
-    "eval.",
-    "guard.",
-    "metrics.",
-    "parallel.",
-];
-
-/// Keys that say where in the data a step is: with others the place of the run would be another, which no override makes right.
-const PLACES: [&str; 4] = ["train.global_batch", "data.phase.", "data.corpus.", "data.objective"];
+use crate::keys::{class_of, flatten, Class, Classes};
 
 /// What differs between a checkpoint's configuration and the present one, each as `key: before → now`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,11 +43,11 @@ impl Changes {
     }
 }
 
-/// Compares a checkpoint's configuration with the present one. A key that the checkpoint does not have came with a later
-/// version: it had its value in `defaults`.
-pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Changes {
+/// Compares a checkpoint's configuration with the present one, of tables with `classes`. A key that the checkpoint does not have
+/// came with a later version: it had its value in `defaults`.
+pub fn changes(before: &Value, now: &Value, defaults: &Value, classes: Classes) -> Changes {
     let (before, now, defaults) = (flatten(before), flatten(now), flatten(defaults));
-    let keys: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let keys: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
     let mut changes = Changes::default();
     for key in keys {
         let (old, new) = (before.get(key).or(defaults.get(key)), now.get(key));
@@ -79,12 +56,10 @@ pub fn changes(before: &Value, now: &Value, defaults: &Value) -> Changes {
         }
         let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
         let change = format!("`{key}`: {} → {}", show(old), show(new));
-        let cuts_a_phase = key.starts_with("data.phase.") && key.ends_with(".micro_batch");
-        let is_named = |name: &&str| key == name || (name.ends_with('.') && key.starts_with(*name));
-        match cuts_a_phase || MAY_CHANGE.iter().any(is_named) {
-            true => changes.allowed.push(change),
-            false if PLACES.iter().any(is_named) => changes.impossible.push(change),
-            false => changes.refused.push(change),
+        match class_of(classes, key) {
+            Class::Order => changes.impossible.push(change),
+            class if class.is_fixed() => changes.refused.push(change),
+            _ => changes.allowed.push(change),
         }
     }
     changes
@@ -112,35 +87,23 @@ pub fn same_data(before: &DataStamp, now: &DataStamp, takes_all: bool) -> Result
     Ok(())
 }
 
-/// `{"a": {"b": 1}}` as `a.b` → 1, and the tables of a list by their numbers; other lists are values.
-pub fn flatten(value: &Value) -> BTreeMap<String, Value> {
-    fn walk(prefix: &str, value: &Value, flat: &mut BTreeMap<String, Value>) {
-        match value {
-            Value::Object(fields) => {
-                for (name, field) in fields {
-                    let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                    walk(&key, field, flat);
-                }
-            }
-            Value::Array(items) if items.iter().any(Value::is_object) => {
-                for (number, item) in items.iter().enumerate() {
-                    walk(&format!("{prefix}.{number}"), item, flat);
-                }
-            }
-            other => {
-                flat.insert(prefix.into(), other.clone());
-            }
-        }
-    }
-    let mut flat = BTreeMap::new();
-    walk("", value, &mut flat);
-    flat
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::DataConfig;
+    use crate::keys::Keys;
+    use crate::train::{EvalConfig, TrainConfig};
     use serde_json::json;
+
+    const CLASSES: Classes = &[
+        ("data", Class::Table(DataConfig::CLASSES)),
+        ("eval", Class::Table(EvalConfig::CLASSES)),
+        ("train", Class::Table(TrainConfig::CLASSES)),
+    ];
+
+    fn changes(before: &Value, now: &Value, defaults: &Value) -> Changes {
+        super::changes(before, now, defaults, CLASSES)
+    }
 
     #[test]
     fn intervals_may_change_and_sizes_may_not() {

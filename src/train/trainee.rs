@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::rc::Rc;
 
 use serde_json::Value;
@@ -178,7 +179,7 @@ impl Trainee {
     /// libtorch's own.
     pub fn settle(&mut self) -> Result<u64> {
         let num_skipped = self.stepper.settle(&mut self.moments)?;
-        Ok(num_skipped + std::mem::take(&mut self.num_skipped))
+        Ok(num_skipped + take(&mut self.num_skipped))
     }
 
     /// The loss scaler's state; none where losses are not scaled. Waits for the device.
@@ -217,7 +218,7 @@ impl Trainee {
         self.rule.decide(finished, check.map(|check| check.watched.as_slice()), &self.map)
     }
 
-    /// Splits groups: the transition to `map`.
+    /// Splits groups: the transition to `map`. After an error the model is gone.
     ///
     /// # Errors
     /// As [`transition()`].
@@ -225,13 +226,21 @@ impl Trainee {
         // The copies go on from the count of updates, and from the scale.
         self.num_skipped += self.stepper.settle(&mut self.moments)?;
         let scaler = self.stepper.scaler()?;
-        let (weights, moments) =
-            transition(&self.map, &self.weights, &self.moments, &map, self.recipe.sharing.moments)?;
-        weights.make_gradients()?;
-        self.model = Bert::new(&self.recipe.bert, &map, &weights, self.recipe.compute)?;
-        self.stepper = Stepper::new(&weights, &moments, self.recipe.sharing.gradient, scaler)?;
-        self.gradients = Gradients::new(&self.world, &buckets(&weights, &map))?;
-        (self.map, self.weights, self.moments) = (map, weights, moments);
+        // What the last step and the evaluation left free, before copies are made.
+        trim_heap();
+        let (weights, moments) = (take(&mut self.weights), take(&mut self.moments));
+        let sharing = &self.recipe.sharing;
+        (self.weights, self.moments) = transition(&self.map, weights, moments, &map, sharing.moments)?;
+        self.map = map;
+        // Several processes have gradients of their own making: the old ones go first.
+        self.gradients = None;
+        if self.world.is_alone() {
+            self.weights.make_gradients()?;
+        }
+        self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
+        // Beside the old model, so that weights which stay keep their packed copies.
+        self.model = Bert::new(&self.recipe.bert, &self.map, &self.weights, self.recipe.compute)?;
+        self.stepper = Stepper::new(&self.weights, &self.moments, sharing.gradient, scaler)?;
         trim_heap();
         self.check_same()
     }

@@ -170,6 +170,57 @@ fn what_cannot_be_shared_is_refused() {
     assert!(!workshop.path("run/checkpoints").exists());
 }
 
+/// One process with the variables of several, as in a shell of `srun -n 4 --pty`, and one whose master is not there: they say so, and
+/// name who asked for the others; and the others may still come.
+#[test]
+fn a_process_that_waits_for_others_says_so() {
+    let workshop = Workshop::new();
+    let free_port = || std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port().to_string();
+    let start = |run: &str, port: &str, variables: &[(&str, &str)]| {
+        let mut command = command(&workshop, 0, run, &[]);
+        command.env("MASTER_PORT", port).envs(variables.iter().copied()).spawn().unwrap()
+    };
+    let slurm = |rank: &'static str| {
+        [
+            ("SLURM_PROCID", rank),
+            ("SLURM_LOCALID", rank),
+            ("SLURM_NODEID", "0"),
+            ("SLURM_STEP_NUM_TASKS", "2"),
+            ("SLURM_STEP_TASKS_PER_NODE", "2"),
+            ("SLURM_STEP_NODELIST", "localhost"),
+        ]
+    };
+    let says = |child: &mut Child, words: &str| {
+        use std::io::BufRead;
+        // Ends with the process; an end without the words fails the test.
+        let lines = std::io::BufReader::new(child.stderr.as_mut().unwrap()).lines();
+        let mut before = String::new();
+        for line in lines.map_while(Result::ok) {
+            if line == words {
+                return;
+            }
+            before += &line;
+        }
+        panic!("expected `{words}`, got {before}");
+    };
+    let port = free_port();
+    let mut first = start("srun", &port, &slurm("0"));
+    says(&mut first, "waiting for 1 of 2 processes (srun: SLURM_STEP_NUM_TASKS=2); unset it to train alone");
+    let second = start("srun", &port, &slurm("1"));
+    for output in [ended(first), ended(second)] {
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let port = free_port();
+    let torchrun = [("RANK", "1"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")];
+    let mut alone = start("torchrun", &port, &torchrun);
+    let words = format!(
+        "rank=1 waiting for rank 0 at 127.0.0.1:{port}, 1 of 2 processes (WORLD_SIZE=2); unset RANK and WORLD_SIZE to train alone"
+    );
+    says(&mut alone, &words);
+    alone.kill().unwrap();
+    assert!(!ended(alone).status.success());
+}
+
 /// Waits for a process that must end by itself.
 fn ended(child: Child) -> Output {
     let pid = child.id();

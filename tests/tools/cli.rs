@@ -257,3 +257,62 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_taken() {
     );
     assert!(text.contains("resume: from `run/checkpoints/step-00000008`"), "{text}");
 }
+
+/// libtorch emulates bf16 where it has no AVX-512: whoever asks for it is told what to set, before the first step; `auto` does not.
+#[test]
+fn emulated_bf16_is_told() {
+    let workshop = Workshop::new();
+    let bench =
+        ["bench", "--hidden-size", "32", "--layers", "2", "--vocab-size", "90", "--batch", "2", "--seconds", "0"];
+    let dry = ["train", "--config", "run.toml", "--dry-run"];
+    let run = train(&["train.steps=3", "optim.warmup=0", "sharing.untie_at=1"]);
+    let measured = ["bench", "--config", "run.toml", "--seconds", "0", "--set", "train.steps=10"];
+    let with = |arguments: &[&str], key: &str, precision: &str, capability: &str| {
+        let setting = format!("train.precision={precision}");
+        let flags = if key == "--set" { [key, &setting] } else { [key, precision] };
+        let run_dir = format!("{precision}-{capability}");
+        let mut arguments = [arguments, &flags].concat();
+        if let Some(at) = arguments.iter().position(|argument| *argument == "run") {
+            arguments[at] = &run_dir;
+        }
+        let output = workshop.command(&arguments).env("ATEN_CPU_CAPABILITY", capability).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        stderr(&output)
+    };
+    for (arguments, key) in
+        [(&bench[..], "--precision"), (&dry[..], "--set"), (&run[..], "--set"), (&measured[..], "--set")]
+    {
+        for (precision, is_told) in [("bf16", true), ("fp32", false), ("auto", false)] {
+            let said = with(arguments, key, precision, "avx2");
+            assert_eq!(said.contains("warning: bf16 is emulated on this CPU (AVX2, "), is_told, "{precision}: {said}");
+            assert_eq!(said.contains("hint: set `train.precision` to \"fp32\""), is_told, "{precision}: {said}");
+        }
+    }
+    assert!(with(&dry, "--set", "bf16", "default").contains("emulated on this CPU (DEFAULT, "));
+    if fs::read_to_string("/proc/cpuinfo").unwrap().contains(" avx512bw ") {
+        assert!(!with(&dry, "--set", "bf16", "avx512").contains("emulated"));
+    }
+}
+
+/// Checks of gradients, evaluations, logs and checkpoints draw nothing and change nothing, also where layers are compositions, whose
+/// dropout comes from libtorch's generator: the same bits at the end.
+#[test]
+fn watching_never_changes_a_run() {
+    let workshop = Workshop::new();
+    let common = ["sharing.untie_at=5", "train.steps=9", "checkpoint.keep_last=9"];
+    let seldom = ["sharing.monitor=false", "eval.every=0", "train.log_every=9", "checkpoint.every=9"];
+    let often = ["sharing.monitor=true", "sharing.check_every=2", "eval.every=2", "checkpoint.every=2"];
+    for (kernels, precision) in [("fused", "fp32"), ("plain", "fp32"), ("plain", "bf16")] {
+        let how = [format!("train.kernels={kernels}"), format!("train.precision={precision}")];
+        let end = |watched: &str, settings: &[&str]| {
+            let run = format!("{kernels}-{precision}-{watched}");
+            let mut arguments = train(&[&common[..], settings, &[&how[0], &how[1]]].concat());
+            arguments[4] = &run;
+            let output = workshop.untie(&arguments);
+            assert!(output.status.success(), "{}", stderr(&output));
+            let last = workshop.path(&run).join("checkpoints/step-00000009");
+            ["model.safetensors", "optimizer.safetensors"].map(|name| fs::read(last.join(name)).unwrap())
+        };
+        assert!(end("seldom", &seldom) == end("often", &often), "{kernels} {precision}");
+    }
+}

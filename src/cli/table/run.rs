@@ -9,34 +9,13 @@ use crate::batch::masking::budget;
 use crate::checkpoint::{self, RunState, Untying};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::keys::{class_of, flatten, Keys};
 use crate::metrics::results::{self, RESULTS_FILE};
 use crate::report::run::{Run, EVAL_ACCURACY};
 use crate::report::tables::{Finished, Pretraining, RunFacts, Sweeps, EXTRA_COLUMNS, PAPER_COLUMNS};
 use crate::step::Precision;
 use crate::train::numbers::PhaseNumbers;
-use crate::train::resume::flatten;
 use crate::train::Phases;
-
-/// Keys that say where a run was done and how it was watched, and so change no number of a table beyond rounding and the
-/// draws of dropout: every other key of a run must be as in its row's configuration. What the data are is compared by
-/// hash among the runs of a table instead of by folder, and so is a precision that the row leaves at `auto`.
-const WHERE_AND_HOW: [&str; 15] = [
-    "data.dir",
-    "data.tokenizer",
-    "data.verify",
-    "data.workers",
-    "train.micro_batch",
-    "train.device",
-    "train.threads",
-    "train.kernels",
-    "train.activation_checkpointing",
-    "train.deterministic",
-    "train.log_every",
-    "sharing.monitor",
-    "eval.every",
-    "checkpoint.",
-    "metrics.",
-];
 
 /// What is known of the run in `folder`, which should be that of `expected`.
 ///
@@ -53,7 +32,7 @@ pub(super) fn facts(folder: Option<&Path>, expected: &RunConfig) -> Result<RunFa
         Err(error) => Pretraining::Unreadable(reason(&error)),
         Ok(Some(state)) => match serde_json::from_value::<RunConfig>(state.config.clone()) {
             Err(error) => Pretraining::Unreadable(format!("its configuration is of another version of untie: {error}")),
-            Ok(config) => match differences(expected, &config)?.as_slice() {
+            Ok(config) => match differences(expected, &config, &state)?.as_slice() {
                 [] if state.step < expected.train.steps => unfinished(state.step),
                 [] => Pretraining::Finished(finished(folder, &state, &config, !sweeps.is_empty())?),
                 [(key, expected, found), others @ ..] => Pretraining::Differs {
@@ -91,16 +70,22 @@ fn newest_state(folder: &Path) -> Result<Result<Option<RunState>>> {
     Ok(first_error.map_or(Ok(None), Err))
 }
 
-/// Key, expected and found value of everything that makes `found` another run than `expected`.
-fn differences(expected: &RunConfig, found: &RunConfig) -> Result<Vec<(String, String, String)>> {
+/// Key, expected and found value of everything that makes the run `found`, which came to `state`, another one than `expected`. What
+/// the data are is compared by hash among the runs of a table, and so is a precision that the row leaves at `auto`.
+fn differences(expected: &RunConfig, found: &RunConfig, state: &RunState) -> Result<Vec<(String, String, String)>> {
     let [expected_keys, found_keys] = [keys(expected)?, keys(found)?];
     let is_auto = expected.train.precision == Precision::Auto;
     let all: BTreeSet<&String> = expected_keys.keys().chain(found_keys.keys()).collect();
     let show = |value: Option<&Value>| value.map_or("unset".into(), Value::to_string);
     let differ = all.into_iter().filter_map(|key| {
         let (one, other) = (expected_keys.get(key), found_keys.get(key));
-        let matters = one != other && !is_where_or_how(key) && !(is_auto && key == "train.precision");
-        matters.then(|| (key.clone(), show(one), show(other)))
+        let matters = match key.as_str() {
+            "train.precision" => !is_auto,
+            // A run that went back left data out.
+            "guard.spike" => state.samples_skipped > 0,
+            key => class_of(RunConfig::CLASSES, key).decides_result(),
+        };
+        (one != other && matters).then(|| (key.clone(), show(one), show(other)))
     });
     Ok(differ.collect())
 }
@@ -111,13 +96,6 @@ fn keys(config: &RunConfig) -> Result<BTreeMap<String, Value>> {
     let tables = serde_json::to_value(&config)
         .map_err(|error| Error::failed("cannot compare configurations").caused_by(error))?;
     Ok(flatten(&tables))
-}
-
-fn is_where_or_how(key: &str) -> bool {
-    let is_place = key.starts_with("data.corpus.") && key.ends_with(".dir");
-    let is_cut = key.starts_with("data.phase.") && key.ends_with(".micro_batch");
-    let is_listed = |name: &&str| key == *name || (name.ends_with('.') && key.starts_with(*name));
-    is_place || is_cut || WHERE_AND_HOW.iter().any(is_listed)
 }
 
 /// The numbers of a run that is done; `is_tuned`: whether there are results to hold against its export.

@@ -29,6 +29,12 @@ pub(super) fn layer(step: &Step<'_>) -> Part {
     }
 }
 
+/// The most that a forward without a graph has at a time: what one layer would keep, and its output.
+pub(super) fn forward(step: &Step<'_>) -> f64 {
+    let (kept, _, _) = if step.is_fused() { fused(step) } else { composed(step) };
+    kept + step.rows() * step.width() * step.narrow()
+}
+
 /// What the last layer hands to the heads.
 pub(super) fn last(step: &Step<'_>) -> f64 {
     let output = step.narrow();

@@ -88,6 +88,12 @@ impl Step<'_> {
         4.0 * self.wide() * (unpadded as f64 + padding)
     }
 
+    /// A micro-batch of the same size of an evaluation, which computes in the precision of the weights.
+    fn evaluated(&self) -> Self {
+        let precision = if self.precision == Precision::Fp64 { Precision::Fp64 } else { Precision::Fp32 };
+        Self { precision, activation_checkpointing: false, probed: false, ..*self }
+    }
+
     /// The gradients that a check keeps apart.
     fn probe(&self) -> f64 {
         if !self.probed {
@@ -131,7 +137,12 @@ fn in_heap(bytes: f64) -> f64 {
     }
 }
 
-/// The peak of a step, bytes by kind.
+/// Program and libraries of this process, once it runs.
+fn program() -> f64 {
+    machine::resident_bytes().unwrap_or(0) as f64 + LIBRARIES
+}
+
+/// The peak of a step, or of a transition, bytes by kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Memory {
     /// Program and libraries; 0 on CUDA.
@@ -170,17 +181,41 @@ impl Memory {
         // Buffers of one part rarely fit exactly where those of another were.
         let lingering: f64 = moments.iter().map(|(_, lingering)| lingering).sum();
         let gaps = if step.device.is_cuda() { 0.0 } else { lingering - in_peak };
-        let program =
-            if step.device.is_cuda() { 0.0 } else { machine::resident_bytes().unwrap_or(0) as f64 + LIBRARIES };
+        let program = if step.device.is_cuda() { 0.0 } else { program() };
         let (state, packed, probe) = (step.state(), layers::packed(step), step.probe());
         let (kept, passing) = (kept.min(peak), (peak - kept).max(0.0));
         Self { program, state, packed, probe, checkpoint: 0.0, kept, passing, gaps }
     }
 
-    /// The same while a checkpoint is written in the background: weights and moments once more.
+    /// The peak between two steps, the last one `before` a transition and the first one after it, whose layers share weights as
+    /// `after` says: the evaluation of the old model in the precision of its weights, or the new weights, gradients and moments
+    /// beside those that stay.
+    pub fn of_transition(before: &Step<'_>, after: &LayerMap) -> Self {
+        let packed = layers::packed(before);
+        let program = if before.device.is_cuda() { 0.0 } else { program() };
+        let evaluation = before.evaluated();
+        // Of the same weights in another precision; only the forward's.
+        let repacked = if before.narrow() < before.wide() { 0.5 * layers::packed(&evaluation) } else { 0.0 };
+        let evaluated = Self {
+            program,
+            state: before.state(),
+            packed: packed + repacked,
+            passing: layers::forward(&evaluation).max(outside::head_forward(&evaluation)),
+            ..Self::default()
+        };
+        let split = Self { program, state: Step { map: after, ..*before }.state(), packed, ..Self::default() };
+        if evaluated.total() > split.total() {
+            evaluated
+        } else {
+            split
+        }
+    }
+
+    /// The same while a checkpoint is written in the background, of a model whose weights, gradients and moments are `state` bytes:
+    /// the weights and moments once more.
     #[must_use]
-    pub fn during_a_save(self, device: Device) -> Self {
-        Self { checkpoint: if device.is_cuda() { 0.0 } else { 0.75 * self.state }, ..self }
+    pub fn during_a_save(self, state: f64, device: Device) -> Self {
+        Self { checkpoint: if device.is_cuda() { 0.0 } else { 0.75 * state }, ..self }
     }
 
     /// All of it.

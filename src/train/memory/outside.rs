@@ -43,6 +43,13 @@ pub(super) fn head(step: &Step<'_>) -> Part {
     Part { kept: casts + hidden, passing: at_softmax.max(at_table), lingering }
 }
 
+/// The same without a graph: the hidden states of all tokens and those of the targets; of a composition the logits, twice.
+pub(super) fn head_forward(step: &Step<'_>) -> f64 {
+    let hidden = (step.rows() + 4.0 * step.targets()) * step.width() * step.narrow();
+    let logits = if step.is_fused() { 0.0 } else { 2.0 * step.targets() * step.vocabulary() * step.wide() };
+    hidden + logits
+}
+
 /// Four matrices of the targets are kept. The backward has both operands of the decoder's products, sums for up to 16 parts of
 /// the vocabulary, 64 MiB at most, their total, and the gradient of all hidden states.
 fn fused_head(step: &Step<'_>) -> Part {

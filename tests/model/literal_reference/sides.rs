@@ -157,6 +157,8 @@ fn house(batch: &literal::Batch) -> Batch {
 pub fn step(trainee: &mut Trainee, number: u64, batches: &[literal::Batch; 2]) -> (StepReport, Option<Check>) {
     let num_targets = batches.iter().map(|batch| batch.targets.len()).sum();
     let result = trainee.step(number, learning_rate(number), batches.len(), |model, index| {
+        // As a run does: where layers are composed, dropout comes from libtorch's generator.
+        tch::manual_seed((number * 100 + index as u64) as i64);
         let batch = house(&batches[index]).to_device(Device::Cpu)?;
         Ok(masked_lm(model, &batch, num_targets, Mode::Train)?.loss)
     });

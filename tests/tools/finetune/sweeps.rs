@@ -114,12 +114,29 @@ fn other_settings_or_another_model_are_not_mixed_in() {
     let other = finetune(&workshop, &[&TO_RUN[..], &flags, &["--resume", "--set", "optim.weight_decay=0.1"]].concat());
     assert_eq!(other.status.code(), Some(2));
     assert!(stderr(&other).contains("results of other settings"), "{}", stderr(&other));
-    // More seeds are more runs of the same sweep; the first is not run again.
-    let more =
-        finetune(&workshop, &[&TO_RUN[..], &["--lr", "1e-3", "--seeds", "2", "--run-dir", "out", "--resume"]].concat());
+    // More seeds are more runs of the same sweep, also on another machine or in other pieces; the first is not run again.
+    let elsewhere = ["--set", "train.kernels=plain", "--set", "train.micro_batch=4"];
+    let more = ["--lr", "1e-3", "--seeds", "2", "--run-dir", "out", "--resume"];
+    let more = finetune(&workshop, &[&TO_RUN[..], &more, &elsewhere].concat());
     assert!(more.status.success(), "{}", stderr(&more));
     assert!(stderr(&more).contains("run 2 of 2") && !stderr(&more).contains("run 1 of 2"), "{}", stderr(&more));
     assert_eq!(rows(&workshop, "out").len(), 2);
+}
+
+/// libtorch emulates bf16 where it has no AVX-512; who asks for it is told.
+#[test]
+fn emulated_bf16_is_told() {
+    let workshop = workshop();
+    for (precision, is_told) in [("bf16", true), ("fp32", false), ("auto", false)] {
+        let flags = ["--epochs", "1", "--batch", "32", "--max-length", "32", "--lr", "1e-3", "--seeds", "1"];
+        let arguments =
+            [&["finetune"], &TO_RUN[..], &flags, &["--precision", precision, "--run-dir", precision]].concat();
+        let output = workshop.command(&arguments).env("ATEN_CPU_CAPABILITY", "avx2").output().unwrap();
+        let said = stderr(&output);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("warning: bf16 is emulated on this CPU (AVX2"), is_told, "{precision}: {said}");
+        assert_eq!(rows(&workshop, precision)[0]["precision"], if is_told { "bf16" } else { "fp32" });
+    }
 }
 
 #[test]

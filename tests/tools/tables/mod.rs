@@ -66,7 +66,8 @@ fn what_may_not_be_shown_is_not_and_says_why() {
 #[test]
 fn a_run_that_is_another_is_not_shown() {
     type Change = fn(&mut Made);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 10] = [
+        ("parallel.wire", |made| made.config.parallel.wire = untie::parallel::Wire::Bf16),
         ("train.steps", |made| (made.config.train.steps, made.step) = (11, 11)),
         ("train.global_batch", |made| made.config.train.global_batch = 8),
         ("train.tf32", |made| made.config.train.tf32 = true),
@@ -99,8 +100,27 @@ fn where_and_how_do_not_count() {
         (config.sharing.monitor, config.eval.every, config.checkpoint.every) = (true, 2, 3);
         config.metrics.tensorboard = false;
         config.train.precision = Precision::Fp32;
+        config.train.kernels = untie::model::Kernels::Plain;
+        let parallel = &mut config.parallel;
+        (parallel.timeout, parallel.heartbeat, parallel.overlap) = (60, 5, false);
+        parallel.backend = untie::parallel::BackendChoice::Gloo;
+        let guard = &mut config.guard;
+        (guard.max_skipped, guard.spike_window, guard.max_rollbacks) = (7, 50, 1);
+        guard.spike = untie::train::SpikeAction::Rollback;
     });
     assert_eq!(shop.ours("swe-f", "MLM acc"), "25");
+}
+
+/// A run that went back at a spike has left data out, which its row did not ask for.
+#[test]
+fn a_run_that_left_data_out_is_another() {
+    let shop = Shop::new();
+    shop.run("swe-f", |made| {
+        made.config.guard.spike = untie::train::SpikeAction::Rollback;
+        made.samples_skipped = 8;
+    });
+    let note = shop.note("swe-f", "MLM acc");
+    assert!(note.ends_with("differs in `guard.spike`: expected \"warn\", got \"rollback\""), "{note}");
 }
 
 /// What the runs of a table must have in common: the one that differs from most is left out.

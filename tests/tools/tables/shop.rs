@@ -49,6 +49,7 @@ pub struct Made {
     pub accuracy: Option<f64>,
     pub untying: Vec<Untying>,
     pub data: DataStamp,
+    pub samples_skipped: u64,
 }
 
 impl Shop {
@@ -84,7 +85,7 @@ impl Shop {
         config.train.precision = Precision::Bf16;
         let step = config.train.steps;
         let data = DataStamp { vocabulary: "v1".into(), shards: "d1".into() };
-        let mut made = Made { config, step, accuracy: Some(0.25), untying: Vec::new(), data };
+        let mut made = Made { config, step, accuracy: Some(0.25), untying: Vec::new(), data, samples_skipped: 0 };
         change(&mut made);
         let run_dir = self.path("runs").join(name);
         fs::create_dir_all(run_dir.join("export")).unwrap();
@@ -101,7 +102,7 @@ impl Shop {
             num_updates: made.step,
             scaler: None,
             samples_consumed: 4 * made.step,
-            samples_skipped: 0,
+            samples_skipped: made.samples_skipped,
             guard: Value::Null,
             rule: Value::Null,
             config: serde_json::to_value(&made.config).unwrap(),
