@@ -57,7 +57,7 @@ const TABLE: [(&str, &[&str]); 22] = [
     ("finetune", &["batch", "model", "loss", "optim", "step", "checkpoint", "metrics", "hub"]),
     ("report", &["metrics"]),
     ("theory", &["report"]),
-    ("config", &["model", "batch", "train", "optim", "parallel", "sharing", "checkpoint", "metrics"]),
+    ("config", &["model", "batch", "train", "optim", "parallel", "sharing", "checkpoint", "hub", "metrics"]),
     (
         "cli",
         &[
