@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{DataConfig, Objective};
 use crate::checkpoint::CheckpointConfig;
 use crate::error::{Error, Result};
+use crate::hub;
 use crate::keys::classes;
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
@@ -54,9 +55,22 @@ impl RunConfig {
     /// refuses.
     pub fn load(path: &Path, settings: &[String]) -> Result<Self> {
         let mut config: Self = tables(Some(path), settings)?;
-        config.sharing.resolve();
+        config.resolve()?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// Decides the keys that depend on others: the sizes of the model that `model.init` names, and how layers start.
+    fn resolve(&mut self) -> Result<()> {
+        if let Some(dir) = &self.model.init {
+            // The config.toml of a run has all sizes: the run goes on where the model is gone by now.
+            if dir.exists() || !self.model.is_complete() {
+                let found = hub::load_config(dir)
+                    .map_err(|error| Error::data("`model.init` names no model to start from").caused_by(error))?;
+                self.model.adopt(&found)?;
+            }
+        }
+        self.sharing.resolve(self.model.init.is_some())
     }
 
     /// Checks every table that can be checked without the data.
@@ -70,6 +84,7 @@ impl RunConfig {
         self.train.validate()?;
         self.optim.validate(self.train.steps)?;
         self.sharing.validate(sizes.num_hidden_layers, self.train.steps)?;
+        self.sharing.validate_init(sizes.num_hidden_layers, self.model.init.is_some())?;
         self.checkpoint.validate()?;
         self.eval.validate()?;
         self.guard.validate()?;
@@ -80,7 +95,14 @@ impl RunConfig {
                 "`data.sequence_length` = {longest} is longer than `model.max_position_embeddings` = {}",
                 sizes.max_position_embeddings
             ))
-            .hint("raise `model.max_position_embeddings` or shorten the sequences"));
+            .hint(match self.model.init {
+                Some(_) => "shorten the sequences: the model of `model.init` has no more positions",
+                None => "raise `model.max_position_embeddings` or shorten the sequences",
+            }));
+        }
+        if self.data.objective != Objective::Mlm && sizes.type_vocab_size < 2 {
+            return Err(Error::config("`data.objective` has pairs of segments, but `model.type_vocab_size` = 1")
+                .hint("train with `data.objective = \"mlm\"`, or a model with two segment types"));
         }
         Ok(())
     }
@@ -230,6 +252,10 @@ mod tests {
             (SMALL, &["sharing.start=2x2"], "does not fit"),
             (SMALL, &["train.precision=fp8"], "unknown variant `fp8`"),
             (SMALL, &["optim.warmup=1.5"], "`optim.warmup`"),
+            (SMALL, &["data.objective=mlm+nsp", "model.type_vocab_size=1"], "`model.type_vocab_size` = 1"),
+            (SMALL, &["model.init=nowhere"], "`model.init` names no model to start from: `nowhere` holds no model"),
+            (SMALL, &["sharing.init=mean"], "`sharing.init` needs `model.init`"),
+            (SMALL, &["sharing.init=highest"], "unknown variant `highest`"),
         ] {
             let report = load(text, settings).unwrap_err().report();
             assert!(report.contains(words), "{report}");

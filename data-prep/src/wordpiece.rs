@@ -15,6 +15,7 @@ pub use parse::tokenizer_from_bytes;
 
 use crate::hash;
 use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
+use crate::placeholder::Placeholder;
 use ahash::AHashMap;
 use std::collections::HashMap;
 use std::fs;
@@ -47,6 +48,9 @@ pub enum TokenizerError {
     /// Neither a `tokenizer.json` nor a `vocab.txt`.
     #[error("`{}` is no tokenizer: {message}", path.display())]
     Parse { path: PathBuf, message: String },
+    /// A file that only stands for the tokenizer.
+    #[error("`{}` is {what}", path.display())]
+    Placeholder { path: PathBuf, what: Placeholder },
     /// A token that occurs twice in `vocab.txt`.
     #[error("`{}` has the token `{token}` twice: in line {first} and in line {second}", path.display())]
     DuplicateToken { path: PathBuf, token: String, first: usize, second: usize },
@@ -131,6 +135,9 @@ pub fn train(
 /// If the file is no WordPiece tokenizer, or lacks a special token.
 pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
     let bytes = fs::read(path).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
+    if let Some(what) = Placeholder::of(&bytes) {
+        return Err(TokenizerError::Placeholder { path: path.to_owned(), what });
+    }
     let parse = |message: String| TokenizerError::Parse { path: path.to_owned(), message };
     let tokenizer = if is_json(path) {
         let mut tokenizer = tokenizer_from_bytes(&bytes).map_err(parse)?;

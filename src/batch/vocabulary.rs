@@ -24,6 +24,8 @@ pub struct Vocabulary {
     pub hash: String,
     /// Ids of the special tokens.
     pub special: SpecialTokens,
+    /// The tokens in id order, one a line.
+    tokens: Arc<str>,
     /// For each id, whether the token continues a word, that is, begins with `##`.
     pub continues: Arc<[bool]>,
 }
@@ -83,7 +85,30 @@ impl Vocabulary {
             hash: wordpiece::hash(tokens.as_bytes()),
             special: SpecialTokens::of(&tokenizer).map_err(tokenizer_error)?,
             continues: tokens.lines().map(|token| token.starts_with(CONTINUATION)).collect(),
+            tokens: tokens.into(),
         })
+    }
+
+    /// Checks that a model with `num_rows` word embeddings and the tokenizer `model` means by every id what this one does. One of
+    /// the two may have tokens behind the last of the other.
+    ///
+    /// # Errors
+    /// The first id with another token, and more tokens than the model has rows.
+    pub fn fits(&self, model: &Self, num_rows: i64) -> Result<()> {
+        let differ = self.tokens.lines().zip(model.tokens.lines()).enumerate().find(|(_, (own, other))| own != other);
+        if let Some((id, (own, other))) = differ {
+            return Err(Error::data(format!(
+                "the vocabularies differ: token {id} of {} is `{own}` in the data, of {} it is `{other}` in the model",
+                self.size, model.size
+            )));
+        }
+        if self.size as i64 > num_rows {
+            return Err(Error::data(format!(
+                "the data's vocabulary has {} tokens, the model only {num_rows} rows of word embeddings",
+                self.size
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -138,5 +163,10 @@ pub fn shard_error(error: ShardError) -> Error {
 }
 
 fn tokenizer_error(error: TokenizerError) -> Error {
-    Error::data("the tokenizer cannot be used").caused_by(error)
+    let outer = Error::data("the tokenizer cannot be used");
+    let outer = match &error {
+        TokenizerError::Placeholder { what, .. } => outer.hint(what.hint()),
+        _ => outer,
+    };
+    outer.caused_by(error)
 }

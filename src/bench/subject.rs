@@ -6,14 +6,14 @@ use tch::{Device, Kind};
 
 use crate::batch::Batch;
 use crate::bench::Stopwatch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Weights};
 use crate::optim::{Moments, OptimConfig};
-use crate::sharing::{RuleKind, SharingConfig};
+use crate::sharing::{GroupInit, RuleKind, SharingConfig};
 use crate::step::Precision;
-use crate::train::{Recipe, Step, Trainee};
+use crate::train::{init, Recipe, Step, Trainee};
 
 /// A model and how it is trained, without its weights.
 #[derive(Clone, Debug)]
@@ -62,11 +62,7 @@ impl Subject {
             None => Weights::initialise(&self.bert, map, 1, kind, self.device)?,
             Some(directory) => {
                 let source = hub::load(directory, kind, self.device)?;
-                Weights::from_named(&self.bert, map, kind, self.device, |spec| {
-                    let missing = || Error::failed(format!("the model has no tensor `{}`", spec.name));
-                    let weight = source.weights.get(&spec.name).ok_or_else(missing)?;
-                    Ok(weight.in_file(&weight.tensor.detach()))
-                })?
+                init::weights(&source, &self.bert, map, GroupInit::Lowest, 1, kind, self.device)?
             }
         };
         let moments = Moments::zeros(&weights)?;

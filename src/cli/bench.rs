@@ -162,7 +162,8 @@ impl BenchArgs {
 
     fn sizes(&self) -> Result<BertConfig> {
         if let Some(directory) = &self.init {
-            return hub::load_config(directory);
+            // Its encoder: what it was fine-tuned for does not matter.
+            return Ok(BertConfig { task_head: None, ..hub::load_config(directory)? });
         }
         let model = ModelConfig {
             preset: self.preset,

@@ -73,17 +73,12 @@ impl EvalArgs {
         let vocabulary = Vocabulary::open(&data)?;
         let kind = Precision::Fp32.weight_kind();
         let loaded = hub::load(&self.model, kind, device)?;
-        if Vocabulary::read(&loaded.tokenizer)?.hash != vocabulary.hash {
-            return Err(Error::data(format!(
-                "`{}` and `{}` have different vocabularies",
-                self.model.display(),
-                self.data.display()
-            ))
-            .hint("prepare the data with `--tokenizer` of the model"));
-        }
-        if !loaded.has_head {
-            return Err(Error::data(format!("`{}` has no masked-language-model head", self.model.display())));
-        }
+        vocabulary.fits(&Vocabulary::read(&loaded.tokenizer)?, loaded.config.vocab_size).map_err(|error| {
+            Error::data(format!("`{}` and `{}` do not fit each other", self.model.display(), self.data.display()))
+                .hint("prepare the data with `--tokenizer` of the model")
+                .caused_by(error)
+        })?;
+        loaded.require_head(&self.model)?;
         if self.objective != Objective::Mlm && !loaded.config.pair_head {
             return Err(Error::data(format!("`{}` has no head for pairs of segments", self.model.display()))
                 .hint("leave out `--objective`"));

@@ -80,10 +80,7 @@ pub struct Candidate {
 /// the model's positions.
 pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Result<Vec<Vec<Candidate>>> {
     let model = hub::load(model_dir, Kind::Float, device)?;
-    if !model.has_head {
-        return Err(Error::data(format!("`{}` has no masked-language-model head", model_dir.display()))
-            .hint("give a `BertForMaskedLM` or `MegatronBertForMaskedLM`, such as `untie export` writes"));
-    }
+    model.require_head(model_dir)?;
     let tokenizer = tokenizer(&model.tokenizer)?;
     let sentence = Sentence::new(&tokenizer, text, model.config.max_position_embeddings)?;
 

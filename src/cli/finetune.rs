@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 use untie_data::wordpiece::tokenizer_from_bytes;
+use xxhash_rust::xxh3::xxh3_128;
 
-use crate::checkpoint;
 use crate::cli::{named, warn_of};
 use crate::config::tables;
 use crate::error::{io, Error, Result};
@@ -87,7 +87,7 @@ impl FinetuneArgs {
         let device = prepare_process(&process, None)?;
         config.train.precision = config.train.precision.resolve(device)?;
         warn_of(config.train.precision, device);
-        let model = model_directory(&self.model)?;
+        let model = hub::model_folder(&self.model)?;
         let tokenizer_file = model.join("tokenizer.json");
         let bytes = fs::read(&tokenizer_file).map_err(|error| io("read", &tokenizer_file, error))?;
         let tokenizer = tokenizer_from_bytes(&bytes).map_err(|error| {
@@ -107,7 +107,7 @@ impl FinetuneArgs {
             config: &config,
             problem: &problem,
             model: &model,
-            model_hash: &file_hash(&model.join("model.safetensors"))?,
+            model_hash: &weights_hash(&hub::weight_files(&model)?)?,
             device,
             environment: &environment(device)?,
             stop: &|| stop.requested(Duration::ZERO).map(Stop::exit_code),
@@ -155,23 +155,12 @@ fn process(config: &FinetuneConfig) -> TrainConfig {
     }
 }
 
-/// `dir` itself, or the export in it where it is a run.
-fn model_directory(dir: &Path) -> Result<PathBuf> {
-    if dir.join("config.json").exists() {
-        return Ok(dir.into());
-    }
-    let export = dir.join("export");
-    if export.join("config.json").exists() {
-        return Ok(export);
-    }
-    let missing =
-        Error::data(format!("`{}` holds no model: expected `config.json` in it or in `export`", dir.display()));
-    Err(match checkpoint::list(dir) {
-        Ok(found) if !found.is_empty() => missing.hint(format!(
-            "the run is not finished: go on with `untie train --resume`, or `untie export --run {}`",
-            dir.display()
-        )),
-        _ => missing.hint("give a Hugging Face directory, or the folder of a finished run"),
+/// The hash of the file that holds a model's weights, or one of the hashes of several.
+fn weights_hash(files: &[PathBuf]) -> Result<String> {
+    let hashes = files.iter().map(|file| file_hash(file)).collect::<Result<Vec<_>>>()?;
+    Ok(match &hashes[..] {
+        [hash] => hash.clone(),
+        _ => format!("{:032x}", xxh3_128(hashes.concat().as_bytes())),
     })
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::folder::{model_folder, read};
 use super::labels::Labels;
-use super::{unreadable, CONFIG_FILE};
+use super::CONFIG_FILE;
 use crate::error::{Error, Result};
 use crate::model::{BertConfig, Norm, TaskHead};
 
@@ -78,13 +79,13 @@ fn yes() -> bool {
     true
 }
 
-/// The sizes that `dir/config.json` names, and the head of a fine-tuned model; which heads of pre-training there are, only
-/// the tensors tell.
+/// The sizes that the config.json of the model in `dir` names, and the head of a fine-tuned model; which heads of pre-training
+/// there are, only the tensors tell.
 ///
 /// # Errors
 /// When the file is missing, is no JSON, is not of a BERT that `untie` computes, or names impossible sizes.
 pub fn load_config(dir: &Path) -> Result<BertConfig> {
-    describe(dir, Decoder::Needed).map(|found| found.config)
+    describe(&model_folder(dir)?).map(|found| found.config)
 }
 
 /// What a config.json says.
@@ -94,29 +95,21 @@ pub(super) struct Description {
     pub(super) labels: Vec<String>,
     /// How transformers reads a sequence head's logits; `None`: as the number of labels implies.
     pub(super) problem_type: Option<String>,
-}
-
-/// Whether the decoder of the masked-language-model head will be used, which must be the word embeddings.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decoder {
-    /// If the model has one.
-    Needed,
-    /// Whatever it is.
-    PassedOver,
+    /// Whether the decoder of a masked-language-model head is the word embeddings; without such a head it means nothing.
+    pub(super) is_tied: bool,
+    /// The class, if its head is neither of pre-training nor one of ours: only its encoder can be used.
+    pub(super) foreign: Option<String>,
 }
 
 /// What `dir/config.json` says.
 ///
 /// # Errors
 /// As [`load_config`].
-pub(super) fn describe(dir: &Path, decoder: Decoder) -> Result<Description> {
+pub(super) fn describe(dir: &Path) -> Result<Description> {
     let path = dir.join(CONFIG_FILE);
-    let bytes = fs::read(&path).map_err(|error| {
-        unreadable(&path, error).hint("give a directory that `untie export` or transformers' `save_pretrained` wrote")
-    })?;
     let invalid = || Error::data(format!("`{}` is not a config.json of a BERT", path.display()));
-    let file: ConfigFile = serde_json::from_slice(&bytes).map_err(|error| invalid().caused_by(error))?;
-    file.describe(decoder).map_err(|error| invalid().caused_by(error))
+    let file: ConfigFile = serde_json::from_slice(&read(&path)?).map_err(|error| invalid().caused_by(error))?;
+    file.describe().map_err(|error| invalid().caused_by(error))
 }
 
 /// Whether `dir` holds a config.json that [`to_json`] made.
@@ -171,21 +164,19 @@ pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[
 }
 
 impl ConfigFile {
-    fn describe(self, decoder: Decoder) -> Result<Description> {
+    fn describe(self) -> Result<Description> {
         let (norm, kind) = self.architecture()?;
         let (task_head, labels) = match kind {
-            Heads::Pretraining => (None, Vec::new()),
+            Heads::Pretraining | Heads::Foreign => (None, Vec::new()),
             Heads::Sequence => {
                 let labels = self.labels.words()?;
                 (Some(TaskHead::Sequence { num_labels: labels.len() }), labels)
             }
             Heads::Span => (Some(TaskHead::Span), Vec::new()),
         };
-        let is_tied = self.tie_word_embeddings || decoder == Decoder::PassedOver || task_head.is_some();
         for (name, expected, got) in [
             ("hidden_act", "gelu", self.hidden_act.as_str()),
             ("position_embedding_type", "absolute", &self.position_embedding_type),
-            ("tie_word_embeddings", "true", if is_tied { "true" } else { "false" }),
             ("is_decoder", "false", if self.is_decoder { "true" } else { "false" }),
         ] {
             if got != expected {
@@ -222,7 +213,13 @@ impl ConfigFile {
             task_head,
         };
         config.validate()?;
-        Ok(Description { config, labels, problem_type: self.labels.problem_type() })
+        Ok(Description {
+            config,
+            labels,
+            problem_type: self.labels.problem_type(),
+            is_tied: self.tie_word_embeddings,
+            foreign: (kind == Heads::Foreign).then(|| self.architectures.iter().flatten().next().cloned()).flatten(),
+        })
     }
 
     /// Post-LN or Pre-LN, from the architecture and the model type, whichever is given; and the heads, from the architecture.
@@ -248,11 +245,12 @@ impl ConfigFile {
 }
 
 /// What a class of transformers has on top of its encoder.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Heads {
     Pretraining,
     Sequence,
     Span,
+    Foreign,
 }
 
 /// Post-LN or Pre-LN, and the heads of an architecture by its name.
@@ -262,9 +260,12 @@ fn known(architecture: &str) -> Result<(Norm, Heads)> {
         None => (Norm::Post, architecture),
     };
     match rest {
-        "BertModel" | "BertForMaskedLM" | "BertForPreTraining" => Ok((norm, Heads::Pretraining)),
+        "BertModel" | "BertForMaskedLM" | "BertForPreTraining" | "BertForNextSentencePrediction" => {
+            Ok((norm, Heads::Pretraining))
+        }
         "BertForSequenceClassification" => Ok((norm, Heads::Sequence)),
         "BertForQuestionAnswering" => Ok((norm, Heads::Span)),
+        "BertForTokenClassification" | "BertForMultipleChoice" => Ok((norm, Heads::Foreign)),
         _ => Err(Error::data(format!(
             "`architectures`: expected `BertModel`, `BertForMaskedLM`, `BertForPreTraining`, \
              `BertForSequenceClassification`, `BertForQuestionAnswering` or their `MegatronBert` forms, got \

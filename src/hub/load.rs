@@ -1,17 +1,17 @@
 //! A directory of transformers → configuration, weights and tokenizer.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
-use super::config::{describe, Decoder, Description};
+use super::config::{describe, Description};
+use super::folder::{check_index, list, model_folder, read, weight_files};
 use super::labels::problem_type;
-use super::names::{canonical, is_ignored, parts, ALIASES, PAIR_HEAD};
-use super::{load_config, tokenizer, unreadable, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE};
+use super::names::{canonical, is_buffer, is_ignored, parts, ALIASES, MLM_HEAD, PAIR_HEAD};
+use super::{tokenizer, CONFIG_FILE, TOKENIZER_FILE};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, is_of_pooler, is_of_task_head, Spec};
@@ -34,11 +34,27 @@ pub struct HubModel {
     pub has_head: bool,
     /// The tensors that the file does not have or that were to be new: they start at random.
     pub new_tensors: Vec<String>,
+    /// The tensors of the file that are no part of this model: a pooler or a head that nothing needs.
+    pub unused_tensors: Vec<String>,
     /// The words for the labels of a sequence head that came from the file; otherwise none.
     pub labels: Vec<String>,
 }
 
 impl HubModel {
+    /// Checks that the masked-language-model head is the file's, where it is used and not trained. `dir` is the model's.
+    ///
+    /// # Errors
+    /// When it is not: its answers would be those of random weights.
+    pub fn require_head(&self, dir: &Path) -> Result<()> {
+        if self.has_head {
+            return Ok(());
+        }
+        Err(Error::data(format!("`{}` has no masked-language-model head", dir.display())).hint(
+            "give a `BertForMaskedLM` or `MegatronBertForMaskedLM`, such as `untie export` writes, or train a head with \
+             `model.init` (configs/continue.toml)",
+        ))
+    }
+
     /// The sharing of `weights`: none.
     pub fn layer_map(&self) -> LayerMap {
         LayerMap::untied(self.config.num_hidden_layers)
@@ -46,37 +62,40 @@ impl HubModel {
 }
 
 /// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
-/// bf16, fp32 or fp64 in one model.safetensors) as leaves of `kind` on `device`. A pooler or a next-sentence
-/// head alone is passed over.
+/// bf16, fp32 or fp64 in safetensors, one file or several) as leaves of `kind` on `device`. A pooler or a next-sentence
+/// head alone is passed over. So is the head of a fine-tuned model: its encoder gets new heads, as transformers does it.
 ///
 /// # Errors
 /// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape
-/// (the message names it); when the tokenizer has more tokens than the model; and when the model is fine-tuned.
+/// (the message names it); and when the tokenizer has more tokens than the model.
 pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
-    let mut config = load_config(dir)?;
-    if config.task_head.is_some() {
-        return Err(Error::data(format!("`{}` is fine-tuned: it has a task's head only", dir.display()))
-            .hint("give the model that it was fine-tuned from"));
-    }
+    let dir = model_folder(dir)?;
+    let Description { mut config, is_tied, foreign, .. } = describe(&dir)?;
+    let is_finetuned = foreign.is_some() || config.task_head.take().is_some();
     let mut new_tensors = Vec::new();
-    let (weights, has_head) = from_file(
-        dir,
+    let (weights, unused_tensors, has_head) = from_files(
+        &dir,
         &config.clone(),
-        |_| true,
+        |name| !(is_finetuned && is_of_task_head(name)),
         |stored| {
             config.pair_head = PAIR_HEAD.iter().all(|name| stored.found.contains_key(*name));
-            let has_head = stored.found.keys().any(|name| name.starts_with("cls.predictions."));
-            let weights = stored.weights(&config, kind, device, |stored, spec| {
-                if has_head || !spec.name.starts_with("cls.predictions.") {
+            let has_head = stored.found.keys().any(|name| name.starts_with(MLM_HEAD));
+            if has_head && !is_tied {
+                return Err(Error::data("`tie_word_embeddings`: expected `true`, got `false`")
+                    .hint("`untie` computes BERT as published, whose decoder is the word embeddings"));
+            }
+            let (weights, unused) = stored.weights(&config, kind, device, |stored, spec| {
+                if has_head || !spec.name.starts_with(MLM_HEAD) {
                     return stored.take(spec);
                 }
                 new_tensors.push(spec.name.clone());
                 initial_values(spec, config.initializer_range, HEAD_SEED)
             })?;
-            Ok((weights, has_head))
+            Ok((weights, unused, has_head))
         },
     )?;
-    Ok(HubModel { config, weights, tokenizer: dir.join(TOKENIZER_FILE), has_head, new_tensors, labels: Vec::new() })
+    let tokenizer = dir.join(TOKENIZER_FILE);
+    Ok(HubModel { config, weights, tokenizer, has_head, new_tensors, unused_tensors, labels: Vec::new() })
 }
 
 /// Reads the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
@@ -86,13 +105,14 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
 /// # Errors
 /// As [`load`], and an impossible head.
 pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: Device) -> Result<HubModel> {
-    let config = BertConfig { task_head: Some(head), ..describe(dir, Decoder::PassedOver)?.config };
+    let dir = model_folder(dir)?;
+    let config = BertConfig { task_head: Some(head), ..describe(&dir)?.config };
     config.validate()?;
     let has_pooler = head != TaskHead::Span;
     let is_used =
         |name: &str| !(name.starts_with("cls.") || is_of_task_head(name) || is_of_pooler(name) && !has_pooler);
     let mut new_tensors = Vec::new();
-    let weights = from_file(dir, &config, is_used, |stored| {
+    let (weights, unused_tensors) = from_files(&dir, &config, is_used, |stored| {
         stored.weights(&config, kind, device, |stored, spec| {
             let is_new = is_of_pooler(&spec.name) && !stored.found.contains_key(&spec.name);
             if !(is_new || is_of_task_head(&spec.name)) {
@@ -103,7 +123,7 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
         })
     })?;
     let tokenizer = dir.join(TOKENIZER_FILE);
-    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors, labels: Vec::new() })
+    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors, unused_tensors, labels: Vec::new() })
 }
 
 /// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
@@ -112,7 +132,13 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
 /// # Errors
 /// As [`load`], and when the model has no task's head, or one for several labels at once.
 pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
-    let Description { config, labels, problem_type: found } = describe(dir, Decoder::PassedOver)?;
+    let dir = model_folder(dir)?;
+    let Description { config, labels, problem_type: found, foreign, .. } = describe(&dir)?;
+    if let Some(class) = foreign {
+        return Err(Error::data(format!("`{}` has a head of another kind: `{class}`", dir.display())).hint(
+            "give a `BertForSequenceClassification` or `BertForQuestionAnswering`, or fine-tune this one's encoder",
+        ));
+    }
     let expected = match config.task_head {
         None => {
             return Err(Error::data(format!("`{}` is not fine-tuned: it has no head of a task", dir.display()))
@@ -130,30 +156,30 @@ pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel
             )));
         }
     }
-    let weights = from_file(
-        dir,
+    let (weights, unused_tensors) = from_files(
+        &dir,
         &config,
         |_| true,
         |stored| stored.weights(&config, kind, device, |stored, spec| stored.take(spec)),
     )?;
     let tokenizer = dir.join(TOKENIZER_FILE);
-    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors: Vec::new(), labels })
+    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors: Vec::new(), unused_tensors, labels })
 }
 
-/// Checks the tokenizer and lets `read` take tensors out of the file, those whose [`canonical`] name `is_used`.
-fn from_file<T>(
+/// Checks the tokenizer and lets `read` take tensors out of the files, those whose [`canonical`] name `is_used`.
+fn from_files<T>(
     dir: &Path,
     config: &BertConfig,
     is_used: impl Fn(&str) -> bool,
-    read: impl FnOnce(Stored<'_>) -> Result<T>,
+    take: impl FnOnce(Stored<'_>) -> Result<T>,
 ) -> Result<T> {
     tokenizer::read(&dir.join(TOKENIZER_FILE), config.vocab_size)?;
-    let path = dir.join(MODEL_FILE);
-    let bytes = read_model(dir, &path)?;
-    let invalid = || Error::data(format!("`{}` is invalid", path.display()));
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| invalid().caused_by(error))?;
+    let paths = weight_files(dir)?;
+    let contents = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
+    let files = paths.iter().zip(&contents).map(|(path, bytes)| parse(path, bytes)).collect::<Result<Vec<_>>>()?;
     let found = || {
-        let stored = Stored::new(&tensors, is_used)?;
+        check_index(dir, &paths, |tensor| files.iter().any(|file| file.tensor(tensor).is_ok()))?;
+        let stored = Stored::new(&files, is_used)?;
         if config.num_hidden_layers > stored.found.len() {
             return Err(Error::data(format!(
                 "expected {} layers, got {} tensors in all",
@@ -161,35 +187,38 @@ fn from_file<T>(
                 stored.found.len()
             )));
         }
-        read(stored)
+        take(stored)
     };
-    found().map_err(|error: Error| invalid().caused_by(error))
+    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let verb = if shown.len() == 1 { "is" } else { "are" };
+    found().map_err(|error: Error| Error::data(format!("{} {verb} invalid", list(&shown))).caused_by(error))
 }
 
-fn read_model(dir: &Path, path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| {
-        let failure = unreadable(path, error);
-        if dir.join("model.safetensors.index.json").exists() {
-            failure
-                .hint("the model is in several files; save it as one: `save_pretrained(.., max_shard_size=\"100GB\")`")
-        } else if dir.join("pytorch_model.bin").exists() {
-            failure.hint("`pytorch_model.bin` is not read; load it with transformers and `save_pretrained` it again")
-        } else {
-            failure
-        }
+/// The tensors of one file.
+fn parse<'data>(path: &Path, bytes: &'data [u8]) -> Result<SafeTensors<'data>> {
+    SafeTensors::deserialize(bytes).map_err(|error| {
+        let invalid = Error::data(format!("`{}` is invalid", path.display()));
+        let is_short = matches!(
+            error,
+            SafeTensorError::HeaderTooSmall
+                | SafeTensorError::InvalidHeaderLength
+                | SafeTensorError::MetadataIncompleteBuffer
+        );
+        let invalid = if is_short { invalid.hint("the file is not whole: download or copy it again") } else { invalid };
+        invalid.caused_by(error)
     })
 }
 
-/// The tensors of one file that nothing has asked for yet.
+/// The tensors of a model's files that nothing has asked for yet.
 struct Stored<'data> {
     /// Today's name → name in the file, and the tensor.
     found: HashMap<String, (String, TensorView<'data>)>,
 }
 
 impl<'data> Stored<'data> {
-    fn new(tensors: &SafeTensors<'data>, is_used: impl Fn(&str) -> bool) -> Result<Self> {
+    fn new(files: &[SafeTensors<'data>], is_used: impl Fn(&str) -> bool) -> Result<Self> {
         let mut found: HashMap<String, (String, TensorView<'data>)> = HashMap::new();
-        for (stored, view) in tensors.tensors() {
+        for (stored, view) in files.iter().flat_map(SafeTensors::tensors) {
             let name = canonical(&stored);
             if !is_used(&name) {
                 continue;
@@ -214,17 +243,17 @@ impl<'data> Stored<'data> {
         Ok(Self { found })
     }
 
-    /// The weights of a model of this file, as `find` takes each out of it; nothing may be left.
+    /// The weights of a model of these files, as `find` takes each out of them, and what is left of other heads.
     fn weights(
         mut self,
         config: &BertConfig,
         kind: Kind,
         device: Device,
         mut find: impl FnMut(&mut Self, &Spec) -> Result<Tensor>,
-    ) -> Result<Weights> {
+    ) -> Result<(Weights, Vec<String>)> {
         let map = LayerMap::untied(config.num_hidden_layers);
         let weights = Weights::from_named(config, &map, kind, device, |spec| find(&mut self, spec))?;
-        self.finish().map(|()| weights)
+        Ok((weights, self.finish()?))
     }
 
     /// The values of the tensor `spec`, put together from the file's.
@@ -242,14 +271,17 @@ impl<'data> Stored<'data> {
         Ok(Tensor::f_cat(&tensors, 0)?)
     }
 
-    /// Refuses what is left, except what BERT's other heads need.
-    fn finish(&self) -> Result<()> {
-        let left = self.found.iter().filter(|(name, _)| !is_ignored(name)).map(|(_, (stored, _))| stored);
-        match left.min() {
-            Some(stored) => Err(Error::data(format!("tensor `{stored}` is unexpected"))
-                .hint("save the model as `BertModel` or `BertForMaskedLM`")),
-            None => Ok(()),
+    /// The names of what is left of BERT's other heads; anything else is refused.
+    fn finish(self) -> Result<Vec<String>> {
+        let left = || self.found.iter().map(|(name, (stored, _))| (name, stored));
+        if let Some((_, stored)) = left().filter(|(name, _)| !is_ignored(name)).min() {
+            return Err(Error::data(format!("tensor `{stored}` is unexpected"))
+                .hint("save the model as `BertModel` or `BertForMaskedLM`"));
         }
+        let mut heads: Vec<String> =
+            left().filter(|(name, _)| !is_buffer(name)).map(|(_, stored)| stored.clone()).collect();
+        heads.sort();
+        Ok(heads)
     }
 }
 

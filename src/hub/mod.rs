@@ -1,7 +1,7 @@
 //! Hugging Face directories in and out.
 //!
-//! In: a directory that transformers wrote, or weights of our own. Out: a [`HubModel`], or a directory that
-//! transformers reads: config.json, model.safetensors, tokenizer.json, tokenizer_config.json, vocab.txt. Post-LN models
+//! In: a directory that transformers wrote (weights as safetensors, in one file or several), or weights of our own. Out: a
+//! [`HubModel`], or a directory that transformers reads: config.json, model.safetensors, tokenizer.json, tokenizer_config.json, vocab.txt. Post-LN models
 //! are `BertForMaskedLM` (`BertForPreTraining` with a head for pairs; fine-tuned `BertForSequenceClassification` or
 //! `BertForQuestionAnswering`); Pre-LN models are the same with `Megatron` before, which has no LayerNorm on the embeddings
 //! and one after the last layer. Files know neither sharing nor padding: every layer has its tensors, with query, key and
@@ -9,19 +9,17 @@
 //! written.
 
 mod config;
+mod convert;
 mod export;
+mod folder;
 mod labels;
 mod load;
 mod names;
 mod tokenizer;
 
-use std::io;
-use std::path::Path;
-
-use crate::error::Error;
-
 pub use config::load_config;
 pub use export::{export, export_labelled};
+pub use folder::{model_folder, weight_files};
 pub use load::{load, load_finetuned, load_for_task, HubModel};
 
 /// Sizes and kind of the model.
@@ -34,11 +32,3 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// One token a line, in id order, for tools without tokenizer.json.
 const VOCAB_FILE: &str = "vocab.txt";
-
-/// A file of the directory that cannot be read; one that is not there makes the directory invalid.
-fn unreadable(path: &Path, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound => Error::data(format!("cannot read `{}`", path.display())).caused_by(error),
-        _ => crate::error::io("read", path, error),
-    }
-}

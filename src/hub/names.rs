@@ -28,13 +28,19 @@ pub(super) fn canonical(stored: &str) -> String {
     }
 }
 
-/// Whether a file may hold the tensor of this [`canonical`] name without our using it: a head for pairs
-/// that is not whole, and buffers.
+/// Whether a file may hold the tensor of this [`canonical`] name without our using it: a head for pairs that is not whole, and
+/// buffers.
 pub(super) fn is_ignored(name: &str) -> bool {
-    name.starts_with("bert.pooler.")
-        || name.starts_with("cls.seq_relationship.")
-        || name == "bert.embeddings.position_ids"
+    name.starts_with("bert.pooler.") || name.starts_with("cls.seq_relationship.") || is_buffer(name)
 }
+
+/// Whether the tensor is no weight: modules of PyTorch may save such constants.
+pub(super) fn is_buffer(name: &str) -> bool {
+    matches!(name, "bert.embeddings.position_ids" | "bert.embeddings.token_type_ids")
+}
+
+/// How the names of the masked-language-model head begin.
+pub(super) const MLM_HEAD: &str = "cls.predictions.";
 
 /// The tensors that a model has if it has a head for pairs.
 pub(super) const PAIR_HEAD: [&str; 4] =

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 use untie_data::wordpiece::tokenizer_from_bytes;
 
-use super::unreadable;
+use super::folder::unreadable;
 use crate::error::{Error, Result};
 
 /// Reads `path`, and checks that a model with `vocab_size` embeddings knows every token.

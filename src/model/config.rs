@@ -1,6 +1,7 @@
 //! The sizes of a BERT: the `[model]` table of a run, and the resolved configuration that the modules are built from.
 
-use std::path::PathBuf;
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,15 +64,29 @@ pub struct ModelConfig {
     /// narrower than BERT wants more, in proportion to 1/√`hidden_size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initializer_range: Option<f64>,
-    /// A Hugging Face directory whose weights to start from instead of random ones. Default: none.
+    /// Rows of the word embeddings, at least as many as the tokenizer has tokens. Default: as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vocab_size: Option<i64>,
+    /// Number of segment types; pairs of segments need two. Default: 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub type_vocab_size: Option<i64>,
+    /// ε of every LayerNorm, above 0. Default: 1e-12, as BERT's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_norm_eps: Option<f64>,
+    /// The folder of a Hugging Face model, or of a finished run, whose weights to start from instead of random ones. It brings
+    /// all keys above; those that are given too must agree with it, except for the two dropouts, which replace the model's.
+    /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
 }
 
 classes! { ModelConfig {
     Identity: preset, hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, max_position_embeddings, norm,
-        hidden_dropout_prob, attention_probs_dropout_prob, initializer_range, init;
+        hidden_dropout_prob, attention_probs_dropout_prob, initializer_range, vocab_size,
+        type_vocab_size, layer_norm_eps, init;
 } }
+/// Most rows of a table of embeddings.
+const MOST_ROWS: i64 = (1 << 31) - 1;
 
 /// Most values that a task head can have; a bound against nonsense in files.
 const MOST_LABELS: usize = 1 << 16;
@@ -125,36 +140,117 @@ pub struct BertConfig {
 }
 
 impl ModelConfig {
-    /// Fills in preset and defaults for a tokenizer of `vocab_size` tokens, and checks that the sizes fit each other.
+    /// Takes over the sizes of the model that `init` names, `found`.
+    ///
+    /// # Errors
+    /// A key that is given and differs from it.
+    pub fn adopt(&mut self, found: &BertConfig) -> Result<()> {
+        let from = self.init.clone().unwrap_or_default();
+        let [hidden, layers, heads, intermediate] = self.preset_sizes();
+        self.hidden_size = agree("hidden_size", self.hidden_size.or(hidden), found.hidden_size, &from)?;
+        let layers = layers.and_then(|layers| usize::try_from(layers).ok());
+        self.num_hidden_layers =
+            agree("num_hidden_layers", self.num_hidden_layers.or(layers), found.num_hidden_layers, &from)?;
+        self.num_attention_heads =
+            agree("num_attention_heads", self.num_attention_heads.or(heads), found.num_attention_heads, &from)?;
+        self.intermediate_size =
+            agree("intermediate_size", self.intermediate_size.or(intermediate), found.intermediate_size, &from)?;
+        self.max_position_embeddings =
+            agree("max_position_embeddings", self.max_position_embeddings, found.max_position_embeddings, &from)?;
+        self.norm = agree("norm", self.norm, found.norm, &from)?;
+        self.initializer_range = agree("initializer_range", self.initializer_range, found.initializer_range, &from)?;
+        self.vocab_size = agree("vocab_size", self.vocab_size, found.vocab_size, &from)?;
+        self.type_vocab_size = agree("type_vocab_size", self.type_vocab_size, found.type_vocab_size, &from)?;
+        self.layer_norm_eps = agree("layer_norm_eps", self.layer_norm_eps, found.layer_norm_eps, &from)?;
+        // No sizes: what is given counts.
+        self.hidden_dropout_prob.get_or_insert(found.hidden_dropout_prob);
+        self.attention_probs_dropout_prob.get_or_insert(found.attention_probs_dropout_prob);
+        Ok(())
+    }
+
+    /// Whether every key has a value, as after [`Self::adopt`]: in the config.toml of a run.
+    pub fn is_complete(&self) -> bool {
+        let sizes = [
+            self.hidden_size,
+            self.num_attention_heads,
+            self.intermediate_size,
+            self.max_position_embeddings,
+            self.vocab_size,
+            self.type_vocab_size,
+        ];
+        let numbers =
+            [self.hidden_dropout_prob, self.attention_probs_dropout_prob, self.initializer_range, self.layer_norm_eps];
+        sizes.iter().all(Option::is_some)
+            && numbers.iter().all(Option::is_some)
+            && self.num_hidden_layers.is_some()
+            && self.norm.is_some()
+    }
+
+    /// Hidden size, layers, heads and feed-forward of `preset`.
+    fn preset_sizes(&self) -> [Option<i64>; 4] {
+        match self.preset {
+            Some(Preset::BertBase) => [768, 12, 12, 3072].map(Some),
+            Some(Preset::BertLarge) => [1024, 24, 16, 4096].map(Some),
+            None => [None; 4],
+        }
+    }
+
+    /// Fills in preset and defaults for a tokenizer of `num_tokens` tokens, and checks that the sizes fit each other.
     ///
     /// # Errors
     /// A missing or impossible size; the message names the setting.
-    pub fn resolve(&self, vocab_size: usize) -> Result<BertConfig> {
-        let (hidden, layers, heads, intermediate) = match self.preset {
-            Some(Preset::BertBase) => (Some(768), Some(12), Some(12), Some(3072)),
-            Some(Preset::BertLarge) => (Some(1024), Some(24), Some(16), Some(4096)),
-            None => (None, None, None, None),
-        };
+    pub fn resolve(&self, num_tokens: usize) -> Result<BertConfig> {
+        let [hidden, layers, heads, intermediate] = self.preset_sizes();
+        let layers = layers.and_then(|layers| usize::try_from(layers).ok());
         let hidden_size = required("hidden_size", self.hidden_size.or(hidden))?;
+        let num_tokens = i64::try_from(num_tokens)
+            .map_err(|_| Error::data(format!("a vocabulary of {num_tokens} tokens is too large")))?;
+        if num_tokens == 0 {
+            return Err(Error::data("the tokenizer has no tokens"));
+        }
         let config = BertConfig {
-            vocab_size: i64::try_from(vocab_size)
-                .map_err(|_| Error::data(format!("a vocabulary of {vocab_size} tokens is too large")))?,
+            vocab_size: self.vocab_size.unwrap_or(num_tokens),
             hidden_size,
             num_hidden_layers: required("num_hidden_layers", self.num_hidden_layers.or(layers))?,
             num_attention_heads: required("num_attention_heads", self.num_attention_heads.or(heads))?,
             intermediate_size: self.intermediate_size.or(intermediate).unwrap_or(hidden_size.saturating_mul(4)),
             max_position_embeddings: self.max_position_embeddings.unwrap_or(512),
-            type_vocab_size: 2,
+            type_vocab_size: self.type_vocab_size.unwrap_or(2),
             norm: self.norm.unwrap_or(Norm::Post),
             hidden_dropout_prob: self.hidden_dropout_prob.unwrap_or(0.1),
             attention_probs_dropout_prob: self.attention_probs_dropout_prob.unwrap_or(0.1),
-            layer_norm_eps: 1e-12,
+            layer_norm_eps: self.layer_norm_eps.unwrap_or(1e-12),
             initializer_range: self.initializer_range.unwrap_or(0.02),
             pair_head: false,
             task_head: None,
         };
         config.validate()?;
+        if config.vocab_size < num_tokens {
+            let smaller = Error::config(format!(
+                "`model.vocab_size` = {} is smaller than the vocabulary of the data, {num_tokens} tokens",
+                config.vocab_size
+            ));
+            return Err(smaller.hint(match &self.init {
+                Some(_) => "prepare the data with `--tokenizer` of the model that `model.init` names",
+                None => "leave it out: it is then the number of tokens",
+            }));
+        }
         Ok(config)
+    }
+}
+
+/// `found`, the value that the model in `from` has for the key `name`, unless another was `given`.
+fn agree<T: PartialEq + Debug>(name: &str, given: Option<T>, found: T, from: &Path) -> Result<Option<T>> {
+    let shown = |value: &T| format!("{value:?}").to_lowercase();
+    match given {
+        Some(given) if given != found => Err(Error::config(format!(
+            "`model.{name}` = {}, but the model in `{}` has {}",
+            shown(&given),
+            from.display(),
+            shown(&found)
+        ))
+        .hint("leave out the sizes in `[model]`, a `preset` too: `model.init` brings them all")),
+        _ => Ok(Some(found)),
     }
 }
 
@@ -177,13 +273,12 @@ impl BertConfig {
             ("num_attention_heads", self.num_attention_heads, 1 << 16),
             ("intermediate_size", self.intermediate_size, 1 << 20),
             ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
+            ("vocab_size", self.vocab_size, MOST_ROWS),
+            ("type_vocab_size", self.type_vocab_size, MOST_ROWS),
         ] {
             if !(1..=largest).contains(&value) {
                 return Err(Error::config(format!("`model.{name}` must be between 1 and {largest}, got {value}")));
             }
-        }
-        if self.vocab_size < 1 {
-            return Err(Error::data("the tokenizer has no tokens"));
         }
         if self.hidden_size % self.num_attention_heads != 0 {
             return Err(Error::config(format!(
@@ -203,6 +298,10 @@ impl BertConfig {
         if !(self.initializer_range >= 0.0 && self.initializer_range.is_finite()) {
             let got = self.initializer_range;
             return Err(Error::config(format!("`model.initializer_range` must be finite and 0 or more, got {got}")));
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps.is_finite()) {
+            let got = self.layer_norm_eps;
+            return Err(Error::config(format!("`model.layer_norm_eps` must be finite and above 0, got {got}")));
         }
         if let Some(TaskHead::Sequence { num_labels }) = self.task_head {
             if !(1..=MOST_LABELS).contains(&num_labels) {

@@ -10,12 +10,22 @@ use crate::sharing::transition::MomentsAt;
 
 /// How layers share weights at step 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected `tied`, `untied`, `AxB`, `contiguous:G` or lists of layers")]
+#[serde(untagged, expecting = "expected `auto`, `tied`, `untied`, `AxB`, `contiguous:G` or lists of layers")]
 pub enum Start {
-    /// `tied`, `untied`, `AxB` (units) or `contiguous:G`.
+    /// `auto`, `tied`, `untied`, `AxB` (units) or `contiguous:G`.
     Named(String),
     /// Layers that share, e.g. `[[0, 1], [2, 3]]`.
     Groups(Vec<Vec<usize>>),
+}
+
+/// Which weights a group of tied layers takes from a model that has each layer by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupInit {
+    /// Those of its lowest layer.
+    Lowest,
+    /// The mean of its layers'.
+    Mean,
 }
 
 /// What unties.
@@ -94,9 +104,14 @@ pub struct Transition {
 #[serde(deny_unknown_fields, default)]
 pub struct SharingConfig {
     /// Sharing at step 0: `tied`, `untied`, `AxB` (unit of A layers repeated B times), `contiguous:G`, or lists of
-    /// layers. Default: `tied`.
+    /// layers. Default: `auto`, which is `tied`, but `untied` for a run from the weights of `model.init` without `init` below.
     pub start: Start,
-    /// `never`, `fixed`, `adaptive` or `multi_step`. Default: `fixed`, or none where transitions are given by hand.
+    /// For a run from `model.init` that ties layers, which is refused without this key: a group takes the weights of its
+    /// `lowest` layer, or the `mean` of its layers' weights. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<GroupInit>,
+    /// `never`, `fixed`, `adaptive` or `multi_step`. Default: `fixed`, but `never` for a run from `model.init` that starts
+    /// `untied`, and none where transitions are given by hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleKind>,
     /// For `fixed`: a step (an integer N: N tied updates, update N+1 is untied) or a fraction of all steps. Default: 0.1.
@@ -126,14 +141,15 @@ pub struct SharingConfig {
 }
 
 classes! { SharingConfig {
-    Identity: start, rule, untie_at, check_every, threshold, majority, patience, splits, moments, gradient, transition;
+    Identity: start, init, rule, untie_at, check_every, threshold, majority, patience, splits, moments, gradient, transition;
     Observation: monitor;
 } }
 
 impl Default for SharingConfig {
     fn default() -> Self {
         Self {
-            start: Start::Named("tied".into()),
+            start: Start::Named("auto".into()),
+            init: None,
             rule: None,
             untie_at: UntieAt::Fraction(0.1),
             check_every: 1000,
@@ -150,10 +166,61 @@ impl Default for SharingConfig {
 }
 
 impl SharingConfig {
-    /// Decides the default of `rule`, which depends on `transition`.
-    pub fn resolve(&mut self) {
+    /// Decides what depends on other keys: `start` where it is `auto`, and the default of `rule`. `has_weights`: the run starts
+    /// from the weights of a model, which tying would throw away.
+    ///
+    /// # Errors
+    /// A rule or a transition for a run that starts untied because of its weights.
+    pub fn resolve(&mut self, has_weights: bool) -> Result<()> {
+        let is_named = |start: &Start, name: &str| matches!(start, Start::Named(found) if found == name);
+        if is_named(&self.start, "auto") {
+            let keeps_layers = has_weights && self.init.is_none();
+            if let Some(name) = self.unties().filter(|_| keeps_layers) {
+                return Err(Error::config(format!(
+                    "`sharing.{name}` has nothing to untie: a run from the weights of `model.init` starts untied"
+                ))
+                .hint(format!(
+                    "leave out `sharing.{name}`, or tie the layers with `sharing.start` and `sharing.init`"
+                )));
+            }
+            self.start = Start::Named(if keeps_layers { "untied" } else { "tied" }.into());
+        }
         if self.transition.is_empty() {
-            self.rule.get_or_insert(RuleKind::Fixed);
+            let keeps_layers = has_weights && is_named(&self.start, "untied");
+            self.rule.get_or_insert(if keeps_layers { RuleKind::Never } else { RuleKind::Fixed });
+        }
+        Ok(())
+    }
+
+    /// The key that says that something unties, if one is given.
+    fn unties(&self) -> Option<&'static str> {
+        match self.rule {
+            _ if !self.transition.is_empty() => Some("transition"),
+            Some(RuleKind::Never) => None,
+            Some(_) => Some("rule"),
+            None => (self.untie_at != Self::default().untie_at).then_some("untie_at"),
+        }
+    }
+
+    /// Checks what concerns the weights that the run starts from, those of a model if `has_weights`.
+    ///
+    /// # Errors
+    /// Layers of a model that would be tied without [`Self::init`], and that key where it means nothing.
+    pub fn validate_init(&self, num_layers: usize, has_weights: bool) -> Result<()> {
+        let groups = self.start_map(num_layers)?.num_groups();
+        match self.init {
+            None if has_weights && groups < num_layers => Err(Error::config(format!(
+                "`sharing.start` ties the {num_layers} layers of `model.init` to {groups}: what the others have learnt would be lost"
+            ))
+            .hint(
+                "start untied: leave out `sharing.start` and the keys that untie; or, to tie them nevertheless, say which \
+                 weights a group takes: `sharing.init = \"lowest\"` or `\"mean\"`",
+            )),
+            Some(_) if !has_weights => Err(Error::config("`sharing.init` needs `model.init`: without it weights are random")
+                .hint("leave out `sharing.init`, or name a model with `model.init`")),
+            Some(_) if groups == num_layers => Err(Error::config("`sharing.init` is for tied layers, and `sharing.start` ties none")
+                .hint("leave out `sharing.init`, or tie layers with `sharing.start`")),
+            _ => Ok(()),
         }
     }
 
@@ -162,8 +229,11 @@ impl SharingConfig {
         self.monitor || matches!(self.rule, Some(RuleKind::Adaptive | RuleKind::MultiStep))
     }
 
-    /// When a run of `steps` unties, in words.
-    pub fn describe(&self, steps: u64) -> String {
+    /// When a run of `steps` with `num_layers` unties, in words.
+    pub fn describe(&self, num_layers: usize, steps: u64) -> String {
+        if self.start_map(num_layers).is_ok_and(|start| start.num_groups() == num_layers) {
+            return "untied from the start".into();
+        }
         let low = || {
             let Self { threshold, patience, check_every, .. } = self;
             format!("below {threshold} at {patience} checks in a row, one every {check_every} steps")
@@ -292,7 +362,7 @@ impl Start {
             Self::Named(name) => name.as_str(),
         };
         let number = |text: &str| text.trim().parse::<usize>().ok();
-        if name == "tied" {
+        if matches!(name, "tied" | "auto") {
             return Ok(LayerMap::tied(num_layers));
         }
         if name == "untied" {
@@ -305,7 +375,7 @@ impl Start {
             return LayerMap::units(num_layers, unit, repeats);
         }
         Err(Error::config(format!(
-            "`{setting}`: expected `tied`, `untied`, `AxB`, `contiguous:G` or lists of layers, got `{name}`"
+            "`{setting}`: expected `auto`, `tied`, `untied`, `AxB`, `contiguous:G` or lists of layers, got `{name}`"
         )))
     }
 }
@@ -321,6 +391,60 @@ mod tests {
         assert_eq!(with("contiguous:3").start_map(6).unwrap(), LayerMap::contiguous(6, 3).unwrap());
         assert!(with("2x2").start_map(6).unwrap_err().to_string().contains("does not fit"));
         assert!(with("tide").start_map(6).unwrap_err().to_string().contains("got `tide`"));
+    }
+
+    #[test]
+    fn a_run_from_weights_starts_untied_unless_told_otherwise() {
+        let named = |name: &str| Start::Named(name.into());
+        let default = SharingConfig::default;
+        let resolved = |mut config: SharingConfig, has_weights| config.resolve(has_weights).map(|()| config);
+        for (config, has_weights, start, rule) in [
+            (default(), false, "tied", RuleKind::Fixed),
+            (default(), true, "untied", RuleKind::Never),
+            (SharingConfig { init: Some(GroupInit::Mean), ..default() }, true, "tied", RuleKind::Fixed),
+            (SharingConfig { start: named("untied"), ..default() }, true, "untied", RuleKind::Never),
+            (SharingConfig { start: named("untied"), ..default() }, false, "untied", RuleKind::Fixed),
+            (SharingConfig { start: named("2x2"), ..default() }, true, "2x2", RuleKind::Fixed),
+        ] {
+            let found = resolved(config, has_weights).unwrap();
+            assert_eq!((found.start, found.rule), (named(start), Some(rule)));
+        }
+        let by_hand = Transition { at: UntieAt::Step(3), groups: named("untied") };
+        for (config, name) in [
+            (SharingConfig { rule: Some(RuleKind::Adaptive), ..default() }, "rule"),
+            (SharingConfig { untie_at: UntieAt::Step(3), ..default() }, "untie_at"),
+            (SharingConfig { transition: vec![by_hand], ..default() }, "transition"),
+        ] {
+            let report = resolved(config, true).unwrap_err().report();
+            assert!(report.contains(&format!("`sharing.{name}` has nothing to untie")), "{report}");
+        }
+    }
+
+    #[test]
+    fn layers_of_a_model_are_tied_only_where_a_key_says_how() {
+        let lists = Start::Groups(vec![vec![0, 1], vec![2], vec![3]]);
+        let named = |name: &str| Start::Named(name.into());
+        let ties = [named("tied"), named("2x2"), named("1x4"), named("contiguous:2"), lists];
+        for start in ties {
+            let with = |init| SharingConfig { start: start.clone(), init, ..Default::default() };
+            with(None).validate_init(4, false).unwrap();
+            let report = with(None).validate_init(4, true).unwrap_err().report();
+            assert!(
+                report.contains("`sharing.start` ties the 4 layers") && report.contains("sharing.init"),
+                "{report}"
+            );
+            for init in [GroupInit::Lowest, GroupInit::Mean] {
+                with(Some(init)).validate_init(4, true).unwrap();
+                let report = with(Some(init)).validate_init(4, false).unwrap_err().report();
+                assert!(report.contains("`sharing.init` needs `model.init`"), "{report}");
+            }
+        }
+        for start in ["untied", "4x1", "contiguous:4"].map(named) {
+            let with = |init| SharingConfig { start: start.clone(), init, ..Default::default() };
+            with(None).validate_init(4, true).unwrap();
+            let report = with(Some(GroupInit::Mean)).validate_init(4, true).unwrap_err().report();
+            assert!(report.contains("ties none"), "{report}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod probe;
 pub mod rule;
 pub mod transition;
 
-pub use config::{RuleKind, SharingConfig, Splits, Start, Transition, UntieAt};
+pub use config::{GroupInit, RuleKind, SharingConfig, Splits, Start, Transition, UntieAt};
 pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, Pair};
 pub use rule::{Decision, Rule};
 pub use transition::{transition, MomentsAt};

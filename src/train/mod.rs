@@ -5,6 +5,7 @@ pub mod config;
 pub mod environment;
 pub mod evaluate;
 pub mod guard;
+pub mod init;
 pub mod memory;
 pub mod micro_batch;
 pub mod numbers;

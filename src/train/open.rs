@@ -13,15 +13,16 @@ use crate::files::{write_aside, FolderLock};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::metrics::Recorder;
-use crate::model::weights::{initial_values, is_of_pair_head};
+use crate::model::weights::is_of_pair_head;
 use crate::model::Weights;
 use crate::optim::{Moments, Schedule};
+use crate::sharing::GroupInit;
 use crate::train::guard::Guard;
 use crate::train::plan::Plan;
 use crate::train::run::Run;
 use crate::train::stretch::Stretch;
 use crate::train::trainee::Trainee;
-use crate::train::{environment, resume};
+use crate::train::{environment, init, resume};
 
 impl Run {
     /// Opens the data and the folder: a new run, or with `resume` the newest valid checkpoint (a new run if there is
@@ -204,43 +205,63 @@ fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<c
     Ok(loaded)
 }
 
-/// The weights of the Hugging Face model in `directory`, if it fits `plan`; a group starts from its lowest layer.
+/// The weights of the Hugging Face model in `directory`, if it fits `plan`, and on stderr what becomes of them.
 fn initial_weights(plan: &Plan, map: &LayerMap, directory: &Path) -> Result<Weights> {
-    let source = hub::load(directory, plan.train.precision.weight_kind(), plan.device)?;
-    if Vocabulary::read(&source.tokenizer)?.hash != plan.vocabulary.hash {
-        return Err(Error::data(format!(
-            "`{}` and `{}` have different vocabularies",
-            directory.display(),
-            plan.data.dir.display()
-        ))
-        .hint("prepare the data with `--tokenizer` of the model that `model.init` names"));
-    }
-    let dropout = (plan.bert.hidden_dropout_prob, plan.bert.attention_probs_dropout_prob);
+    let kind = plan.train.precision.weight_kind();
+    let source = hub::load(directory, kind, plan.device)?;
+    let shown = directory.display();
+    let vocabulary = Vocabulary::read(&source.tokenizer)?;
+    plan.vocabulary.fits(&vocabulary, source.config.vocab_size).map_err(|error| {
+        Error::data(format!("`model.init`: the data do not fit the model in `{shown}`"))
+            .hint("prepare the data with `--tokenizer` of that model")
+            .caused_by(error)
+    })?;
     let mut config = source.config.clone();
-    (config.hidden_dropout_prob, config.attention_probs_dropout_prob) = dropout;
-    // Heads are no sizes: one that the run needs and the model lacks starts at random, another is passed over.
-    config.pair_head = plan.bert.pair_head;
+    // Neither dropout nor heads are sizes: a head that the run needs and the model lacks is new, another is passed over.
+    (config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.pair_head) =
+        (plan.bert.hidden_dropout_prob, plan.bert.attention_probs_dropout_prob, plan.bert.pair_head);
     if config != plan.bert {
         return Err(Error::config(format!(
-            "`model.init`: `{}` is another model: expected {:?}, got {config:?}",
-            directory.display(),
+            "`model.init`: `{shown}` is another model: expected {:?}, got {config:?}",
             plan.bert
         ))
-        .hint("give `[model]` the sizes of the model that `model.init` names"));
+        .hint("the model was changed after the configuration had been read: start again"));
+    }
+    let (layers, groups) = (map.num_layers(), map.num_groups());
+    let how = plan.sharing.init.unwrap_or(GroupInit::Lowest);
+    if groups == layers {
+        eprintln!("model.init: starts from `{shown}`, untied: each of the {layers} layers keeps its weights");
+    } else {
+        let weights = match how {
+            GroupInit::Lowest => "the weights of its lowest layer",
+            GroupInit::Mean => "the mean of its layers' weights",
+        };
+        eprintln!(
+            "warning: model.init: `sharing.start` ties the {layers} layers of `{shown}` to {groups}: each group starts from {weights} \
+             (`sharing.init`), the rest of what the layers have learnt is lost"
+        );
+    }
+    if plan.vocabulary.size > vocabulary.size {
+        let more = plan.vocabulary.size - vocabulary.size;
+        eprintln!(
+            "model.init: the data have {more} tokens more than the model's tokenizer: they start from its unused rows"
+        );
     }
     if !source.has_head {
-        eprintln!("`{}` has no masked-language-model head: it starts at random", directory.display());
+        eprintln!("model.init: `{shown}` has no masked-language-model head: it starts at random");
     }
     if plan.bert.pair_head && !source.config.pair_head {
-        eprintln!("`{}` has no head for pairs of segments: it starts at random", directory.display());
+        eprintln!("model.init: `{shown}` has no head for pairs of segments: it starts at random");
     }
-    Weights::from_named(&plan.bert, map, plan.train.precision.weight_kind(), plan.device, |spec| {
-        match source.weights.get(&spec.name) {
-            Some(weight) => Ok(weight.in_file(&weight.tensor.detach())),
-            None if is_of_pair_head(&spec.name) => initial_values(spec, plan.bert.initializer_range, plan.train.seed),
-            None => Err(Error::failed(format!("the model has no tensor `{}`", spec.name))),
-        }
-    })
+    let mut unused = source.unused_tensors.clone();
+    if !plan.bert.pair_head {
+        let names = source.weights.entries().iter().map(|weight| &weight.spec.name);
+        unused.extend(names.filter(|name| is_of_pair_head(name)).cloned());
+    }
+    if !unused.is_empty() {
+        eprintln!("model.init: not trained, and not in the export: {}", unused.join(", "));
+    }
+    init::weights(&source, &plan.bert, map, how, plan.train.seed, kind, plan.device)
 }
 
 /// The state before step 0.

@@ -105,7 +105,7 @@ impl Plan {
     /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
     /// it.
     pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
-        let sharing = self.sharing.describe(self.train.steps);
+        let sharing = self.sharing.describe(self.bert.num_hidden_layers, self.train.steps);
         format!("{}\nsharing            {sharing}", numbers.describe(rate))
     }
 

@@ -51,6 +51,40 @@ impl Copy {
         self.0.path()
     }
 
+    /// Without its weights, and with empty files of these names.
+    fn with_instead(names: &[&str]) -> Self {
+        let copy = Self::new();
+        fs::remove_file(copy.path().join("model.safetensors")).unwrap();
+        names.iter().for_each(|name| fs::write(copy.path().join(name), "").unwrap());
+        copy
+    }
+
+    /// The weights in three files with their index, as transformers' `save_pretrained(.., max_shard_size=..)` lays them out.
+    fn sharded() -> Self {
+        let copy = Self::new();
+        let whole = copy.path().join("model.safetensors");
+        let mut tensors = Tensor::read_safetensors(&whole).unwrap();
+        fs::remove_file(whole).unwrap();
+        tensors.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut map = serde_json::Map::new();
+        for (number, part) in tensors.chunks(tensors.len().div_ceil(3)).enumerate() {
+            let name = format!("model-0000{}-of-00003.safetensors", number + 1);
+            let list: Vec<(&String, &Tensor)> = part.iter().map(|(name, tensor)| (name, tensor)).collect();
+            Tensor::write_safetensors(&list, copy.path().join(&name)).unwrap();
+            map.extend(part.iter().map(|(tensor, _)| (tensor.clone(), json!(name))));
+        }
+        copy.index(&json!({"metadata": {"total_size": 1}, "weight_map": map}));
+        copy
+    }
+
+    fn index(&self, index: &Value) {
+        fs::write(self.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
+    }
+
+    fn read_index(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.path().join("model.safetensors.index.json")).unwrap()).unwrap()
+    }
+
     /// Sets (`null`: removes) one key of config.json.
     fn set(self, key: &str, value: Value) -> Self {
         let path = self.path().join("config.json");
@@ -261,7 +295,7 @@ fn a_missing_foreign_or_misshapen_tensor_is_named() {
 #[test]
 fn a_missing_or_damaged_file_is_named() {
     let nowhere = load(Path::new("nowhere")).unwrap_err();
-    assert!(nowhere.report().contains("cannot read `nowhere/config.json`"));
+    assert!(nowhere.report().contains("`nowhere` holds no model: there is no such folder"));
     assert_eq!(nowhere.exit_code(), 3);
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
         let copy = Copy::new();
@@ -274,10 +308,177 @@ fn a_missing_or_damaged_file_is_named() {
         fs::remove_file(&path).unwrap();
         assert!(refused(copy.path()).contains(&format!("{name}`")));
     }
-    let copy = Copy::new();
-    fs::remove_file(copy.path().join("model.safetensors")).unwrap();
-    fs::write(copy.path().join("pytorch_model.bin"), "").unwrap();
-    assert!(refused(copy.path()).contains("`pytorch_model.bin` is not read"));
-    fs::write(copy.path().join("model.safetensors.index.json"), "").unwrap();
-    assert!(refused(copy.path()).contains("in several files"));
+}
+
+fn same_weights(one: &HubModel, other: &HubModel) {
+    for weight in one.weights.entries() {
+        assert_eq!(weight.tensor, other.weights.get(&weight.spec.name).unwrap().tensor, "{}", weight.spec.name);
+    }
+}
+
+#[test]
+fn weights_in_several_files_and_in_a_variant_are_the_weights_in_one() {
+    let whole = load(&fixture("post")).unwrap();
+    let sharded = Copy::sharded();
+    same_weights(&load(sharded.path()).unwrap(), &whole);
+    let files = [1, 2, 3].map(|number| sharded.path().join(format!("model-0000{number}-of-00003.safetensors")));
+    assert_eq!(hub::weight_files(sharded.path()).unwrap(), files);
+
+    let variant = Copy::new();
+    let rename = |from: &str, to: &str| fs::rename(variant.path().join(from), variant.path().join(to)).unwrap();
+    rename("model.safetensors", "model.fp16.safetensors");
+    same_weights(&load(variant.path()).unwrap(), &whole);
+    fs::copy(variant.path().join("model.fp16.safetensors"), variant.path().join("model.bf16.safetensors")).unwrap();
+    let message = refused(variant.path());
+    assert!(
+        message.contains("several variants of it: `model.bf16.safetensors`, `model.fp16.safetensors`"),
+        "{message}"
+    );
+    let sharded = Copy::sharded();
+    let [from, to] = ["", ".fp16"].map(|variant| format!("model.safetensors.index{variant}.json"));
+    fs::rename(sharded.path().join(from), sharded.path().join(to)).unwrap();
+    same_weights(&load(sharded.path()).unwrap(), &whole);
+    // A whole file goes before an index that was left behind.
+    fs::copy(fixture("post").join("model.safetensors"), sharded.path().join("model.safetensors")).unwrap();
+    sharded.index(&json!({"weight_map": {"a": "gone.safetensors"}}));
+    same_weights(&load(sharded.path()).unwrap(), &whole);
+}
+
+#[test]
+fn what_is_wrong_with_files_of_several_is_named() {
+    let gone = Copy::sharded();
+    fs::remove_file(gone.path().join("model-00002-of-00003.safetensors")).unwrap();
+    let message = refused(gone.path());
+    assert!(message.contains("1 of the 3 files with the weights is missing"), "{message}");
+    assert!(message.contains("names `model-00002-of-00003.safetensors`\nhint: download"), "{message}");
+
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 5] = [
+        (|index| index["weight_map"]["extra"] = json!("model-00001-of-00003.safetensors"), "tensor `extra` is not in"),
+        (|index| index["weight_map"]["extra"] = json!("../model.safetensors"), "expected names of files beside it"),
+        (|index| index["weight_map"] = json!({}), "`weight_map` is empty"),
+        (|index| index["weight_map"] = json!([1]), "is not an index of weights"),
+        (|index| *index = json!("text"), "is not an index of weights"),
+    ];
+    for (change, words) in cases {
+        let copy = Copy::sharded();
+        let mut index = copy.read_index();
+        change(&mut index);
+        copy.index(&index);
+        let message = refused(copy.path());
+        assert!(message.contains(words), "{message}");
+    }
+    let twice = Copy::sharded();
+    fs::copy(
+        twice.path().join("model-00001-of-00003.safetensors"),
+        twice.path().join("model-00003-of-00003.safetensors"),
+    )
+    .unwrap();
+    let message = refused(twice.path());
+    assert!(message.contains("is not in `model-00003-of-00003.safetensors`"), "{message}");
+    let short = Copy::sharded();
+    let path = short.path().join("model-00003-of-00003.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let message = refused(short.path());
+    assert!(
+        message.contains("model-00003-of-00003.safetensors` is invalid") && message.contains("not whole"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_pointer_in_the_place_of_any_file_is_called_one() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 440449768\n";
+    let is_named = |copy: &Copy, name: &str| {
+        fs::write(copy.path().join(name), pointer).unwrap();
+        let message = refused(copy.path());
+        for words in [name, "a Git LFS pointer", "`git lfs pull`"] {
+            assert!(message.contains(words), "{message}");
+        }
+    };
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        is_named(&Copy::new(), name);
+    }
+    for name in ["model.safetensors.index.json", "model-00002-of-00003.safetensors"] {
+        is_named(&Copy::sharded(), name);
+    }
+}
+
+#[test]
+fn weights_that_are_not_safetensors_come_with_the_way_to_convert_them() {
+    for (names, words) in [
+        (
+            &["pytorch_model.bin", "tf_model.h5"][..],
+            &["only `pytorch_model.bin`", "torch.load", "'/pytorch_model.bin'"][..],
+        ),
+        (
+            &["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "pytorch_model.bin.index.json"],
+            &["`pytorch_model-00002-of-00002.bin`", "'/pytorch_model*-of-*.bin'"],
+        ),
+        (&["pytorch_model.fp16.bin"], &["only `pytorch_model.fp16.bin`", "'/pytorch_model.fp16.bin'"]),
+        (&["flax_model.msgpack", "tf_model.h5"], &["weights of Flax: `flax_model.msgpack`", "from_flax=True"]),
+        (&["tf_model.h5"], &["weights of TensorFlow: `tf_model.h5`", "from_tf=True"]),
+        (&["bert_model.ckpt.index"], &["a checkpoint of TensorFlow", "convert_bert_original_tf_checkpoint_to_pytorch"]),
+        (&["adapter_model.safetensors"], &["only an adapter", "merge_and_unload"]),
+        (&["model.onnx"], &["it has `model.onnx`", "hint:"]),
+        (&[], &["has no `model.safetensors`", "hint:"]),
+    ] {
+        let copy = Copy::with_instead(names);
+        let message = refused(copy.path());
+        for word in words {
+            assert!(message.contains(word), "expected {word} in {message}");
+        }
+        assert!(
+            names.is_empty()
+                || !message.contains("torch.load")
+                || message.contains(&format!("'{}'", copy.path().display()))
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_the_model_says_where_the_model_is() {
+    let found = |dir: &Path| hub::model_folder(dir);
+    let parent = tempfile::tempdir().unwrap();
+    let below = |path: &str| {
+        let dir = parent.path().join(path);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    };
+    let model = |path: &str| {
+        let dir = below(path);
+        fs::write(dir.join("config.json"), "{}").unwrap();
+        dir
+    };
+    let export = model("run/export");
+    assert_eq!(found(&below("run")).unwrap(), export);
+    assert_eq!(found(&export).unwrap(), export);
+    model("cache/snapshots/0123abcd");
+    model("sentences/0_Transformer");
+    fs::write(below("google").join("bert_config.json"), "{}").unwrap();
+    fs::write(parent.path().join("file"), "").unwrap();
+    below("unfinished/checkpoints");
+    for (name, words) in [
+        ("cache", "there is a model in"),
+        ("cache", "snapshots/0123abcd"),
+        ("sentences", "0_Transformer"),
+        ("google", "a checkpoint of Google's BERT"),
+        ("unfinished", "the run is not finished"),
+        ("empty", "hf download"),
+        ("file", "expected a folder, it is a file"),
+    ] {
+        let error = found(&parent.path().join(name)).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        let report = error.report();
+        assert!(report.contains("holds no model") && report.contains(words), "{report}");
+    }
+    // The cache of the Hub is links; a copy of it may lack their targets.
+    let copy = Copy::with_instead(&[]);
+    std::os::unix::fs::symlink("../blobs/77", copy.path().join("model.safetensors")).unwrap();
+    let message = refused(copy.path());
+    assert!(
+        message.contains("it is a link to `../blobs/77`, which is not there") && message.contains("cp -rL"),
+        "{message}"
+    );
 }

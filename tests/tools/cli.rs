@@ -117,7 +117,7 @@ fn a_run_is_trained_evaluated_asked_and_exported() {
     assert!(output.status.success(), "{}", stderr(&output));
     let mut started = train(&["model.init=run/export", "model.num_attention_heads=4"]);
     started[4] = "third";
-    refused(&workshop, &started, 2, &["`model.init`", "is another model", "hint:"]);
+    refused(&workshop, &started, 2, &["`model.num_attention_heads` = 4, but the model in `run/export` has 2", "hint:"]);
 
     let mut again = train(&["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3"]);
     again.push("--resume");

@@ -92,7 +92,7 @@ fn differences(expected: &RunConfig, found: &RunConfig, state: &RunState) -> Res
 
 fn keys(config: &RunConfig) -> Result<BTreeMap<String, Value>> {
     let mut config = config.clone();
-    config.sharing.resolve();
+    config.sharing.resolve(config.model.init.is_some())?;
     let tables = serde_json::to_value(&config)
         .map_err(|error| Error::failed("cannot compare configurations").caused_by(error))?;
     Ok(flatten(&tables))
