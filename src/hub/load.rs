@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use super::config::{describe, Decoder, Description};
 use super::labels::problem_type;
 use super::names::{canonical, is_ignored, parts, ALIASES, PAIR_HEAD};
-use super::{load_config, tokenizer, unreadable, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE};
+use super::{load_config, tokenizer, unreadable, CONFIG_FILE, MODEL_FILE};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, is_of_pooler, is_of_task_head, Spec};
@@ -27,7 +27,7 @@ pub struct HubModel {
     pub config: BertConfig,
     /// Its weights, every layer its own: they go with [`HubModel::layer_map`].
     pub weights: Weights,
-    /// The directory's tokenizer.json.
+    /// Where its tokenizer is, for [`super::open_tokenizer`]: the directory.
     pub tokenizer: PathBuf,
     /// Whether the weights' masked-language-model head is the file's. A file without one (a `BertModel`, such as sentence
     /// encoders) gives BERT's random start, from a fixed seed; a model with a task head has none at all.
@@ -76,7 +76,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
             Ok((weights, has_head))
         },
     )?;
-    Ok(HubModel { config, weights, tokenizer: dir.join(TOKENIZER_FILE), has_head, new_tensors, labels: Vec::new() })
+    Ok(HubModel { config, weights, tokenizer: dir.into(), has_head, new_tensors, labels: Vec::new() })
 }
 
 /// Reads the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
@@ -102,8 +102,7 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
             initial_values(spec, config.initializer_range, seed)
         })
     })?;
-    let tokenizer = dir.join(TOKENIZER_FILE);
-    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors, labels: Vec::new() })
+    Ok(HubModel { config, weights, tokenizer: dir.into(), has_head: false, new_tensors, labels: Vec::new() })
 }
 
 /// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
@@ -136,8 +135,7 @@ pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel
         |_| true,
         |stored| stored.weights(&config, kind, device, |stored, spec| stored.take(spec)),
     )?;
-    let tokenizer = dir.join(TOKENIZER_FILE);
-    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors: Vec::new(), labels })
+    Ok(HubModel { config, weights, tokenizer: dir.into(), has_head: false, new_tensors: Vec::new(), labels })
 }
 
 /// Checks the tokenizer and lets `read` take tensors out of the file, those whose [`canonical`] name `is_used`.
@@ -147,7 +145,7 @@ fn from_file<T>(
     is_used: impl Fn(&str) -> bool,
     read: impl FnOnce(Stored<'_>) -> Result<T>,
 ) -> Result<T> {
-    tokenizer::read(&dir.join(TOKENIZER_FILE), config.vocab_size)?;
+    tokenizer::read(dir, config.vocab_size)?;
     let path = dir.join(MODEL_FILE);
     let bytes = read_model(dir, &path)?;
     let invalid = || Error::data(format!("`{}` is invalid", path.display()));

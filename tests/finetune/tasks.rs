@@ -25,7 +25,7 @@ fn mistakes_have_a_message_and_an_exit_code() {
             "`task.diagnostics` is for `mnli`",
         ),
         (&["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--dev-file", "x"], 2, "are for SQuAD"),
-        (&["--task", "ax", "--model", "runs/tiny", "--data", "empty"], 3, "no `ax` set of `ax` in `empty`"),
+        (&["--task", "ax", "--model", "runs/tiny", "--data", "empty"], 3, "`runs/tiny/export` is not fine-tuned"),
     ] {
         let output = finetune(&workshop, arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
