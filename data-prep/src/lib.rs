@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod manifest;
 pub mod pair_index;
 pub mod pipeline;
+pub mod placeholder;
 pub mod sentences;
 pub mod shard;
 pub mod stages;

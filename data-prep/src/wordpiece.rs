@@ -21,6 +21,7 @@ pub use special::{Role, SpecialTokens, SPECIAL_TOKENS};
 
 use crate::hash;
 use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
+use crate::placeholder::Placeholder;
 use ahash::AHashMap;
 use std::path::{Path, PathBuf};
 use tokenizers::models::wordpiece::WordPiece;
@@ -57,6 +58,9 @@ pub enum TokenizerError {
     /// Neither a `tokenizer.json` nor a `vocab.txt`.
     #[error("`{}` is no tokenizer: {message}", path.display())]
     Parse { path: PathBuf, message: String },
+    /// A file that only stands for the tokenizer.
+    #[error("`{}` is {what}", path.display())]
+    Placeholder { path: PathBuf, what: Placeholder },
     /// A token that occurs twice in `vocab.txt`.
     #[error("`{}` has the token `{token}` twice: in line {first} and in line {second}", path.display())]
     DuplicateToken { path: PathBuf, token: String, first: usize, second: usize },

@@ -255,7 +255,7 @@ fn what_a_folder_lacks_or_says_wrongly_has_a_sentence() {
         (&[("vocab.txt", "the\n")], "the tokenizer has no `[UNK]`: expected `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`, `[MASK]`"),
         (
             &[("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 700\n")],
-            "`D/tokenizer.json` is no tokenizer: it is a Git LFS pointer instead of the file, which `git lfs pull` fetches",
+            "`D/tokenizer.json` is a Git LFS pointer, not the file itself",
         ),
         (&[("vocab.txt", &special), ("tokenizer_config.json", "[1]")], "`D/tokenizer_config.json` is no tokenizer: expected a JSON object"),
     ] {

@@ -178,5 +178,10 @@ pub fn shard_error(error: ShardError) -> Error {
 }
 
 fn tokenizer_error(error: TokenizerError) -> Error {
-    Error::data("the tokenizer cannot be used").caused_by(error)
+    let outer = Error::data("the tokenizer cannot be used");
+    let outer = match &error {
+        TokenizerError::Placeholder { what, .. } => outer.hint(what.hint()),
+        _ => outer,
+    };
+    outer.caused_by(error)
 }

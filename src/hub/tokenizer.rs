@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
-use untie_data::wordpiece::{self, Pretrained, Role};
+use untie_data::wordpiece::{self, Pretrained, Role, TokenizerError};
 
 use crate::error::{Error, Result};
 
@@ -15,9 +15,11 @@ use crate::error::{Error, Result};
 /// When there is none, or it is damaged or of a kind that is not read.
 pub fn open_tokenizer(path: &Path) -> Result<Pretrained> {
     wordpiece::open(path, true).map_err(|error| {
-        Error::data(format!("`{}` has no tokenizer that can be used", path.display()))
-            .hint("save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`")
-            .caused_by(error)
+        let hint = match &error {
+            TokenizerError::Placeholder { what, .. } => what.hint(),
+            _ => "save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`",
+        };
+        Error::data(format!("`{}` has no tokenizer that can be used", path.display())).hint(hint).caused_by(error)
     })
 }
 

@@ -122,6 +122,7 @@ impl PrepareError {
             ),
             E::NoTraining { .. } => Some("lower `--valid-fraction`"),
             E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => Some("raise `--vocab-size`"),
+            E::Tokenizer(TokenizerError::Placeholder { what, .. }) => Some(what.hint()),
             E::Tokenizer(
                 TokenizerError::MissingSpecialToken { .. }
                 | TokenizerError::NotWordPiece { .. }

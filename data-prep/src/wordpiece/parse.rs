@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokenizers::Tokenizer;
 
+use crate::placeholder::Placeholder;
+
 /// Held while the hook for panics is another.
 static HOOK: Mutex<()> = Mutex::new(());
 
@@ -14,6 +16,9 @@ static HOOK: Mutex<()> = Mutex::new(());
 /// # Errors
 /// Why it is no tokenizer.
 pub fn tokenizer_from_bytes(bytes: &[u8]) -> Result<Tokenizer, String> {
+    if let Some(found) = Placeholder::of(bytes) {
+        return Err(format!("it is {found}; {}", found.hint()));
+    }
     let alone = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     // A panic that is caught has nothing to say on stderr.
     let hook = panic::take_hook();
@@ -46,5 +51,7 @@ mod tests {
             assert!(tokenizer_from_bytes(whole(wrong).as_bytes()).is_err(), "{wrong}");
         }
         assert!(tokenizer_from_bytes(b"{").is_err());
+        let message = tokenizer_from_bytes(b"version https://git-lfs.github.com/spec/v1\n").unwrap_err();
+        assert!(message.starts_with("it is a Git LFS pointer") && message.contains("`git lfs pull`"), "{message}");
     }
 }

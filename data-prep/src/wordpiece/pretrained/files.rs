@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use tokenizers::{AddedToken, Tokenizer};
 
 use crate::manifest::{MANIFEST_FILE, TOKENIZER_FILE, VOCAB_FILE};
+use crate::placeholder::Placeholder;
 use crate::wordpiece::special::Role;
 use crate::wordpiece::{is_json, read_vocab, tokenizer_from_bytes, vocab_txt, TokenizerError};
 
@@ -16,8 +17,6 @@ const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 /// The model's, which names a type and, rarely, a class.
 const MODEL_CONFIG: &str = "config.json";
-/// How a Git LFS pointer begins.
-const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 /// The named special tokens of transformers, in its order; BERT's own have a [`Role`].
 const NAMED: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
@@ -25,11 +24,10 @@ const NAMED: [&str; 7] =
 /// The bytes of a file that must be there.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     let bytes = fs::read(path).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
-    if bytes.starts_with(LFS) {
-        let message = "it is a Git LFS pointer instead of the file, which `git lfs pull` fetches".to_owned();
-        return Err(TokenizerError::Parse { path: path.to_owned(), message });
+    match Placeholder::of(&bytes) {
+        Some(what) => Err(TokenizerError::Placeholder { path: path.to_owned(), what }),
+        None => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 /// Where a tokenizer is.
