@@ -55,7 +55,8 @@ impl Pretrained {
         check(&tokenizer)?;
         if tokenizer.encode("", true).map_err(failed)?.is_empty() {
             if let (Some((cls, _)), Some((sep, _))) = (Role::Cls.token(&tokenizer), Role::Sep.token(&tokenizer)) {
-                tokenizer.with_post_processor(template::bert(&tokenizer, &cls, &sep)?);
+                let template = template::bert(&tokenizer, &cls, &sep)?;
+                tokenizer.with_post_processor(template);
             }
         }
         Ok(tokenizer)
