@@ -28,7 +28,8 @@ impl Placeholder {
             return Some(Self::GitLfs);
         }
         let text = String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
-        let is_page = ["<!doctype html", "<html", "found. redirecting to http"].iter().any(|start| text.starts_with(start));
+        let is_page =
+            ["<!doctype html", "<html", "found. redirecting to http"].iter().any(|start| text.starts_with(start));
         is_page.then_some(Self::WebPage)
     }
 

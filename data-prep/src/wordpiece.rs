@@ -29,7 +29,6 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
-
 /// Prefix of a token that continues a word.
 pub const CONTINUATION: &str = "##";
 
@@ -47,7 +46,7 @@ pub enum TokenizerError {
     #[error("cannot access `{}`", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     /// A folder without either file.
-    #[error("`{}` has no tokenizer: expected tokenizer.json or vocab.txt in it", path.display())]
+    #[error("`{}` has no tokenizer: expected `tokenizer.json` or `vocab.txt` in it", path.display())]
     NotThere { path: PathBuf },
     /// A class of transformers that is not read.
     #[error("`{}` has a `{class}`, which is not read: expected a `BertTokenizer`", path.display())]

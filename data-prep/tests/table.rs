@@ -70,9 +70,11 @@ fn read_bytes(bytes: &[u8], wanted: &[&str]) -> Result<Table, CorpusError> {
 
 #[test]
 fn columns_have_their_types_nulls_and_order() {
-    let table =
-        read_bytes(&file("Größe \"7\"".as_bytes()), &["idx", "text", "none", "label", "note", "score", "exact", "list"])
-            .unwrap();
+    let table = read_bytes(
+        &file("Größe \"7\"".as_bytes()),
+        &["idx", "text", "none", "label", "note", "score", "exact", "list"],
+    )
+    .unwrap();
     assert_eq!(table.num_rows, 2 * ROWS);
     assert_eq!(table.names, ["text", "note", "label", "idx", "score", "exact", "flag", "list"]);
     let twice = |row: usize| row % ROWS;

@@ -188,7 +188,11 @@ fn a_folder_is_read_as_transformers_reads_it() {
         let (dir, name) = (written(folder), &folder.name);
         let tokenizer = wordpiece::open(dir.path(), true).unwrap_or_else(|error| panic!("{name}: {error}")).tokenizer;
         let masked = tokenizer.encode(folder.masked.text.as_str(), true).unwrap();
-        assert_eq!((masked.get_ids(), masked.get_type_ids()), (&folder.masked.ids[..], &folder.masked.types[..]), "{name}");
+        assert_eq!(
+            (masked.get_ids(), masked.get_type_ids()),
+            (&folder.masked.ids[..], &folder.masked.types[..]),
+            "{name}"
+        );
         let both = tokenizer.encode((pair.0.as_str(), pair.1.as_str()), true).unwrap();
         assert_eq!((both.get_ids(), both.get_type_ids()), (&folder.pair.ids[..], &folder.pair.types[..]), "{name}");
         // Shards, and a tokenizer that was written and read again.
@@ -200,14 +204,21 @@ fn a_folder_is_read_as_transformers_reads_it() {
             assert_eq!(&encode(&for_shards, text), ids, "{name}: {text:?}");
             assert_eq!(&encode(&again, text), ids, "{name}, saved: {text:?}");
         }
-        assert_eq!(SpecialTokens::of(&again).unwrap(), SpecialTokens { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 }, "{name}");
+        assert_eq!(
+            SpecialTokens::of(&again).unwrap(),
+            SpecialTokens { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 },
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn a_file_means_what_lies_beside_it_says() {
     let folders = auto_folders().folders;
-    for (name, file) in [("vocab.txt, cased", "vocab.txt"), ("tokenizer.json lower-cases, tokenizer_config.json does not", "tokenizer.json")] {
+    for (name, file) in [
+        ("vocab.txt, cased", "vocab.txt"),
+        ("tokenizer.json lower-cases, tokenizer_config.json does not", "tokenizer.json"),
+    ] {
         let folder = folders.iter().find(|folder| folder.name == name).unwrap();
         let dir = written(folder);
         let tokenizer = wordpiece::import(&dir.path().join(file), true).unwrap();
@@ -243,7 +254,7 @@ fn what_a_folder_lacks_or_says_wrongly_has_a_sentence() {
         opened.map_err(|error| error.to_string().replace(&dir.path().display().to_string(), "D"))
     };
     for (files, expected) in [
-        (&[("config.json", "{}")][..], "`D` has no tokenizer: expected tokenizer.json or vocab.txt in it"),
+        (&[("config.json", "{}")][..], "`D` has no tokenizer: expected `tokenizer.json` or `vocab.txt` in it"),
         (
             &[("vocab.txt", &special), ("tokenizer_config.json", r#"{"do_lower_case": "no"}"#)],
             "`D/tokenizer_config.json`: `do_lower_case`: expected `true` or `false`, got \"no\"",
@@ -252,16 +263,23 @@ fn what_a_folder_lacks_or_says_wrongly_has_a_sentence() {
             &[("vocab.txt", &special), ("tokenizer_config.json", r#"{"tokenizer_class": "BertJapaneseTokenizer"}"#)],
             "`D` has a `BertJapaneseTokenizer`, which is not read: expected a `BertTokenizer`",
         ),
-        (&[("vocab.txt", "the\n")], "the tokenizer has no `[UNK]`: expected `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`, `[MASK]`"),
+        (
+            &[("vocab.txt", "the\n")],
+            "the tokenizer has no `[UNK]`: expected `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`, `[MASK]`",
+        ),
         (
             &[("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 700\n")],
             "`D/tokenizer.json` is a Git LFS pointer, not the file itself",
         ),
-        (&[("vocab.txt", &special), ("tokenizer_config.json", "[1]")], "`D/tokenizer_config.json` is no tokenizer: expected a JSON object"),
+        (
+            &[("vocab.txt", &special), ("tokenizer_config.json", "[1]")],
+            "`D/tokenizer_config.json` is no tokenizer: expected a JSON object",
+        ),
     ] {
         assert_eq!(open(files).unwrap_err(), expected);
     }
-    let told = open(&[("vocab.txt", &format!("{special}\nThe\n")), ("config.json", r#"{"model_type": "bert"}"#)]).unwrap();
+    let told =
+        open(&[("vocab.txt", &format!("{special}\nThe\n")), ("config.json", r#"{"model_type": "bert"}"#)]).unwrap();
     assert_eq!(told.notes.len(), 1);
     assert!(told.notes[0].contains("no file says `do_lower_case`"), "{}", told.notes[0]);
 }

@@ -95,9 +95,7 @@ impl Vocabulary {
             let own = own.exists().then(|| wordpiece::import(&own, true)).transpose().map_err(tokenizer_error)?;
             tokenizer = match own {
                 Some(own) if wordpiece::vocab_txt(&own) == wordpiece::vocab_txt(&tokenizer) => own,
-                _ => {
-                    wordpiece::import(path, manifest.tokenizer.lowercase.unwrap_or(true)).map_err(tokenizer_error)?
-                }
+                _ => wordpiece::import(path, manifest.tokenizer.lowercase.unwrap_or(true)).map_err(tokenizer_error)?,
             };
         }
         Ok((Self::of(&tokenizer)?, wordpiece::lowercase(&tokenizer)))

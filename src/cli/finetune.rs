@@ -11,7 +11,10 @@ use crate::checkpoint;
 use crate::cli::named;
 use crate::config::tables;
 use crate::error::{Error, Result};
-use crate::finetune::{check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, FinetuneConfig, Problem, Session, SweepOutcome, Task};
+use crate::finetune::{
+    check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, FinetuneConfig, Problem,
+    Session, SweepOutcome, Task,
+};
 use crate::hub;
 use crate::metrics::results::file_hash;
 use crate::model::Bert;

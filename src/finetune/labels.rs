@@ -89,7 +89,8 @@ mod tests {
             assert!(order(task, words).is_err(), "{task}: {words:?}");
         }
         let report = order(Task::Sst2, &["bad", "good"]).unwrap_err().report();
-        let expected = "error: the model has other labels than `sst2`: expected `0`, `1` or `negative`, `positive` in any order, \
+        let expected =
+            "error: the model has other labels than `sst2`: expected `0`, `1` or `negative`, `positive` in any order, \
                         got `bad`, `good`\nhint: name them so";
         assert!(report.starts_with(expected), "{report}");
     }

@@ -100,7 +100,8 @@ impl Labels {
             *words.get_mut(usize::try_from(number).ok()?)? = Some(word.clone());
         }
         let words: Vec<String> = words.into_iter().collect::<Option<_>>()?;
-        let same_count = self.id2label.as_ref().and_then(Value::as_object).is_none_or(|found| found.len() == words.len());
+        let same_count =
+            self.id2label.as_ref().and_then(Value::as_object).is_none_or(|found| found.len() == words.len());
         (same_count && !words.is_empty() && !words.iter().all(|word| word.starts_with("LABEL_"))).then_some(words)
     }
 

@@ -150,12 +150,36 @@ fn change(folder: &Path, change: impl FnOnce(&mut Value)) {
 #[test]
 fn a_finished_models_labels_are_matched_by_their_words() {
     let workshop = workshop();
-    let sweep = ["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--lr", "3e-3", "--seeds", "1", "--run-dir", "out"];
+    let sweep = [
+        "--task",
+        "sst2",
+        "--model",
+        "runs/tiny",
+        "--data",
+        "sst2",
+        "--lr",
+        "3e-3",
+        "--seeds",
+        "1",
+        "--run-dir",
+        "out",
+    ];
     let output = finetune(&workshop, &sweep);
     assert!(output.status.success(), "{}", stderr(&output));
     let best = workshop.path("out/best");
     let score = |task: &str, data: &str| {
-        let common = ["--epochs", "0", "--max-length", "32", "--precision", "fp32", "--model", "out/best", "--run-dir", "scored"];
+        let common = [
+            "--epochs",
+            "0",
+            "--max-length",
+            "32",
+            "--precision",
+            "fp32",
+            "--model",
+            "out/best",
+            "--run-dir",
+            "scored",
+        ];
         workshop.untie(&[&["finetune", "--task", task, "--data", data], &common[..]].concat())
     };
     let accuracy = |labels: Value| -> f64 {
@@ -181,7 +205,8 @@ fn a_finished_models_labels_are_matched_by_their_words() {
     change(&best, |config| (config["id2label"], config["label2id"]) = (labels, json!({ "bad": 0, "good": 1 })));
     let unknown = score("sst2", "nowhere");
     assert_eq!(unknown.status.code(), Some(3));
-    let words = "expected `0`, `1` or `negative`, `positive` in any order, got `bad`, `good`\nhint: name them so in `id2label`";
+    let words =
+        "expected `0`, `1` or `negative`, `positive` in any order, got `bad`, `good`\nhint: name them so in `id2label`";
     assert!(stderr(&unknown).contains(words), "{}", stderr(&unknown));
     // Told before the task is read: its folder is not there.
     let head = score("mnli", "nowhere");
@@ -208,7 +233,14 @@ fn a_model_that_cannot_do_the_task_is_refused_before_the_task_is_read() {
     for (task, key, value, more, code, words) in [
         ("sst2", "is_decoder", json!(true), &short[..], 3, "`is_decoder`: expected `false`, got `true`"),
         ("sst2", "model_type", json!("roberta"), &short, 3, "expected `bert` or `megatron-bert`, got `roberta`"),
-        ("sst2", "untie_version", json!(null), &[], 2, "`task.max_length` = 128 is longer than the model's 32 positions"),
+        (
+            "sst2",
+            "untie_version",
+            json!(null),
+            &[],
+            2,
+            "`task.max_length` = 128 is longer than the model's 32 positions",
+        ),
         ("sst2", "untie_version", json!(null), &["--epochs", "0"], 2, "longer than the model's 32 positions"),
         ("mnli", "type_vocab_size", json!(1), &short, 2, "a pair of texts has 2 segments, the model knows 1"),
         ("squad1", "type_vocab_size", json!(1), &short, 2, "cannot do `squad1`"),
@@ -223,7 +255,7 @@ fn a_model_that_cannot_do_the_task_is_refused_before_the_task_is_read() {
 
 #[test]
 fn every_task_has_a_configuration_that_is_the_protocol_of_the_paper() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/finetune");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/finetune");
     for task in untie::finetune::Task::ALL.into_iter().filter(|&task| task != untie::finetune::Task::Ax) {
         let path = folder.join(format!("{task}.toml"));
         let config: untie::finetune::FinetuneConfig = untie::config::tables(Some(&path), &[]).unwrap();

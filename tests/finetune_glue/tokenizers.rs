@@ -89,7 +89,8 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
     for folder in &folders {
         let (dir, name) = (tempfile::tempdir().unwrap(), &folder.name);
         write(folder, dir.path());
-        let model = hub::load(dir.path(), Kind::Float, Device::Cpu).unwrap_or_else(|error| panic!("{name}: {}", error.report()));
+        let model = hub::load(dir.path(), Kind::Float, Device::Cpu)
+            .unwrap_or_else(|error| panic!("{name}: {}", error.report()));
 
         // The text of this folder spells no mask: its special tokens are text.
         if !name.starts_with("special tokens are text") {
@@ -116,7 +117,11 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
             ] {
                 if has_side || longest > 9 {
                     let item = of(example, longest);
-                    assert_eq!((&item.token_ids, &item.token_types), (&expected.ids, &expected.types), "{name}, {what}, {longest}");
+                    assert_eq!(
+                        (&item.token_ids, &item.token_types),
+                        (&expected.ids, &expected.types),
+                        "{name}, {what}, {longest}"
+                    );
                 }
             }
         };
@@ -129,7 +134,8 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
         let for_shards = untie_data::wordpiece::import(dir.path(), true).unwrap();
         fs::write(run.path().join("tokenizer.json"), untie_data::wordpiece::to_json(&for_shards).unwrap()).unwrap();
         let out = run.path().join("export");
-        hub::export(&out, &model.config, &model.layer_map(), &model.weights, &run.path().join("tokenizer.json")).unwrap();
+        hub::export(&out, &model.config, &model.layer_map(), &model.weights, &run.path().join("tokenizer.json"))
+            .unwrap();
         let says = |name: &str| folder.files.get("tokenizer_config.json").is_some_and(|config| config.contains(name));
         if name == "as it is, no post-processor" {
             // Pre-training puts both around texts, whatever the folder does.

@@ -93,7 +93,9 @@ fn a_byte_order_mark_is_no_matter() {
 /// SQuADs of other languages name themselves (`KorQuAD_v1.0_dev`, `JaQuAD-version-0.1.0`), or not at all.
 #[test]
 fn the_questions_tell_the_version() {
-    for name in [json!("1.1"), json!("v2.0"), json!("KorQuAD_v1.0_dev"), json!("JaQuAD-version-0.1.0"), json!(1.0), Value::Null] {
+    for name in
+        [json!("1.1"), json!("v2.0"), json!("KorQuAD_v1.0_dev"), json!("JaQuAD-version-0.1.0"), json!(1.0), Value::Null]
+    {
         let mut value = file("", CONTEXT, json!([asked("a", answer("Zoë", 0))]));
         value["version"] = name.clone();
         for version in [Version::V1, Version::V2] {
@@ -148,7 +150,10 @@ fn parquet_holds_the_questions_of_json() {
         assert!(std::sync::Arc::ptr_eq(&shared[0].context, &shared[1].context));
     }
     let of_v2 = read(&fixture("squad-tiny-v2.0.parquet"), Version::V1, Split::Dev).unwrap_err().report();
-    assert!(of_v2.contains("has a question without answers in `row ") && of_v2.contains("hint: `squad2` is the task"), "{of_v2}");
+    assert!(
+        of_v2.contains("has a question without answers in `row ") && of_v2.contains("hint: `squad2` is the task"),
+        "{of_v2}"
+    );
     let other = read(&fixture("glue/sst2/hub/validation-00000-of-00001.parquet"), Version::V1, Split::Dev);
     assert!(other.unwrap_err().report().contains("has no column `"));
 }
@@ -157,7 +162,10 @@ fn parquet_holds_the_questions_of_json() {
 fn a_set_is_found_under_the_names_that_downloads_give() {
     let folder = tempfile::tempdir().unwrap();
     let missing = find(folder.path(), Version::V1, Split::Dev).unwrap_err().report();
-    assert!(missing.contains("no `dev` set in ") && missing.contains("`dev-v1.1.json`, `dev.json`, `validation.json`"), "{missing}");
+    assert!(
+        missing.contains("no `dev` set in ") && missing.contains("`dev-v1.1.json`, `dev.json`, `validation.json`"),
+        "{missing}"
+    );
     let put = |name: &str| {
         fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
         fs::write(folder.path().join(name), "").unwrap();

@@ -99,9 +99,7 @@ impl PrepareConfig {
     pub(super) fn settings(&self) -> Result<Settings, PrepareError> {
         let (tokenizer, says_case) = match &self.tokenizer {
             None => (None, false),
-            Some(path) => {
-                (Some(wordpiece::files_hash(path)?), wordpiece::open(path, self.lowercase)?.says_case)
-            }
+            Some(path) => (Some(wordpiece::files_hash(path)?), wordpiece::open(path, self.lowercase)?.says_case),
         };
         Ok(Settings {
             format: self.format,

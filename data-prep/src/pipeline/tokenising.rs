@@ -25,10 +25,7 @@ struct Encoders<'a> {
 }
 
 impl<'a> Encoders<'a> {
-    fn with<T>(
-        &self,
-        act: impl FnOnce(&mut Encoder<'a>) -> Result<T, TokenizerError>,
-    ) -> Result<T, TokenizerError> {
+    fn with<T>(&self, act: impl FnOnce(&mut Encoder<'a>) -> Result<T, TokenizerError>) -> Result<T, TokenizerError> {
         let lock = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = lock().pop();
         let mut encoder = match idle {

@@ -130,7 +130,8 @@ fn with_whole_tokens(tokenizer: &Tokenizer) -> Result<Cow<'_, Tokenizer>, Tokeni
     }
     // Tokens beyond the vocabulary are numbered in the order in which they are added.
     added.sort_unstable_by_key(|(id, _)| *id);
-    let tokens = added.into_iter().map(|(_, token)| AddedToken { special: !is_additional(&token) && token.special, ..token });
+    let tokens =
+        added.into_iter().map(|(_, token)| AddedToken { special: !is_additional(&token) && token.special, ..token });
     let mut whole = tokenizer.clone();
     whole.with_added_vocabulary(AddedVocabulary::new());
     whole.add_tokens(tokens).map_err(|error| TokenizerError::Tokenise(error.to_string()))?;

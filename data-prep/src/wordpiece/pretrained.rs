@@ -131,7 +131,8 @@ pub fn open(path: &Path, lowercase: bool) -> Result<Pretrained, TokenizerError> 
 /// # Errors
 /// As [`open`], as far as files are read.
 pub fn files_hash(path: &Path) -> Result<String, TokenizerError> {
-    let hashes: Vec<String> = Files::find(path)?.all().iter().map(|path| Ok(hash(&files::read(path)?))).collect::<Result<_, _>>()?;
+    let hashes: Vec<String> =
+        Files::find(path)?.all().iter().map(|path| Ok(hash(&files::read(path)?))).collect::<Result<_, _>>()?;
     match &hashes[..] {
         [alone] => Ok(alone.clone()),
         _ => Ok(hash(hashes.join("\n").as_bytes())),
@@ -184,11 +185,7 @@ fn has_capitals(vocabulary: &AHashMap<String, u32>) -> bool {
 }
 
 /// What `BertTokenizer` builds around a vocabulary.
-fn bert(
-    vocabulary: AHashMap<String, u32>,
-    settings: &Settings,
-    lowercase: bool,
-) -> Result<Tokenizer, TokenizerError> {
+fn bert(vocabulary: AHashMap<String, u32>, settings: &Settings, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
     let unknown = settings.name(Role::Unk).unwrap_or_else(|| Role::Unk.standard().to_owned());
     if !vocabulary.contains_key(&unknown) {
         return Err(TokenizerError::MissingSpecialToken { token: unknown });

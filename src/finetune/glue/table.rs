@@ -77,7 +77,18 @@ const fn row(
     metrics: &'static [Metric],
 ) -> GlueTask {
     let selection = if metrics.len() > 1 { Metric::Mean } else { metrics[0] };
-    GlueTask { task, folder, sets, hub_columns, labels, names: &[], metrics, selection, has_torn_rows: false, no_consensus: None }
+    GlueTask {
+        task,
+        folder,
+        sets,
+        hub_columns,
+        labels,
+        names: &[],
+        metrics,
+        selection,
+        has_torn_rows: false,
+        no_consensus: None,
+    }
 }
 
 /// The table.

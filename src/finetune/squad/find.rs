@@ -20,8 +20,9 @@ pub fn find(dir: &Path, version: Version, split: Split) -> Result<Vec<PathBuf>> 
         Split::Train => &["train"],
         Split::Dev => &["dev", "validation"],
     };
-    let files: Vec<String> =
-        std::iter::once(format!("{}-{number}.json", names[0])).chain(names.iter().map(|name| format!("{name}.json"))).collect();
+    let files: Vec<String> = std::iter::once(format!("{}-{number}.json", names[0]))
+        .chain(names.iter().map(|name| format!("{name}.json")))
+        .collect();
     if let Some(path) = files.iter().map(|name| dir.join(name)).find(|path| path.exists()) {
         return Ok(vec![path]);
     }
@@ -41,5 +42,7 @@ pub fn find(dir: &Path, version: Version, split: Split) -> Result<Vec<PathBuf>> 
         looked.join(", "),
         folders[1..].iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     ))
-    .hint("data-prep/recipes/README.md says how to get SQuAD; another file is named with `--train-file` or `--dev-file`"))
+    .hint(
+        "data-prep/recipes/README.md says how to get SQuAD; another file is named with `--train-file` or `--dev-file`",
+    ))
 }

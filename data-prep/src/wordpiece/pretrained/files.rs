@@ -18,8 +18,7 @@ const ADDED_TOKENS: &str = "added_tokens.json";
 /// The model's, which names a type and, rarely, a class.
 const MODEL_CONFIG: &str = "config.json";
 /// The named special tokens of transformers, in its order; BERT's own have a [`Role`].
-const NAMED: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const NAMED: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
 /// The bytes of a file that must be there.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
@@ -234,10 +233,10 @@ impl Settings {
 
     /// Those of added_tokens.json and tokenizer.json.
     fn stored(&self, files: &Files) -> Result<Vec<(u64, AddedToken)>, TokenizerError> {
-        let names: Vec<String> = NAMED.iter().filter_map(|key| token(self.fields.get(*key)?, true)).map(|token| token.content).collect();
+        let names: Vec<String> =
+            NAMED.iter().filter_map(|key| token(self.fields.get(*key)?, true)).map(|token| token.content).collect();
         let additional = self.additional();
-        let is_special =
-            |name: &String| names.contains(name) || additional.iter().any(|token| token.content == *name);
+        let is_special = |name: &String| names.contains(name) || additional.iter().any(|token| token.content == *name);
         let mut stored: Vec<(u64, AddedToken)> = Vec::new();
         for (name, id) in &self.added {
             let id = id.as_u64().ok_or_else(|| self.wrong(ADDED_TOKENS, "an object of tokens and ids", id))?;
@@ -258,7 +257,8 @@ impl Settings {
 
     /// The additional special tokens, by either of their names.
     fn additional(&self) -> Vec<AddedToken> {
-        let lists = ["extra_special_tokens", "additional_special_tokens"].into_iter().filter_map(|key| self.fields.get(key));
+        let lists =
+            ["extra_special_tokens", "additional_special_tokens"].into_iter().filter_map(|key| self.fields.get(key));
         lists
             .flat_map(|value| match value {
                 Value::Array(tokens) => tokens.iter().filter_map(|value| token(value, true)).collect::<Vec<_>>(),

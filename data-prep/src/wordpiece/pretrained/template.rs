@@ -32,9 +32,8 @@ pub(super) fn drop_types(tokenizer: &mut Tokenizer) -> Result<(), TokenizerError
     let without = match tokenizer.get_post_processor() {
         None => template(&json!([]), &json!([]), &json!([]), json!({})),
         Some(PostProcessorWrapper::Bert(found)) => {
-            let token = |(name, id): (String, u32)| {
-                (json!({ "SpecialToken": { "id": name, "type_id": 0 } }), name.clone(), id)
-            };
+            let token =
+                |(name, id): (String, u32)| (json!({ "SpecialToken": { "id": name, "type_id": 0 } }), name.clone(), id);
             let (cls, cls_name, cls_id) = token(found.get_cls_copy());
             let (sep, sep_name, sep_id) = token(found.get_sep_copy());
             let special = json!({
