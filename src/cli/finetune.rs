@@ -18,6 +18,7 @@ use crate::finetune::{
 use crate::hub;
 use crate::metrics::results::file_hash;
 use crate::model::Bert;
+use crate::step::Precision;
 use crate::train::environment::environment;
 use crate::train::{prepare_process, Stop, StopFlag, TrainConfig};
 
@@ -60,7 +61,7 @@ pub struct FinetuneArgs {
     /// Longest sequence in tokens [default: 128, for SQuAD 384]
     #[arg(long, value_name = "T")]
     max_length: Option<usize>,
-    /// auto, fp32, bf16, fp16 (CUDA) or fp64 [default: auto]
+    /// auto, fp32, bf16, fp16 (CUDA) or fp64 [default: auto, which scores with `--epochs 0` in fp32]
     #[arg(long, value_name = "NAME")]
     precision: Option<String>,
     /// MNLI: the folder of the diagnostic set, which is predicted and scored too
@@ -88,7 +89,11 @@ impl FinetuneArgs {
         let process = process(&config);
         process.validate()?;
         let device = prepare_process(&process, None)?;
-        config.train.precision = config.train.precision.resolve(device)?;
+        // A finished model is scored as exactly as it was written.
+        config.train.precision = match (config.train.precision, config.train.epochs) {
+            (Precision::Auto, 0) => Precision::Fp32,
+            (precision, _) => precision.resolve(device)?,
+        };
         let model = model_directory(&self.model)?;
         let Pretrained { tokenizer, notes, .. } = hub::open_tokenizer(&model)?;
         notes.iter().for_each(|note| eprintln!("warning: {note}"));

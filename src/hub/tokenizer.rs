@@ -94,6 +94,9 @@ pub(super) fn config_json(tokenizer: &Tokenizer, max_length: i64) -> String {
     if tokenizer.get_truncation().is_some_and(|found| matches!(found.direction, TruncationDirection::Left)) {
         config["truncation_side"] = json!("left");
     }
+    if tokenizer.get_encode_special_tokens() {
+        config["split_special_tokens"] = json!(true);
+    }
     format!("{config:#}\n")
 }
 
