@@ -78,7 +78,7 @@ fn what_is_not_squads_json_is_named() {
     assert!(v1(b"question\tanswer\n").contains("expected value at line 1 column 1"));
     assert!(v1(b"{\"version\": \"1.1\", \"data\": {}}").contains("invalid type: map, expected a sequence at line 1"));
     assert!(v1(b"{\"version\": \"1.1\", \"data\": [\"\xff\"]}").contains("invalid"));
-    assert!(v1(br#"{"version": "\ud800"}"#).contains("is not in SQuAD's JSON layout: "));
+    assert!(v1(br#"{"data": [{"context": "\ud800"}]}"#).contains("is not in SQuAD's JSON layout: "));
     let missing = read(std::path::Path::new("nowhere/train-v1.1.json"), Version::V1, Split::Train).unwrap_err();
     assert!(missing.report().starts_with("error: cannot read `nowhere/train-v1.1.json`"), "{}", missing.report());
     assert_eq!(missing.exit_code(), 3);
