@@ -11,7 +11,7 @@ fn main() -> anyhow::Result<()> {
     let path: PathBuf = std::env::args_os().nth(1).context("usage: encode_lines TOKENIZER [--cased]")?.into();
     let cased = std::env::args().any(|argument| argument == "--cased");
     let tokenizer = import(&path, !cased)?;
-    let mut encoder = Encoder::new(&tokenizer);
+    let mut encoder = Encoder::new(&tokenizer)?;
     let mut out = BufWriter::new(io::stdout().lock());
     for line in io::stdin().lock().lines() {
         let text: String = serde_json::from_str(&line?)?;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use std::path::PathBuf;
 use std::time::Instant;
 use untie_data::corpus::{CorpusFile, Format, ReaderOptions, Record};
-use untie_data::wordpiece::{import, Encoder};
+use untie_data::wordpiece::{import, Encoder, TokenizerError};
 
 const PART_BYTES: usize = 4096;
 
@@ -35,6 +35,7 @@ fn main() -> anyhow::Result<()> {
             .map_init(
                 || Encoder::new(&tokenizer),
                 |encoder, part| {
+                    let encoder = encoder.as_mut().map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
                     let mut ids = Vec::new();
                     encoder.encode(part, &mut ids).map(|()| ids)
                 },

@@ -54,13 +54,13 @@ pub struct PrepareArgs {
     /// Store each sentence as a separate sequence, for pairs of segments; LANG is a code such as en, de, ja
     #[arg(long, value_name = "LANG", num_args = 0..=1, default_missing_value = "en")]
     pub sentences: Option<String>,
-    /// Existing tokenizer.json or vocab.txt to use instead of training a vocabulary
-    #[arg(long, value_name = "FILE", conflicts_with = "vocab_size")]
+    /// Existing tokenizer to use instead of training a vocabulary: a Hugging Face directory, a tokenizer.json or a vocab.txt
+    #[arg(long, value_name = "PATH", conflicts_with = "vocab_size")]
     pub tokenizer: Option<PathBuf>,
     /// Size of the vocabulary to train, special tokens included
     #[arg(long, value_name = "N", default_value_t = 30_522)]
     pub vocab_size: usize,
-    /// Keep case and accents (for training a vocabulary and for vocab.txt)
+    /// Keep case and accents (for training a vocabulary, and for a vocab.txt with no tokenizer_config.json beside it)
     #[arg(long)]
     pub cased: bool,
     /// Fraction of the documents to hold out, chosen by the hash of their text; at least one unless 0

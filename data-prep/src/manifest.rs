@@ -109,11 +109,11 @@ pub struct Settings {
     /// Language of the sentences that are sequences of their own; nothing if a document is one sequence.
     #[serde(default)]
     pub sentences: Option<String>,
-    /// Hash of the tokenizer file that was given; nothing if the vocabulary was trained.
+    /// Hash of the tokenizer files that were given; nothing if the vocabulary was trained.
     pub tokenizer: Option<String>,
     /// Requested size of the vocabulary; nothing if it was given.
     pub vocab_size: Option<usize>,
-    /// Whether text was to be lower-cased; nothing if a `tokenizer.json` was given, which decides itself.
+    /// Whether text was to be lower-cased; nothing if a tokenizer was given that says so itself.
     pub lowercase: Option<bool>,
     /// Fraction of the documents that is held out.
     pub valid_fraction: f64,

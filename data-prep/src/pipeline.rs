@@ -234,7 +234,7 @@ impl Run<'_> {
             return Ok(wordpiece::import(&dir.join(TOKENIZER_FILE), self.config.lowercase)?);
         }
         let given = match &self.config.tokenizer {
-            Some(path) => Some(wordpiece::import(path, self.config.lowercase)?),
+            Some(path) => Some(self.given(path)?),
             None => None,
         };
         let corpus = Corpus {
@@ -270,14 +270,27 @@ impl Run<'_> {
         if journal.report.num_texts == 0 {
             return Err(PrepareError::EmptyCorpus { dropped: report::list(&journal.report.dropped) });
         }
-        let tokenizer = match given {
+        let mut tokenizer = match given {
             Some(tokenizer) => tokenizer,
             None => self.train(reading)?,
         };
+        // What the stages did to the text is part of what the model knows.
+        wordpiece::normalize_first(&mut tokenizer, self.config.stages.normalize)?;
         wordpiece::save(&tokenizer, dir)?;
         journal.has_tokenizer = true;
         journal.save(dir).map_err(|source| PrepareError::Output { path: dir.to_owned(), source })?;
         Ok(tokenizer)
+    }
+
+    /// The tokenizer that was given, with what may surprise told.
+    fn given(&self, path: &Path) -> Result<Tokenizer, PrepareError> {
+        let found = wordpiece::open(path, self.config.lowercase)?;
+        found.notes.iter().for_each(|note| self.progress.warn(note));
+        if !self.config.lowercase && wordpiece::lowercase(&found.tokenizer) == Some(true) {
+            self.progress
+                .warn(&format!("`{}` lower-cases text: its files say so, `--cased` does not count", path.display()));
+        }
+        Ok(found.for_shards()?)
     }
 
     fn train(&self, reading: Reading<'_>) -> Result<Tokenizer, PrepareError> {

@@ -4,6 +4,8 @@
 //! in memory, and one page of the file; other columns are not read. For corpora, which do not fit in memory, see
 //! [`crate::corpus`].
 
+mod lists;
+
 use crate::corpus::parquet::{caught, disagreement, row_group, Column, BATCH_ROWS};
 use crate::corpus::{CorpusError, Position};
 use parquet::basic::Type as PhysicalType;
@@ -23,6 +25,10 @@ pub enum Values {
     /// Floating point numbers. One of 32 bits becomes the shortest decimal that stands for it: 3.8 stays 3.8, as it is in the
     /// text file that it was made from.
     Real(Vec<Option<f64>>),
+    /// Lists of strings; one that is null is empty.
+    Texts(Vec<Vec<String>>),
+    /// Lists of integers of 32 or 64 bits; one that is null is empty.
+    Integers(Vec<Vec<i64>>),
 }
 
 impl Values {
@@ -32,6 +38,8 @@ impl Values {
             Values::Text(_) => "text",
             Values::Integer(_) => "integers",
             Values::Real(_) => "floating point numbers",
+            Values::Texts(_) => "lists of texts",
+            Values::Integers(_) => "lists of integers",
         }
     }
 }
@@ -47,10 +55,11 @@ pub struct Table {
     pub columns: Vec<Option<Values>>,
 }
 
-/// Reads the columns `wanted` of a Parquet file. A file without one of them is no error, for callers can do without some.
+/// Reads the columns `wanted` of a Parquet file. A file without one of them is no error, for callers can do without some. The
+/// values of a struct are columns of their own (`answers.text`), in lists or not.
 ///
 /// # Errors
-/// If the file cannot be opened or is not whole, if a wanted column is nested, repeated or of another type than those of
+/// If the file cannot be opened or is not whole, if a wanted column is a list of lists or of another type than those of
 /// [`Values`], and if a string is not UTF-8.
 pub fn read(path: &Path, wanted: &[&str]) -> Result<Table, CorpusError> {
     let file = File::open(path)?;
@@ -63,12 +72,13 @@ fn read_columns(file: &SerializedFileReader<File>, wanted: &[&str]) -> Result<Ta
     let mut places = Vec::new();
     let mut columns = Vec::new();
     for &name in wanted {
-        let place = names.iter().position(|found| found == name);
+        let place = lists::find(&schema, name);
         columns.push(match place {
-            Some(index) if schema.column(index).max_rep_level() == 0 => {
-                Some(empty(name, schema.column(index).physical_type())?)
+            Some(index) => {
+                let column = schema.column(index);
+                lists::check(name, &column)?;
+                Some(empty(name, column.physical_type(), column.max_rep_level() > 0)?)
             }
-            Some(_) => return Err(unreadable(name, "a list")),
             None => None,
         });
         places.push(place);
@@ -93,12 +103,15 @@ fn unreadable(name: &str, kind: &str) -> CorpusError {
 }
 
 /// A column of this type without rows.
-fn empty(name: &str, kind: PhysicalType) -> Result<Values, CorpusError> {
-    match kind {
-        PhysicalType::BYTE_ARRAY => Ok(Values::Text(Vec::new())),
-        PhysicalType::INT32 | PhysicalType::INT64 => Ok(Values::Integer(Vec::new())),
-        PhysicalType::FLOAT | PhysicalType::DOUBLE => Ok(Values::Real(Vec::new())),
-        other => Err(unreadable(name, &format!("{other}"))),
+fn empty(name: &str, kind: PhysicalType, is_list: bool) -> Result<Values, CorpusError> {
+    match (kind, is_list) {
+        (PhysicalType::BYTE_ARRAY, false) => Ok(Values::Text(Vec::new())),
+        (PhysicalType::INT32 | PhysicalType::INT64, false) => Ok(Values::Integer(Vec::new())),
+        (PhysicalType::FLOAT | PhysicalType::DOUBLE, false) => Ok(Values::Real(Vec::new())),
+        (PhysicalType::BYTE_ARRAY, true) => Ok(Values::Texts(Vec::new())),
+        (PhysicalType::INT32 | PhysicalType::INT64, true) => Ok(Values::Integers(Vec::new())),
+        (other, false) => Err(unreadable(name, &format!("{other}"))),
+        (other, true) => Err(unreadable(name, &format!("lists of {other}"))),
     }
 }
 
@@ -135,6 +148,25 @@ fn append(values: &mut Values, group: &dyn RowGroupReader, place: usize, num_row
         (Values::Real(numbers), ColumnReader::DoubleColumnReader(reader)) => {
             each(Column::new(reader, max_level), num_rows, |value| {
                 numbers.push(value);
+                Ok(())
+            })
+        }
+        (Values::Texts(rows), ColumnReader::ByteArrayColumnReader(reader)) => {
+            lists::each(reader, max_level, num_rows, |values| {
+                let row = Position::Row(rows.len() as u64 + 1);
+                rows.push(values.iter().map(|bytes| text(bytes, row)).collect::<Result<_, _>>()?);
+                Ok(())
+            })
+        }
+        (Values::Integers(rows), ColumnReader::Int32ColumnReader(reader)) => {
+            lists::each(reader, max_level, num_rows, |values| {
+                rows.push(values.into_iter().map(i64::from).collect());
+                Ok(())
+            })
+        }
+        (Values::Integers(rows), ColumnReader::Int64ColumnReader(reader)) => {
+            lists::each(reader, max_level, num_rows, |values| {
+                rows.push(values);
                 Ok(())
             })
         }

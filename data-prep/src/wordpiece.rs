@@ -5,29 +5,29 @@
 
 mod counter;
 mod encoder;
+mod normal;
 mod parse;
 mod pieces;
+mod pretrained;
+mod special;
 mod trainer;
 
 pub use counter::WordCounter;
 pub use encoder::Encoder;
+pub use normal::normalize_first;
 pub use parse::tokenizer_from_bytes;
+pub use pretrained::{files_hash, open, Pretrained};
+pub use special::{Role, SpecialTokens, SPECIAL_TOKENS};
 
 use crate::hash;
 use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
 use crate::placeholder::Placeholder;
 use ahash::AHashMap;
-use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer};
-
-/// The special tokens of a trained vocabulary: their ids are their places here.
-pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
 
 /// Prefix of a token that continues a word.
 pub const CONTINUATION: &str = "##";
@@ -45,6 +45,15 @@ pub enum TokenizerError {
     /// The file system said no.
     #[error("cannot access `{}`", path.display())]
     Io { path: PathBuf, source: std::io::Error },
+    /// A folder without either file.
+    #[error("`{}` has no tokenizer: expected `tokenizer.json` or `vocab.txt` in it", path.display())]
+    NotThere { path: PathBuf },
+    /// A class of transformers that is not read.
+    #[error("`{}` has a `{class}`, which is not read: expected a `BertTokenizer`", path.display())]
+    Class { path: PathBuf, class: String },
+    /// A key of tokenizer_config.json.
+    #[error("`{}`: `{key}`: expected {expected}, got {got}", path.display())]
+    Setting { path: PathBuf, key: String, expected: &'static str, got: String },
     /// Neither a `tokenizer.json` nor a `vocab.txt`.
     #[error("`{}` is no tokenizer: {message}", path.display())]
     Parse { path: PathBuf, message: String },
@@ -62,45 +71,13 @@ pub enum TokenizerError {
     IdGap { vocab_size: usize, got: u32 },
     /// A special token that BERT needs.
     #[error("the tokenizer has no `{token}`: expected {}", SPECIAL_TOKENS.map(|token| format!("`{token}`")).join(", "))]
-    MissingSpecialToken { token: &'static str },
+    MissingSpecialToken { token: String },
     /// A vocabulary that cannot even hold the characters.
     #[error("a vocabulary of {got} tokens is too small for this text: expected at least {needed} for its characters")]
     VocabularyTooSmall { got: usize, needed: usize },
     /// The crate failed.
     #[error("cannot tokenise: {0}")]
     Tokenise(String),
-}
-
-/// Ids of the special tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpecialTokens {
-    /// `[PAD]`, fills a sequence up.
-    pub pad: u32,
-    /// `[UNK]`, a word that the vocabulary cannot spell.
-    pub unk: u32,
-    /// `[CLS]`, the first token of a sequence.
-    pub cls: u32,
-    /// `[SEP]`, behind each segment.
-    pub sep: u32,
-    /// `[MASK]`, stands for a token to predict.
-    pub mask: u32,
-}
-
-impl SpecialTokens {
-    /// Looks them up.
-    ///
-    /// # Errors
-    /// If one is missing.
-    pub fn of(tokenizer: &Tokenizer) -> Result<SpecialTokens, TokenizerError> {
-        let id = |token| tokenizer.token_to_id(token).ok_or(TokenizerError::MissingSpecialToken { token });
-        Ok(SpecialTokens {
-            pad: id("[PAD]")?,
-            unk: id("[UNK]")?,
-            cls: id("[CLS]")?,
-            sep: id("[SEP]")?,
-            mask: id("[MASK]")?,
-        })
-    }
 }
 
 /// Trains a vocabulary of up to `vocab_size` tokens on `texts`. The same texts give the same tokenizer, byte for byte, in any
@@ -128,30 +105,12 @@ pub fn train(
     counter.train(vocab_size)
 }
 
-/// Reads a tokenizer: Hugging Face's `tokenizer.json` (a name that ends in `.json`), or a `vocab.txt` with one token a line,
-/// for which `lowercase` says how text is normalised. Truncation and padding that a `tokenizer.json` may ask for are dropped.
+/// The tokenizer that [`open`] finds, for shards: see [`Pretrained::for_shards`].
 ///
 /// # Errors
-/// If the file is no WordPiece tokenizer, or lacks a special token.
+/// If there is none, or it is no WordPiece tokenizer, or it lacks a special token.
 pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
-    let bytes = fs::read(path).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
-    if let Some(what) = Placeholder::of(&bytes) {
-        return Err(TokenizerError::Placeholder { path: path.to_owned(), what });
-    }
-    let parse = |message: String| TokenizerError::Parse { path: path.to_owned(), message };
-    let tokenizer = if is_json(path) {
-        let mut tokenizer = tokenizer_from_bytes(&bytes).map_err(parse)?;
-        tokenizer.with_truncation(None).map_err(|error| parse(error.to_string()))?;
-        tokenizer.with_padding(None);
-        // Text that spells a special token is text: shards hold no special tokens.
-        tokenizer.set_encode_special_tokens(true);
-        tokenizer
-    } else {
-        let text = String::from_utf8(bytes).map_err(|error| parse(error.to_string()))?;
-        from_tokens(read_vocab(path, &text)?, lowercase)?
-    };
-    check(&tokenizer)?;
-    Ok(tokenizer)
+    open(path, lowercase)?.for_shards()
 }
 
 /// Whether a tokenizer file is a `tokenizer.json`, by its name.
@@ -159,15 +118,16 @@ pub(crate) fn is_json(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 
-fn read_vocab(path: &Path, text: &str) -> Result<Vec<String>, TokenizerError> {
-    let mut lines = HashMap::new();
-    let tokens: Vec<String> = text.lines().map(str::to_owned).collect();
-    for (index, token) in tokens.iter().enumerate() {
-        if let Some(first) = lines.insert(token, index + 1) {
+/// The tokens of a `vocab.txt` with their lines, from 0. White space behind a token is no part of it, as in transformers.
+fn read_vocab(path: &Path, text: &str) -> Result<AHashMap<String, u32>, TokenizerError> {
+    let mut tokens: AHashMap<String, u32> = AHashMap::new();
+    let lines = text.strip_suffix('\n').unwrap_or(text).split('\n').map(str::trim_end);
+    for (index, token) in lines.enumerate().filter(|(_, token)| !token.is_empty()) {
+        if let Some(first) = tokens.insert(token.to_owned(), index as u32) {
             return Err(TokenizerError::DuplicateToken {
                 path: path.to_owned(),
-                token: token.clone(),
-                first,
+                token: token.to_owned(),
+                first: first as usize + 1,
                 second: index + 1,
             });
         }
@@ -175,15 +135,20 @@ fn read_vocab(path: &Path, text: &str) -> Result<Vec<String>, TokenizerError> {
     Ok(tokens)
 }
 
+/// What kind of model a tokenizer has.
+fn kind(model: &ModelWrapper) -> &'static str {
+    match model {
+        ModelWrapper::WordPiece(_) => "WordPiece",
+        ModelWrapper::BPE(_) => "BPE",
+        ModelWrapper::WordLevel(_) => "WordLevel",
+        ModelWrapper::Unigram(_) => "Unigram",
+    }
+}
+
 fn check(tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
-    let got = match tokenizer.get_model() {
-        ModelWrapper::WordPiece(_) => None,
-        ModelWrapper::BPE(_) => Some("BPE"),
-        ModelWrapper::WordLevel(_) => Some("WordLevel"),
-        ModelWrapper::Unigram(_) => Some("Unigram"),
-    };
-    if let Some(got) = got {
-        return Err(TokenizerError::NotWordPiece { got });
+    match tokenizer.get_model() {
+        ModelWrapper::WordPiece(_) => {}
+        model => return Err(TokenizerError::NotWordPiece { got: kind(model) }),
     }
     SpecialTokens::of(tokenizer)?;
     let vocabulary = tokenizer.get_vocab(true);
@@ -197,33 +162,37 @@ fn check(tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
 
 /// Google's BERT tokenizer with `tokens` as its vocabulary, in id order.
 fn from_tokens(tokens: Vec<String>, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| TokenizerError::Tokenise(error.to_string());
-    let vocabulary: AHashMap<String, u32> =
-        tokens.into_iter().enumerate().map(|(id, token)| (token, id as u32)).collect();
+    let vocabulary = tokens.into_iter().enumerate().map(|(id, token)| (token, id as u32)).collect();
+    let mut tokenizer = around_vocabulary(vocabulary, Role::Unk.standard().to_owned(), normalizer(lowercase))?;
+    tokenizer
+        .add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)))
+        .map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
+    let template = pretrained::template::bert(&tokenizer, Role::Cls.standard(), Role::Sep.standard())?;
+    tokenizer.with_post_processor(template);
+    tokenizer.set_encode_special_tokens(true);
+    Ok(tokenizer)
+}
+
+/// A WordPiece tokenizer that normalises and splits as Google's BERT, without special tokens.
+fn around_vocabulary(
+    vocabulary: AHashMap<String, u32>,
+    unknown: String,
+    normalizer: BertNormalizer,
+) -> Result<Tokenizer, TokenizerError> {
+    let failed = |error: tokenizers::Error| TokenizerError::Tokenise(error.to_string());
     let model = WordPiece::builder()
         .vocab(vocabulary)
-        .unk_token("[UNK]".to_owned())
+        .unk_token(unknown)
         .continuing_subword_prefix(CONTINUATION.to_owned())
         .max_input_chars_per_word(MAX_WORD_CHARACTERS)
         .build()
         .map_err(failed)?;
     let mut tokenizer = Tokenizer::new(model);
-    let special = SpecialTokens::of(&tokenizer)?;
     tokenizer
-        .with_normalizer(Some(normalizer(lowercase)))
+        .with_normalizer(Some(normalizer))
         .map_err(failed)?
         .with_pre_tokenizer(Some(BertPreTokenizer))
         .with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::new(CONTINUATION.to_owned(), true)));
-    let template = TemplateProcessing::builder()
-        .try_single("[CLS]:0 $A:0 [SEP]:0")
-        .and_then(|builder| builder.try_pair("[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"))
-        .map_err(TokenizerError::Tokenise)?
-        .special_tokens(vec![("[CLS]", special.cls), ("[SEP]", special.sep)])
-        .build()
-        .map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
-    tokenizer.with_post_processor(Some(template));
-    tokenizer.add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true))).map_err(failed)?;
-    tokenizer.set_encode_special_tokens(true);
     Ok(tokenizer)
 }
 
@@ -233,10 +202,7 @@ fn normalizer(lowercase: bool) -> BertNormalizer {
 
 /// Whether the tokenizer lower-cases; nothing if its normaliser is not BERT's.
 pub fn lowercase(tokenizer: &Tokenizer) -> Option<bool> {
-    match tokenizer.get_normalizer() {
-        Some(NormalizerWrapper::BertNormalizer(normalizer)) => Some(normalizer.lowercase),
-        _ => None,
-    }
+    normal::parts(tokenizer).map(|found| found.bert.lowercase)
 }
 
 /// Number of tokens in the vocabulary, special tokens included.
@@ -281,7 +247,7 @@ pub fn save(tokenizer: &Tokenizer, dir: &Path) -> Result<(), TokenizerError> {
 /// # Errors
 /// If the crate fails.
 pub fn encode(tokenizer: &Tokenizer, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
-    Encoder::new(tokenizer).encode(text, ids)
+    Encoder::new(tokenizer)?.encode(text, ids)
 }
 
 /// Cuts `text` behind newlines, and behind a space once a part is long. No word crosses a cut.

@@ -56,7 +56,8 @@ pub struct DataConfig {
     /// Folder of shards, as `untie prepare` or Megatron-LM write them; passed over where `[[data.corpus]]` lists several.
     /// Default: `data/sample`.
     pub dir: PathBuf,
-    /// The tokenizer.json or vocab.txt that made the shards. Default: the one in `dir`.
+    /// The tokenizer that made the shards: a Hugging Face directory, a tokenizer.json or a vocab.txt. A vocab.txt with no
+    /// tokenizer_config.json beside it treats text as the manifest of the shards says. Default: the one in `dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
     /// Tokens of a sample, special ones included. Default: 128.

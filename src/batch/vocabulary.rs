@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tokenizers::Tokenizer;
 use untie_data::manifest::{Manifest, MANIFEST_FILE, TOKENIZER_FILE};
 use untie_data::shard::{ShardError, ShardSet, Split};
 use untie_data::wordpiece::{self, SpecialTokens, TokenizerError, CONTINUATION};
@@ -45,10 +46,14 @@ impl Vocabulary {
                 "prepare data with `untie prepare` (or `make data`), or set `data.tokenizer` to the one that made the shards",
             ));
         }
-        let vocabulary = Self::read(path)?;
+        let (vocabulary, lowercase) = Self::as_in(path, dirs[0])?;
         for dir in &dirs {
-            let Some((size, hash)) = maker(dir)? else { continue };
+            let Some(stamp) = manifest(dir)?.map(|manifest| manifest.tokenizer) else { continue };
+            let (size, hash) = (stamp.vocab_size, stamp.vocab.xxh3);
             if hash == vocabulary.hash {
+                if let (Some(made), Some(reads)) = (stamp.lowercase, lowercase) {
+                    check_case(path, reads, dir, made)?;
+                }
                 continue;
             }
             let facts =
@@ -72,18 +77,39 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// Reads a tokenizer.json or vocab.txt.
+    /// Reads a tokenizer as [`wordpiece::open`] does.
     ///
     /// # Errors
-    /// A file that is no WordPiece tokenizer, or lacks a special token.
+    /// What is no WordPiece tokenizer, or lacks a special token.
     pub fn read(path: &Path) -> Result<Self> {
-        let tokenizer = wordpiece::import(path, true).map_err(tokenizer_error)?;
-        let tokens = wordpiece::vocab_txt(&tokenizer);
+        Self::of(&wordpiece::import(path, true).map_err(tokenizer_error)?)
+    }
+
+    /// The tokenizer at `path`, and whether it lower-cases. A vocabulary that says nothing about case is that of the shards in
+    /// `dir`, with all that their own tokenizer does to text.
+    fn as_in(path: &Path, dir: &Path) -> Result<(Self, Option<bool>)> {
+        let found = wordpiece::open(path, true).map_err(tokenizer_error)?;
+        found.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        let says_case = found.says_case;
+        let mut tokenizer = found.for_shards().map_err(tokenizer_error)?;
+        if let (false, Some(manifest)) = (says_case, manifest(dir)?) {
+            let own = dir.join(TOKENIZER_FILE);
+            let own = own.exists().then(|| wordpiece::import(&own, true)).transpose().map_err(tokenizer_error)?;
+            tokenizer = match own {
+                Some(own) if wordpiece::vocab_txt(&own) == wordpiece::vocab_txt(&tokenizer) => own,
+                _ => wordpiece::import(path, manifest.tokenizer.lowercase.unwrap_or(true)).map_err(tokenizer_error)?,
+            };
+        }
+        Ok((Self::of(&tokenizer)?, wordpiece::lowercase(&tokenizer)))
+    }
+
+    fn of(tokenizer: &Tokenizer) -> Result<Self> {
+        let tokens = wordpiece::vocab_txt(tokenizer);
         Ok(Self {
-            json: wordpiece::to_json(&tokenizer).map_err(tokenizer_error)?,
-            size: wordpiece::vocab_size(&tokenizer) as usize,
+            json: wordpiece::to_json(tokenizer).map_err(tokenizer_error)?,
+            size: wordpiece::vocab_size(tokenizer) as usize,
             hash: wordpiece::hash(tokens.as_bytes()),
-            special: SpecialTokens::of(&tokenizer).map_err(tokenizer_error)?,
+            special: SpecialTokens::of(tokenizer).map_err(tokenizer_error)?,
             continues: tokens.lines().map(|token| token.starts_with(CONTINUATION)).collect(),
             tokens: tokens.into(),
         })
@@ -112,9 +138,21 @@ impl Vocabulary {
     }
 }
 
-/// Size and hash of the vocabulary that made the shards of `dir`, as its manifest says; none for foreign data.
-fn maker(dir: &Path) -> Result<Option<(u32, String)>> {
-    Ok(manifest(dir)?.map(|manifest| (manifest.tokenizer.vocab_size, manifest.tokenizer.vocab.xxh3)))
+/// Checks that the tokenizer at `path` treats case as the one that made the shards of `dir`: a model would be exported with a
+/// tokenizer that makes other tokens of a text than those that it has learnt from.
+fn check_case(path: &Path, reads: bool, dir: &Path, made: bool) -> Result<()> {
+    if reads == made {
+        return Ok(());
+    }
+    let words = |lowercase| if lowercase { "lower-cases text" } else { "keeps the case of text" };
+    Err(Error::data(format!(
+        "`{}` is not the tokenizer that made `{}`: expected one that {}, got one that {}",
+        path.display(),
+        dir.display(),
+        words(made),
+        words(reads)
+    ))
+    .hint("remove `data.tokenizer`, or prepare the data again with that tokenizer"))
 }
 
 /// The manifest of `dir`; none for foreign data.

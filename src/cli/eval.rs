@@ -25,8 +25,9 @@ pub struct EvalArgs {
     /// A folder of shards with a valid split
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The tokenizer.json or vocab.txt that made the shards [default: the one in the folder]
-    #[arg(long, value_name = "FILE")]
+    /// The tokenizer that made the shards: a Hugging Face directory, a tokenizer.json or a vocab.txt [default: the one in the
+    /// folder]
+    #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
     /// Tokens of a sequence [default: 128, or the number of the model's positions if it is smaller]
     #[arg(long, value_name = "N")]

@@ -3,20 +3,17 @@
 //! In: a Hugging Face directory and a text. Out: the likeliest tokens for each `[MASK]`, one a line. Cost: one forward
 //! pass over the text, in fp32.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tch::{Device, Kind, Tensor};
 use tokenizers::Tokenizer;
-use untie_data::wordpiece::tokenizer_from_bytes;
+use untie_data::wordpiece::{Pretrained, Role};
 
-use crate::error::{io, Error, Result};
+use crate::error::{Error, Result};
 use crate::hub;
 use crate::model::{Bert, Input, Mode};
-
-const MASK: &str = "[MASK]";
 
 /// Arguments of `untie fill-mask`.
 #[derive(Args, Clone, Debug)]
@@ -81,7 +78,9 @@ pub struct Candidate {
 pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Result<Vec<Vec<Candidate>>> {
     let model = hub::load(model_dir, Kind::Float, device)?;
     model.require_head(model_dir)?;
-    let tokenizer = tokenizer(&model.tokenizer)?;
+    let Pretrained { mut tokenizer, notes, .. } = hub::open_tokenizer(&model.tokenizer)?;
+    notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    tokenizer.with_truncation(None).map_err(|error| Error::failed("the tokenizer fails").caused_by(error))?;
     let sentence = Sentence::new(&tokenizer, text, model.config.max_position_embeddings)?;
 
     let bert = Bert::new(&model.config, &model.layer_map(), &model.weights, Kind::Float)?;
@@ -120,16 +119,6 @@ pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Re
         .collect()
 }
 
-/// The directory's tokenizer, without the truncation and padding that its file may ask for.
-fn tokenizer(path: &Path) -> Result<Tokenizer> {
-    let invalid = |error| Error::data(format!("`{}` is not a tokenizer", path.display())).caused_by(error);
-    let bytes = fs::read(path).map_err(|error| io("read", path, error))?;
-    let mut tokenizer = tokenizer_from_bytes(&bytes).map_err(|error| invalid(error.into()))?;
-    tokenizer.with_truncation(None).map_err(invalid)?;
-    tokenizer.with_padding(None);
-    Ok(tokenizer)
-}
-
 /// A text as the model reads it.
 struct Sentence {
     ids: Vec<i64>,
@@ -142,16 +131,16 @@ struct Sentence {
 
 impl Sentence {
     fn new(tokenizer: &Tokenizer, text: &str, max_length: i64) -> Result<Self> {
-        let Some(mask) = tokenizer.token_to_id(MASK) else {
-            return Err(Error::data(format!("the model's tokenizer has no `{MASK}`")));
+        let Some((mask_token, mask)) = Role::Mask.token(tokenizer) else {
+            return Err(Error::data("the model's tokenizer has no `[MASK]`"));
         };
         let encoding =
             tokenizer.encode(text, true).map_err(|error| Error::failed("cannot tokenise the text").caused_by(error))?;
         let ids = encoding.get_ids();
         let masks: Vec<i64> = (0i64..).zip(ids).filter(|&(_, &id)| id == mask).map(|(place, _)| place).collect();
         if masks.is_empty() {
-            return Err(Error::config(format!("the text has no `{MASK}`"))
-                .hint("put it where a word is to be found: `the capital of france is [MASK].`"));
+            return Err(Error::config(format!("the text has no `{mask_token}`"))
+                .hint(format!("put it where a word is to be found: `the capital of france is {mask_token}.`")));
         }
         if ids.len() as i64 > max_length {
             return Err(Error::config(format!(

@@ -1,20 +1,24 @@
 //! `untie finetune`: a pre-trained model learns a task, with every learning rate and seed that is asked for.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use untie_data::wordpiece::tokenizer_from_bytes;
+use tch::{Device, Kind};
+use untie_data::wordpiece::Pretrained;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cli::{named, warn_of};
 use crate::config::tables;
-use crate::error::{io, Error, Result};
-use crate::finetune::{evaluate, sweep, DataFiles, FinetuneConfig, Problem, Session, SweepOutcome, Task};
+use crate::error::{Error, Result};
+use crate::finetune::{
+    check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, FinetuneConfig, Problem,
+    Session, SweepOutcome, Task,
+};
 use crate::hub;
 use crate::metrics::results::file_hash;
 use crate::model::Bert;
+use crate::step::Precision;
 use crate::train::environment::environment;
 use crate::train::{prepare_process, Stop, StopFlag, TrainConfig};
 
@@ -57,7 +61,7 @@ pub struct FinetuneArgs {
     /// Longest sequence in tokens [default: 128, for SQuAD 384]
     #[arg(long, value_name = "T")]
     max_length: Option<usize>,
-    /// auto, fp32, bf16, fp16 (CUDA) or fp64 [default: auto]
+    /// auto, fp32, bf16, fp16 (CUDA) or fp64 [default: auto, which scores with `--epochs 0` in fp32]
     #[arg(long, value_name = "NAME")]
     precision: Option<String>,
     /// MNLI: the folder of the diagnostic set, to predict and score it too
@@ -85,21 +89,29 @@ impl FinetuneArgs {
         let process = process(&config);
         process.validate()?;
         let device = prepare_process(&process, None)?;
-        config.train.precision = config.train.precision.resolve(device)?;
+        // A finished model is scored as exactly as it was written.
+        config.train.precision = match (config.train.precision, config.train.epochs) {
+            (Precision::Auto, 0) => Precision::Fp32,
+            (precision, _) => precision.resolve(device)?,
+        };
         warn_of(config.train.precision, device);
         let model = hub::model_folder(&self.model)?;
-        let tokenizer_file = model.join("tokenizer.json");
-        let bytes = fs::read(&tokenizer_file).map_err(|error| io("read", &tokenizer_file, error))?;
-        let tokenizer = tokenizer_from_bytes(&bytes).map_err(|error| {
-            Error::data(format!("`{}` is not a tokenizer", tokenizer_file.display())).caused_by(error)
-        })?;
+        let Pretrained { tokenizer, notes, .. } = hub::open_tokenizer(&model)?;
+        notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        check_model(&config, &hub::load_config(&model)?, &tokenizer, &model)?;
         let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
-        let problem = Problem::open(&config, &files, &tokenizer)?;
-        problem.notes.iter().for_each(|note| eprintln!("{note}"));
         let folder = self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model, config.task.name));
+        let open = || -> Result<Problem> {
+            let problem = Problem::open(&config, &files, &tokenizer)?;
+            problem.notes.iter().for_each(|note| eprintln!("{note}"));
+            Ok(problem)
+        };
         if config.train.epochs == 0 {
-            return score(&config, &problem, &model, &folder, device).map(|()| 0);
+            return score(&config, open, &model, &folder, device).map(|()| 0);
         }
+        // A model that is damaged or another one is told before the task is read, which may take minutes.
+        hub::load_for_task(&model, task_head(config.task.name), 0, Kind::Float, Device::Cpu)?;
+        let problem = open()?;
         let sizes = problem.sets.iter().map(|set| format!("{} {}", set.name, set.items.len())).collect::<Vec<_>>();
         eprintln!("{}: train {}, {}", config.task.name, problem.train.len(), sizes.join(", "));
         let stop = StopFlag::on_signals()?;
@@ -171,30 +183,22 @@ fn default_folder(model: &Path, task: Task) -> PathBuf {
     Path::new("runs/finetune").join(format!("{}-{task}", name.unwrap_or_else(|| "model".into())))
 }
 
-/// Scores the fine-tuned model in `model` as it is, and writes its predictions.
-fn score(config: &FinetuneConfig, problem: &Problem, model: &Path, folder: &Path, device: tch::Device) -> Result<()> {
+/// Scores the fine-tuned model in `model` as it is on the task that `open` reads, and writes its predictions.
+fn score(
+    config: &FinetuneConfig,
+    open: impl FnOnce() -> Result<Problem>,
+    model: &Path,
+    folder: &Path,
+    device: Device,
+) -> Result<()> {
     let precision = config.train.precision;
     let loaded = hub::load_finetuned(model, precision.weight_kind(), device)?;
-    if loaded.config.task_head != Some(problem.head) {
-        return Err(Error::data(format!(
-            "`{}` is fine-tuned for another task: expected a head of {:?}, got {:?}",
-            model.display(),
-            problem.head,
-            loaded.config.task_head
-        )));
-    }
-    let same_words = loaded.labels.iter().zip(&problem.labels).all(|(one, other)| one == other);
-    if !same_words && !loaded.labels.iter().all(|word| word.starts_with("LABEL_")) {
-        return Err(Error::data(format!(
-            "`{}` has other labels: expected {:?}, got {:?}",
-            model.display(),
-            problem.labels,
-            loaded.labels
-        )));
-    }
+    check_finetuned(config.task.name, loaded.config.task_head, model)?;
+    let outputs = label_outputs(config.task.name, &loaded.labels)?;
+    let problem = Problem { outputs, ..open()? };
     let bert = Bert::new(&loaded.config, &loaded.layer_map(), &loaded.weights, precision.compute_kind())?;
     let predictions = folder.join("predictions");
-    for (name, score) in evaluate(&bert, problem, &predictions, device)? {
+    for (name, score) in evaluate(&bert, &problem, &predictions, device)? {
         println!("{name:<28} {score:.4}");
     }
     println!("predictions                  {}", predictions.display());

@@ -89,7 +89,7 @@ pub struct FinetuneTrainConfig {
     /// Dropout on attention weights, a probability. Default: the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_probs_dropout_prob: Option<f64>,
-    /// `auto`, `fp32`, `bf16`, `fp16` (CUDA) or `fp64`. Default: `auto`.
+    /// `auto` (in fp32 where a model is only evaluated), `fp32`, `bf16`, `fp16` (CUDA) or `fp64`. Default: `auto`.
     pub precision: Precision,
     /// TF32 for products of fp32 matrices on CUDA. Default: false.
     pub tf32: bool,

@@ -32,9 +32,11 @@ pub fn features(tokenizer: &Tokenizer, examples: &[Example], max_length: usize) 
     }
     let failed = |error: tokenizers::Error| Error::failed("the tokenizer fails").caused_by(error);
     let mut tokenizer = tokenizer.clone();
+    // The side that loses tokens is the tokenizer's own.
+    let direction = tokenizer.get_truncation().map(|found| found.direction).unwrap_or_default();
     tokenizer
         .with_padding(None)
-        .with_truncation(Some(TruncationParams { max_length, ..Default::default() }))
+        .with_truncation(Some(TruncationParams { max_length, direction, ..Default::default() }))
         .map_err(failed)?;
     let mut found = Features { items: Vec::with_capacity(examples.len()), num_cut: 0 };
     for chunk in examples.chunks(CHUNK) {

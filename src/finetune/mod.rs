@@ -9,18 +9,23 @@
 pub mod batch;
 pub mod config;
 pub mod features;
+mod fit;
 pub mod glue;
+mod labels;
 pub mod loss;
 pub mod problem;
 pub mod run;
 pub mod scores;
+mod shards;
 pub mod squad;
 pub mod sweep;
 mod table;
 pub mod task;
 
 pub use config::FinetuneConfig;
-pub use problem::{DataFiles, Problem};
+pub use fit::{check_finetuned, check_model};
+pub use labels::label_outputs;
+pub use problem::{task_head, DataFiles, Problem};
 pub use run::{evaluate, Session};
 pub use sweep::{sweep, SweepOutcome};
 pub use task::Task;

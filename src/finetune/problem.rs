@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tokenizers::Tokenizer;
+use untie_data::wordpiece::Role;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::error::{Error, Result};
@@ -36,6 +37,8 @@ pub struct Problem {
     pub head: TaskHead,
     /// The words for the labels of that head.
     pub labels: Vec<String>,
+    /// For each label, which output of the model stands for it; none where they have the same order.
+    pub outputs: Option<Vec<usize>>,
     /// What is learnt from; empty where a model is only evaluated.
     pub train: Vec<Item>,
     /// Hash of the training examples, as hexadecimal digits.
@@ -71,16 +74,17 @@ impl Problem {
     /// A file that is missing or wrong, and a tokenizer that does not fit.
     pub fn open(config: &FinetuneConfig, files: &DataFiles, tokenizer: &Tokenizer) -> Result<Self> {
         let task = config.task.name;
-        let (head, labels) = head(task)?;
+        let (head, labels) = (task_head(task), labels_of(task));
         let mut problem = Self {
             task,
             head,
             labels,
+            outputs: None,
             train: Vec::new(),
             train_hash: String::new(),
             sets: Vec::new(),
             notes: Vec::new(),
-            padding: tokenizer.token_to_id("[PAD]").unwrap_or(0),
+            padding: Role::Pad.token(tokenizer).map_or(0, |(_, id)| id),
         };
         match task.glue() {
             Some(row) => problem.add_glue(row, config, files, tokenizer)?,
@@ -88,6 +92,14 @@ impl Problem {
         }
         problem.train_hash = hash(&problem.train);
         Ok(problem)
+    }
+
+    /// What a model puts out for an example, in the order of the task's labels.
+    pub(super) fn ordered(&self, output: Output) -> Output {
+        match (output, &self.outputs) {
+            (Output::Logits(logits), Some(order)) => Output::Logits(order.iter().map(|&at| logits[at]).collect()),
+            (output, _) => output,
+        }
     }
 
     /// The score that picks the best run, e.g. `dev/accuracy`.
@@ -150,23 +162,27 @@ impl Problem {
     }
 
     fn add_squad(&mut self, config: &FinetuneConfig, files: &DataFiles, tokenizer: &Tokenizer) -> Result<()> {
-        let (version, name) = match self.task {
-            Task::Squad1 => (Version::V1, "v1.1"),
-            _ => (Version::V2, "v2.0"),
-        };
+        let version = if self.task == Task::Squad1 { Version::V1 } else { Version::V2 };
         let window = WindowConfig { max_length: config.max_length(), stride: config.task.stride };
-        let path = |given: &Option<PathBuf>, split: &str| {
-            given.clone().unwrap_or_else(|| files.dir.join(format!("{split}-{name}.json")))
+        let read = |given: &Option<PathBuf>, split| {
+            let paths = match given {
+                Some(path) => vec![path.clone()],
+                None => squad::find(&files.dir, version, split)?,
+            };
+            squad::read_all(&paths, version, split)
         };
         if config.train.epochs > 0 {
-            let data = squad::read(&path(&files.train, "train"), version, squad::Split::Train)?;
+            let data = read(&files.train, squad::Split::Train)?;
             if data.skipped.count() > 0 {
                 self.notes.push(format!("train: {}", data.skipped));
+            }
+            if version == Version::V2 && !data.questions.iter().any(|question| question.is_impossible) {
+                self.notes.push("train: no question is impossible; `squad1` is the task of such files".into());
             }
             let windows = squad::windows(tokenizer, &data.questions, &window, true)?;
             self.train = windows.iter().map(item).collect();
         }
-        let data = squad::read(&path(&files.dev, "dev"), version, squad::Split::Dev)?;
+        let data = read(&files.dev, squad::Split::Dev)?;
         let windows = squad::windows(tokenizer, &data.questions, &window, false)?;
         let items = windows.iter().map(item).collect();
         let source = Source::Squad { questions: data.questions, windows, version, config: config.task.answers };
@@ -235,14 +251,21 @@ impl EvalSet {
     }
 }
 
-/// The head of a task, and the words for its labels.
-fn head(task: Task) -> Result<(TaskHead, Vec<String>)> {
-    let Some(row) = task.glue() else { return Ok((TaskHead::Span, Vec::new())) };
-    let words = match row.labels {
-        Labels::Classes(words) => words.iter().map(|&word| word.to_owned()).collect(),
-        Labels::Score => vec!["LABEL_0".to_owned()],
-    };
-    Ok((TaskHead::Sequence { num_labels: row.labels.num_outputs() }, words))
+/// The head that a task needs.
+pub fn task_head(task: Task) -> TaskHead {
+    match task.glue() {
+        Some(row) => TaskHead::Sequence { num_labels: row.labels.num_outputs() },
+        None => TaskHead::Span,
+    }
+}
+
+/// The words for the labels of a task's head.
+fn labels_of(task: Task) -> Vec<String> {
+    match task.glue().map(|row| row.labels) {
+        Some(Labels::Classes(words)) => words.iter().map(|&word| word.to_owned()).collect(),
+        Some(Labels::Score) => vec!["LABEL_0".to_owned()],
+        None => Vec::new(),
+    }
 }
 
 /// The class with the highest logit, the first of equals; or the number.

@@ -324,14 +324,6 @@ impl Session<'_> {
         bert.hidden_dropout_prob = train.hidden_dropout_prob.unwrap_or(bert.hidden_dropout_prob);
         bert.attention_probs_dropout_prob =
             train.attention_probs_dropout_prob.unwrap_or(bert.attention_probs_dropout_prob);
-        let longest = self.config.max_length();
-        if longest as i64 > bert.max_position_embeddings {
-            return Err(Error::config(format!(
-                "`task.max_length` = {longest} is longer than the model's {} positions",
-                bert.max_position_embeddings
-            ))
-            .hint("lower it with `--max-length`"));
-        }
         let moments = Moments::zeros(&loaded.weights)?;
         let state = RunState {
             format: checkpoint::FORMAT,
@@ -407,7 +399,7 @@ fn ask(model: &Bert, problem: &Problem, set: &EvalSet, device: Device) -> Result
         let items: Vec<&Item> = chunk.iter().map(|&at| &set.items[at]).collect();
         let batch = TaskBatch::new(&items, &[], problem.padding, device)?;
         for (&at, output) in chunk.iter().zip(outputs(model, &batch, &items, problem.head == TaskHead::Span)?) {
-            found[at] = Some(output);
+            found[at] = Some(problem.ordered(output));
         }
     }
     found.into_iter().map(|output| output.ok_or_else(|| Error::failed("an example has no output"))).collect()

@@ -115,8 +115,7 @@ fn row(session: &Session<'_>, setting: Setting, finished: &Finished, model_name:
 /// Exports the model of a run to `best`, with its predictions beside it.
 fn keep(session: &Session<'_>, finished: &Finished, run_folder: &Path, best: &Path) -> Result<()> {
     let Finished { state, weights, .. } = finished;
-    let tokenizer = session.model.join("tokenizer.json");
-    hub::export_labelled(best, &state.bert, &state.layer_map, weights, &tokenizer, &session.problem.labels)?;
+    hub::export_labelled(best, &state.bert, &state.layer_map, weights, session.model, &session.problem.labels)?;
     let (from, to) = (run_folder.join(PREDICTIONS), best.with_file_name(format!("{BEST}-{PREDICTIONS}")));
     fs::create_dir_all(&to).map_err(|error| io("create", &to, error))?;
     for entry in fs::read_dir(&from).map_err(|error| io("list", &from, error))? {

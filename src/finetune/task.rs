@@ -133,6 +133,8 @@ pub struct GlueTask {
     pub hub_columns: (&'static str, Option<&'static str>),
     /// What is predicted.
     pub labels: Labels,
+    /// The names of the classes in `datasets`, by which run_glue.py goes, where they are not the words of the files.
+    pub names: &'static [&'static str],
     /// The scores that GLUE reports, the one first that a table of one column shows (as in the paper and in BERT's).
     pub metrics: &'static [Metric],
     /// The score by which the best run on dev is chosen: that of the GLUE site, the mean where it has two.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::TensorView;
 use safetensors::Dtype;
 use tch::{Device, Kind};
+use untie_data::wordpiece::Role;
 
 use super::config::{is_our_export, to_json};
 use super::labels::default_labels;
@@ -20,15 +21,15 @@ use crate::model::{BertConfig, Weights};
 
 const FILES: [&str; 5] = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE];
 
-/// Writes `weights`, shared as `map` says, as the directory `dir`: fp32, every layer with its own tensors, the
+/// Writes `weights`, shared as `map` says, as the directory `dir`, with the tokenizer that is read from `tokenizer`: fp32, every layer with its own tensors, the
 /// vocabulary without padding. The directory appears whole or not at all, and may replace an earlier export. The labels of
 /// a sequence head have transformers' words, `LABEL_0` and so on.
 ///
 /// # Errors
 /// When `dir` exists and is neither empty nor an export of ours, when the tokenizer does not fit the model, and when a
 /// file cannot be written.
-pub fn export(dir: &Path, config: &BertConfig, map: &LayerMap, weights: &Weights, tokenizer_json: &Path) -> Result<()> {
-    export_labelled(dir, config, map, weights, tokenizer_json, &default_labels(config.task_head))
+pub fn export(dir: &Path, config: &BertConfig, map: &LayerMap, weights: &Weights, tokenizer: &Path) -> Result<()> {
+    export_labelled(dir, config, map, weights, tokenizer, &default_labels(config.task_head))
 }
 
 /// The same, with a word for each label of a sequence head; for other models there are none.
@@ -40,19 +41,19 @@ pub fn export_labelled(
     config: &BertConfig,
     map: &LayerMap,
     weights: &Weights,
-    tokenizer_json: &Path,
+    tokenizer: &Path,
     labels: &[String],
 ) -> Result<()> {
-    let tokenizer = tokenizer::read(tokenizer_json, config.vocab_size)?;
-    let config_json = to_json(config, tokenizer.token_to_id("[PAD]"), labels)?;
+    let tokenizer = tokenizer::read(tokenizer, config.vocab_size)?;
+    let config_json = to_json(config, Role::Pad.token(&tokenizer).map(|(_, id)| id), labels)?;
     let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
     let vocab = tokenizer::vocab_txt(&tokenizer)?;
-    let json = fs::read(tokenizer_json).map_err(|error| io("read", tokenizer_json, error))?;
+    let json = tokenizer::json(&tokenizer)?;
 
     let target = Target::new(dir)?;
     target.create_aside()?;
     write(&target.aside.join(CONFIG_FILE), config_json.as_bytes())?;
-    write(&target.aside.join(TOKENIZER_FILE), &json)?;
+    write(&target.aside.join(TOKENIZER_FILE), json.as_bytes())?;
     write(&target.aside.join(TOKENIZER_CONFIG_FILE), tokenizer_config.as_bytes())?;
     write(&target.aside.join(VOCAB_FILE), vocab.as_bytes())?;
     write_model(&target.aside, map, weights)?;

@@ -71,6 +71,9 @@ impl Labels {
     /// # Errors
     /// When the labels are not 0, 1, 2, …, each with a word.
     pub(super) fn words(&self) -> Result<Vec<String>> {
+        if let Some(words) = self.words_by_number() {
+            return Ok(words);
+        }
         let Some(found) = &self.id2label else {
             let count = match &self.num_labels {
                 None => DEFAULT_LABELS,
@@ -86,6 +89,20 @@ impl Labels {
             (0..words.len()).map(|id| Some(words.get(&id.to_string())?.as_str()?.to_owned())).collect()
         });
         words.ok_or_else(|| Error::data(format!("`id2label`: expected words for the labels 0, 1, 2, …, got `{found}`")))
+    }
+
+    /// The words of `label2id`, by which run_glue.py goes, unless they say nothing or do not number 0, 1, 2, …
+    fn words_by_number(&self) -> Option<Vec<String>> {
+        let numbers = self.label2id.as_ref()?.as_object()?;
+        let mut words = vec![None; numbers.len()];
+        for (word, number) in numbers {
+            let number = number.as_u64().or_else(|| number.as_str()?.parse().ok())?;
+            *words.get_mut(usize::try_from(number).ok()?)? = Some(word.clone());
+        }
+        let words: Vec<String> = words.into_iter().collect::<Option<_>>()?;
+        let same_count =
+            self.id2label.as_ref().and_then(Value::as_object).is_none_or(|found| found.len() == words.len());
+        (same_count && !words.is_empty() && !words.iter().all(|word| word.starts_with("LABEL_"))).then_some(words)
     }
 
     /// What the file calls the reading of the logits.
@@ -108,6 +125,12 @@ mod tests {
         assert_eq!(read(json!({})).words().unwrap(), default);
         assert_eq!(read(json!({"num_labels": 2, "id2label": null})).words().unwrap(), default);
         assert_eq!(read(json!({"num_labels": 1})).words().unwrap(), ["LABEL_0"]);
+        // transformers' run_glue.py goes by `label2id`.
+        let both = json!({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"b": "0", "a": 1}});
+        assert_eq!(read(both).words().unwrap(), ["b", "a"]);
+        let stale = json!({"id2label": {"0": "a", "1": "b"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}});
+        assert_eq!(read(stale).words().unwrap(), ["a", "b"]);
+        assert_eq!(read(json!({"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0}})).words().unwrap(), ["a", "b"]);
         let eleven: Vec<String> = (0..11).map(|label| format!("word {label}")).collect();
         let json = serde_json::to_value(Labels::new(Some(TaskHead::Sequence { num_labels: 11 }), &eleven).unwrap());
         let json = json.unwrap();

@@ -11,7 +11,7 @@ use super::config::{describe, Description};
 use super::folder::{check_index, list, model_folder, read, weight_files};
 use super::labels::problem_type;
 use super::names::{canonical, is_buffer, is_ignored, parts, ALIASES, MLM_HEAD, PAIR_HEAD};
-use super::{tokenizer, CONFIG_FILE, TOKENIZER_FILE};
+use super::{load_config, tokenizer, CONFIG_FILE};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, is_of_pooler, is_of_task_head, Spec};
@@ -27,7 +27,7 @@ pub struct HubModel {
     pub config: BertConfig,
     /// Its weights, every layer its own: they go with [`HubModel::layer_map`].
     pub weights: Weights,
-    /// The directory's tokenizer.json.
+    /// Where its tokenizer is, for [`super::open_tokenizer`]: the directory.
     pub tokenizer: PathBuf,
     /// Whether the weights' masked-language-model head is the file's. A file without one (a `BertModel`, such as sentence
     /// encoders) gives BERT's random start, from a fixed seed; a model with a task head has none at all.
@@ -94,8 +94,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
             Ok((weights, unused, has_head))
         },
     )?;
-    let tokenizer = dir.join(TOKENIZER_FILE);
-    Ok(HubModel { config, weights, tokenizer, has_head, new_tensors, unused_tensors, labels: Vec::new() })
+    Ok(HubModel { config, weights, tokenizer: dir.into(), has_head, new_tensors, unused_tensors, labels: Vec::new() })
 }
 
 /// Reads the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
@@ -122,7 +121,7 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
             initial_values(spec, config.initializer_range, seed)
         })
     })?;
-    let tokenizer = dir.join(TOKENIZER_FILE);
+    let tokenizer = dir.into();
     Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors, unused_tensors, labels: Vec::new() })
 }
 
@@ -162,7 +161,7 @@ pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel
         |_| true,
         |stored| stored.weights(&config, kind, device, |stored, spec| stored.take(spec)),
     )?;
-    let tokenizer = dir.join(TOKENIZER_FILE);
+    let tokenizer = dir.into();
     Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors: Vec::new(), unused_tensors, labels })
 }
 
@@ -173,7 +172,7 @@ fn from_files<T>(
     is_used: impl Fn(&str) -> bool,
     take: impl FnOnce(Stored<'_>) -> Result<T>,
 ) -> Result<T> {
-    tokenizer::read(&dir.join(TOKENIZER_FILE), config.vocab_size)?;
+    tokenizer::read(dir, config.vocab_size)?;
     let paths = weight_files(dir)?;
     let contents = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let files = paths.iter().zip(&contents).map(|(path, bytes)| parse(path, bytes)).collect::<Result<Vec<_>>>()?;

@@ -21,6 +21,7 @@ pub use config::load_config;
 pub use export::{export, export_labelled};
 pub use folder::{model_folder, weight_files};
 pub use load::{load, load_finetuned, load_for_task, HubModel};
+pub use tokenizer::open_tokenizer;
 
 /// Sizes and kind of the model.
 const CONFIG_FILE: &str = "config.json";

@@ -1,34 +1,53 @@
-//! tokenizer.json, and the two files that go beside it.
+//! A folder's tokenizer, and the files of one that go with an export.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
-use untie_data::wordpiece::tokenizer_from_bytes;
+use tokenizers::utils::truncation::TruncationDirection;
+use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+use untie_data::wordpiece::{self, Pretrained, Role, TokenizerError};
 
-use super::folder::unreadable;
 use crate::error::{Error, Result};
 
-/// Reads `path`, and checks that a model with `vocab_size` embeddings knows every token.
+/// The tokenizer of a folder, or of a tokenizer.json or vocab.txt, as transformers reads it ([`wordpiece::open`]).
 ///
 /// # Errors
-/// When the file is missing or is no tokenizer, or an id lies outside the vocabulary.
+/// When there is none, or it is damaged or of a kind that is not read.
+pub fn open_tokenizer(path: &Path) -> Result<Pretrained> {
+    wordpiece::open(path, true).map_err(|error| {
+        let hint = match &error {
+            TokenizerError::Placeholder { what, .. } => what.hint(),
+            _ => "save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`",
+        };
+        Error::data(format!("`{}` has no tokenizer that can be used", path.display())).hint(hint).caused_by(error)
+    })
+}
+
+/// The same, for a model with `vocab_size` embeddings, which must know every token.
+///
+/// # Errors
+/// As [`open_tokenizer`], and when an id lies outside the vocabulary.
 pub(super) fn read(path: &Path, vocab_size: i64) -> Result<Tokenizer> {
-    let bytes = fs::read(path).map_err(|error| {
-        unreadable(path, error)
-            .hint("save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`")
-    })?;
-    let tokenizer = tokenizer_from_bytes(&bytes)
-        .map_err(|error| Error::data(format!("`{}` is not a tokenizer", path.display())).caused_by(error))?;
+    let tokenizer = open_tokenizer(path)?.tokenizer;
     match tokenizer.get_vocab(true).into_iter().find(|&(_, id)| i64::from(id) >= vocab_size) {
         Some((token, id)) => Err(Error::data(format!(
-            "`{}` does not fit the model: expected ids below {vocab_size}, got {id} for `{token}`",
+            "the tokenizer of `{}` does not fit the model: expected ids below {vocab_size}, got {id} for `{token}`",
             path.display()
         ))
         .hint("take the tokenizer that the model was trained with")),
         None => Ok(tokenizer),
     }
+}
+
+/// The content of tokenizer.json.
+///
+/// # Errors
+/// When the `tokenizers` crate cannot write it.
+pub(super) fn json(tokenizer: &Tokenizer) -> Result<String> {
+    let failed = |error: tokenizers::Error| Error::failed("the tokenizer cannot be written").caused_by(error);
+    let mut whole = tokenizer.clone();
+    whole.with_truncation(None).map_err(failed)?;
+    whole.to_string(true).map_err(failed)
 }
 
 /// The content of vocab.txt: one token a line, in id order.
@@ -54,27 +73,46 @@ pub(super) fn vocab_txt(tokenizer: &Tokenizer) -> Result<String> {
 /// vocabulary, else the class that takes tokenizer.json as it is.
 pub(super) fn config_json(tokenizer: &Tokenizer, max_length: i64) -> String {
     let mut config = json!({ "model_max_length": max_length });
-    match (tokenizer.get_normalizer(), tokenizer.get_pre_tokenizer()) {
-        (Some(NormalizerWrapper::BertNormalizer(normalizer)), Some(PreTokenizerWrapper::BertPreTokenizer(_)))
-            if normalizer.clean_text =>
-        {
+    match tokenizer.get_normalizer() {
+        Some(NormalizerWrapper::BertNormalizer(normalizer)) if normalizer.clean_text && is_plain(tokenizer) => {
             config["tokenizer_class"] = json!("BertTokenizer");
             config["do_lower_case"] = json!(normalizer.lowercase);
             config["strip_accents"] = json!(normalizer.strip_accents);
             config["tokenize_chinese_chars"] = json!(normalizer.handle_chinese_chars);
         }
-        _ => config["tokenizer_class"] = json!("PreTrainedTokenizerFast"),
-    }
-    for (key, token) in [
-        ("unk_token", "[UNK]"),
-        ("sep_token", "[SEP]"),
-        ("pad_token", "[PAD]"),
-        ("cls_token", "[CLS]"),
-        ("mask_token", "[MASK]"),
-    ] {
-        if tokenizer.token_to_id(token).is_some() {
-            config[key] = json!(token);
+        _ => {
+            config["tokenizer_class"] = json!("PreTrainedTokenizerFast");
+            // The class by itself leaves out the segments.
+            config["model_input_names"] = json!(["input_ids", "token_type_ids", "attention_mask"]);
         }
     }
+    for role in Role::ALL {
+        if let Some((token, _)) = role.token(tokenizer) {
+            config[role.key()] = json!(token);
+        }
+    }
+    if tokenizer.get_truncation().is_some_and(|found| matches!(found.direction, TruncationDirection::Left)) {
+        config["truncation_side"] = json!("left");
+    }
+    if tokenizer.get_encode_special_tokens() {
+        config["split_special_tokens"] = json!(true);
+    }
     format!("{config:#}\n")
+}
+
+/// Whether all but the normaliser is what `BertTokenizer` has: the way to cut words, and what stands around texts.
+fn is_plain(tokenizer: &Tokenizer) -> bool {
+    let ModelWrapper::WordPiece(model) = tokenizer.get_model() else { return false };
+    let is_model = model.continuing_subword_prefix == "##" && model.max_input_chars_per_word == 100;
+    let is_cut = matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
+    let around = || {
+        let (cls, sep) = (Role::Cls.token(tokenizer)?.1, Role::Sep.token(tokenizer)?.1);
+        let bare = tokenizer.encode("a", false).ok()?;
+        let (one, two) = (tokenizer.encode("a", true).ok()?, tokenizer.encode(("a", "a"), true).ok()?);
+        let single = [&[cls], bare.get_ids(), &[sep]].concat();
+        let pair = [&single, bare.get_ids(), &[sep]].concat();
+        let types = [vec![0; single.len()], vec![1; bare.len() + 1]].concat();
+        Some(one.get_ids() == single && two.get_ids() == pair && two.get_type_ids() == types)
+    };
+    is_model && is_cut && around() == Some(true)
 }

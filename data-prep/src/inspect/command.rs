@@ -17,7 +17,7 @@ pub struct InspectArgs {
     /// Folder of shards
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// The tokenizer.json or vocab.txt that made the shards, for data without a manifest
+    /// The tokenizer that made the shards (a Hugging Face directory, a tokenizer.json or a vocab.txt), for data without a manifest
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
     /// Check the hash of every file

@@ -2,7 +2,6 @@
 
 use super::PrepareError;
 use crate::corpus::{CorpusFile, Format, ReaderOptions};
-use crate::hash;
 use crate::manifest::Settings;
 use crate::stages::StagesConfig;
 use crate::wordpiece;
@@ -26,12 +25,12 @@ pub struct PrepareConfig {
     pub stages: StagesConfig,
     /// Language of the sentences that become sequences of their own (`en`); default none, a document is one sequence.
     pub sentences: Option<String>,
-    /// A `tokenizer.json` or `vocab.txt` to use; default none, a vocabulary is trained.
+    /// A tokenizer to use, as [`wordpiece::open`] takes it; default none, a vocabulary is trained.
     pub tokenizer: Option<PathBuf>,
     /// Number of tokens to train, special tokens included; default 30,522, as BERT.
     pub vocab_size: usize,
-    /// Whether text is lower-cased and stripped of accents, where a vocabulary is trained or a `vocab.txt` given; default
-    /// true.
+    /// Whether text is lower-cased and stripped of accents, where a vocabulary is trained or one is given without a word about
+    /// case; default true.
     pub lowercase: bool,
     /// Fraction of the documents to hold out; default 0.01. 0 holds out none, anything more at least one.
     pub valid_fraction: f64,
@@ -98,14 +97,10 @@ impl PrepareConfig {
     }
 
     pub(super) fn settings(&self) -> Result<Settings, PrepareError> {
-        let tokenizer = match &self.tokenizer {
-            None => None,
-            Some(path) => {
-                let failed = |source| wordpiece::TokenizerError::Io { path: path.clone(), source };
-                Some(hash::stamp(path).map_err(failed)?.xxh3)
-            }
+        let (tokenizer, says_case) = match &self.tokenizer {
+            None => (None, false),
+            Some(path) => (Some(wordpiece::files_hash(path)?), wordpiece::open(path, self.lowercase)?.says_case),
         };
-        let decides_itself = self.tokenizer.as_deref().is_some_and(wordpiece::is_json);
         Ok(Settings {
             format: self.format,
             reader: self.reader.clone(),
@@ -113,7 +108,7 @@ impl PrepareConfig {
             sentences: self.sentences.clone(),
             vocab_size: tokenizer.is_none().then_some(self.vocab_size),
             tokenizer,
-            lowercase: (!decides_itself).then_some(self.lowercase),
+            lowercase: (!says_case).then_some(self.lowercase),
             valid_fraction: self.valid_fraction,
             shard_tokens: self.shard_tokens,
         })

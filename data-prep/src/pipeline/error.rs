@@ -87,7 +87,7 @@ impl PrepareError {
             | E::OutputExists { .. }
             | E::OutputHasShards { .. }
             | E::NoTraining { .. }
-            | E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => 2,
+            | E::Tokenizer(TokenizerError::VocabularyTooSmall { .. } | TokenizerError::NotThere { .. }) => 2,
             // The system's own errors have a number; those of a decoder have none.
             E::Corpus { source: CorpusError::Io(error), .. } if error.raw_os_error().is_some() => 1,
             E::Corpus { .. } | E::EmptyCorpus { .. } | E::TooFewDocuments { .. } => 3,
@@ -123,9 +123,12 @@ impl PrepareError {
             E::NoTraining { .. } => Some("lower `--valid-fraction`"),
             E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => Some("raise `--vocab-size`"),
             E::Tokenizer(TokenizerError::Placeholder { what, .. }) => Some(what.hint()),
-            E::Tokenizer(TokenizerError::MissingSpecialToken { .. } | TokenizerError::NotWordPiece { .. }) => {
-                Some("name a BERT tokenizer with `--tokenizer`, or train one with `--vocab-size`")
-            }
+            E::Tokenizer(
+                TokenizerError::MissingSpecialToken { .. }
+                | TokenizerError::NotWordPiece { .. }
+                | TokenizerError::NotThere { .. }
+                | TokenizerError::Class { .. },
+            ) => Some("name a BERT tokenizer with `--tokenizer`, or train one with `--vocab-size`"),
             E::Shard(error) => error.hint(),
             _ => None,
         }

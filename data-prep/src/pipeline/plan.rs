@@ -73,7 +73,7 @@ pub fn plan(config: &PrepareConfig) -> Result<Needs, PrepareError> {
             counter.train(config.vocab_size)?
         }
     };
-    let (mut encoder, mut ids, mut sequences) = (Encoder::new(&tokenizer), Vec::new(), 0_usize);
+    let (mut encoder, mut ids, mut sequences) = (Encoder::new(&tokenizer)?, Vec::new(), 0_usize);
     for text in &texts {
         encoder.encode(text, &mut ids)?;
         sequences += config.sentences.as_deref().map_or(1, |language| sentences(text, language).count());

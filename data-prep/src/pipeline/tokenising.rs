@@ -25,10 +25,13 @@ struct Encoders<'a> {
 }
 
 impl<'a> Encoders<'a> {
-    fn with<T>(&self, act: impl FnOnce(&mut Encoder<'a>) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Encoder<'a>) -> Result<T, TokenizerError>) -> Result<T, TokenizerError> {
         let lock = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = lock().pop();
-        let mut encoder = idle.unwrap_or_else(|| Encoder::new(self.tokenizer));
+        let mut encoder = match idle {
+            Some(encoder) => encoder,
+            None => Encoder::new(self.tokenizer)?,
+        };
         let result = act(&mut encoder);
         lock().push(encoder);
         result

@@ -5,20 +5,26 @@
 //! piece, and at most [`MAX_REMEMBERED`] remembered pieces, about 20 MB; the ids do not depend on what is remembered.
 
 use super::pieces::pieces;
-use super::{cut, TokenizerError};
+use super::special::Role;
+use super::{cut, normal, TokenizerError};
+use crate::stages::Normalization;
 use ahash::AHashMap;
-use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+use std::borrow::Cow;
+use tokenizers::{AddedToken, AddedVocabulary, ModelWrapper, PreTokenizerWrapper, Tokenizer};
 
 /// Pieces that an encoder remembers; the first ones met are the frequent ones.
 const MAX_REMEMBERED: usize = 1 << 18;
 /// Longer pieces are not worth remembering.
 const MAX_PIECE_BYTES: usize = 64;
 
-/// Tokenises text without special tokens; one a thread.
+/// Tokenises text without special tokens; one a thread. Text that spells one of BERT's five special tokens is text; other added
+/// tokens stay whole.
 pub struct Encoder<'a> {
-    tokenizer: &'a Tokenizer,
-    /// Whether pieces tokenise apart from one another.
-    by_piece: bool,
+    tokenizer: Cow<'a, Tokenizer>,
+    /// The normal form that text is brought into before it is cut, if pieces tokenise apart from one another.
+    by_piece: Option<Normalization>,
+    /// Added tokens; a line that has one is not cut into pieces.
+    whole: Vec<String>,
     /// `[UNK]`, and the most characters that a word may have to be anything else.
     unknown: Option<(u32, usize)>,
     /// Where the ids of a piece are in `ids`: start and number.
@@ -28,29 +34,54 @@ pub struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     /// An encoder that has met nothing yet.
-    pub fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
-        Encoder {
-            tokenizer,
-            by_piece: is_plain_bert(tokenizer),
+    ///
+    /// # Errors
+    /// If the crate fails.
+    pub fn new(tokenizer: &'a Tokenizer) -> Result<Encoder<'a>, TokenizerError> {
+        let tokenizer = with_whole_tokens(tokenizer)?;
+        let added = tokenizer.get_added_tokens_decoder();
+        let whole: Vec<&AddedToken> = added.values().filter(|token| !token.special).collect();
+        // How a normalised token looks in the text is not known.
+        let is_cut = whole.iter().all(|token| !token.normalized);
+        Ok(Encoder {
+            by_piece: if is_cut { plain_bert(&tokenizer) } else { None },
+            whole: whole.into_iter().map(|token| token.content.clone()).collect(),
             unknown: match tokenizer.get_model() {
                 ModelWrapper::WordPiece(model) => {
                     tokenizer.token_to_id(&model.unk_token).map(|unk| (unk, model.max_input_chars_per_word))
                 }
                 _ => None,
             },
+            tokenizer,
             known: AHashMap::new(),
             ids: Vec::new(),
-        }
+        })
     }
 
-    /// Appends the ids of `text` to `out`. Text that spells a special token is text.
+    /// Appends the ids of `text` to `out`.
     ///
     /// # Errors
     /// If the crate fails.
     pub fn encode(&mut self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        if !self.by_piece {
-            return cut(text).try_for_each(|part| encode_with(self.tokenizer, part, out));
+        let Some(form) = self.by_piece else {
+            return cut(text).try_for_each(|part| encode_with(&self.tokenizer, part, out));
+        };
+        // Whole, for a mark may belong to what stands before a cut.
+        let text = form.apply(text);
+        if self.whole.is_empty() {
+            return self.encode_pieces(&text, out);
         }
+        for part in cut(&text) {
+            if self.whole.iter().any(|token| part.contains(token)) {
+                encode_with(&self.tokenizer, part, out)?;
+            } else {
+                self.encode_pieces(part, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_pieces(&mut self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
         for piece in pieces(text) {
             if let Some(&(start, number)) = self.known.get(piece) {
                 out.extend_from_slice(&self.ids[start as usize..(start + number) as usize]);
@@ -71,7 +102,7 @@ impl<'a> Encoder<'a> {
             _ => {}
         }
         let before = out.len();
-        encode_with(self.tokenizer, piece, out)?;
+        encode_with(&self.tokenizer, piece, out)?;
         if self.known.len() < MAX_REMEMBERED && piece.len() <= MAX_PIECE_BYTES {
             let found = &out[before..];
             self.known.insert(piece.into(), (self.ids.len() as u32, found.len() as u32));
@@ -87,14 +118,33 @@ fn encode_with(tokenizer: &Tokenizer, text: &str, out: &mut Vec<u32>) -> Result<
     Ok(())
 }
 
-/// Whether `tokenizer` normalises and splits as Google's BERT, and knows no tokens beside its vocabulary that could reach
-/// over whitespace or punctuation.
-fn is_plain_bert(tokenizer: &Tokenizer) -> bool {
-    let normalizer =
-        matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(found)) if found.clean_text);
+/// The tokenizer, with the additional special tokens as plain added ones: the crate's switch that makes text of special tokens
+/// does so to all of them.
+fn with_whole_tokens(tokenizer: &Tokenizer) -> Result<Cow<'_, Tokenizer>, TokenizerError> {
+    let roles: Vec<String> =
+        Role::ALL.into_iter().filter_map(|role| role.token(tokenizer)).map(|(token, _)| token).collect();
+    let mut added: Vec<(u32, AddedToken)> = tokenizer.get_added_tokens_decoder().into_iter().collect();
+    let is_additional = |token: &AddedToken| token.special && !roles.contains(&token.content);
+    if !tokenizer.get_encode_special_tokens() || !added.iter().any(|(_, token)| is_additional(token)) {
+        return Ok(Cow::Borrowed(tokenizer));
+    }
+    // Tokens beyond the vocabulary are numbered in the order in which they are added.
+    added.sort_unstable_by_key(|(id, _)| *id);
+    let tokens =
+        added.into_iter().map(|(_, token)| AddedToken { special: !is_additional(&token) && token.special, ..token });
+    let mut whole = tokenizer.clone();
+    whole.with_added_vocabulary(AddedVocabulary::new());
+    whole.add_tokens(tokens).map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
+    whole.set_encode_special_tokens(true);
+    Ok(Cow::Owned(whole))
+}
+
+/// The normal form that comes first, if `tokenizer` normalises and splits as Google's BERT behind it, and leaves special tokens
+/// in text alone.
+fn plain_bert(tokenizer: &Tokenizer) -> Option<Normalization> {
+    let found = normal::parts(tokenizer)?;
     let splitter = matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
-    let added = tokenizer.get_added_tokens_decoder();
-    normalizer && splitter && tokenizer.get_encode_special_tokens() && added.values().all(|token| token.special)
+    (found.bert.clean_text && splitter && tokenizer.get_encode_special_tokens()).then_some(found.form)
 }
 
 #[cfg(test)]
@@ -123,7 +173,7 @@ mod tests {
             lowercase: bool,
         ) {
             let tokenizer = tokenizer(lowercase);
-            let mut encoder = Encoder::new(&tokenizer);
+            let mut encoder = Encoder::new(&tokenizer).unwrap();
             for _ in 0..2 {
                 let mut ids = Vec::new();
                 encoder.encode(&text, &mut ids).unwrap();
@@ -138,7 +188,7 @@ mod tests {
         for length in [99, 100, 101, 5000] {
             let text = format!("the {} fox", "a".repeat(length));
             let mut ids = Vec::new();
-            Encoder::new(&tokenizer).encode(&text, &mut ids).unwrap();
+            Encoder::new(&tokenizer).unwrap().encode(&text, &mut ids).unwrap();
             assert_eq!(ids, whole(&tokenizer, &text), "{length}");
         }
     }
@@ -146,9 +196,9 @@ mod tests {
     #[test]
     fn tokens_that_reach_over_spaces_are_found() {
         let mut tokenizer = tokenizer(true);
-        tokenizer.add_tokens([tokenizers::AddedToken::from("the fox", false)]).unwrap();
+        tokenizer.add_tokens([AddedToken::from("the fox", false)]).unwrap();
         let mut ids = Vec::new();
-        Encoder::new(&tokenizer).encode("see the fox run", &mut ids).unwrap();
+        Encoder::new(&tokenizer).unwrap().encode("see the fox run", &mut ids).unwrap();
         assert_eq!(ids, whole(&tokenizer, "see the fox run"));
         assert!(ids.contains(&tokenizer.token_to_id("the fox").unwrap()));
     }

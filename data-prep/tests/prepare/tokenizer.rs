@@ -1,7 +1,9 @@
 //! WordPiece: the ids of Hugging Face, training that repeats itself, and files that are refused.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use untie_data::stages::Normalization;
 use untie_data::wordpiece::{self, SpecialTokens, TokenizerError, SPECIAL_TOKENS};
 
 fn fixtures() -> PathBuf {
@@ -136,4 +138,148 @@ fn files_that_are_no_bert_tokenizer_are_refused() {
     );
     let missing = wordpiece::import(&dir.path().join("none.txt"), true).unwrap_err();
     assert!(matches!(missing, TokenizerError::Io { .. }), "{missing}");
+}
+
+/// Made by `fixtures/make_tokenizers.py`: folders, and what AutoTokenizer of transformers makes of texts with each.
+#[derive(serde::Deserialize)]
+struct Folders {
+    pair: (String, String),
+    folders: Vec<AutoFolder>,
+}
+
+#[derive(serde::Deserialize)]
+struct AutoFolder {
+    name: String,
+    files: BTreeMap<String, String>,
+    texts: Vec<Text>,
+    masked: Encoded,
+    pair: Encoded,
+}
+
+#[derive(serde::Deserialize)]
+struct Text {
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[derive(serde::Deserialize)]
+struct Encoded {
+    #[serde(default)]
+    text: String,
+    ids: Vec<u32>,
+    types: Vec<u32>,
+}
+
+fn auto_folders() -> Folders {
+    serde_json::from_str(&fs::read_to_string(fixtures().join("tokenizers.json")).unwrap()).unwrap()
+}
+
+fn written(folder: &AutoFolder) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    folder.files.iter().for_each(|(name, content)| fs::write(dir.path().join(name), content).unwrap());
+    dir
+}
+
+#[test]
+fn a_folder_is_read_as_transformers_reads_it() {
+    let Folders { pair, folders } = auto_folders();
+    assert!(folders.len() > 30);
+    for folder in &folders {
+        let (dir, name) = (written(folder), &folder.name);
+        let tokenizer = wordpiece::open(dir.path(), true).unwrap_or_else(|error| panic!("{name}: {error}")).tokenizer;
+        let masked = tokenizer.encode(folder.masked.text.as_str(), true).unwrap();
+        assert_eq!(
+            (masked.get_ids(), masked.get_type_ids()),
+            (&folder.masked.ids[..], &folder.masked.types[..]),
+            "{name}"
+        );
+        let both = tokenizer.encode((pair.0.as_str(), pair.1.as_str()), true).unwrap();
+        assert_eq!((both.get_ids(), both.get_type_ids()), (&folder.pair.ids[..], &folder.pair.types[..]), "{name}");
+        // Shards, and a tokenizer that was written and read again.
+        let for_shards = wordpiece::import(dir.path(), true).unwrap();
+        let saved = tempfile::tempdir().unwrap();
+        wordpiece::save(&for_shards, saved.path()).unwrap();
+        let again = wordpiece::import(saved.path(), true).unwrap();
+        for Text { text, ids } in &folder.texts {
+            assert_eq!(&encode(&for_shards, text), ids, "{name}: {text:?}");
+            assert_eq!(&encode(&again, text), ids, "{name}, saved: {text:?}");
+        }
+        assert_eq!(
+            SpecialTokens::of(&again).unwrap(),
+            SpecialTokens { pad: 0, unk: 1, cls: 2, sep: 3, mask: 4 },
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_file_means_what_lies_beside_it_says() {
+    let folders = auto_folders().folders;
+    for (name, file) in [
+        ("vocab.txt, cased", "vocab.txt"),
+        ("tokenizer.json lower-cases, tokenizer_config.json does not", "tokenizer.json"),
+    ] {
+        let folder = folders.iter().find(|folder| folder.name == name).unwrap();
+        let dir = written(folder);
+        let tokenizer = wordpiece::import(&dir.path().join(file), true).unwrap();
+        for Text { text, ids } in &folder.texts {
+            assert_eq!(&encode(&tokenizer, text), ids, "{name}: {text:?}");
+        }
+        // Under another name it is a file alone.
+        fs::rename(dir.path().join(file), dir.path().join(format!("my-{file}"))).unwrap();
+        let alone = wordpiece::import(&dir.path().join(format!("my-{file}")), true).unwrap();
+        assert_eq!(wordpiece::lowercase(&alone), Some(true), "{name}");
+    }
+    // The manifest of a folder of shards says it too, with or without tokenizer.json.
+    let dir = tempfile::tempdir().unwrap();
+    let mut cased = wordpiece::import(&fixtures().join("vocab.txt"), false).unwrap();
+    wordpiece::normalize_first(&mut cased, Normalization::Nfkc).unwrap();
+    wordpiece::save(&cased, dir.path()).unwrap();
+    fs::write(dir.path().join("manifest.json"), r#"{"tokenizer": {"lowercase": false}}"#).unwrap();
+    let vocab = dir.path().join("vocab.txt");
+    let found = wordpiece::import(&vocab, true).unwrap();
+    assert_eq!(wordpiece::to_json(&found).unwrap(), wordpiece::to_json(&cased).unwrap());
+    fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
+    assert_eq!(wordpiece::lowercase(&wordpiece::import(&vocab, true).unwrap()), Some(false));
+    assert_eq!(wordpiece::lowercase(&wordpiece::import(dir.path(), true).unwrap()), Some(false));
+}
+
+#[test]
+fn what_a_folder_lacks_or_says_wrongly_has_a_sentence() {
+    let special = SPECIAL_TOKENS.join("\n");
+    let open = |files: &[(&str, &str)]| {
+        let dir = tempfile::tempdir().unwrap();
+        files.iter().for_each(|(name, text)| fs::write(dir.path().join(name), text).unwrap());
+        let opened = wordpiece::open(dir.path(), true);
+        opened.map_err(|error| error.to_string().replace(&dir.path().display().to_string(), "D"))
+    };
+    for (files, expected) in [
+        (&[("config.json", "{}")][..], "`D` has no tokenizer: expected `tokenizer.json` or `vocab.txt` in it"),
+        (
+            &[("vocab.txt", &special), ("tokenizer_config.json", r#"{"do_lower_case": "no"}"#)],
+            "`D/tokenizer_config.json`: `do_lower_case`: expected `true` or `false`, got \"no\"",
+        ),
+        (
+            &[("vocab.txt", &special), ("tokenizer_config.json", r#"{"tokenizer_class": "BertJapaneseTokenizer"}"#)],
+            "`D` has a `BertJapaneseTokenizer`, which is not read: expected a `BertTokenizer`",
+        ),
+        (
+            &[("vocab.txt", "the\n")],
+            "the tokenizer has no `[UNK]`: expected `[PAD]`, `[UNK]`, `[CLS]`, `[SEP]`, `[MASK]`",
+        ),
+        (
+            &[("tokenizer.json", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 700\n")],
+            "`D/tokenizer.json` is a Git LFS pointer, not the file itself",
+        ),
+        (
+            &[("vocab.txt", &special), ("tokenizer_config.json", "[1]")],
+            "`D/tokenizer_config.json` is no tokenizer: expected a JSON object",
+        ),
+    ] {
+        assert_eq!(open(files).unwrap_err(), expected);
+    }
+    let told =
+        open(&[("vocab.txt", &format!("{special}\nThe\n")), ("config.json", r#"{"model_type": "bert"}"#)]).unwrap();
+    assert_eq!(told.notes.len(), 1);
+    assert!(told.notes[0].contains("no file says `do_lower_case`"), "{}", told.notes[0]);
 }

@@ -96,7 +96,7 @@ impl Shard {
         let labels = match next() {
             Some(Values::Integer(numbers)) => Labels::Integers(numbers.into_iter()),
             Some(Values::Real(numbers)) => Labels::Reals(numbers.into_iter()),
-            Some(values @ Values::Text(_)) => return Err(other(LABEL, &values, "numbers")),
+            Some(values) => return Err(other(LABEL, &values, "numbers")),
             None if set.split == Split::Test => Labels::None,
             None => return Err(missing(LABEL)),
         };

@@ -77,35 +77,55 @@ const fn row(
     metrics: &'static [Metric],
 ) -> GlueTask {
     let selection = if metrics.len() > 1 { Metric::Mean } else { metrics[0] };
-    GlueTask { task, folder, sets, hub_columns, labels, metrics, selection, has_torn_rows: false, no_consensus: None }
+    GlueTask {
+        task,
+        folder,
+        sets,
+        hub_columns,
+        labels,
+        names: &[],
+        metrics,
+        selection,
+        has_torn_rows: false,
+        no_consensus: None,
+    }
 }
 
 /// The table.
 pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
-    row(
-        Task::Cola,
-        "CoLA",
-        &three(&[cola("train.tsv")], &[cola("dev.tsv")], &[sentences("test.tsv")], "CoLA.tsv"),
-        ("sentence", None),
-        NO_OR_YES,
-        &[Metric::Matthews],
-    ),
-    row(
-        Task::Sst2,
-        "SST-2",
-        &three(&[sentences("train.tsv")], &[sentences("dev.tsv")], &[sentences("test.tsv")], "SST-2.tsv"),
-        ("sentence", None),
-        NO_OR_YES,
-        &[Metric::Accuracy],
-    ),
-    row(
-        Task::Mrpc,
-        "MRPC",
-        &three(&[mrpc("train.tsv")], &[mrpc("dev.tsv")], &[mrpc("test.tsv")], "MRPC.tsv"),
-        ("sentence1", Some("sentence2")),
-        NO_OR_YES,
-        &[Metric::F1, Metric::Accuracy],
-    ),
+    GlueTask {
+        names: &["unacceptable", "acceptable"],
+        ..row(
+            Task::Cola,
+            "CoLA",
+            &three(&[cola("train.tsv")], &[cola("dev.tsv")], &[sentences("test.tsv")], "CoLA.tsv"),
+            ("sentence", None),
+            NO_OR_YES,
+            &[Metric::Matthews],
+        )
+    },
+    GlueTask {
+        names: &["negative", "positive"],
+        ..row(
+            Task::Sst2,
+            "SST-2",
+            &three(&[sentences("train.tsv")], &[sentences("dev.tsv")], &[sentences("test.tsv")], "SST-2.tsv"),
+            ("sentence", None),
+            NO_OR_YES,
+            &[Metric::Accuracy],
+        )
+    },
+    GlueTask {
+        names: &["not_equivalent", "equivalent"],
+        ..row(
+            Task::Mrpc,
+            "MRPC",
+            &three(&[mrpc("train.tsv")], &[mrpc("dev.tsv")], &[mrpc("test.tsv")], "MRPC.tsv"),
+            ("sentence1", Some("sentence2")),
+            NO_OR_YES,
+            &[Metric::F1, Metric::Accuracy],
+        )
+    },
     row(
         Task::Stsb,
         "STS-B",
@@ -121,6 +141,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
     ),
     GlueTask {
         has_torn_rows: true,
+        names: &["not_duplicate", "duplicate"],
         ..row(
             Task::Qqp,
             "QQP",
@@ -174,14 +195,17 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
         ENTAILMENT,
         &[Metric::Accuracy],
     ),
-    row(
-        Task::Wnli,
-        "WNLI",
-        &three(&[entailment("train.tsv")], &[entailment("dev.tsv")], &[entailment("test.tsv")], "WNLI.tsv"),
-        ("sentence1", Some("sentence2")),
-        NO_OR_YES,
-        &[Metric::Accuracy],
-    ),
+    GlueTask {
+        names: &["not_entailment", "entailment"],
+        ..row(
+            Task::Wnli,
+            "WNLI",
+            &three(&[entailment("train.tsv")], &[entailment("dev.tsv")], &[entailment("test.tsv")], "WNLI.tsv"),
+            ("sentence1", Some("sentence2")),
+            NO_OR_YES,
+            &[Metric::Accuracy],
+        )
+    },
     row(
         Task::Ax,
         "AX",

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use tokenizers::Tokenizer;
+use untie_data::wordpiece::Role;
 
 use super::windows::WindowConfig;
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ impl Frame {
             let is_it = |found: &Option<usize>| *found == Some(sequence);
             Some((sequences.iter().position(is_it)?, sequences.iter().rposition(is_it)? + 1))
         };
-        let cls = tokenizer.token_to_id("[CLS]");
+        let cls = Role::Cls.token(tokenizer).map(|(_, id)| id);
         let (Some((question, question_end)), Some((context, context_end)), Some(cls)) = (ends(0), ends(1), cls) else {
             return Err(no_template("got no template for pairs, or no `[CLS]`"));
         };

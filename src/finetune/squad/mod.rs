@@ -1,15 +1,18 @@
 //! SQuAD v1.1 and v2.0: questions about paragraphs, answered by a span of the paragraph.
 //!
-//! In: the official JSON files. Out: windows of tokens with the answer's two positions for training, and from a model's
+//! In: JSON files as the official ones, or Hugging Face's Parquet. Out: windows of tokens with the answer's two positions for training, and from a model's
 //! start and end logits the answers' texts, the official prediction files and the official scores. One file a station:
-//! [`mod@read`] (file → questions), [`mod@windows`] (questions → windows of tokens), [`mod@answers`] (logits → texts),
+//! [`mod@read`] (files → questions), [`mod@windows`] (questions → windows of tokens), [`mod@answers`] (logits → texts),
 //! [`score`] (texts → exact match and F1). Nothing here knows a model or a tensor. The cost is that of
 //! tokenising, each paragraph once.
 
 pub mod answers;
 mod files;
+mod find;
 mod frame;
+mod json;
 mod paragraph;
+mod parquet;
 mod python;
 pub mod read;
 pub mod score;
@@ -18,7 +21,8 @@ pub mod windows;
 
 pub use answers::{answers, AnswerConfig, Candidate, Prediction, SpanLogits};
 pub use files::write_predictions;
-pub use read::{read, Answer, Dataset, Question, Split, Version};
+pub use find::find;
+pub use read::{read, read_all, Answer, Dataset, Question, Split, Version};
 pub use score::{evaluate, Scores};
 pub use skipped::{Skip, Skipped};
 pub use windows::{windows, Label, Span, Window, WindowConfig, CLS};

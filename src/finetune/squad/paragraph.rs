@@ -24,7 +24,7 @@ impl Paragraph {
 
     /// Whether the answer stands at its offset, or does once white space is normalised.
     pub(super) fn holds(&self, answer: &Answer) -> bool {
-        let end = answer.start + answer.text.chars().count();
+        let end = answer.start.saturating_add(answer.text.chars().count());
         let Some(&end_byte) = self.bytes.get(end) else { return false };
         self.context[self.bytes[answer.start]..end_byte] == answer.text
             || touched_words(&self.context, answer.start, end).contains(&joined(python::split(&answer.text)))

@@ -1,17 +1,18 @@
-//! SQuAD's JSON → questions.
+//! SQuAD's files → questions.
 //!
-//! In: `train-v1.1.json`, `dev-v1.1.json`, `train-v2.0.json` or `dev-v2.0.json`, or a file in their layout. Out: the
-//! [`Question`]s in the file's order, those of one paragraph sharing its text, and [`Skipped`]. Cost: the file in
-//! memory once as bytes and once as strings.
+//! In: `train-v1.1.json`, `dev-v1.1.json`, `train-v2.0.json` or `dev-v2.0.json`, or a file in their layout, as SQuADs in other
+//! languages have it ([`json`](super::json)); or the Parquet files of Hugging Face ([`parquet`](super::parquet)). Out: the
+//! [`Question`]s in the files' order, those of one paragraph sharing its text, and [`Skipped`]. Cost: a file in memory once as
+//! bytes and once as strings.
 //!
-//! A file is not trusted. What makes it another file than the task asks for, or one that is broken, is an error that
-//! names the place (`data[0].paragraphs[2].qas[1]`, counted from 0) and the question's id:
+//! What the file calls its version is no matter: the questions tell. A file is not trusted. What is broken is an error that
+//! names the place (`data[0].paragraphs[2].qas[1]`, counted from 0, or `row 7`, from 1) and the question's id:
 //!
-//! - empty, not JSON, or a value of the wrong type (line and column); another `version`, or none;
-//! - a missing or null key (`title` may be absent, keys of no use are ignored); no question at all;
+//! - empty, not JSON, or a value of the wrong type (line and column);
+//! - a missing or null key (`title` and `is_impossible` may be absent, keys of no use are ignored); no question at all;
 //! - an id that an earlier question has;
-//! - `answer_start` missing, null, negative, or beyond the context, in any answer;
-//! - an impossible question with answers, any other question without, `is_impossible` missing in v2.0 or true in v1.1.
+//! - for training, an `answer_start` that is missing;
+//! - an impossible question with answers, one that is said to be possible without, any impossible one for `squad1`.
 //!
 //! What is merely of no use for training is left out of a training file and counted: an answer that is not at its
 //! offset, an empty answer, an empty question. Only the first answer counts, the one that labels. As in Google's BERT
@@ -20,16 +21,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use super::paragraph::Paragraph;
-use super::python;
 use super::skipped::Skipped;
-use crate::error::{io, Error, Result};
+use super::{json, parquet, python};
+use crate::error::{Error, Result};
 
 /// Which SQuAD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +36,6 @@ pub enum Version {
     V1,
     /// v2.0: some questions are impossible.
     V2,
-}
-
-impl Version {
-    /// What the official files say.
-    fn name(self) -> &'static str {
-        match self {
-            Self::V1 => "1.1",
-            Self::V2 => "v2.0",
-        }
-    }
 }
 
 /// What the questions are for.
@@ -64,9 +52,12 @@ pub enum Split {
 pub struct Answer {
     /// The answer, as it stands in the context.
     pub text: String,
-    /// Where it begins, in characters (Unicode code points) of the context.
+    /// Where it begins, in characters (Unicode code points) of the context; [`NOWHERE`] where the file says no place in it.
     pub start: usize,
 }
+
+/// No place in a context.
+pub const NOWHERE: usize = usize::MAX;
 
 /// One question about one paragraph.
 #[derive(Clone, Debug)]
@@ -94,67 +85,72 @@ pub struct Dataset {
     pub skipped: Skipped,
 }
 
-/// Reads the questions of `path`.
+/// Reads the questions of `path`, JSON or, by its name, Parquet.
 ///
 /// # Errors
-/// When the file cannot be read, or is none of this version; the module's page lists what is wrong with a file.
+/// When the file cannot be read, or its questions are not of this version; the module's page lists what is wrong with a file.
 pub fn read(path: &Path, version: Version, split: Split) -> Result<Dataset> {
-    let bytes = fs::read(path).map_err(|error| io("read", path, error))?;
-    let mut reader =
-        Reader { path, version, split, seen: HashMap::new(), questions: Vec::new(), skipped: Skipped::default() };
-    reader.file(&bytes)?;
-    Ok(Dataset { questions: reader.questions, skipped: reader.skipped })
+    read_all(&[path.to_owned()], version, split)
 }
 
-/// The layout, every key of which may be missing or null.
-#[derive(Deserialize)]
-struct FileLayout {
-    version: Option<String>,
-    data: Option<Vec<ArticleLayout>>,
+/// Reads the questions of files that follow one another.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_all(paths: &[PathBuf], version: Version, split: Split) -> Result<Dataset> {
+    let mut gatherer = Gatherer {
+        path: Path::new(""),
+        version,
+        split,
+        seen: HashMap::new(),
+        questions: Vec::new(),
+        skipped: Skipped::default(),
+    };
+    for path in paths {
+        gatherer.path = path;
+        match path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("parquet")) {
+            true => parquet::read(&mut gatherer)?,
+            false => json::read(&mut gatherer)?,
+        }
+    }
+    gatherer.finish()
 }
 
-#[derive(Deserialize)]
-struct ArticleLayout {
-    title: Option<String>,
-    paragraphs: Option<Vec<ParagraphLayout>>,
-}
-
-#[derive(Deserialize)]
-struct ParagraphLayout {
-    context: Option<String>,
-    qas: Option<Vec<QuestionLayout>>,
-}
-
-#[derive(Deserialize)]
-struct QuestionLayout {
-    id: Option<String>,
-    question: Option<String>,
-    answers: Option<Vec<AnswerLayout>>,
-    is_impossible: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct AnswerLayout {
-    text: Option<String>,
-    answer_start: Option<i64>,
-}
-
-/// A question's place in the file.
+/// A question's place in its file.
 #[derive(Clone, Copy)]
-struct Place {
-    article: usize,
-    paragraph: usize,
-    question: usize,
+pub(super) enum Place {
+    /// Numbers of the article, the paragraph in it, the question in that.
+    Question(usize, usize, usize),
+    /// Number of a question that has its context beside it.
+    Flat(usize),
+    /// Number of the row, from 1.
+    Row(usize),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "data[{}].paragraphs[{}].qas[{}]", self.article, self.paragraph, self.question)
+        match self {
+            Self::Question(article, paragraph, question) => {
+                write!(formatter, "data[{article}].paragraphs[{paragraph}].qas[{question}]")
+            }
+            Self::Flat(question) => write!(formatter, "data[{question}]"),
+            Self::Row(row) => write!(formatter, "row {row}"),
+        }
     }
 }
 
-struct Reader<'a> {
-    path: &'a Path,
+/// A question as a file has it, every part of which may be missing.
+pub(super) struct Raw {
+    pub(super) id: Option<String>,
+    pub(super) question: Option<String>,
+    /// Text and place in characters of each.
+    pub(super) answers: Option<Vec<(Option<String>, Option<i64>)>>,
+    pub(super) is_impossible: Option<bool>,
+}
+
+/// Gathers the questions of files in either layout: the one place that decides what is wrong and what is skipped.
+pub(super) struct Gatherer<'a> {
+    pub(super) path: &'a Path,
     version: Version,
     split: Split,
     seen: HashMap<String, Place>,
@@ -162,69 +158,35 @@ struct Reader<'a> {
     skipped: Skipped,
 }
 
-impl Reader<'_> {
-    fn error(&self, problem: impl fmt::Display) -> Error {
+impl Gatherer<'_> {
+    pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
         Error::data(format!("`{}` {problem}", self.path.display()))
     }
 
-    fn need<T>(&self, value: Option<T>, place: impl fmt::Display, key: &str) -> Result<T> {
+    pub(super) fn need<T>(&self, value: Option<T>, place: impl fmt::Display, key: &str) -> Result<T> {
         value.ok_or_else(|| self.error(format_args!("has no `{key}` in `{place}`: expected a value, got none or null")))
     }
 
-    fn file(&mut self, bytes: &[u8]) -> Result<()> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes); // a byte order mark
-        if bytes.trim_ascii().is_empty() {
-            return Err(self.error("is empty: expected SQuAD's JSON"));
-        }
-        let file: FileLayout = serde_json::from_slice(bytes)
-            .map_err(|error| self.error("is not in SQuAD's JSON layout").caused_by(error))?;
-        self.check_version(file.version)?;
-        for (article, layout) in self.need(file.data, "the file", "data")?.into_iter().enumerate() {
-            let title: Arc<str> = layout.title.unwrap_or_default().into();
-            let paragraphs = self.need(layout.paragraphs, format_args!("data[{article}]"), "paragraphs")?;
-            for (paragraph, layout) in paragraphs.into_iter().enumerate() {
-                let place = format!("data[{article}].paragraphs[{paragraph}]");
-                let questions = self.need(layout.qas, &place, "qas")?;
-                let shared = Paragraph::new(Arc::clone(&title), self.need(layout.context, &place, "context")?);
-                for (question, layout) in questions.into_iter().enumerate() {
-                    self.question(Place { article, paragraph, question }, &shared, layout)?;
-                }
-            }
-        }
+    fn finish(self) -> Result<Dataset> {
         if self.questions.is_empty() {
             return Err(match self.skipped.count() {
                 0 => self.error("holds no question"),
                 _ => self.error(format_args!("holds no question to train on: {}", self.skipped)),
             });
         }
-        Ok(())
+        Ok(Dataset { questions: self.questions, skipped: self.skipped })
     }
 
-    fn check_version(&self, found: Option<String>) -> Result<()> {
-        let expected = self.version.name();
-        let found = self.need(found, "the file", "version")?;
-        if found.trim_start_matches('v') == expected.trim_start_matches('v') {
-            return Ok(());
-        }
-        Err(self
-            .error(format_args!("is another version of SQuAD: expected `{expected}`, got `{found}`"))
-            .hint("`squad1` reads v1.1, `squad2` reads v2.0"))
-    }
-
-    fn question(&mut self, place: Place, paragraph: &Paragraph, layout: QuestionLayout) -> Result<()> {
-        let id = self.need(layout.id, place, "id")?;
+    pub(super) fn push(&mut self, place: Place, paragraph: &Paragraph, raw: Raw) -> Result<()> {
+        let id = self.need(raw.id, place, "id")?;
         let here = format!("{place}` (id `{id}`)");
-        let question = self.need(layout.question, place, "question")?;
-        let is_impossible = match (self.version, layout.is_impossible) {
-            (Version::V1, flag) => flag.unwrap_or(false),
-            (Version::V2, flag) => self.need(flag, place, "is_impossible")?,
-        };
-        let layouts = self.need(layout.answers, place, "answers")?;
-        self.check_answers(&here, is_impossible, layouts.len())?;
-        let answers = layouts
+        let question = self.need(raw.question, place, "question")?;
+        let answers = self.need(raw.answers, place, "answers")?;
+        let is_impossible = self.is_impossible(&here, raw.is_impossible, answers.len())?;
+        let answers = answers
             .into_iter()
             .enumerate()
-            .map(|(number, layout)| self.answer(&here, number, paragraph, layout))
+            .map(|(number, answer)| self.answer(&here, number, paragraph, answer))
             .collect::<Result<Vec<_>>>()?;
         if let Some(earlier) = self.seen.insert(id.clone(), place) {
             return Err(self.error(format_args!("has the id `{id}` twice: in `{earlier}` and in `{place}`")));
@@ -246,33 +208,38 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Whether so many answers fit what the question says of itself.
-    fn check_answers(&self, here: &str, is_impossible: bool, count: usize) -> Result<()> {
-        match (is_impossible, count) {
-            (true, _) if self.version == Version::V1 => {
-                Err(self.error(format_args!("has an impossible question in `{here}: v1.1 has none")))
-            }
-            (true, 1..) => Err(self
+    /// Whether a question is impossible, by what it says of itself or by its answers, if the two agree.
+    fn is_impossible(&self, here: &str, said: Option<bool>, count: usize) -> Result<bool> {
+        match (self.version, said, count) {
+            (Version::V1, Some(true), _) => Err(self
+                .error(format_args!("has an impossible question in `{here}: v1.1 has none"))
+                .hint("`squad2` is the task of files with such questions")),
+            (_, Some(true), 1..) => Err(self
                 .error(format_args!("has an impossible question with answers in `{here}: expected none, got {count}"))),
-            (false, 0) => Err(self
+            (Version::V1, _, 0) => Err(self
+                .error(format_args!("has a question without answers in `{here}: expected at least one, got none"))
+                .hint("`squad2` is the task of files with questions that the context does not answer")),
+            (Version::V2, Some(false), 0) => Err(self
                 .error(format_args!("has a question without answers in `{here}: expected at least one, got none"))
                 .hint("in v2.0 a question that the context does not answer says `\"is_impossible\": true`")),
-            _ => Ok(()),
+            (_, said, count) => Ok(said.unwrap_or(count == 0)),
         }
     }
 
-    fn answer(&self, here: &str, number: usize, paragraph: &Paragraph, layout: AnswerLayout) -> Result<Answer> {
+    fn answer(
+        &self,
+        here: &str,
+        number: usize,
+        paragraph: &Paragraph,
+        (text, start): (Option<String>, Option<i64>),
+    ) -> Result<Answer> {
         let problem = |what: String| self.error(format_args!("has a bad answer {number} in `{here}: {what}"));
-        let text = layout.text.ok_or_else(|| problem("expected `text`, got none or null".into()))?;
-        let start = layout
-            .answer_start
-            .ok_or_else(|| problem(format!("expected `answer_start` of `{text}` in characters, got none or null")))?;
-        let characters = paragraph.characters();
-        match usize::try_from(start) {
-            Ok(start) if start < characters => Ok(Answer { text, start }),
-            _ => Err(problem(format!(
-                "expected `answer_start` within the context's {characters} characters, got {start}"
-            ))),
+        let text = text.ok_or_else(|| problem("expected `text`, got none or null".into()))?;
+        if start.is_none() && self.split == Split::Train {
+            return Err(problem(format!("expected `answer_start` of `{text}` in characters, got none or null")));
         }
+        let start = start.and_then(|start| usize::try_from(start).ok());
+        let start = start.filter(|&start| start < paragraph.characters()).unwrap_or(NOWHERE);
+        Ok(Answer { text, start })
     }
 }

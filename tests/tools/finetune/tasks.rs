@@ -1,6 +1,9 @@
 //! What can be wrong with models, folders and files; pairs, scores and spans.
 
 use std::fs;
+use std::path::Path;
+
+use serde_json::{json, Value};
 
 use super::{finetune, workshop};
 use crate::common::stderr;
@@ -25,7 +28,7 @@ fn mistakes_have_a_message_and_an_exit_code() {
             "`task.diagnostics` is for `mnli`",
         ),
         (&["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--dev-file", "x"], 2, "are for SQuAD"),
-        (&["--task", "ax", "--model", "runs/tiny", "--data", "empty"], 3, "no `ax` set of `ax` in `empty`"),
+        (&["--task", "ax", "--model", "runs/tiny", "--data", "empty"], 3, "`runs/tiny/export` is not fine-tuned"),
     ] {
         let output = finetune(&workshop, arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
@@ -135,9 +138,124 @@ fn spans_are_learnt_and_answered_in_the_texts_words() {
     );
 }
 
+/// Changes config.json of a model.
+fn change(folder: &Path, change: impl FnOnce(&mut Value)) {
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut config);
+    fs::write(path, config.to_string()).unwrap();
+}
+
+/// Labels by their words, in the order of the model: scores are those of the same answers, whatever they are called.
+#[test]
+fn a_finished_models_labels_are_matched_by_their_words() {
+    let workshop = workshop();
+    let sweep = [
+        "--task",
+        "sst2",
+        "--model",
+        "runs/tiny",
+        "--data",
+        "sst2",
+        "--lr",
+        "3e-3",
+        "--seeds",
+        "1",
+        "--run-dir",
+        "out",
+    ];
+    let output = finetune(&workshop, &sweep);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let best = workshop.path("out/best");
+    let score = |task: &str, data: &str| {
+        let common = [
+            "--epochs",
+            "0",
+            "--max-length",
+            "32",
+            "--precision",
+            "fp32",
+            "--model",
+            "out/best",
+            "--run-dir",
+            "scored",
+        ];
+        workshop.untie(&[&["finetune", "--task", task, "--data", data], &common[..]].concat())
+    };
+    let accuracy = |labels: Value| -> f64 {
+        change(&best, |config| {
+            let numbers = labels.as_array().unwrap().iter().enumerate();
+            config["label2id"] = numbers.map(|(id, word)| (word.as_str().unwrap().to_owned(), json!(id))).collect();
+            config["id2label"] = (0..2).map(|id| (id.to_string(), labels[id].clone())).collect();
+        });
+        let output = score("sst2", "sst2");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().next().unwrap().split_whitespace().last().unwrap().parse().unwrap()
+    };
+    let learnt = accuracy(json!(["0", "1"]));
+    assert!(learnt > 0.6, "{learnt}");
+    for same in [json!(["negative", "positive"]), json!(["NEGATIVE", "POSITIVE"]), json!(["LABEL_0", "LABEL_1"])] {
+        assert_eq!(accuracy(same.clone()), learnt, "{same}");
+    }
+    for other in [json!(["positive", "negative"]), json!(["1", "0"])] {
+        assert!((accuracy(other.clone()) - (1.0 - learnt)).abs() < 1e-9, "{other}");
+    }
+    let labels = json!({ "0": "bad", "1": "good" });
+    change(&best, |config| (config["id2label"], config["label2id"]) = (labels, json!({ "bad": 0, "good": 1 })));
+    let unknown = score("sst2", "nowhere");
+    assert_eq!(unknown.status.code(), Some(3));
+    let words =
+        "expected `0`, `1` or `negative`, `positive` in any order, got `bad`, `good`\nhint: name them so in `id2label`";
+    assert!(stderr(&unknown).contains(words), "{}", stderr(&unknown));
+    // Told before the task is read: its folder is not there.
+    let head = score("mnli", "nowhere");
+    assert_eq!(head.status.code(), Some(3));
+    assert!(stderr(&head).contains("`mnli` needs a head of 3 labels, got a head of 2 labels"), "{}", stderr(&head));
+}
+
+#[test]
+fn a_model_that_cannot_do_the_task_is_refused_before_the_task_is_read() {
+    let workshop = workshop();
+    let refused = |task: &str, key: &str, value: Value, more: &[&str]| {
+        let copy = tempfile::tempdir_in(workshop.root()).unwrap();
+        for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
+            fs::copy(workshop.path("runs/tiny/export").join(name), copy.path().join(name)).unwrap();
+        }
+        change(copy.path(), |config| config[key] = value);
+        let model = copy.path().display().to_string();
+        let flags = ["finetune", "--task", task, "--model", &model, "--data", "nowhere", "--run-dir", "out"];
+        let output = workshop.untie(&[&flags[..], more].concat());
+        assert!(!workshop.path("out").exists());
+        (output.status.code(), stderr(&output))
+    };
+    let short = ["--max-length", "32"];
+    for (task, key, value, more, code, words) in [
+        ("sst2", "is_decoder", json!(true), &short[..], 3, "`is_decoder`: expected `false`, got `true`"),
+        ("sst2", "model_type", json!("roberta"), &short, 3, "expected `bert` or `megatron-bert`, got `roberta`"),
+        (
+            "sst2",
+            "untie_version",
+            json!(null),
+            &[],
+            2,
+            "`task.max_length` = 128 is longer than the model's 32 positions",
+        ),
+        ("sst2", "untie_version", json!(null), &["--epochs", "0"], 2, "longer than the model's 32 positions"),
+        ("mnli", "type_vocab_size", json!(1), &short, 2, "a pair of texts has 2 segments, the model knows 1"),
+        ("squad1", "type_vocab_size", json!(1), &short, 2, "cannot do `squad1`"),
+        ("sst2", "intermediate_size", json!(7), &short, 3, "expected shape"),
+        // One text has one segment, and the tensors tell that the file has two.
+        ("sst2", "type_vocab_size", json!(1), &short, 3, "token_type_embeddings.weight`: expected shape"),
+    ] {
+        let (got, message) = refused(task, key, value, more);
+        assert!(got == Some(code) && message.contains(words), "{task}, {key}: {got:?} {message}");
+    }
+}
+
 #[test]
 fn every_task_has_a_configuration_that_is_the_protocol_of_the_paper() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/finetune");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/finetune");
     for task in untie::finetune::Task::ALL.into_iter().filter(|&task| task != untie::finetune::Task::Ax) {
         let path = folder.join(format!("{task}.toml"));
         let config: untie::finetune::FinetuneConfig = untie::config::tables(Some(&path), &[]).unwrap();

@@ -5,6 +5,7 @@ mod layouts;
 mod scores;
 mod shared;
 mod submission;
+mod tokenizers;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,10 @@
 use std::fs;
 
 use serde_json::{json, Value};
-use untie::finetune::squad::{read, Dataset, Skip, Split, Version};
+use untie::finetune::squad::read::NOWHERE;
+use untie::finetune::squad::{find, read, Dataset, Skip, Split, Version};
 
-use super::tiny;
+use super::{fixture, questions, tiny};
 
 /// One paragraph with these questions.
 fn file(version: &str, context: &str, questions: Value) -> Value {
@@ -77,7 +78,7 @@ fn what_is_not_squads_json_is_named() {
     assert!(v1(b"question\tanswer\n").contains("expected value at line 1 column 1"));
     assert!(v1(b"{\"version\": \"1.1\", \"data\": {}}").contains("invalid type: map, expected a sequence at line 1"));
     assert!(v1(b"{\"version\": \"1.1\", \"data\": [\"\xff\"]}").contains("invalid"));
-    assert!(v1(br#"{"version": "\ud800"}"#).contains("is not in SQuAD's JSON layout: "));
+    assert!(v1(br#"{"data": [{"context": "\ud800"}]}"#).contains("is not in SQuAD's JSON layout: "));
     let missing = read(std::path::Path::new("nowhere/train-v1.1.json"), Version::V1, Split::Train).unwrap_err();
     assert!(missing.report().starts_with("error: cannot read `nowhere/train-v1.1.json`"), "{}", missing.report());
     assert_eq!(missing.exit_code(), 3);
@@ -89,18 +90,99 @@ fn a_byte_order_mark_is_no_matter() {
     assert_eq!(parse(text, Version::V1, Split::Train).unwrap().questions.len(), 1);
 }
 
+/// SQuADs of other languages name themselves (`KorQuAD_v1.0_dev`, `JaQuAD-version-0.1.0`), or not at all.
 #[test]
-fn another_version_is_named() {
-    let value = file("v2.0", CONTEXT, json!([]));
-    let hint = "\nhint: `squad1` reads v1.1, `squad2` reads v2.0";
-    assert_eq!(failure1(&value), format!("is another version of SQuAD: expected `1.1`, got `v2.0`{hint}"));
-    let report = failure(file("1.1", CONTEXT, json!([])).to_string(), Version::V2, Split::Dev);
-    assert_eq!(report, format!("is another version of SQuAD: expected `v2.0`, got `1.1`{hint}"));
-    assert!(failure(r#"{"data": []}"#, Version::V1, Split::Dev).starts_with("has no `version` in `the file`"));
-    for (name, version) in [("v1.1", Version::V1), ("1.1", Version::V1), ("2.0", Version::V2), ("v2.0", Version::V2)] {
-        let value = file(name, CONTEXT, json!([asked2("a", answer("Zoë", 0), false)]));
-        assert_eq!(parse(value.to_string(), version, Split::Train).unwrap().questions.len(), 1);
+fn the_questions_tell_the_version() {
+    for name in
+        [json!("1.1"), json!("v2.0"), json!("KorQuAD_v1.0_dev"), json!("JaQuAD-version-0.1.0"), json!(1.0), Value::Null]
+    {
+        let mut value = file("", CONTEXT, json!([asked("a", answer("Zoë", 0))]));
+        value["version"] = name.clone();
+        for version in [Version::V1, Version::V2] {
+            let questions = parse(value.to_string(), version, Split::Train).unwrap().questions;
+            assert!(questions.len() == 1 && !questions[0].is_impossible, "{name}");
+        }
+        value.as_object_mut().unwrap().remove("version");
+        assert_eq!(parse(value.to_string(), Version::V1, Split::Dev).unwrap().questions.len(), 1);
     }
+}
+
+/// The layouts of GermanQuAD (ids that are numbers, keys of its own), CMRC 2018, and files without `is_impossible`.
+#[test]
+fn other_languages_are_read() {
+    let german = json!({ "data": [{ "paragraphs": [{
+        "qas": [{ "question": "Wer?", "id": 51870, "answers": [{ "answer_id": 53778, "document_id": 43958, "question_id": 51870,
+            "text": "Zoë", "answer_start": 0, "answer_category": "SHORT" }], "is_impossible": false }],
+        "context": CONTEXT, "document_id": 43958 }] }] });
+    let found = parse(german.to_string(), Version::V1, Split::Train).unwrap().questions;
+    assert_eq!((found[0].id.as_str(), &*found[0].title), ("51870", ""));
+    let chinese = json!({ "version": "v1.0", "data": [{ "id": "DEV_0", "title": 7, "paragraphs": [{ "id": "DEV_0",
+        "context": "《战国无双3》是由光荣开发的", "qas": [{ "question": "谁开发？", "id": "DEV_0_QUERY_0",
+        "answers": [{ "text": "光荣", "answer_start": 10 }, { "text": "光荣", "answer_start": -1 }, { "text": "光荣" }] }] }] }] });
+    let found = parse(chinese.to_string(), Version::V1, Split::Dev).unwrap().questions;
+    assert_eq!((&*found[0].title, found[0].answers[0].start), ("7", 10));
+    assert!(found[0].answers[1..].iter().all(|answer| answer.start == NOWHERE));
+    // Without a word, a question without answers is impossible.
+    let silent = file("2.0", CONTEXT, json!([asked("a", json!([])), asked("b", answer("Zoë", 0))]));
+    let found = parse(silent.to_string(), Version::V2, Split::Train).unwrap().questions;
+    assert_eq!(found.iter().map(|question| question.is_impossible).collect::<Vec<_>>(), [true, false]);
+    // As Hugging Face's run_qa.py takes it: the context beside the question.
+    let flat = json!({ "version": "0.1.0", "data": [
+        { "id": "a", "title": "T", "context": CONTEXT, "question": "Who?", "answers": { "text": ["Zoë"], "answer_start": [0] } },
+        { "id": "b", "title": "T", "context": CONTEXT, "question": "Who?", "answers": { "text": [], "answer_start": [] } },
+    ] });
+    let found = parse(flat.to_string(), Version::V2, Split::Train).unwrap().questions;
+    assert_eq!((found[0].answers[0].text.as_str(), found[1].is_impossible), ("Zoë", true));
+}
+
+/// Written by tests/fixtures/finetune/make_squad_parquet.py with pyarrow, from the JSON files of the same names: a struct of lists
+/// in the first, a list of structs in the second.
+#[test]
+fn parquet_holds_the_questions_of_json() {
+    for (name, version) in [("squad-tiny-v1.1", Version::V1), ("squad-tiny-v2.0", Version::V2)] {
+        for split in [Split::Train, Split::Dev] {
+            let [json, parquet] = ["json", "parquet"]
+                .map(|end| questions(&fixture(&format!("{name}.{end}")), version, split))
+                .map(|found| found.into_iter().map(|one| (one.id, one.title, one.question, one.context, one.answers)));
+            assert!(json.eq(parquet), "{name}");
+        }
+        let shared = questions(&fixture(&format!("{name}.parquet")), version, Split::Dev);
+        assert!(std::sync::Arc::ptr_eq(&shared[0].context, &shared[1].context));
+    }
+    let of_v2 = read(&fixture("squad-tiny-v2.0.parquet"), Version::V1, Split::Dev).unwrap_err().report();
+    assert!(
+        of_v2.contains("has a question without answers in `row ") && of_v2.contains("hint: `squad2` is the task"),
+        "{of_v2}"
+    );
+    let other = read(&fixture("glue/sst2/hub/validation-00000-of-00001.parquet"), Version::V1, Split::Dev);
+    assert!(other.unwrap_err().report().contains("has no column `"));
+}
+
+#[test]
+fn a_set_is_found_under_the_names_that_downloads_give() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = find(folder.path(), Version::V1, Split::Dev).unwrap_err().report();
+    assert!(
+        missing.contains("no `dev` set in ") && missing.contains("`dev-v1.1.json`, `dev.json`, `validation.json`"),
+        "{missing}"
+    );
+    let put = |name: &str| {
+        fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
+        fs::write(folder.path().join(name), "").unwrap();
+    };
+    let found = |split| -> Vec<String> {
+        let paths = find(folder.path(), Version::V1, split).unwrap();
+        paths.iter().map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string()).collect()
+    };
+    put("plain_text/train-00000-of-00002.parquet");
+    put("plain_text/train-00001-of-00002.parquet");
+    put("plain_text/validation-00000-of-00001.parquet");
+    assert_eq!(found(Split::Train).len(), 2);
+    assert_eq!(found(Split::Dev), ["plain_text/validation-00000-of-00001.parquet"]);
+    put("validation.json");
+    assert_eq!(found(Split::Dev), ["validation.json"]);
+    put("dev-v1.1.json");
+    assert_eq!(found(Split::Dev), ["dev-v1.1.json"]);
 }
 
 #[test]
@@ -116,7 +198,6 @@ fn missing_keys_are_named_with_their_place() {
         ("/data/0/paragraphs/0/qas/1/id", question),
         ("/data/0/paragraphs/0/qas/1/question", question),
         ("/data/0/paragraphs/0/qas/1/answers", question),
-        ("/data/0/paragraphs/0/qas/1/is_impossible", question),
     ];
     for (pointer, place) in cases {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -160,33 +241,37 @@ fn answer_starts_that_cannot_be_are_named() {
     let place = "has a bad answer 0 in `data[0].paragraphs[0].qas[0]` (id `a`): expected `answer_start`";
     let with =
         |start: Value| file("1.1", CONTEXT, json!([asked("a", json!([{ "text": "Zoë", "answer_start": start }]))]));
-    assert_eq!(failure1(&with(Value::Null)), format!("{place} of `Zoë` in characters, got none or null"));
-    // 21 characters, 24 bytes: the limit is in characters.
-    for start in [-1, 21, 22, i64::MAX] {
-        assert_eq!(failure1(&with(start.into())), format!("{place} within the context's 21 characters, got {start}"));
-    }
+    let missing = failure(with(Value::Null).to_string(), Version::V1, Split::Train);
+    assert_eq!(missing, format!("{place} of `Zoë` in characters, got none or null"));
     assert!(failure1(&with(json!(1.5))).contains("invalid type: floating point `1.5`, expected i64 at line 1 column"));
     assert!(failure1(&with(json!("3"))).contains("invalid type: string \"3\", expected i64"));
-    let second = json!([{ "text": "Zoë", "answer_start": 0 }, { "text": "Zoë", "answer_start": -3 }]);
-    assert!(failure1(&file("1.1", CONTEXT, json!([asked("a", second)]))).starts_with("has a bad answer 1 in "));
     let textless = file("1.1", CONTEXT, json!([asked("a", json!([{ "answer_start": 0 }]))]));
     assert!(failure1(&textless).contains("(id `a`): expected `text`, got none or null"));
+    // No place in the context: 21 characters, 24 bytes, and the limit is in characters.
+    let mut questions = vec![asked("right", answer("Zoë", 0))];
+    questions.extend([-1, 21, 22, i64::MAX].map(|start| asked(&start.to_string(), answer("Zoë", start))));
+    let text = file("1.1", CONTEXT, Value::from(questions)).to_string();
+    let train = parse(&text, Version::V1, Split::Train).unwrap();
+    assert_eq!((train.questions.len(), train.skipped.answer_not_at_offset.count), (1, 4));
+    assert_eq!(parse(&text, Version::V1, Split::Dev).unwrap().questions.len(), 5);
 }
 
 #[test]
 fn answers_that_contradict_the_question_are_named() {
     let place = "in `data[0].paragraphs[0].qas[0]` (id `a`)";
-    let hint = "\nhint: in v2.0 a question that the context does not answer says `\"is_impossible\": true`";
-    let none = format!("has a question without answers {place}: expected at least one, got none{hint}");
-    assert_eq!(failure1(&file("1.1", CONTEXT, json!([asked("a", json!([]))]))), none);
+    let none = format!("has a question without answers {place}: expected at least one, got none");
+    let squad2 = "\nhint: `squad2` is the task of files with questions that the context does not answer";
+    assert_eq!(failure1(&file("1.1", CONTEXT, json!([asked("a", json!([]))]))), format!("{none}{squad2}"));
     let v2 = |question: Value| failure(file("v2.0", CONTEXT, json!([question])).to_string(), Version::V2, Split::Dev);
-    assert_eq!(v2(asked2("a", json!([]), false)), none);
+    let hint = "\nhint: in v2.0 a question that the context does not answer says `\"is_impossible\": true`";
+    assert_eq!(v2(asked2("a", json!([]), false)), format!("{none}{hint}"));
     assert_eq!(
         v2(asked2("a", answer("Zoë", 0), true)),
         format!("has an impossible question with answers {place}: expected none, got 1")
     );
     let impossible = file("1.1", CONTEXT, json!([asked2("a", json!([]), true)]));
-    assert_eq!(failure1(&impossible), format!("has an impossible question {place}: v1.1 has none"));
+    let hint = "\nhint: `squad2` is the task of files with such questions";
+    assert_eq!(failure1(&impossible), format!("has an impossible question {place}: v1.1 has none{hint}"));
 }
 
 #[test]
