@@ -4,7 +4,7 @@
 //! in memory, and one page of the file; other columns are not read. For corpora, which do not fit in memory, see
 //! [`crate::corpus`].
 
-use crate::corpus::parquet::{caught, disagreement, row_group, Column, BATCH_ROWS};
+use crate::corpus::parquet::{caught, disagreement, open, row_group, Column, BATCH_ROWS};
 use crate::corpus::{CorpusError, Position};
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::ColumnReader;
@@ -53,7 +53,7 @@ pub struct Table {
 /// If the file cannot be opened or is not whole, if a wanted column is nested, repeated or of another type than those of
 /// [`Values`], and if a string is not UTF-8.
 pub fn read(path: &Path, wanted: &[&str]) -> Result<Table, CorpusError> {
-    let file = File::open(path)?;
+    let file = open(path)?;
     caught(|| read_columns(&SerializedFileReader::new(file)?, wanted))
 }
 

@@ -171,7 +171,7 @@ fn damaged_leftovers_are_an_error_not_a_result() {
         }
     }
     let error = run(dir.path()).unwrap_err();
-    assert_eq!((error.exit_code(), error.hint()), (1, Some("start anew with `--force`")), "{error}");
+    assert_eq!((error.exit_code(), error.hint().as_deref()), (1, Some("start anew with `--force`")), "{error}");
     let mut forced = config(dir.path());
     forced.force = true;
     prepare(&forced, Arc::new(())).unwrap();
