@@ -114,15 +114,15 @@ impl Shard {
 
         refuse_pointer(&idx_path, &idx)?;
         refuse_pointer(&bin_path, &bin)?;
+        if foreign::is_old(&idx) {
+            return Err(ShardError::OldIndex { path: idx_path });
+        }
         if idx.len() < HEADER_BYTES {
             return Err(ShardError::IndexTooShort {
                 path: idx_path,
                 expected: HEADER_BYTES as u64,
                 got: idx.len() as u64,
             });
-        }
-        if foreign::is_old(&idx) {
-            return Err(ShardError::OldIndex { path: idx_path });
         }
         if idx[..MAGIC.len()] != MAGIC[..] {
             return Err(ShardError::Magic { path: idx_path });

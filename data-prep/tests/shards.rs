@@ -371,7 +371,7 @@ fn reads_and_tokens_are_checked() {
     set.read_stream(0, &[SEP], &mut [0; 2]).unwrap();
     assert_eq!(
         message(&set.read_stream(1, &[SEP], &mut [0; 3]).unwrap_err(), &prefix),
-        "token 1 of `P.bin` is not in the vocabulary: expected less than 30, got 30"
+        "token 2 of `P.bin` is not in the vocabulary: expected less than 30, got 30"
     );
     assert_eq!(
         set.read_stream(2, &[SEP], &mut [0; 3]).unwrap_err().to_string(),

@@ -80,7 +80,8 @@ pub(super) fn likely(bytes: &[u8], share: f64) -> Other {
         return encoded(name, name);
     }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Allow);
-    detector.feed(bytes, true);
+    // not the last: the end may cut a character
+    detector.feed(bytes, false);
     let name = detector.guess(None, Utf8Detection::Deny).name();
     let hint = format!(
         "convert it with `iconv -f {name} -t UTF-8 FILE > NEW`, and look at the result: the encoding is a guess"
@@ -89,7 +90,7 @@ pub(super) fn likely(bytes: &[u8], share: f64) -> Other {
 }
 
 /// Control characters that text files do not have; ESC is that of ISO-2022-JP and of terminals.
-fn is_control(byte: u8) -> bool {
+pub(super) fn is_control(byte: u8) -> bool {
     byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | b'\x0b' | b'\x0c' | b'\x1b' | b'\x1e')
 }
 
@@ -109,19 +110,21 @@ fn utf_16(bytes: &[u8]) -> Option<&'static str> {
 fn is_utf_16(bytes: &[u8], high: usize) -> bool {
     const IDEOGRAPHS: std::ops::RangeInclusive<u16> = 0x3000..=0x9fff;
     const HANGUL: std::ops::RangeInclusive<u16> = 0xac00..=0xd7a3;
+    const FULL_WIDTH: std::ops::RangeInclusive<u16> = 0xff00..=0xffef;
     let (mut uppers, mut num_lower_zeros, mut num_east_asian, mut num_units) = ([0_usize; 256], 0, 0, 0);
     for unit in bytes.chunks_exact(2) {
         let (upper, lower) = (unit[high], unit[1 - high]);
         let unit = u16::from_be_bytes([upper, lower]);
         uppers[usize::from(upper)] += 1;
         num_lower_zeros += usize::from(lower == 0);
-        num_east_asian += usize::from(IDEOGRAPHS.contains(&unit) || HANGUL.contains(&unit) || unit < 0x80);
+        let is_east_asian = IDEOGRAPHS.contains(&unit) || HANGUL.contains(&unit) || FULL_WIDTH.contains(&unit);
+        num_east_asian += usize::from(is_east_asian || unit < 0x80);
         num_units += 1;
     }
     let share = |count: usize| count as f64 / num_units.max(1) as f64;
     let most_frequent = uppers[1..].iter().max().copied().unwrap_or(0);
     let has_one_script =
-        share(uppers[0]) > 0.1 && share(uppers[0] + most_frequent) > 0.9 && share(num_lower_zeros) < 0.02;
+        share(uppers[0]) > 0.05 && share(uppers[0] + most_frequent) > 0.9 && share(num_lower_zeros) < 0.02;
     // random bytes have about 60 % in these ranges
     let is_east_asian = share(num_east_asian) > 0.9 && share(uppers[0]) > 0.01;
     num_units >= 16 && (has_one_script || is_east_asian)

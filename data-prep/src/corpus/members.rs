@@ -4,6 +4,7 @@
 //! Tapes, disks and `tar` pad files with zeros, and every decoder but this loop takes those for damage. Other bytes behind the
 //! compressed data are an error of their own: the data is whole, but what follows may be more of it. Cost: one decoder.
 
+use super::open::is_skippable;
 use super::{Compression, CorpusError};
 use flate2::bufread::GzDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
@@ -11,6 +12,9 @@ use std::io::{self, BufRead, BufReader, Read};
 
 /// zstd's own limit: a window of 2 GiB, as `zstd --long=31` makes it. The memory is taken as the text fills it.
 const WINDOW_LOG: u32 = 31;
+
+/// The same for the dictionaries of xz and lzma, whose own tool makes up to 1.5 GiB; KiB.
+const MOST_DICTIONARY: u32 = 2_200_000;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -85,7 +89,59 @@ enum Member {
     Zstd(zstd::stream::read::Decoder<'static, Raw>),
     Xz(Box<XzReader<Raw>>),
     Lzma(Box<LzmaReader<Raw>>),
-    Lz4(Box<lz4_flex::frame::FrameDecoder<Raw>>),
+    Lz4(Box<Lz4>),
+}
+
+/// A decoder of an LZ4 frame. That of the crate takes an end between two blocks for the end of the frame: the last bytes tell.
+struct Lz4 {
+    decoder: lz4_flex::frame::FrameDecoder<Tail>,
+    /// Bytes behind the end mark; nothing for the legacy format, which has no end mark.
+    num_behind_mark: Option<usize>,
+}
+
+impl Lz4 {
+    /// Bytes up to the flags of a frame.
+    const START_BYTES: usize = 7;
+
+    fn open(mut raw: Raw) -> io::Result<Lz4> {
+        let start = raw.peek(Lz4::START_BYTES)?;
+        let num_behind_mark = match start {
+            [0x02, 0x21, 0x4c, 0x18, ..] => None,
+            [0x04, 0x22, 0x4d, 0x18, flags, _, _] => Some(if flags & 0b100 == 0 { 0 } else { 4 }),
+            _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let decoder = lz4_flex::frame::FrameDecoder::new(Tail { raw, last: [1; 8] });
+        Ok(Lz4 { decoder, num_behind_mark })
+    }
+}
+
+impl Read for Lz4 {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let num_bytes = self.decoder.read(buffer)?;
+        if let (0, false, Some(behind)) = (num_bytes, buffer.is_empty(), self.num_behind_mark) {
+            let last = &self.decoder.get_ref().last;
+            if last[4 - behind..8 - behind] != [0; 4] {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(num_bytes)
+    }
+}
+
+/// Keeps the last bytes that were read.
+struct Tail {
+    raw: Raw,
+    last: [u8; 8],
+}
+
+impl Read for Tail {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let num_bytes = self.raw.read(buffer)?;
+        let new = &buffer[num_bytes.saturating_sub(8)..num_bytes];
+        self.last.rotate_left(new.len());
+        self.last[8 - new.len()..].copy_from_slice(new);
+        Ok(num_bytes)
+    }
 }
 
 impl Member {
@@ -98,9 +154,11 @@ impl Member {
                 decoder.window_log_max(WINDOW_LOG)?;
                 Member::Zstd(decoder)
             }
-            Compression::Xz => Member::Xz(Box::new(XzReader::new(raw, false))),
-            Compression::Lzma => Member::Lzma(Box::new(LzmaReader::new_mem_limit(raw, u32::MAX, None)?)),
-            Compression::Lz4 => Member::Lz4(Box::new(lz4_flex::frame::FrameDecoder::new(raw))),
+            Compression::Xz => Member::Xz(Box::new(XzReader::new_mem_limit(raw, false, MOST_DICTIONARY))),
+            Compression::Lzma => {
+                Member::Lzma(Box::new(LzmaReader::new_mem_limit(raw, MOST_DICTIONARY, None).map_err(xz_error)?))
+            }
+            Compression::Lz4 => Member::Lz4(Box::new(Lz4::open(raw)?)),
             Compression::None => return Err(io::Error::other("bytes that are not compressed have no members")),
         })
     }
@@ -112,7 +170,7 @@ impl Member {
             Member::Zstd(decoder) => decoder.finish(),
             Member::Xz(decoder) => decoder.into_inner(),
             Member::Lzma(decoder) => decoder.into_inner(),
-            Member::Lz4(decoder) => decoder.into_inner(),
+            Member::Lz4(decoder) => decoder.decoder.into_inner().raw,
         }
     }
 }
@@ -123,7 +181,7 @@ impl Read for Member {
             Member::Gzip(decoder) => decoder.read(buffer),
             Member::Bzip2(decoder) => decoder.read(buffer),
             Member::Zstd(decoder) => decoder.read(buffer).map_err(zstd_error),
-            Member::Xz(decoder) => decoder.read(buffer),
+            Member::Xz(decoder) => decoder.read(buffer).map_err(xz_error),
             Member::Lzma(decoder) => decoder.read(buffer),
             Member::Lz4(decoder) => decoder.read(buffer),
         }
@@ -154,18 +212,29 @@ impl Members {
 
     /// Opens the next member; nothing at the end of the file.
     fn next_member(&mut self, mut raw: Raw) -> io::Result<Option<Member>> {
-        if self.any {
-            raw.skip_zeros()?;
+        loop {
+            if self.any {
+                raw.skip_zeros()?;
+            }
             let start = raw.peek(Compression::START_BYTES)?;
-            if start.is_empty() {
+            if self.any && start.is_empty() {
                 return Ok(None);
             }
-            if !self.compression.may_start(start) {
+            if self.any && !self.compression.may_start(start) {
                 return Err(trailing(self.compression));
             }
+            self.any = true;
+            if !is_skippable(start) || !matches!(self.compression, Compression::Zstd | Compression::Lz4) {
+                return Member::open(self.compression, raw).map(Some);
+            }
+            let mut header = [0; 8];
+            raw.read_exact(&mut header)?;
+            let [_, _, _, _, length @ ..] = header;
+            let length = u64::from(u32::from_le_bytes(length));
+            if io::copy(&mut raw.by_ref().take(length), &mut io::sink())? < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         }
-        self.any = true;
-        Member::open(self.compression, raw).map(Some)
     }
 }
 
@@ -211,5 +280,14 @@ fn zstd_error(error: io::Error) -> io::Error {
     } else {
         return error;
     };
+    io::Error::other(CorpusError::Packed { what, hint })
+}
+
+/// What a stream needs that is whole, but has a dictionary that is too large.
+fn xz_error(error: io::Error) -> io::Error {
+    if error.kind() != io::ErrorKind::OutOfMemory {
+        return error;
+    }
+    let (what, hint) = ("the dictionary of an xz stream has more than 2 GiB", "unpack it with `xz -d`");
     io::Error::other(CorpusError::Packed { what, hint })
 }

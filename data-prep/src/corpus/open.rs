@@ -5,7 +5,7 @@
 //! what is no text ([`Other`]), before and after decompression. Cost: one decoder's window (that of zstd has up to 2 GiB, if it
 //! was compressed so) and a 1 MiB buffer. A stream that is cut short is an error of kind `UnexpectedEof`, never a silent end.
 
-use super::encoding::other_than_utf8;
+use super::encoding::{is_control, other_than_utf8};
 use super::kind::{Other, KIND_BYTES};
 use super::members::{Lookahead, Members, Raw};
 use super::multistream::{self, ParallelDecoder};
@@ -83,8 +83,8 @@ impl Compression {
             [0x1f, 0x8b, ..] => Compression::Gzip,
             // the first byte is the version of the format, 0.2 to 0.8
             [0x22..=0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-            // a skippable frame, with which pzstd begins
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            // with which pzstd begins
+            start if is_skippable(start) => Compression::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
             // frames, and the legacy format of Linux kernels
             [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Compression::Lz4,
@@ -95,10 +95,9 @@ impl Compression {
 
     /// Whether another member may start with these bytes, which may end early.
     pub(super) fn may_start(self, start: &[u8]) -> bool {
-        let is_skippable = matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
         match self {
             Compression::None | Compression::Lzma => false,
-            Compression::Lz4 if is_skippable => true,
+            Compression::Lz4 if is_skippable(start) => true,
             // what is too short to tell is a member that was cut
             _ if start.len() < 4 => true,
             Compression::Bzip2 => start.starts_with(b"BZh"),
@@ -128,6 +127,11 @@ impl Compression {
     }
 }
 
+/// Whether a frame starts here that zstd and LZ4 skip.
+pub(super) fn is_skippable(start: &[u8]) -> bool {
+    matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+}
+
 /// Opens a file and decompresses it on the fly.
 pub(super) fn open(path: &Path, threads: usize, meter: Meter) -> Result<Input, CorpusError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
@@ -155,7 +159,7 @@ fn decode(raw: impl Read + Send + 'static, named: Compression, threads: usize) -
             return Err(Other::new("empty", "a download may have failed: fetch it again").into());
         }
         Compression::None if named == Compression::Lzma && start.first() == Some(&0x5d) => Compression::Lzma,
-        Compression::None if named != Compression::None && other_than_utf8(start).is_some() => {
+        Compression::None if named != Compression::None && !is_text(start) => {
             let what = format!("not what its name says: it does not start as {} does", named.name());
             return Err(Other::new(what, "the file was damaged or has the wrong name: fetch it again").into());
         }
@@ -182,6 +186,13 @@ fn decode(raw: impl Read + Send + 'static, named: Compression, threads: usize) -
         return Err(other.into());
     }
     Ok(Box::new(Cursor::new(head).chain(decoded)))
+}
+
+/// Whether the start of a file is UTF-8, of which the last character may be cut, without control characters. A few bytes are
+/// none: they may be what is left of compressed ones.
+fn is_text(start: &[u8]) -> bool {
+    let is_utf8 = std::str::from_utf8(start).map_or_else(|error| error.error_len().is_none(), |_| true);
+    start.len() >= 8 && is_utf8 && !start.iter().any(|&byte| is_control(byte))
 }
 
 struct Metered<R> {

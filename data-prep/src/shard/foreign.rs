@@ -40,8 +40,11 @@ pub(super) fn find(path: &Path, split: Split) -> Result<Files, ShardError> {
         let name = path.to_string_lossy();
         let prefix = name.strip_suffix(".idx").or_else(|| name.strip_suffix(".bin")).unwrap_or(&name);
         let prefix = PathBuf::from(prefix);
-        let prefixes = if with_suffix(&prefix, ".idx").is_file() { vec![prefix] } else { Vec::new() };
-        return Ok(Files { prefixes, is_split: false });
+        if !with_suffix(&prefix, ".idx").exists() {
+            fs::metadata(path).map_err(|source| ShardError::Io { path: path.to_owned(), source })?;
+            return Ok(Files { prefixes: Vec::new(), is_split: false });
+        }
+        return Ok(Files { prefixes: vec![prefix], is_split: false });
     }
     let mut names = indices(path)?;
     natural_order(&mut names);

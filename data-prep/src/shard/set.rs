@@ -165,9 +165,14 @@ impl ShardSet {
         let mut starts = vec![Start::default()];
         let mut end = Start::default();
         for Piece { shard, documents } in &pieces {
-            let [from, to] = [documents.start, documents.end].map(|document| shards[*shard].document_start(document));
-            let (from, to) = (from?, to?);
-            let tokens = to.checked_sub(from).ok_or_else(|| damaged(&shards[*shard], documents.start))?;
+            let shard = &shards[*shard];
+            let tokens = if *documents == (0..shard.num_documents()) {
+                shard.num_tokens()
+            } else {
+                let [from, to] = [documents.start, documents.end].map(|document| shard.document_start(document));
+                let (from, to) = (from?, to?);
+                to.checked_sub(from).ok_or_else(|| damaged(shard, documents.start))?
+            };
             // Both are bounded by the sizes of real files, so the sums do not overflow.
             end = Start { tokens: end.tokens + tokens, documents: end.documents + (documents.end - documents.start) };
             starts.push(end);

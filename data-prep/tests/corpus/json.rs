@@ -62,7 +62,7 @@ fn no_document_is_lost_to_half_of_a_surrogate_pair() {
     assert_eq!((replaced, whole), (100, 200));
     let strict = ReaderOptions { strict: true, ..ReaderOptions::default() };
     let error = message(read(&path, &strict, 1).remove(0).unwrap_err()).0;
-    assert!(error.starts_with("nothing in the file") || error.starts_with("line 1 is not a JSON object: "), "{error}");
+    assert!(error.starts_with("line 1 is not a JSON object: "), "{error}");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn files_without_texts_say_what_they_have() {
             "the file ends inside the JSON value that starts at line 1",
             "cut short",
         ),
-        ("[\n{\"text\": \"a\"},\n", "the file ends inside the JSON value that starts at line 3", "cut short"),
+        ("[\n{\"text\": \"a\"},\n", "the file ends inside the JSON value that starts at line 1", "cut short"),
     ] {
         let (text, said) = texts("a.json", file).unwrap_err();
         assert_eq!(text, expected);

@@ -65,7 +65,8 @@ impl Nesting {
 pub(in crate::corpus) struct Values {
     input: Input,
     strict: bool,
-    is_array: bool,
+    /// The line on which the array starts that the next value is in.
+    array: Option<u64>,
     /// The line of the next byte, from 1.
     next_line: u64,
     /// The line that the value returned last starts on.
@@ -74,16 +75,16 @@ pub(in crate::corpus) struct Values {
 
 impl Values {
     pub(super) fn new(input: Input, options: &ReaderOptions) -> Values {
-        Values { input, strict: options.strict, is_array: false, next_line: 1, line: 1 }
+        Values { input, strict: options.strict, array: None, next_line: 1, line: 1 }
     }
 
     /// The next value if it has up to `limit` bytes; a longer one is read past.
     pub(super) fn next(&mut self, limit: usize) -> Result<Option<Line>, CorpusError> {
         let Some(first) = self.start_of_value()? else {
-            if self.is_array {
-                return Err(CorpusError::JsonEnd { position: Position::Line(self.next_line) });
-            }
-            return Ok(None);
+            return match self.array {
+                Some(line) => Err(CorpusError::JsonEnd { position: Position::Line(line) }),
+                None => Ok(None),
+            };
         };
         self.line = self.next_line;
         let position = Position::Line(self.line);
@@ -133,8 +134,8 @@ impl Values {
         loop {
             let Some(&byte) = self.input.fill_buf()?.first() else { return Ok(None) };
             match byte {
-                b'[' if !self.is_array => self.is_array = true,
-                b']' if self.is_array => self.is_array = false,
+                b'[' if self.array.is_none() => self.array = Some(self.next_line),
+                b']' if self.array.is_some() => self.array = None,
                 byte if is_separator(byte) => self.next_line += u64::from(byte == b'\n'),
                 byte => return Ok(Some(byte)),
             }
