@@ -191,7 +191,7 @@ pub fn mediawiki(input: &[u8]) {
 /// Plain text in the compression that the first byte names.
 pub fn compressed(input: &[u8]) {
     let Some((&first, bytes)) = input.split_first() else { return };
-    let suffix = ["gz", "bz2", "zst"][usize::from(first) % 3];
+    let suffix = ["gz", "bz2", "zst", "xz", "lz4", "lzma"][usize::from(first) % 6];
     with_folder(|folder| read(&folder.join(format!("text.txt.{suffix}")), Format::Text, bytes));
 }
 

@@ -151,7 +151,7 @@ fn exit(result: Result<impl fmt::Display, PrepareError>) -> ExitCode {
         }
         Err(error) => {
             let (hint, code) = (error.hint(), error.exit_code());
-            fail(error, hint, code)
+            fail(error, hint.as_deref(), code)
         }
     }
 }

@@ -14,7 +14,7 @@ pub use lengths::{Bin, LengthReport, Lengths};
 
 use crate::manifest::{Manifest, MANIFEST_FILE, TOKENIZER_FILE};
 use crate::pipeline::Progress;
-use crate::shard::{ShardError, ShardSet, Split};
+use crate::shard::{ShardError, ShardSet, Share, Split};
 use crate::wordpiece::{self, SpecialTokens, TokenizerError, CONTINUATION};
 use rayon::slice::ParallelSliceMut;
 use serde::Serialize;
@@ -132,11 +132,16 @@ pub struct Folder {
 
 impl Folder {
     /// Opens the splits of `dir` and checks the sizes, counts and the tokenizer, with `verify` every hash. `tokenizer` stands
-    /// for the one in `dir`; data without a manifest needs it.
+    /// for the one in `dir`; data without a manifest needs it, and `valid_fraction` as [`ShardSet::open_with`] does.
     ///
     /// # Errors
     /// Whatever is missing, damaged or does not fit.
-    pub fn open(dir: &Path, tokenizer: Option<&Path>, verify: bool) -> Result<Folder, InspectError> {
+    pub fn open(
+        dir: &Path,
+        tokenizer: Option<&Path>,
+        verify: bool,
+        valid_fraction: f64,
+    ) -> Result<Folder, InspectError> {
         let manifest = match (dir.join(MANIFEST_FILE).exists(), verify) {
             (true, true) => Some(Manifest::verify(dir)?),
             (true, false) => Some(Manifest::check(dir)?),
@@ -144,7 +149,7 @@ impl Folder {
         };
         let mut splits = Vec::new();
         for split in Split::ALL {
-            match ShardSet::open(dir, split) {
+            match ShardSet::open_with(dir, split, valid_fraction) {
                 Ok(set) => splits.push((split, set)),
                 // All text may be in one split.
                 Err(ShardError::NoShards { .. }) if split == Split::Valid && !splits.is_empty() => {}
@@ -170,6 +175,11 @@ impl Folder {
         let special = SpecialTokens::of(&tokenizer)?;
         let vocab_size = wordpiece::vocab_size(&tokenizer);
         Ok(Folder { tokenizer, special, vocab_size, verified: verify, splits })
+    }
+
+    /// How documents were held out, if the files had no held-out part of their own.
+    pub fn held_out(&self) -> Option<Share> {
+        self.splits.first()?.1.held_out()
     }
 
     /// Reads every token. `top` is how many of the most frequent tokens to name.
@@ -239,28 +249,24 @@ impl Folder {
         let count = count.min(set.num_documents());
         (0..count)
             .map(|number| {
-                let mut document = (u128::from(number) * u128::from(set.num_documents()) / u128::from(count)) as u64;
-                for shard in set.shards() {
-                    if document >= shard.num_documents() {
-                        document -= shard.num_documents();
-                        continue;
-                    }
-                    let (start, end) = (shard.document_start(document)?, shard.document_start(document + 1)?);
-                    let mut ids = vec![0; length.min(end.saturating_sub(start)) as usize];
-                    shard.read_tokens(start, &mut ids)?;
-                    return self
-                        .tokenizer
-                        .decode(&ids, false)
-                        .map_err(|error| TokenizerError::Tokenise(error.to_string()).into());
-                }
-                Ok(String::new())
+                let document = u128::from(number) * u128::from(set.num_documents()) / u128::from(count);
+                let (shard, document) = set.find_document(document as u64)?;
+                let shard = &set.shards()[shard];
+                let (start, end) = (shard.document_start(document)?, shard.document_start(document + 1)?);
+                let mut ids = vec![0; length.min(end.saturating_sub(start)) as usize];
+                shard.read_tokens(start, &mut ids)?;
+                self.tokenizer.decode(&ids, false).map_err(|error| TokenizerError::Tokenise(error.to_string()).into())
             })
             .collect()
     }
 }
 
 fn stored_bytes(set: &ShardSet) -> u64 {
-    set.shards().iter().map(|shard| shard.num_tokens() * shard.token_type().size() as u64).sum()
+    // Those of Megatron-LM in one folder may be of different types: each token as its shard has it, on average.
+    let (bytes, tokens) = set.shards().iter().fold((0, 0), |(bytes, tokens), shard| {
+        (bytes + shard.num_tokens() * shard.token_type().size() as u64, tokens + shard.num_tokens())
+    });
+    (u128::from(bytes) * u128::from(set.num_tokens()) / u128::from(tokens.max(1))) as u64
 }
 
 fn text_bytes(token: &str) -> u64 {

@@ -27,6 +27,7 @@
 
 use crate::files::sync_parent;
 use crate::manifest::{Manifest, MANIFEST_FILE};
+use crate::shard::foreign::folder;
 use crate::shard::{map, with_suffix, ShardError, ShardSet, Split};
 use memmap2::Mmap;
 use std::fs::{self, File};
@@ -87,7 +88,7 @@ impl PairIndex {
     /// If a shard is damaged. A folder that cannot be written is none: the index is then made in memory.
     pub fn open(dir: &Path, split: Split, set: &ShardSet, plan: ChunkPlan) -> Result<PairIndex, ShardError> {
         let key = key(dir, split, set, plan)?;
-        let path = dir.join(INDEX_DIR).join(format!("pairs-{split}-{key:016x}.bin"));
+        let path = folder(dir).join(INDEX_DIR).join(format!("pairs-{split}-{key:016x}.bin"));
         if let Some(index) = PairIndex::load(&path, key) {
             return Ok(index);
         }
@@ -190,6 +191,9 @@ fn key(dir: &Path, split: Split, set: &ShardSet, plan: ChunkPlan) -> Result<u64,
         }
         return Ok(xxh3_64(facts.as_bytes()));
     }
+    if let Some(share) = set.held_out() {
+        facts.push_str(&format!("held out: {:?}\n", share.fraction));
+    }
     for shard in set.shards() {
         let path = with_suffix(shard.prefix(), ".idx");
         let changed = fs::metadata(&path).and_then(|metadata| metadata.modified());
@@ -235,9 +239,10 @@ fn build(
     let mut hasher = Xxh3Default::new();
     let [mut num_chunks, mut num_single, mut num_full] = [0_u64; 3];
     let mut document = 0;
-    for shard in set.shards() {
-        shard.will_be_read(true);
-        for local in 0..shard.num_documents() {
+    set.shards().iter().for_each(|shard| shard.will_be_read(true));
+    for piece in set.pieces() {
+        let shard = &set.shards()[piece.shard];
+        for local in piece.documents.clone() {
             let sentences = shard.document_sequences(local)?;
             let num_sentences = sentences.end - sentences.start;
             num_single += u64::from(num_sentences == 1);
@@ -255,8 +260,8 @@ fn build(
             })?;
             document += 1;
         }
-        shard.will_be_read(false);
     }
+    set.shards().iter().for_each(|shard| shard.will_be_read(false));
     let mut header = MAGIC.to_vec();
     for number in [VERSION, key, num_chunks, num_single, num_full] {
         header.extend(number.to_le_bytes());

@@ -11,6 +11,7 @@ mod config;
 mod dealer;
 mod error;
 mod journal;
+mod looking;
 mod output;
 pub mod plan;
 mod reading;
@@ -82,6 +83,7 @@ pub fn prepare(config: &PrepareConfig, progress: Arc<dyn Progress>) -> Result<Su
         ));
     }
     let pool = workers(config)?;
+    pool.install(|| looking::look(&files, &config.reader, progress.as_ref()))?;
     progress.stage("hashing the input", input_bytes(&files));
     let sources = pool.install(|| stamp_sources(&files, &progress))?;
     if let Some(manifest) = find_existing(config, &settings, &sources)? {
@@ -94,8 +96,10 @@ pub fn prepare(config: &PrepareConfig, progress: Arc<dyn Progress>) -> Result<Su
     let (tokenizer, shards) = match pool.install(|| run.make(workplace.path(), &mut journal)) {
         Ok(made) => made,
         Err(error) => {
-            // A full disk can be emptied and the same command run again; other input or settings start anew.
-            if error.exit_code() != 1 {
+            // A full disk can be emptied and the same command run again. What was read of files before a bad one stays good.
+            if error.keeps_text() && journal.has_whole_files() {
+                progress.warn("what was read so far is kept: change what the error names, and run it again");
+            } else if error.exit_code() != 1 {
                 workplace.discard();
             }
             return Err(error);

@@ -20,13 +20,15 @@
 //! `.bin` holds the tokens alone, sequence after sequence. Special tokens are not stored.
 
 mod error;
+pub(crate) mod foreign;
 mod set;
 mod writer;
 
 pub use error::ShardError;
-pub use set::{ShardSet, Split};
+pub use set::{Piece, ShardSet, Share, Split};
 pub use writer::{Checkpoint, FileStamp, ShardWriter, WrittenShard};
 
+use crate::corpus::kind::{self, Other};
 use memmap2::Mmap;
 use std::fs::File;
 use std::ops::Range;
@@ -110,6 +112,11 @@ impl Shard {
         let bin = map(&bin_path)?;
         let identities = [identity(&idx_path)?, identity(&bin_path)?];
 
+        refuse_pointer(&idx_path, &idx)?;
+        refuse_pointer(&bin_path, &bin)?;
+        if foreign::is_old(&idx) {
+            return Err(ShardError::OldIndex { path: idx_path });
+        }
         if idx.len() < HEADER_BYTES {
             return Err(ShardError::IndexTooShort {
                 path: idx_path,
@@ -319,7 +326,7 @@ impl Shard {
         let size = self.token_type.size() as u64;
         match u64::try_from(pointer) {
             Ok(bytes) if bytes <= self.bin.len() as u64 && bytes % size == 0 => Ok(bytes / size),
-            _ => Err(ShardError::Pointer {
+            _ => Err(ShardError::SequencePointer {
                 path: self.idx_path(),
                 sequence,
                 got: pointer,
@@ -383,6 +390,33 @@ pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
     let mut name = prefix.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Refuses what a clone without git-lfs has in the place of a file.
+fn refuse_pointer(path: &Path, start: &[u8]) -> Result<(), ShardError> {
+    match kind::pointer(&start[..start.len().min(kind::KIND_BYTES)]) {
+        Some(Other { what, .. }) => Err(ShardError::Pointer { path: path.to_owned(), what: what.into_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Sorts names so that numbers in them count as such: `a_2` before `a_10`.
+fn natural_order(names: &mut [String]) {
+    let key = |name: &String| -> Vec<(String, usize, String)> {
+        let is_digit = |letter: char| letter.is_ascii_digit();
+        let mut parts = Vec::new();
+        let mut rest = name.as_str();
+        while !rest.is_empty() {
+            let (text, behind) = rest.split_at(rest.find(is_digit).unwrap_or(rest.len()));
+            let (number, behind) = behind.split_at(behind.find(|letter| !is_digit(letter)).unwrap_or(behind.len()));
+            let digits = number.trim_start_matches('0');
+            parts.push((text.to_owned(), digits.len(), digits.to_owned()));
+            rest = behind;
+        }
+        parts
+    };
+    names.sort();
+    names.sort_by_cached_key(key);
 }
 
 /// The bytes of a file, mapped.

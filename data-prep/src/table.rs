@@ -6,7 +6,7 @@
 
 mod lists;
 
-use crate::corpus::parquet::{caught, disagreement, row_group, Column, BATCH_ROWS};
+use crate::corpus::parquet::{caught, disagreement, open, row_group, Column, BATCH_ROWS};
 use crate::corpus::{CorpusError, Position};
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::ColumnReader;
@@ -62,7 +62,7 @@ pub struct Table {
 /// If the file cannot be opened or is not whole, if a wanted column is a list of lists or of another type than those of
 /// [`Values`], and if a string is not UTF-8.
 pub fn read(path: &Path, wanted: &[&str]) -> Result<Table, CorpusError> {
-    let file = File::open(path)?;
+    let file = open(path)?;
     caught(|| read_columns(&SerializedFileReader::new(file)?, wanted))
 }
 

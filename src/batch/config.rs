@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use untie_data::shard::ShardSet;
 
 use crate::batch::mixture::Mixture;
 use crate::batch::phase::PhaseConfig;
@@ -53,9 +54,12 @@ classes! { CorpusConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// Folder of shards, as `untie prepare` or Megatron-LM write them; passed over where `[[data.corpus]]` lists several.
-    /// Default: `data/sample`.
+    /// Folder of shards, as `untie prepare` or Megatron-LM write them, or one pair of Megatron-LM's files as
+    /// `DIR/PREFIX_text_document`; passed over where `[[data.corpus]]` lists several. Default: `data/sample`.
     pub dir: PathBuf,
+    /// Fraction of the documents to hold out of Megatron-LM's files, by the hash of their tokens, at least one unless 0; passed
+    /// over where files are named `valid-NNNNN` or have `valid` in their names. Default: 0.01.
+    pub valid_fraction: f64,
     /// The tokenizer that made the shards: a Hugging Face directory, a tokenizer.json or a vocab.txt. A vocab.txt with no
     /// tokenizer_config.json beside it treats text as the manifest of the shards says. Default: the one in `dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,7 +97,8 @@ pub struct DataConfig {
 
 classes! { DataConfig {
     Order: objective;
-    Identity: sequence_length, packing, short_sequence_rate, mask_rate, mask_token_rate, random_token_rate, whole_word, span_length;
+    Identity: valid_fraction, sequence_length, packing, short_sequence_rate, mask_rate, mask_token_rate, random_token_rate, whole_word,
+        span_length;
     Placement: dir, tokenizer, workers, verify;
 } with phase: PhaseConfig, corpus: CorpusConfig }
 
@@ -101,6 +106,7 @@ impl Default for DataConfig {
     fn default() -> Self {
         Self {
             dir: "data/sample".into(),
+            valid_fraction: ShardSet::VALID_FRACTION,
             tokenizer: None,
             sequence_length: 128,
             objective: Objective::Mlm,
@@ -178,6 +184,12 @@ impl DataConfig {
                 return Err(Error::config(format!("`data.{name}` must be from 0 to 1, got {value}")));
             }
         }
+        if !(0.0..1.0).contains(&self.valid_fraction) {
+            return Err(Error::config(format!(
+                "`data.valid_fraction` must be from 0 to below 1, got {}",
+                self.valid_fraction
+            )));
+        }
         let sum = self.mask_token_rate + self.random_token_rate;
         // Rounding may lift a sum of two decimals above 1.
         if sum > 1.0 + 1e-9 {
@@ -233,6 +245,7 @@ mod tests {
             ("packing = \"isolated\"\nobjective = \"mlm+sop\"", "set `data.objective` to `mlm`"),
             ("mask_rate = 1.0", "`data.mask_rate` must be between 0 and 1, got 1"),
             ("short_sequence_rate = -0.1", "`data.short_sequence_rate` must be from 0 to 1"),
+            ("valid_fraction = 1.0", "`data.valid_fraction` must be from 0 to below 1, got 1"),
             ("mask_token_rate = nan", "`data.mask_token_rate` must be from 0 to 1, got NaN"),
             ("random_token_rate = 1.5", "`data.random_token_rate` must be from 0 to 1, got 1.5"),
             (

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use untie_data::shard::{ShardError, ShardSet, Split};
+use untie_data::shard::{ShardError, ShardSet, Share, Split};
 use untie_data::wordpiece::SpecialTokens;
 
 use crate::batch::config::{DataConfig, Objective, Packing};
@@ -39,7 +39,7 @@ impl Corpus {
     /// # Errors
     /// Missing, unfinished or damaged shards, a split shorter than one sample, and pairs without sentences.
     pub fn open(dir: &Path, config: &DataConfig, vocabulary: &Vocabulary, split: Split) -> Result<Self> {
-        let shards = ShardSet::open(dir, split).map_err(shard_error)?;
+        let shards = ShardSet::open_with(dir, split, config.valid_fraction).map_err(shard_error)?;
         let shards = shards.with_vocab_size(vocabulary.size as u32);
         let special = vocabulary.special;
         let (cut, num_samples) = match config.objective {
@@ -75,6 +75,11 @@ impl Corpus {
     /// The file that has.
     pub fn check_files(&self) -> Result<()> {
         self.shards.check_sizes().map_err(shard_error)
+    }
+
+    /// How documents were held out, if the files had no held-out part of their own.
+    pub fn held_out(&self) -> Option<Share> {
+        self.shards.held_out()
     }
 
     /// Samples in an epoch.

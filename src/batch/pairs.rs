@@ -77,7 +77,7 @@ impl Pairs {
                 "`{}`: pairs need documents of at least two sentences, the {split} split has none",
                 dir.display()
             ))
-            .hint("prepare the data with `--sentences`, or set `data.objective` to `mlm`"));
+            .hint("prepare the data with `--sentences` (Megatron-LM: `--split-sentences`), or set `data.objective` to `mlm`"));
         }
         let replaces = config.objective == Objective::MlmNsp;
         if replaces && index.num_full_documents() < 2 {

@@ -3,7 +3,7 @@
 //! Position p of a run is a slot of the [`Mixture`], which says the corpus and how many of its samples came before: number i
 //! is sample i mod n, in the order of epoch i / n of that corpus, whatever the others do. With one corpus i is p.
 
-use untie_data::shard::Split;
+use untie_data::shard::{Share, Split};
 
 use crate::batch::config::{DataConfig, Objective, Packing};
 use crate::batch::corpus::Corpus;
@@ -71,6 +71,11 @@ impl Samples {
     /// Samples in an epoch; with several corpora all of theirs together, though each has epochs of its own.
     pub fn num_samples(&self) -> u64 {
         self.corpora.iter().map(Corpus::num_samples).sum()
+    }
+
+    /// How documents were held out of each corpus whose files had no held-out part of their own.
+    pub fn held_out(&self) -> impl Iterator<Item = Share> + '_ {
+        self.corpora.iter().filter_map(Corpus::held_out)
     }
 
     /// Tokens in the split.

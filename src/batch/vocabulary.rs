@@ -164,27 +164,28 @@ fn manifest(dir: &Path) -> Result<Option<Manifest>> {
 }
 
 /// A hash of the training shards of all corpora: of their content, as the manifests have it, or for foreign data of their
-/// sizes.
+/// sizes and of what is held out.
 ///
 /// # Errors
 /// Missing, unfinished or damaged shards.
 pub fn shards_hash(config: &DataConfig) -> Result<String> {
-    let hashes: Vec<String> = config.dirs().into_iter().map(corpus_hash).collect::<Result<_>>()?;
+    let hashes: Vec<String> = config.dirs().into_iter().map(|dir| corpus_hash(dir, config)).collect::<Result<_>>()?;
     match &hashes[..] {
         [hash] => Ok(hash.clone()),
         _ => Ok(wordpiece::hash(hashes.join("\n").as_bytes())),
     }
 }
 
-fn corpus_hash(dir: &Path) -> Result<String> {
+fn corpus_hash(dir: &Path, config: &DataConfig) -> Result<String> {
     let facts: Vec<String> = match manifest(dir)? {
         Some(manifest) => {
             let train = manifest.shards.iter().filter(|shard| shard.split == Split::Train);
             train.map(|shard| format!("{} {}", shard.bin.xxh3, shard.idx.xxh3)).collect()
         }
         None => {
-            let set = ShardSet::open(dir, Split::Train).map_err(shard_error)?;
-            set.shards().iter().map(|shard| format!("{} {}", shard.num_tokens(), shard.num_documents())).collect()
+            let set = ShardSet::open_with(dir, Split::Train, config.valid_fraction).map_err(shard_error)?;
+            let sizes = set.shards().iter().map(|shard| format!("{} {}", shard.num_tokens(), shard.num_documents()));
+            sizes.chain(set.held_out().map(|share| share.to_string())).collect()
         }
     };
     Ok(wordpiece::hash(facts.join("\n").as_bytes()))

@@ -78,6 +78,7 @@ impl InspectSamplesArgs {
     fn samples(&self) -> Result<Vec<String>> {
         let config = DataConfig {
             dir: self.folder.dir.clone(),
+            valid_fraction: self.folder.valid_fraction,
             tokenizer: self.folder.tokenizer.clone(),
             sequence_length: self.sequence_length,
             objective: self.objective,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use untie_data::shard::Split;
+use untie_data::shard::{ShardSet, Split};
 
 use crate::batch::samples::Vocabulary;
 use crate::batch::{DataConfig, Objective, Samples};
@@ -29,6 +29,9 @@ pub struct EvalArgs {
     /// folder]
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
+    /// Fraction of Megatron-LM's documents that is held out, as data.valid_fraction of the run
+    #[arg(long, value_name = "F", default_value_t = ShardSet::VALID_FRACTION)]
+    valid_fraction: f64,
     /// Tokens of a sequence [default: 128, or the number of the model's positions if it is smaller]
     #[arg(long, value_name = "N")]
     sequence_length: Option<usize>,
@@ -61,6 +64,7 @@ impl EvalArgs {
         }
         let data = DataConfig {
             dir: self.data.clone(),
+            valid_fraction: self.valid_fraction,
             tokenizer: self.tokenizer.clone(),
             sequence_length,
             objective: self.objective,

@@ -70,7 +70,11 @@ impl Run {
     /// What a step and the whole run amount to, and how fast the machine's matrix products are.
     pub fn describe(&self) -> String {
         let rate = self.stretch.product_rate * self.plan.world.size() as f64;
-        self.plan.describe(&self.numbers, rate)
+        let mut text = self.plan.describe(&self.numbers, rate);
+        for share in self.stretch.valid.held_out() {
+            text.push_str(&format!("\nheld out           {share}; `data.valid_fraction` = {}", share.fraction));
+        }
+        text
     }
 
     /// Trains to the end, or until `stop` asks; then exports.

@@ -31,3 +31,43 @@ fn settings_that_make_no_sense_are_named() {
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
     }
 }
+
+/// As megatron-core's `IndexedDataset` has them: all documents, none lost and none in both splits.
+#[test]
+fn files_of_megatron_are_read_by_their_name_with_a_part_held_out() {
+    let workshop = Workshop::new();
+    std::fs::create_dir(workshop.path("mega")).unwrap();
+    for suffix in ["bin", "idx"] {
+        let from = workshop.path(&format!("data/train-00000.{suffix}"));
+        std::fs::copy(from, workshop.path(&format!("mega/my-bert_text_document.{suffix}"))).unwrap();
+    }
+    let facts = |dir: &str| -> Vec<u64> {
+        let arguments = ["data", "inspect", dir, "--tokenizer", "data/vocab.txt", "--valid-fraction", "0.2"];
+        let shown = ["--sequence-length", "32", "--json"];
+        let output = workshop.untie(&[&arguments[..], &shown].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert!(stderr(&output).contains(" documents ("), "{}", stderr(&output));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["splits"].as_array().unwrap().iter().map(|split| split["documents"].as_u64().unwrap()).collect()
+    };
+    let manifest = std::fs::read_to_string(workshop.path("data/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let by_folder = facts("mega");
+    assert_eq!(by_folder.iter().sum::<u64>(), manifest["train"]["documents"].as_u64().unwrap());
+    assert!(by_folder.len() == 2 && by_folder[1] > 0 && by_folder[0] > by_folder[1], "{by_folder:?}");
+    assert_eq!(facts("mega/my-bert_text_document"), by_folder);
+
+    let train = |sets: &[&str]| {
+        let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", "run"];
+        for set in [&["data.tokenizer=data/vocab.txt", "train.steps=20", "data.dir=mega"], sets].concat() {
+            arguments.extend(["--set", set]);
+        }
+        workshop.untie(&arguments)
+    };
+    let output = train(&["data.valid_fraction=0.2"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let share = format!("held out           {} of {} documents", by_folder[1], by_folder.iter().sum::<u64>());
+    assert!(stderr(&output).contains(&share), "{}", stderr(&output));
+    let output = train(&["data.valid_fraction=1.5"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}

@@ -3,10 +3,13 @@
 //! A folder is read recursively, sorted by name; its hidden files and those whose name tells no format are passed over. A
 //! name that does not exist is a pattern (`books-*.jsonl.zst`). `-` is stdin. Cost: the names in memory.
 
-use super::{open, CorpusError, CorpusReader, Format, Input, ReaderOptions, Records};
+use super::encoding::{other_than_utf8, Tally};
+use super::kind::{Other, KIND_BYTES};
+use super::{open, CorpusError, CorpusReader, Format, Input, ReaderOptions, Record, Records};
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,11 +50,14 @@ pub enum InputError {
     NoFiles { path: PathBuf, passed_over: usize },
     /// A file name that does not tell the format.
     #[error(
-        "cannot tell the format of `{}`: expected `.xml`, `.jsonl`, `.json` or `.txt`, perhaps with `.gz`, `.bz2` or `.zst`, \
-         `.parquet` or `wiki_00`",
+        "cannot tell the format of `{}`: expected `.xml`, `.jsonl`, `.json` or `.txt`, perhaps with `.gz`, `.bz2`, `.zst`, `.xz` \
+         or `.lz4`, `.parquet` or `wiki_00`",
         path.display()
     )]
     UnknownFormat { path: PathBuf },
+    /// A file that is known to be something else.
+    #[error("the input `{}` is {}", path.display(), other.what)]
+    Other { path: PathBuf, other: Other },
     /// A file that is named or found twice.
     #[error("the input `{}` is read twice", path.display())]
     Twice { path: PathBuf },
@@ -65,8 +71,9 @@ pub enum InputError {
 
 impl InputError {
     /// What the user can do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
+    pub fn hint(&self) -> Cow<'static, str> {
+        let hint = match self {
+            InputError::Other { other, .. } => return other.hint.clone(),
             InputError::Io { .. } => "name existing files, folders or patterns with `--input`",
             InputError::Pattern { .. } => "a pattern has `*`, `?`, `[a-z]` and `**/`; a literal `[` is `[[]`",
             InputError::NoMatch { .. } => "check the pattern, and put it in quotes; `**/` leads into folders",
@@ -75,7 +82,8 @@ impl InputError {
             }
             InputError::Twice { .. } => "name each file once, by itself or by its folder or pattern",
             InputError::StdinParquet => "name the file with `--input`",
-        }
+        };
+        hint.into()
     }
 }
 
@@ -120,21 +128,83 @@ impl CorpusFile {
     /// compressed bytes as it is read.
     ///
     /// # Errors
-    /// If the file cannot be opened; whatever is wrong further on is an error among the records.
+    /// If the file cannot be opened or is known to be something else; whatever is wrong further on is an error among the
+    /// records.
     pub fn read(
         &self,
         options: &ReaderOptions,
         threads: usize,
         meter: impl FnMut(&[u8]) + Send + 'static,
     ) -> Result<Records, CorpusError> {
-        self.reader(options).read_file(self, threads, Box::new(meter))
+        let records = self.reader(options).read_file(self, threads, Box::new(meter))?;
+        let (file, mut tally) = (self.clone(), Tally::default());
+        let mut is_refused = false;
+        Ok(Box::new(records.map_while(move |record| {
+            if is_refused {
+                return None;
+            }
+            if let Ok(Record::Document(document)) = &record {
+                tally.add(&document.text, document.replaced);
+                is_refused = document.replaced > 0 && tally.is_refused();
+            }
+            Some(if is_refused { Err(file.refusal(&tally)) } else { record })
+        })))
+    }
+
+    /// Reads the start of the file, to find out at once what would else be found when its turn comes.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or is something else, and if its first records are not as they should be.
+    pub fn look(&self, options: &ReaderOptions) -> Result<(), CorpusError> {
+        let records = self.read(options, 1, |_| {})?;
+        // a plain text is known by its first bytes; its first record may be all of it
+        if matches!(self.format, Format::Text | Format::Blocks) {
+            return Ok(());
+        }
+        let reader = self.reader(options);
+        for record in records.take(LOOK_RECORDS) {
+            let Record::Document(document) = record? else { continue };
+            if matches!(reader.finish(document)?, Record::Document(document) if document.replaced == 0) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a file in which so much is no UTF-8 is not read. Its bytes are read again, to guess what they are.
+    fn refusal(&self, tally: &Tally) -> CorpusError {
+        let unnamed = || {
+            let what = format!("not UTF-8: {:.1} % of its characters are invalid", 100.0 * tally.share());
+            Other::new(
+                what,
+                "convert it to UTF-8, for instance with `iconv`, or name another field with `--text-field`",
+            )
+        };
+        if self.is_stdin() || self.format == Format::Parquet {
+            return unnamed().into();
+        }
+        let guess = || -> Option<Other> {
+            let mut input = open::open(&self.path, 1, Box::new(|_| {})).ok()?;
+            let mut bytes = Vec::new();
+            loop {
+                bytes.clear();
+                input.by_ref().take(GUESS_BYTES).read_to_end(&mut bytes).ok()?;
+                if bytes.is_empty() {
+                    return None;
+                }
+                if let Some(other) = other_than_utf8(&bytes) {
+                    return Some(other);
+                }
+            }
+        };
+        guess().unwrap_or_else(unnamed).into()
     }
 
     /// The decompressed bytes of the file.
     ///
     /// # Errors
-    /// If it cannot be opened.
-    pub fn open(&self, threads: usize, meter: open::Meter) -> io::Result<Input> {
+    /// If it cannot be opened, and if its first bytes say that it is no text.
+    pub fn open(&self, threads: usize, meter: open::Meter) -> Result<Input, CorpusError> {
         if self.is_stdin() {
             open::open_stdin(threads, meter)
         } else {
@@ -142,6 +212,12 @@ impl CorpusFile {
         }
     }
 }
+
+/// Records of a file that are looked at, until one is a good document.
+const LOOK_RECORDS: usize = 2000;
+
+/// Bytes from which an encoding is guessed.
+const GUESS_BYTES: u64 = 64 << 10;
 
 /// Finds the files that `inputs` name, in their order.
 ///
@@ -167,9 +243,7 @@ impl Search {
         }
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.several(path, |search| search.folder(path)),
-            Ok(_) if CorpusFile::new(path, self.format).is_none() => {
-                Err(InputError::UnknownFormat { path: path.to_owned() })
-            }
+            Ok(_) if CorpusFile::new(path, self.format).is_none() => Err(unknown(path)),
             Ok(_) => self.file(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound && is_pattern(path) => {
                 self.several(path, |search| search.pattern(path))
@@ -260,6 +334,16 @@ impl Search {
         }
         self.found.files.push(file);
         Ok(())
+    }
+}
+
+/// Why a named file is none of a corpus: what it is, or that its name tells no format.
+fn unknown(path: &Path) -> InputError {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(KIND_BYTES as u64).read_to_end(&mut start));
+    match read.ok().and_then(|_| Other::of_start(&start)) {
+        Some(other) => InputError::Other { path: path.to_owned(), other },
+        None => InputError::UnknownFormat { path: path.to_owned() },
     }
 }
 

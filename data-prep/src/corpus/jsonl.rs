@@ -1,20 +1,29 @@
-//! JSON lines in, one document a line out.
+//! JSON in, one document an object out.
 //!
-//! Each line is an object with its text in one string field (by default `text`) and perhaps a string `title`; other fields
-//! are passed over. Blank lines are no documents. Newlines within the text separate paragraphs. Reading yields the lines,
-//! finishing parses them. But reading parses as well until a line has the field: a file in which none has it was most
-//! likely read with the wrong `--text-field`. Cost: one line in memory; a longer one than the limit is read past.
+//! Each object has its text in one string field (by default `text`) and perhaps a string `title`; other fields are passed
+//! over. As a rule each line is an object; a file whose first line is not, because it is one array of objects, or because its
+//! objects take several lines each, is split by [`values`] instead. Newlines within the text separate paragraphs. What is not
+//! strictly JSON but what `json.dumps`, pandas and jq write or read is repaired by [`parse`].
+//!
+//! Reading yields the objects as they are written, finishing parses them. But reading parses as well until an object has the
+//! field: a file in which none has it was most likely read with the wrong `--text-field`. Cost: one object in memory; a longer
+//! one than the limit is read past.
+
+mod parse;
+mod values;
 
 use super::lines::{Line, Lines};
 use super::{
     until_error, CorpusError, CorpusReader, Document, Input, Origin, Position, ReaderOptions, Record, Records,
     NO_FIELD, NO_OBJECT,
 };
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
-use std::fmt;
+use parse::{parse, Field, Object};
+use values::{has_values, Values};
 
-/// One JSON object a line.
+/// Objects without the field after which no more are read.
+const MOST_CHECKED: u64 = 1000;
+
+/// JSON objects, one a line, several lines each, or in one array.
 #[derive(Clone, Debug, Default)]
 pub struct Jsonl {
     /// Of which all count.
@@ -22,9 +31,17 @@ pub struct Jsonl {
 }
 
 impl CorpusReader for Jsonl {
-    fn read(&self, input: Input) -> Records {
-        let lines = Lines::new(input, self.options.strict);
-        JsonLines::new(lines, None, &self.options).into_records()
+    fn read(&self, mut input: Input) -> Records {
+        let has_values = match input.fill_buf() {
+            Ok(start) => has_values(start),
+            Err(error) => return Box::new(std::iter::once(Err(error.into()))),
+        };
+        let source = if has_values {
+            Source::Values(Values::new(input, &self.options))
+        } else {
+            Source::Lines(Lines::new(input, self.options.strict))
+        };
+        Objects::new(source, &self.options).into_records()
     }
 
     fn finish(&self, document: Document) -> Result<Record, CorpusError> {
@@ -32,37 +49,77 @@ impl CorpusReader for Jsonl {
             return Ok(Record::Document(document));
         };
         let position = Position::Line(line);
-        let field = &self.options.text_field;
-        match parse(&document.text, field) {
+        match parse(&document.text, &self.options.text_field, self.options.strict) {
             Err(source) => self.options.refuse(NO_OBJECT, CorpusError::Json { position, source }),
-            Ok(Object { text: None, .. }) => {
-                let error = CorpusError::MissingField { position, field: field.clone() };
-                self.options.refuse(NO_FIELD, error)
-            }
-            Ok(Object { text: Some(text), title }) => {
-                let finished = Document { title, text, origin: Origin::Finished, ..document };
+            Ok(Object { text: Field::Text(text), title, replaced }) => {
+                let replaced = document.replaced + replaced;
+                let finished = Document { title, text, replaced, origin: Origin::Finished, ..document };
                 self.options.keep(finished, position)
+            }
+            Ok(_) => {
+                let error = CorpusError::MissingField { position, field: self.options.text_field.clone() };
+                self.options.refuse(NO_FIELD, error)
             }
         }
     }
 }
 
-/// The lines of a file, up to the first error.
-pub(super) struct JsonLines {
-    lines: Lines,
-    /// A line that was already read, to tell the format.
-    first: Option<Line>,
-    options: ReaderOptions,
-    /// Whether a line with the field was seen.
-    is_proven: bool,
-    num_checked: u64,
-    fields: Vec<String>,
+/// Where objects come from.
+pub(super) enum Source {
+    /// From lines.
+    Lines(Lines),
+    /// From lines, of which the first was already read, to tell the format.
+    LinesAfter(Line, Lines),
+    /// From whatever stands between and around them.
+    Values(Values),
 }
 
-impl JsonLines {
-    /// `first` is the line that `lines` returned last, if it is to be read again.
-    pub(super) fn new(lines: Lines, first: Option<Line>, options: &ReaderOptions) -> JsonLines {
-        JsonLines { lines, first, options: options.clone(), is_proven: false, num_checked: 0, fields: Vec::new() }
+impl Source {
+    fn next(&mut self, limit: usize) -> Result<Option<Line>, CorpusError> {
+        match self {
+            Source::Lines(lines) => lines.next_line(limit),
+            Source::Values(values) => values.next(limit),
+            Source::LinesAfter(..) => {
+                // an empty input takes its place for a moment
+                let nothing = Source::Lines(Lines::new(Box::new(std::io::empty()), false));
+                let Source::LinesAfter(first, lines) = std::mem::replace(self, nothing) else { return Ok(None) };
+                *self = Source::Lines(lines);
+                Ok(Some(first))
+            }
+        }
+    }
+
+    fn line(&self) -> u64 {
+        match self {
+            Source::Lines(lines) | Source::LinesAfter(_, lines) => lines.number,
+            Source::Values(values) => values.line,
+        }
+    }
+}
+
+/// The objects of a file as they are written, up to the first error.
+pub(super) struct Objects {
+    source: Source,
+    options: ReaderOptions,
+    /// Whether an object with the field was seen.
+    is_proven: bool,
+    num_checked: u64,
+    /// What the first object has instead of the field.
+    found: Option<Found>,
+    /// Why the first that is no object is none.
+    message: Option<String>,
+}
+
+/// An object without the field.
+struct Found {
+    fields: Vec<String>,
+    /// What the field holds, if it is there.
+    kind: Option<&'static str>,
+}
+
+impl Objects {
+    pub(super) fn new(source: Source, options: &ReaderOptions) -> Objects {
+        Objects { source, options: options.clone(), is_proven: false, num_checked: 0, found: None, message: None }
     }
 
     pub(super) fn into_records(mut self) -> Records {
@@ -71,107 +128,50 @@ impl JsonLines {
 
     fn next_record(&mut self) -> Result<Option<Record>, CorpusError> {
         loop {
-            let line = match self.first.take() {
-                Some(line) => Some(line),
-                None => self.lines.next_line(self.options.limit())?,
-            };
-            match line {
-                None if self.num_checked > 0 && !self.is_proven => {
-                    return Err(CorpusError::NoField {
-                        field: self.options.text_field.clone(),
-                        num_lines: self.num_checked,
-                        fields: std::mem::take(&mut self.fields),
-                    });
-                }
+            match self.source.next(self.options.limit())? {
+                None if self.num_checked > 0 && !self.is_proven => return Err(self.unproven()),
                 None => return Ok(None),
-                Some(Line::TooLong) => return self.options.too_long(self.lines.position()).map(Some),
+                Some(Line::TooLong) => return self.options.too_long(Position::Line(self.source.line())).map(Some),
                 Some(Line::Text { text, .. }) if text.trim_start().is_empty() => {}
                 Some(Line::Text { text, replaced }) => {
                     if !self.is_proven {
                         self.check(&text);
+                        if !self.is_proven && self.num_checked == MOST_CHECKED {
+                            return Err(self.unproven());
+                        }
                     }
-                    let origin = Origin::Line(self.lines.number);
+                    let origin = Origin::Line(self.source.line());
                     return Ok(Some(Record::Document(Document { replaced, origin, ..Document::plain(text) })));
                 }
             }
         }
     }
 
-    fn check(&mut self, line: &str) {
+    fn check(&mut self, text: &str) {
         self.num_checked += 1;
-        self.is_proven = parse(line, &self.options.text_field).is_ok_and(|object| object.text.is_some());
-        if !self.is_proven && self.fields.is_empty() {
-            let object: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
-            self.fields = object.into_iter().map(|(field, _)| field).collect();
-        }
-    }
-}
-
-/// What is wanted of a line.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Object {
-    title: Option<String>,
-    text: Option<String>,
-}
-
-/// The text in `field`, where a dot leads into an object unless the name as a whole is there, and the title.
-fn parse(line: &str, field: &str) -> Result<Object, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(line);
-    let object = Fields(field).deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(object)
-}
-
-/// Deserialises two fields of an object without building the others.
-struct Fields<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for Fields<'_> {
-    type Value = Object;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Object, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Fields<'_> {
-    type Value = Object;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-        let mut object = Object::default();
-        while let Some(key) = map.next_key::<String>()? {
-            let path = self.0.strip_prefix(&key).map(|rest| (rest.is_empty(), rest.strip_prefix('.')));
-            match path {
-                Some((true, _)) => object.text = string(map.next_value()?),
-                Some((_, Some(rest))) => {
-                    let nested = lookup(map.next_value()?, rest);
-                    object.text = object.text.or(nested);
-                }
-                _ if key == "title" => object.title = string(map.next_value()?),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
+        match parse(text, &self.options.text_field, self.options.strict) {
+            Ok(Object { text: Field::Text(_), .. }) => self.is_proven = true,
+            Ok(Object { text: field, .. }) => {
+                let fields = parse::fields(text);
+                // an empty object says nothing
+                if !self.found.as_ref().is_some_and(|found| !found.fields.is_empty()) {
+                    self.found = Some(Found { fields, kind: field.kind() });
                 }
             }
+            Err(error) => {
+                self.message.get_or_insert_with(|| parse::reason(text, &error));
+            }
         }
-        Ok(object)
     }
-}
 
-fn string(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        _ => None,
+    fn unproven(&mut self) -> CorpusError {
+        let (field, num_objects) = (self.options.text_field.clone(), self.num_checked);
+        match (self.found.take(), self.message.take()) {
+            (Some(Found { kind: Some(kind), .. }), _) => CorpusError::FieldKind { field, num_objects, kind },
+            (Some(Found { fields, .. }), _) => CorpusError::NoField { field, num_objects, fields },
+            (None, message) => CorpusError::NoObject { message: message.unwrap_or_default() },
+        }
     }
-}
-
-fn lookup(mut value: Value, path: &str) -> Option<String> {
-    for name in path.split('.') {
-        value = value.get_mut(name)?.take();
-    }
-    string(value)
 }
 
 #[cfg(test)]
@@ -248,9 +248,9 @@ mod tests {
     #[test]
     fn a_file_without_the_field_is_an_error() {
         let last = |text: &str| read(&reader("text", false), text).pop();
-        let message = "none of 2 lines has the string field `text`: found `body`, `id`";
+        let message = "none of 2 objects has the string field `text`: found `body`, `id`";
         assert_eq!(last("{\"id\": 1, \"body\": \"a\"}\n{}\n"), Some(Err(message.to_owned())));
-        let message = "none of 1 lines has the string field `text`: found none";
+        let message = "nothing in the file is a JSON object: expected value at line 1 column 1";
         assert_eq!(last("one\n"), Some(Err(message.to_owned())));
         assert_eq!(last("{}\n{\"text\": \"a\"}\n"), Some(document(None, "a")));
         assert_eq!(last("\n"), None);

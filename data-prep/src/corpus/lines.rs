@@ -65,7 +65,7 @@ impl Lines {
         }
         let mut bytes = self.buffer.as_slice();
         if self.number == 1 && starts_line {
-            bytes = without_mark(bytes)?;
+            bytes = without_mark(bytes);
         }
         if let Some(rest) = bytes.strip_suffix(b"\n") {
             bytes = rest.strip_suffix(b"\r").unwrap_or(rest);
@@ -94,14 +94,8 @@ impl Lines {
 }
 
 /// The bytes without the byte order mark of UTF-8.
-///
-/// # Errors
-/// If there is that of UTF-16.
-pub(super) fn without_mark(bytes: &[u8]) -> Result<&[u8], CorpusError> {
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(CorpusError::Utf16);
-    }
-    Ok(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes))
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 /// The text and the number of sequences that were replaced, or with `strict` an error.
@@ -165,14 +159,6 @@ mod tests {
                 joined += &piece.text;
             }
             assert_eq!((joined == text, starts), (true, 1), "{limit}");
-        }
-    }
-
-    #[test]
-    fn other_encodings_are_refused() {
-        for bytes in [b"\xff\xfea\0".as_slice(), b"\xfe\xff\0a"] {
-            let error = lines(bytes).next_line(9).unwrap_err();
-            assert_eq!(error.to_string(), "the text is UTF-16: expected UTF-8");
         }
     }
 }

@@ -116,7 +116,7 @@ impl Pages {
         let offset = self.marks.offset;
         let end = self.marks.next(self.options.limit())?;
         let section = &self.marks.section;
-        let bytes = if self.state == State::Start { without_mark(section)? } else { section };
+        let bytes = if self.state == State::Start { without_mark(section) } else { section };
         let shift = offset + (section.len() - bytes.len()) as u64;
         let header = Header::parse(bytes);
         if self.state == State::Start {

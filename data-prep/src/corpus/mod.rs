@@ -12,11 +12,14 @@
 //! [`Format::reader`].
 
 pub mod boilerplate;
+mod encoding;
 mod error;
 mod inputs;
 mod jsonl;
+pub(crate) mod kind;
 mod lines;
 mod mediawiki;
+mod members;
 mod multistream;
 mod open;
 #[cfg(feature = "parquet")]
@@ -28,6 +31,7 @@ pub mod wikitext;
 pub use error::{CorpusError, Position};
 pub use inputs::{find_files, CorpusFile, Found, InputError, STDIN};
 pub use jsonl::Jsonl;
+pub use kind::Other;
 pub use mediawiki::Mediawiki;
 pub use open::{Compression, Meter};
 #[cfg(feature = "parquet")]
@@ -146,7 +150,7 @@ pub const NO_FIELD: &str = "no text field";
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
     /// By the file name: `.xml` is `mediawiki`, `.jsonl`, `.ndjson` and `.json` are `jsonl`, `.txt` is `text`, `wiki_00` is
-    /// `wikiextractor`, each also with `.gz`, `.bz2` or `.zst` behind it; `.parquet` is `parquet`
+    /// `wikiextractor`, each also with `.gz`, `.bz2`, `.zst`, `.xz`, `.lzma` or `.lz4` behind it; `.parquet` is `parquet`
     #[default]
     Auto,
     /// Plain text, one document a file, paragraphs separated by blank lines
@@ -216,7 +220,8 @@ impl Format {
     /// The format that a file name stands for, compression suffix aside; nothing if it stands for none.
     pub fn of_path(path: &Path) -> Option<Format> {
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let stem = Compression::strip_suffix(&name);
+        // a compression that is not read is named when the file is looked at
+        let stem = Other::strip_suffix(Compression::strip_suffix(&name));
         if let Some(number) = stem.strip_prefix("wiki_") {
             return number.bytes().all(|byte| byte.is_ascii_digit()).then_some(Format::Wikiextractor);
         }
@@ -225,7 +230,7 @@ impl Format {
             "xml" => Some(Format::Mediawiki),
             // Wikipedia names the parts of a dump `.xml-p1p41242.bz2`.
             part if part.starts_with("xml-p") => Some(Format::Mediawiki),
-            "jsonl" | "json" | "ndjson" => Some(Format::Jsonl),
+            "jsonl" | "json" | "ndjson" | "jsonlines" => Some(Format::Jsonl),
             "txt" | "text" => Some(Format::Text),
             // compresses its pages itself
             "parquet" if stem == name => Some(Format::Parquet),
@@ -276,6 +281,9 @@ mod tests {
             ("a.json.gz", Some(Format::Jsonl)),
             ("a.ndjson", Some(Format::Jsonl)),
             ("a.b.txt", Some(Format::Text)),
+            ("cc.txt.xz", Some(Format::Text)),
+            ("a.jsonl.lz4", Some(Format::Jsonl)),
+            ("a.txt.br", Some(Format::Text)),
             ("a.txt.bz2", Some(Format::Text)),
             ("AA/wiki_00", Some(Format::Wikiextractor)),
             ("AB/wiki_07.bz2", Some(Format::Wikiextractor)),

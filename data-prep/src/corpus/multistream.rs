@@ -8,6 +8,8 @@
 //! Cost: `threads` + 2 segments of at most [`SEGMENT_BYTES`] and, decoded, [`OUTPUT_BYTES`] (each a stream more than that
 //! goes on in order).
 
+use super::members::trailing;
+use super::Compression;
 use bzip2::{Decompress, Status};
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
@@ -114,6 +116,8 @@ struct Decoding {
     num_read: usize,
     /// The stream that has begun and not ended.
     stream: Option<Decompress>,
+    /// Whether a stream has ended: zeros and other bytes behind it are no damage of the stream.
+    is_behind_stream: bool,
     output: Vec<u8>,
     error: Option<io::Error>,
 }
@@ -122,10 +126,19 @@ impl Decoding {
     /// Decodes until `limit` bytes are made, the input ends or is found damaged.
     fn advance(&mut self, limit: usize) {
         while self.error.is_none() && self.output.len() < limit {
-            let input = &self.input[self.num_read..];
-            if input.is_empty() && self.stream.is_none() {
-                return;
+            if self.stream.is_none() {
+                let rest = &self.input[self.num_read..];
+                self.num_read += rest.iter().position(|&byte| byte != 0).unwrap_or(rest.len());
+                let rest = &self.input[self.num_read..];
+                if rest.is_empty() {
+                    return;
+                }
+                if self.is_behind_stream && !Compression::Bzip2.may_start(rest) {
+                    self.error = Some(trailing(Compression::Bzip2));
+                    return;
+                }
             }
+            let input = &self.input[self.num_read..];
             let stream = self.stream.get_or_insert_with(|| Decompress::new(false));
             self.output.reserve(STEP_BYTES);
             let (num_before, num_read) = (self.output.len(), stream.total_in());
@@ -133,7 +146,10 @@ impl Decoding {
             let num_read = (stream.total_in() - num_read) as usize;
             self.num_read += num_read;
             match status {
-                Ok(Status::StreamEnd) => self.stream = None,
+                Ok(Status::StreamEnd) => {
+                    self.stream = None;
+                    self.is_behind_stream = true;
+                }
                 Ok(_) if num_read == 0 && self.output.len() == num_before => return,
                 Ok(_) => {}
                 Err(error) => {

@@ -1,16 +1,23 @@
 //! A file or stdin in, its decompressed bytes out.
 //!
-//! Compression goes by the last suffix of the name, and on stdin by the first bytes: `.gz` (all members), `.bz2` (all
-//! streams, on several threads: [`super::multistream`]), `.zst` (all frames). Cost: one decoder's window and a 1 MiB buffer.
-//! A stream that is cut short is an error of kind `UnexpectedEof`, never a silent end.
+//! The first bytes tell the compression, the last suffix of the name does where they cannot: `.gz`, `.bz2` (on several threads:
+//! [`super::multistream`]), `.zst`, `.xz`, `.lzma` and `.lz4`, each of any number of members ([`super::members`]). They also tell
+//! what is no text ([`Other`]), before and after decompression. Cost: one decoder's window (that of zstd has up to 2 GiB, if it
+//! was compressed so) and a 1 MiB buffer. A stream that is cut short is an error of kind `UnexpectedEof`, never a silent end.
 
+use super::encoding::{is_control, other_than_utf8};
+use super::kind::{Other, KIND_BYTES};
+use super::members::{Lookahead, Members, Raw};
 use super::multistream::{self, ParallelDecoder};
-use super::Input;
+use super::{CorpusError, Input};
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read};
 use std::path::Path;
 
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// Decompressed bytes that are looked at before anything is made of them.
+const HEAD_BYTES: usize = 256 << 10;
 
 /// Sees every chunk of compressed bytes as it is read, for progress and for the file's hash.
 pub type Meter = Box<dyn FnMut(&[u8]) + Send>;
@@ -26,11 +33,40 @@ pub enum Compression {
     Bzip2,
     /// Zstandard, `.zst`
     Zstd,
+    /// xz, `.xz`
+    Xz,
+    /// The format before xz, `.lzma`
+    Lzma,
+    /// LZ4 frames, `.lz4`
+    Lz4,
 }
 
 impl Compression {
-    const SUFFIXES: [(&'static str, Compression); 3] =
-        [(".gz", Compression::Gzip), (".bz2", Compression::Bzip2), (".zst", Compression::Zstd)];
+    const SUFFIXES: [(&'static str, Compression); 7] = [
+        (".gz", Compression::Gzip),
+        (".bz2", Compression::Bzip2),
+        (".zst", Compression::Zstd),
+        (".zstd", Compression::Zstd),
+        (".xz", Compression::Xz),
+        (".lzma", Compression::Lzma),
+        (".lz4", Compression::Lz4),
+    ];
+
+    /// Bytes by which a compression is known.
+    pub(super) const START_BYTES: usize = multistream::START_BYTES;
+
+    /// The name of the program that makes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "nothing",
+            Compression::Gzip => "gzip",
+            Compression::Bzip2 => "bzip2",
+            Compression::Zstd => "zstd",
+            Compression::Xz => "xz",
+            Compression::Lzma => "lzma",
+            Compression::Lz4 => "lz4",
+        }
+    }
 
     /// The compression that a file name stands for.
     pub fn of_path(path: &Path) -> Compression {
@@ -41,16 +77,31 @@ impl Compression {
             .map_or(Compression::None, |entry| entry.1)
     }
 
-    /// The compression that the first bytes of a file tell.
-    fn of_start(start: &[u8]) -> Compression {
-        if start.starts_with(b"\x1f\x8b") {
-            Compression::Gzip
-        } else if start.starts_with(b"\x28\xb5\x2f\xfd") {
-            Compression::Zstd
-        } else if multistream::is_stream_start(start) {
-            Compression::Bzip2
-        } else {
-            Compression::None
+    /// The compression that the first bytes of a file tell. Those of `.lzma` tell nothing.
+    pub(super) fn of_start(start: &[u8]) -> Compression {
+        match start {
+            [0x1f, 0x8b, ..] => Compression::Gzip,
+            // the first byte is the version of the format, 0.2 to 0.8
+            [0x22..=0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
+            // with which pzstd begins
+            start if is_skippable(start) => Compression::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
+            // frames, and the legacy format of Linux kernels
+            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Compression::Lz4,
+            start if multistream::is_stream_start(start) => Compression::Bzip2,
+            _ => Compression::None,
+        }
+    }
+
+    /// Whether another member may start with these bytes, which may end early.
+    pub(super) fn may_start(self, start: &[u8]) -> bool {
+        match self {
+            Compression::None | Compression::Lzma => false,
+            Compression::Lz4 if is_skippable(start) => true,
+            // what is too short to tell is a member that was cut
+            _ if start.len() < 4 => true,
+            Compression::Bzip2 => start.starts_with(b"BZh"),
+            _ => Compression::of_start(start) == self,
         }
     }
 
@@ -64,36 +115,84 @@ impl Compression {
     /// # Errors
     /// If the decoder cannot be built (out of memory).
     pub fn decode(self, raw: impl Read + Send + 'static, threads: usize) -> io::Result<Input> {
-        let raw = BufReader::with_capacity(BUFFER_BYTES, raw);
-        Ok(match self {
+        Ok(self.decode_raw(Lookahead::new(Box::new(raw)), threads))
+    }
+
+    fn decode_raw(self, raw: Raw, threads: usize) -> Input {
+        match self {
             Compression::None => Box::new(raw),
-            Compression::Gzip => buffered(flate2::bufread::MultiGzDecoder::new(raw)),
             Compression::Bzip2 if threads > 1 => Box::new(ParallelDecoder::new(raw, threads)),
-            Compression::Bzip2 => buffered(bzip2::bufread::MultiBzDecoder::new(raw)),
-            Compression::Zstd => buffered(zstd::stream::read::Decoder::with_buffer(raw)?),
-        })
+            packed => Box::new(BufReader::with_capacity(BUFFER_BYTES, Members::new(packed, raw))),
+        }
     }
 }
 
-fn buffered(decoder: impl Read + Send + 'static) -> Input {
-    Box::new(BufReader::with_capacity(BUFFER_BYTES, decoder))
+/// Whether a frame starts here that zstd and LZ4 skip.
+pub(super) fn is_skippable(start: &[u8]) -> bool {
+    matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 /// Opens a file and decompresses it on the fly.
-pub(super) fn open(path: &Path, threads: usize, meter: Meter) -> io::Result<Input> {
-    Compression::of_path(path).decode(Metered { raw: File::open(path)?, meter }, threads)
+pub(super) fn open(path: &Path, threads: usize, meter: Meter) -> Result<Input, CorpusError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    if let Some(unread) = Other::of_suffix(&name) {
+        return Err(unread.into());
+    }
+    let raw = Metered { raw: File::open(path)?, meter };
+    decode(raw, Compression::of_path(path), threads)
 }
 
 /// Decompresses stdin on the fly.
-pub(super) fn open_stdin(threads: usize, meter: Meter) -> io::Result<Input> {
-    decode_unnamed(Metered { raw: io::stdin(), meter }, threads)
+pub(super) fn open_stdin(threads: usize, meter: Meter) -> Result<Input, CorpusError> {
+    decode(Metered { raw: io::stdin(), meter }, Compression::None, threads)
 }
 
-fn decode_unnamed(mut raw: impl Read + Send + 'static, threads: usize) -> io::Result<Input> {
-    let mut start = Vec::new();
-    raw.by_ref().take(multistream::START_BYTES as u64).read_to_end(&mut start)?;
-    let compression = Compression::of_start(&start);
-    compression.decode(Cursor::new(start).chain(raw), threads)
+/// Decompresses bytes whose name says that they are `named`.
+fn decode(raw: impl Read + Send + 'static, named: Compression, threads: usize) -> Result<Input, CorpusError> {
+    let mut raw: Raw = Lookahead::new(Box::new(raw));
+    let start = raw.peek(KIND_BYTES)?;
+    if let Some(other) = Other::of_start(start) {
+        return Err(other.into());
+    }
+    let compression = match Compression::of_start(start) {
+        Compression::None if start.is_empty() && named != Compression::None => {
+            return Err(Other::new("empty", "a download may have failed: fetch it again").into());
+        }
+        Compression::None if named == Compression::Lzma && start.first() == Some(&0x5d) => Compression::Lzma,
+        Compression::None if named != Compression::None && !is_text(start) => {
+            let what = format!("not what its name says: it does not start as {} does", named.name());
+            return Err(Other::new(what, "the file was damaged or has the wrong name: fetch it again").into());
+        }
+        // Lz4 and zstd share their skippable frames
+        Compression::Zstd if named == Compression::Lz4 && named.may_start(start) => Compression::Lz4,
+        // a browser or a server may have unpacked it and kept the name
+        found => found,
+    };
+    let mut decoded = compression.decode_raw(raw, threads);
+    let mut head = Vec::new();
+    decoded.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+    if let Some(other) = Other::of_start(&head) {
+        return Err(other.into());
+    }
+    if compression != Compression::None {
+        let inner = Compression::of_start(&head);
+        if inner != Compression::None {
+            let (outer, inner) = (compression.name(), inner.name());
+            let what = format!("compressed twice, with {inner} and then with {outer}");
+            return Err(Other::new(what, format!("unpack it once, with `{outer} -d`")).into());
+        }
+    }
+    if let Some(other) = other_than_utf8(&head) {
+        return Err(other.into());
+    }
+    Ok(Box::new(Cursor::new(head).chain(decoded)))
+}
+
+/// Whether the start of a file is UTF-8, of which the last character may be cut, without control characters. A few bytes are
+/// none: they may be what is left of compressed ones.
+fn is_text(start: &[u8]) -> bool {
+    let is_utf8 = std::str::from_utf8(start).map_or_else(|error| error.error_len().is_none(), |_| true);
+    start.len() >= 8 && is_utf8 && !start.iter().any(|&byte| is_control(byte))
 }
 
 struct Metered<R> {
@@ -115,7 +214,8 @@ mod tests {
     use std::io::Write;
 
     const TEXT: &[u8] = b"the quick brown fox jumps over the lazy dog";
-    const ALL: [Compression; 4] = [Compression::None, Compression::Gzip, Compression::Bzip2, Compression::Zstd];
+    const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Bzip2, Compression::Zstd, Compression::Lz4];
 
     fn packed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
         match compression {
@@ -131,6 +231,12 @@ mod tests {
                 encoder.finish().unwrap()
             }
             Compression::Zstd => zstd::encode_all(bytes, 0).unwrap(),
+            Compression::Lz4 => {
+                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Xz | Compression::Lzma => unreachable!("made by the tool itself, in tests/packed.rs"),
         }
     }
 
@@ -148,7 +254,7 @@ mod tests {
             for threads in [1, 3] {
                 assert_eq!(unpacked(compression, bytes.clone(), threads).unwrap(), TEXT, "{compression:?}");
                 let mut out = Vec::new();
-                decode_unnamed(Cursor::new(bytes.clone()), threads).unwrap().read_to_end(&mut out).unwrap();
+                decode(Cursor::new(bytes.clone()), Compression::None, threads).unwrap().read_to_end(&mut out).unwrap();
                 assert_eq!(out, TEXT, "{compression:?}");
             }
         }

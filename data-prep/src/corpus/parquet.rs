@@ -1,23 +1,28 @@
 //! A Parquet file in the layout of Hugging Face in, one document a row out.
 //!
 //! The text is a column of strings (by default `text`, plain or by a dictionary), and perhaps there is a `title`; other columns
-//! are not read. Compression: none, snappy, gzip or zstd. Cost: one page of each of the two columns, decompressed, and
+//! are not read; lists, structs and numbers are named in the error. Compression: none, snappy, gzip, zstd or lz4, as all
+//! writers know; Brotli (whose decoder takes as long to compile as the rest of Parquet) is named. Cost: one page of each of the two columns, decompressed, and
 //! [`BATCH_ROWS`] rows (they share the page's memory); Parquet has no smaller unit that could be bounded.
 
+mod columns;
+
+use super::kind::{Other, KIND_BYTES};
 use super::lines::decode;
 use super::{
-    until_error, CorpusError, CorpusFile, CorpusReader, Document, Input, Meter, Position, ReaderOptions, Record,
-    Records, NO_FIELD,
+    until_error, Compression, CorpusError, CorpusFile, CorpusReader, Document, Input, Meter, Position, ReaderOptions,
+    Record, Records, NO_FIELD,
 };
 use bytes::Bytes;
-use parquet::basic::Type as PhysicalType;
+use columns::find_strings;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, RowGroupReader, SerializedFileReader};
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::vec::IntoIter;
 
@@ -38,9 +43,30 @@ impl CorpusReader for Parquet {
     }
 
     fn read_file(&self, file: &CorpusFile, _threads: usize, meter: Meter) -> Result<Records, CorpusError> {
-        let metered = Metered { file: File::open(file.path())?, meter: Arc::new(Mutex::new(meter)) };
+        let metered = Metered { file: open(file.path())?, meter: Arc::new(Mutex::new(meter)) };
         let mut rows = caught(|| Rows::open(metered, &self.options))?;
         Ok(until_error(move || caught(|| rows.next_record())))
+    }
+}
+
+/// Opens a file that starts as Parquet does.
+pub(crate) fn open(path: &Path) -> Result<File, CorpusError> {
+    let mut file = File::open(path)?;
+    let mut start = Vec::new();
+    file.by_ref().take(KIND_BYTES as u64).read_to_end(&mut start)?;
+    file.rewind()?;
+    if start.is_empty() {
+        return Err(Other::new("empty", "a download may have failed: fetch it again").into());
+    }
+    let compression = Compression::of_start(&start);
+    if compression != Compression::None {
+        let name = compression.name();
+        let what = format!("compressed with {name}, and Parquet compresses its pages itself");
+        return Err(Other::new(what, format!("unpack it with `{name} -d`")).into());
+    }
+    match Other::of_start(&start) {
+        Some(other) if !start.starts_with(b"PAR1") => Err(other.into()),
+        _ => Ok(file),
     }
 }
 
@@ -52,7 +78,19 @@ pub(crate) fn caught<T>(call: impl FnOnce() -> Result<T, CorpusError>) -> Result
 
 impl From<ParquetError> for CorpusError {
     fn from(error: ParquetError) -> CorpusError {
-        CorpusError::Parquet { message: error.to_string() }
+        let message = error.to_string();
+        let codecs = [
+            ("brotli", "the column is compressed with Brotli, which is not read"),
+            ("LZO", "the column is compressed with LZO, which is not read"),
+        ];
+        let is_codec = message.contains("Disabled feature") || message.contains("codec type");
+        match codecs.iter().find(|(name, _)| is_codec && message.contains(name)) {
+            Some((_, what)) => CorpusError::Packed {
+                what,
+                hint: "write it with zstd or snappy, for instance with pandas `to_parquet(PATH, compression=\"zstd\")`",
+            },
+            None => CorpusError::Parquet { message },
+        }
     }
 }
 
@@ -111,18 +149,8 @@ impl Rows {
     fn open(file: Metered, options: &ReaderOptions) -> Result<Rows, CorpusError> {
         let file = SerializedFileReader::new(file)?;
         let schema = file.metadata().file_metadata().schema_descr_ptr();
-        let column = |name: &str| {
-            schema.columns().iter().position(|column| {
-                column.path().string() == name
-                    && column.physical_type() == PhysicalType::BYTE_ARRAY
-                    && column.max_rep_level() == 0
-            })
-        };
-        let Some(text_column) = column(&options.text_field) else {
-            let columns = schema.columns().iter().map(|column| column.path().string()).collect();
-            return Err(CorpusError::NoColumn { column: options.text_field.clone(), columns });
-        };
-        let title_column = column("title").filter(|&title| title != text_column);
+        let text_column = find_strings(&schema, &options.text_field)?;
+        let title_column = find_strings(&schema, "title").ok().filter(|&title| title != text_column);
         let batch = Vec::new().into_iter();
         let options = options.clone();
         Ok(Rows { file, options, text_column, title_column, next_group: 0, group: None, batch, row: 0 })

@@ -4,7 +4,7 @@
 //! The first line tells which of the two it is. WikiExtractor repeats the title as the first line of a `<doc>`: it goes; and it
 //! escapes `&`, `<` and `>`: they come back. Cost: one article in memory; a longer one than the limit is read past.
 
-use super::jsonl::JsonLines;
+use super::jsonl::{Objects, Source};
 use super::lines::{Line, Lines};
 use super::{
     until_error, CorpusError, CorpusReader, Document, Input, Jsonl, Origin, Position, ReaderOptions, Record, Records,
@@ -32,7 +32,7 @@ impl CorpusReader for Wikiextractor {
                 let message = "expected `<doc …>` or a JSON object".to_owned();
                 Box::new(std::iter::once(Err(CorpusError::Wikiextractor { position: lines.position(), message })))
             }
-            Ok(line) => JsonLines::new(lines, line, &self.options).into_records(),
+            Ok(Some(line)) => Objects::new(Source::LinesAfter(line, lines), &self.options).into_records(),
         }
     }
 

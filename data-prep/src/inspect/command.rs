@@ -2,6 +2,7 @@
 
 use super::{Folder, InspectError, Report};
 use crate::cli::{fail, Console};
+use crate::shard::ShardSet;
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -14,12 +15,15 @@ const BEGINNINGS: (u64, u64) = (10, 40);
 /// What a folder of shards holds.
 #[derive(Clone, Debug, clap::Args)]
 pub struct InspectArgs {
-    /// Folder of shards
+    /// Folder of shards; or one pair of Megatron-LM's files, as PREFIX_text_document
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// The tokenizer that made the shards (a Hugging Face directory, a tokenizer.json or a vocab.txt), for data without a manifest
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
+    /// Fraction of Megatron-LM's documents that is held out, as data.valid_fraction of a run
+    #[arg(long, value_name = "F", default_value_t = ShardSet::VALID_FRACTION)]
+    pub valid_fraction: f64,
     /// Check the hash of every file
     #[arg(long)]
     pub verify: bool,
@@ -61,7 +65,7 @@ impl InspectArgs {
     /// # Errors
     /// As [`Folder::open`].
     pub fn open(&self) -> Result<Folder, InspectError> {
-        Folder::open(&self.dir, self.tokenizer.as_deref(), self.verify)
+        Folder::open(&self.dir, self.tokenizer.as_deref(), self.verify, self.valid_fraction)
     }
 
     /// Reads every token, with progress and the speed on stderr.
@@ -69,6 +73,9 @@ impl InspectArgs {
     /// # Errors
     /// As [`Folder::report`].
     pub fn report(&self, folder: &Folder) -> Result<Report, InspectError> {
+        if let Some(share) = folder.held_out() {
+            eprintln!("held out: {share}");
+        }
         let start = Instant::now();
         let report = folder.report(self.top, &Console::default())?;
         let (tokens, seconds) =

@@ -5,7 +5,7 @@
 
 use super::lengths::Lengths;
 use crate::pipeline::Progress;
-use crate::shard::{Shard, ShardError, ShardSet};
+use crate::shard::{with_suffix, Shard, ShardError, ShardSet};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -23,29 +23,26 @@ pub(super) struct Scan {
     pub hashes: Vec<u64>,
 }
 
-/// Documents `first` to `end` of a shard whose part of the stream starts at `stream_start`.
+/// Documents `first` to `end` of a shard.
 struct Run<'a> {
     shard: &'a Shard,
-    stream_start: u64,
     first: u64,
     end: u64,
 }
 
 pub(super) fn scan(set: &ShardSet, vocab_size: u32, progress: &dyn Progress) -> Result<Scan, ShardError> {
     let mut runs = Vec::new();
-    let mut stream_start = 0;
-    for shard in set.shards() {
-        shard.will_be_read(true);
-        let documents = shard.num_documents();
-        let share = u128::from(documents) * u128::from(RUN_TOKENS) / u128::from(shard.num_tokens().max(1));
+    set.shards().iter().for_each(|shard| shard.will_be_read(true));
+    for piece in set.pieces() {
+        let shard = &set.shards()[piece.shard];
+        let share = u128::from(shard.num_documents()) * u128::from(RUN_TOKENS) / u128::from(shard.num_tokens().max(1));
         let step = u64::try_from(share).unwrap_or(u64::MAX).clamp(1, RUN_TOKENS);
-        let mut first = 0;
-        while first < documents {
-            let end = documents.min(first + step);
-            runs.push(Run { shard, stream_start, first, end });
+        let mut first = piece.documents.start;
+        while first < piece.documents.end {
+            let end = piece.documents.end.min(first + step);
+            runs.push(Run { shard, first, end });
             first = end;
         }
-        stream_start += shard.num_tokens() + documents;
     }
     let empty = || Scan { tokens: vec![0; vocab_size as usize], ..Scan::default() };
     runs.par_iter()
@@ -71,7 +68,8 @@ impl Scan {
                 for (offset, &token) in tokens.iter().enumerate() {
                     let Some(count) = self.tokens.get_mut(token as usize) else {
                         return Err(ShardError::TokenOutOfVocabulary {
-                            position: run.stream_start + start + document + length + offset as u64,
+                            path: with_suffix(run.shard.prefix(), ".bin"),
+                            position: start + length + offset as u64,
                             vocab_size: self.tokens.len() as u32,
                             got: token,
                         });

@@ -5,6 +5,7 @@
 
 use super::PrepareError;
 use crate::manifest::{Counts, ShardStamp};
+use crate::shard::foreign::is_held_out;
 use crate::shard::{Checkpoint, ShardWriter, Split, TokenType};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -24,6 +25,11 @@ impl HoldOut {
         HoldOut { fraction, smallest: None }
     }
 
+    /// The same for another fraction.
+    pub(super) fn with_fraction(self, fraction: f64) -> HoldOut {
+        HoldOut { fraction, ..self }
+    }
+
     /// Sees the hash of every document before the first question.
     pub(super) fn see(&mut self, hash: u64) {
         self.smallest = Some(self.smallest.map_or(hash, |smallest| smallest.min(hash)));
@@ -31,8 +37,7 @@ impl HoldOut {
 
     /// The split of the next document.
     pub(super) fn split(&mut self, hash: u64) -> Split {
-        // A hash as a fraction from 0 up to 1, by its upper 53 bits.
-        if ((hash >> 11) as f64 / (1_u64 << 53) as f64) < self.fraction {
+        if is_held_out(hash, self.fraction) {
             return Split::Valid;
         }
         if self.fraction > 0.0 && self.smallest == Some(hash) {

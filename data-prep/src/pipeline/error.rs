@@ -3,8 +3,12 @@
 use crate::corpus::{CorpusError, InputError};
 use crate::shard::ShardError;
 use crate::wordpiece::TokenizerError;
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+
+const FULL: &str =
+    "the disk is full: `--dry-run` prints what is needed; make room and run it again, it goes on from where it was";
 
 /// Why there are no shards.
 #[derive(Debug, thiserror::Error)]
@@ -101,37 +105,45 @@ impl PrepareError {
         }
     }
 
+    /// Whether other input or settings, which the error asks for, can do with the text that was read.
+    pub(super) fn keeps_text(&self) -> bool {
+        use PrepareError as E;
+        matches!(
+            self,
+            E::Corpus { .. } | E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) | E::NoTraining { .. }
+        )
+    }
+
     /// What the user can do about it, where there is something.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
         use PrepareError as E;
         if self.io_kind() == Some(ErrorKind::StorageFull) {
-            return Some("the disk is full: `--dry-run` prints what is needed; make room and run it again, it goes on from where it was");
+            return Some(FULL.into());
         }
-        match self {
-            E::Inputs(error) => Some(error.hint()),
-            E::NoInput | E::Input { .. } => Some("name existing files with `--input`"),
-            E::MemoryLimit { .. } => Some("raise `--memory-limit`"),
-            E::DedupMemory { .. } => Some("raise `--memory-limit` and run it again, or leave out `--dedup paragraphs`"),
-            E::InUse { .. } => Some("wait for it, or name another folder with `--out`"),
-            E::OutputExists { .. } => Some("name another folder with `--out`, or replace this one with `--force`"),
-            E::OutputHasShards { .. } => Some("name another folder with `--out`, or delete these with `--force`"),
-            E::Corpus { source, .. } => source.hint(),
-            E::EmptyCorpus { .. } => Some("check that `--format` is the format of the input"),
-            E::TooFewDocuments { .. } => Some(
-                "hold nothing out with `--valid-fraction 0`; a text file is one document, `--format blocks` splits it at blank lines",
-            ),
-            E::NoTraining { .. } => Some("lower `--valid-fraction`"),
-            E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => Some("raise `--vocab-size`"),
-            E::Tokenizer(TokenizerError::Placeholder { what, .. }) => Some(what.hint()),
+        let hint = match self {
+            E::Inputs(error) => return Some(error.hint()),
+            E::NoInput | E::Input { .. } => "name existing files with `--input`",
+            E::MemoryLimit { .. } => "raise `--memory-limit`",
+            E::DedupMemory { .. } => "raise `--memory-limit` and run it again, or leave out `--dedup paragraphs`",
+            E::InUse { .. } => "wait for it, or name another folder with `--out`",
+            E::OutputExists { .. } => "name another folder with `--out`, or replace this one with `--force`",
+            E::OutputHasShards { .. } => "name another folder with `--out`, or delete these with `--force`",
+            E::Corpus { source, .. } => return source.hint(),
+            E::EmptyCorpus { .. } => "check that `--format` is the format of the input",
+            E::TooFewDocuments { .. } => "hold nothing out with `--valid-fraction 0`; a text file is one document, `--format blocks` splits it at blank lines",
+            E::NoTraining { .. } => "lower `--valid-fraction`",
+            E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => "raise `--vocab-size`",
+            E::Tokenizer(TokenizerError::Placeholder { what, .. }) => what.hint(),
             E::Tokenizer(
                 TokenizerError::MissingSpecialToken { .. }
                 | TokenizerError::NotWordPiece { .. }
                 | TokenizerError::NotThere { .. }
                 | TokenizerError::Class { .. },
-            ) => Some("name a BERT tokenizer with `--tokenizer`, or train one with `--vocab-size`"),
-            E::Shard(error) => error.hint(),
-            _ => None,
-        }
+            ) => "name a BERT tokenizer with `--tokenizer`, or train one with `--vocab-size`",
+            E::Shard(error) => return error.hint().map(Cow::Borrowed),
+            _ => return None,
+        };
+        Some(hint.into())
     }
 
     fn io_kind(&self) -> Option<ErrorKind> {

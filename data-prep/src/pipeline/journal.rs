@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 
 pub(super) const FILE: &str = "journal.json";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The state of a preparation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,11 +29,23 @@ pub(super) struct Journal {
     pub(super) read: Position,
     pub(super) is_read: bool,
     pub(super) hold_out: HoldOut,
+    /// As it was behind the last file that was read whole, when a segment ended there.
+    boundary: Option<Boundary>,
     /// Whether the tokenizer is there.
     pub(super) has_tokenizer: bool,
     /// Segments that are tokens.
     pub(super) tokenised: u32,
     pub(super) dealer: DealerState,
+}
+
+/// What reading the first files has given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Boundary {
+    /// Number of those files.
+    files: usize,
+    segments: u32,
+    report: Report,
+    hold_out: HoldOut,
 }
 
 impl Journal {
@@ -49,6 +61,7 @@ impl Journal {
             segments: 0,
             read: Position::default(),
             is_read: false,
+            boundary: None,
             has_tokenizer: false,
             tokenised: 0,
             dealer: DealerState::default(),
@@ -60,6 +73,44 @@ impl Journal {
         let journal: Journal = serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()?;
         let same = journal.version == VERSION && journal.untie_data == env!("CARGO_PKG_VERSION");
         same.then_some(journal)
+    }
+
+    /// Notes that segments up to number `segments` hold everything before `read`.
+    pub(super) fn commit(&mut self, segments: u32, read: Position) {
+        (self.segments, self.read, self.is_read) = (segments, read, read.file == self.sources.len());
+        if read.records == 0 {
+            let (report, hold_out) = (self.report.clone(), self.hold_out);
+            self.boundary = Some(Boundary { files: read.file, segments, report, hold_out });
+        }
+    }
+
+    /// Goes back to the last boundary between files, for a preparation of `fresh` input and settings: nothing if these make
+    /// other text of the files before it.
+    pub(super) fn for_fresh(self, fresh: &Journal) -> Option<Journal> {
+        let Boundary { files, segments, report, hold_out } = self.boundary.clone()?;
+        let text = |settings: &Settings| (settings.format, settings.reader.clone(), settings.stages.clone());
+        let is_same_text = text(&self.settings) == text(&fresh.settings)
+            && fresh.sources.get(..files) == self.sources.get(..files)
+            && fresh.sources.iter().all(|source| source.name != "-");
+        if !is_same_text || files == 0 {
+            return None;
+        }
+        let mut journal = Journal::new(fresh.settings.clone(), fresh.sources.clone());
+        journal.report = report;
+        journal.hold_out = hold_out.with_fraction(fresh.settings.valid_fraction);
+        journal.commit(segments, Position { file: files, ..Position::default() });
+        Some(journal)
+    }
+
+    /// Whether what was read of some files can be gone on from should another change.
+    pub(super) fn has_whole_files(&self) -> bool {
+        self.boundary.as_ref().is_some_and(|boundary| boundary.files > 0)
+            && self.sources.iter().all(|source| source.name != "-")
+    }
+
+    /// Files that were read whole.
+    pub(super) fn num_files(&self) -> usize {
+        self.read.file
     }
 
     pub(super) fn save(&self, dir: &Path) -> io::Result<()> {

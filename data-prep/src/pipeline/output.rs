@@ -50,16 +50,28 @@ impl Workplace {
         let change = found
             .as_ref()
             .map(|found| difference((&found.settings, &found.sources), (&fresh.settings, &fresh.sources)));
-        match (found, change) {
-            (Some(found), Some(None)) => {
-                progress.warn(&format!("going on with the unfinished preparation in `{}`", out.display()));
-                Ok((workplace, found))
+        let drop_all = || fs::remove_dir_all(&partial).and_then(|()| fs::create_dir_all(&partial)).map_err(failed);
+        let (Some(found), Some(change)) = (found, change) else {
+            drop_all()?;
+            return Ok((workplace, fresh));
+        };
+        let place = out.display();
+        let Some(change) = change else {
+            progress.warn(&format!("going on with the unfinished preparation in `{place}`"));
+            return Ok((workplace, found));
+        };
+        match found.for_fresh(&fresh) {
+            Some(journal) => {
+                let num_files = journal.num_files();
+                progress.warn(&format!(
+                    "going on with the unfinished preparation in `{place}`, with what was read of the first {num_files} files: \
+                     {change}"
+                ));
+                Ok((workplace, journal))
             }
-            (_, change) => {
-                if let Some(change) = change.flatten() {
-                    progress.warn(&format!("the unfinished preparation in `{}` is dropped: {change}", out.display()));
-                }
-                fs::remove_dir_all(&partial).and_then(|()| fs::create_dir_all(&partial)).map_err(failed)?;
+            None => {
+                progress.warn(&format!("the unfinished preparation in `{place}` is dropped: {change}"));
+                drop_all()?;
                 Ok((workplace, fresh))
             }
         }

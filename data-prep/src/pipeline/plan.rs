@@ -5,7 +5,7 @@
 //! proportion. Nothing is written.
 
 use super::config::input_bytes;
-use super::{workers, PrepareConfig, PrepareError};
+use super::{looking, workers, PrepareConfig, PrepareError};
 use crate::corpus::{find_files, CorpusFile, Record};
 use crate::sentences::sentences;
 use crate::shard::TokenType;
@@ -59,7 +59,9 @@ pub fn plan(config: &PrepareConfig) -> Result<Needs, PrepareError> {
     if files.iter().any(CorpusFile::is_stdin) {
         return Err(PrepareError::PlanOfStdin);
     }
-    let threads = workers(config)?.current_num_threads();
+    let pool = workers(config)?;
+    let threads = pool.current_num_threads();
+    pool.install(|| looking::look(&files, &config.reader, &()))?;
     let started = Instant::now();
     let (texts, read_bytes) = sample(config, &files)?;
     if texts.is_empty() {

@@ -92,9 +92,7 @@ impl<'a> Reading<'a> {
             let (end, ends_segment) = (chunk.end, chunk.ends_segment);
             self.take(chunk, corpus, journal)?;
             if ends_segment {
-                journal.segments = self.spill.commit()?;
-                journal.read = end;
-                journal.is_read = end.file == corpus.files.len();
+                journal.commit(self.spill.commit()?, end);
                 if let Some(counter) = &mut self.counter {
                     counter.prune();
                 }

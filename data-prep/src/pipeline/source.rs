@@ -57,7 +57,9 @@ pub(super) struct Corpus<'a> {
 }
 
 impl Corpus<'_> {
-    /// Calls `consume` with the documents behind `from`, chunk by chunk; `meter` sees all bytes of the files.
+    /// Calls `consume` with the documents behind `from`, chunk by chunk; `meter` sees all bytes of the files. A segment ends where
+    /// its text is enough, and with each file in which another has ended: should a later file be repaired or left out, what was
+    /// read of those before it still counts.
     pub(super) fn read(
         &self,
         from: Position,
@@ -69,6 +71,8 @@ impl Corpus<'_> {
             |sink| {
                 let (mut chunk, mut segment_bytes) = (Chunk::default(), 0);
                 for (number, file) in self.files.iter().enumerate().skip(from.file) {
+                    // A segment that ended inside the file, so that another is to end with it.
+                    let mut is_cut = number == from.file && from.records > 0;
                     let failed = |source| PrepareError::Corpus { path: file.path().to_owned(), source };
                     let (progress, meter) = (Arc::clone(progress), meter.clone());
                     let metered = move |bytes: &[u8]| {
@@ -92,11 +96,18 @@ impl Corpus<'_> {
                         }
                         chunk.ends_segment = segment_bytes >= self.segment_bytes;
                         if chunk.ends_segment {
-                            segment_bytes = 0;
+                            (segment_bytes, is_cut) = (0, true);
                         }
                         if (chunk.ends_segment || chunk.num_bytes >= self.chunk_bytes)
                             && !sink(std::mem::take(&mut chunk))
                         {
+                            return Ok(());
+                        }
+                    }
+                    if is_cut && number + 1 < self.files.len() {
+                        chunk.end = Position { file: number + 1, records: 0 };
+                        (chunk.ends_segment, segment_bytes) = (true, 0);
+                        if !sink(std::mem::take(&mut chunk)) {
                             return Ok(());
                         }
                     }

@@ -12,6 +12,15 @@ pub enum ShardError {
     #[error("cannot access `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
 
+    /// What a clone without git-lfs has in the place of a file.
+    #[error("`{}` is {what}", path.display())]
+    Pointer { path: PathBuf, what: String },
+    /// An index of fairseq's format, which Megatron-LM had before.
+    #[error("index `{}` has the old format of Megatron-LM (`TNTIDX`): expected `MMIDIDX`", path.display())]
+    OldIndex { path: PathBuf },
+    /// The same text as documents and as sentences.
+    #[error("`{}` holds the same text twice, as `{documents}` and as `{sentences}`", path.display())]
+    TwoLevels { path: PathBuf, documents: String, sentences: String },
     /// The index ends within its header.
     #[error("index `{}` is too short: expected at least {expected} bytes, got {got}", path.display())]
     IndexTooShort { path: PathBuf, expected: u64, got: u64 },
@@ -65,7 +74,7 @@ pub enum ShardError {
         "index `{}` is damaged at sequence {sequence}: expected a multiple of {size} from 0 to {limit}, got {got}",
         path.display()
     )]
-    Pointer { path: PathBuf, sequence: u64, got: i64, size: u64, limit: u64 },
+    SequencePointer { path: PathBuf, sequence: u64, got: i64, size: u64, limit: u64 },
     /// A sequence length below zero.
     #[error("index `{}` has a negative length at sequence {sequence}: got {got}", path.display())]
     NegativeLength { path: PathBuf, sequence: u64, got: i32 },
@@ -86,8 +95,11 @@ pub enum ShardError {
     #[error("tokens `{}` have a negative token at position {position}: got {got}", path.display())]
     NegativeToken { path: PathBuf, position: u64, got: i32 },
     /// A token that the tokenizer does not have.
-    #[error("the split's token {position} is not in the vocabulary: expected less than {vocab_size}, got {got}")]
-    TokenOutOfVocabulary { position: u64, vocab_size: u32, got: u32 },
+    #[error(
+        "token {position} of `{}` is not in the vocabulary: expected less than {vocab_size}, got {got}",
+        path.display()
+    )]
+    TokenOutOfVocabulary { path: PathBuf, position: u64, vocab_size: u32, got: u32 },
     /// The caller asked for more than there is.
     #[error("{what} {got} is out of range in `{}`: it has {limit}", path.display())]
     OutOfRange { path: PathBuf, what: &'static str, got: u64, limit: u64 },
@@ -106,7 +118,11 @@ pub enum ShardError {
     SequenceTooLong { path: PathBuf, got: u64, limit: u64 },
 
     /// A folder without shards of this split.
-    #[error("no shards in `{}`: expected `{split}-00000.idx` and `{split}-00000.bin`, or a manifest", path.display())]
+    #[error(
+        "no {split} shards in `{}`: expected a manifest, `{split}-00000.idx` and `{split}-00000.bin`, or Megatron-LM's \
+         `PREFIX_text_document.idx` and `PREFIX_text_document.bin`",
+        path.display()
+    )]
     NoShards { path: PathBuf, split: Split },
     /// A preparation that was interrupted, or that is still under way.
     #[error("`{}` is unfinished: it has no `manifest.json` and a `.partial` folder", path.display())]
@@ -143,7 +159,17 @@ impl ShardError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             ShardError::Unfinished { .. } => Some("run the same `prepare` again; it goes on from there"),
+            ShardError::NoShards { split: Split::Valid, .. } => {
+                Some("hold some documents out: `--valid-fraction` of `untie prepare`, `data.valid_fraction` for Megatron-LM's files")
+            }
             ShardError::NoShards { .. } => Some("make shards with `untie prepare --input FILE --out DIR`"),
+            ShardError::Pointer { .. } => {
+                Some("run `git lfs pull` (or `git annex get`) in its repository, or download the file itself")
+            }
+            ShardError::OldIndex { .. } => Some("make it again with a newer `preprocess_data.py` (`--dataset-impl mmap`)"),
+            ShardError::TwoLevels { .. } => {
+                Some("name one of the two with its folder, without `.bin` and `.idx`; pairs of segments need sentences")
+            }
             ShardError::TokenType { .. } => Some("other token types come from data that is not text"),
             ShardError::IndexSize { .. } => {
                 Some("the file was cut short, or it is a multimodal dataset, which is not read")

@@ -344,7 +344,7 @@ fn bad_input_has_a_name_a_hint_and_an_exit_code() {
             config.inputs = vec![empty.clone()];
             config.reader.text_field = "body".to_owned();
         }),
-        (3, E::Corpus { source: CorpusError::NoField { num_lines: 2, .. }, .. })
+        (3, E::Corpus { source: CorpusError::NoField { num_objects: 2, .. }, .. })
     ));
 }
 

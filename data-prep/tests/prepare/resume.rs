@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use untie_data::manifest::Manifest;
-use untie_data::pipeline::{prepare, PrepareConfig, PrepareError, Summary};
+use untie_data::pipeline::{prepare, PrepareConfig, PrepareError, Progress, Summary};
 use untie_data::stages::dedup::Dedup;
 
 /// Tells the child, which is this very test program, where to work.
@@ -171,8 +171,98 @@ fn damaged_leftovers_are_an_error_not_a_result() {
         }
     }
     let error = run(dir.path()).unwrap_err();
-    assert_eq!((error.exit_code(), error.hint()), (1, Some("start anew with `--force`")), "{error}");
+    assert_eq!((error.exit_code(), error.hint().as_deref()), (1, Some("start anew with `--force`")), "{error}");
     let mut forced = config(dir.path());
     forced.force = true;
     prepare(&forced, Arc::new(())).unwrap();
+}
+
+/// Hears the warnings.
+#[derive(Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Progress for Warnings {
+    fn stage(&self, _name: &str, _total: u64) {}
+    fn advance(&self, _bytes: u64) {}
+    fn warn(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+    fn finish(&self) {}
+}
+
+/// The result, and the warnings joined.
+fn run_and_hear(config: &PrepareConfig) -> (Result<Summary, PrepareError>, String) {
+    let warnings = Arc::new(Warnings::default());
+    let result = prepare(config, Arc::clone(&warnings) as Arc<dyn Progress>);
+    let heard = warnings.0.lock().unwrap().join("\n");
+    (result, heard)
+}
+
+#[test]
+fn a_file_of_another_kind_is_named_before_anything_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    write_corpus(dir.path());
+    fs::write(dir.path().join("y.jsonl"), "\u{89}PNG").unwrap();
+    fs::write(dir.path().join("z.jsonl"), b"\x89PNG\r\n\x1a\n").unwrap();
+    let mut config = config(dir.path());
+    config.inputs = vec![dir.path().join("*.jsonl")];
+    let (result, heard) = run_and_hear(&config);
+    let error = result.unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().ends_with("/y.jsonl`"), "{error}");
+    // the other bad file is named too, and there is nothing to clear away
+    assert!(heard.contains("/z.jsonl`: the file is a PNG picture"), "{heard}");
+    assert!(!dir.path().join("out").exists());
+}
+
+#[test]
+fn what_was_read_before_a_bad_file_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    write_corpus(dir.path());
+    let third = dir.path().join("c.jsonl.zst");
+    let text = fs::read_to_string(dir.path().join("a.jsonl")).unwrap().replace("river", "brook");
+    let packed = zstd::encode_all(text.as_bytes(), 1).unwrap();
+    let mut config = config(dir.path());
+    config.inputs.push(third.clone());
+    fs::write(&third, &packed).unwrap();
+    run_and_hear(&config).0.unwrap();
+    let expected = files(dir.path());
+    fs::remove_dir_all(dir.path().join("out")).unwrap();
+
+    // damaged at its end, which the first look does not see
+    fs::write(&third, &packed[..packed.len() - 50]).unwrap();
+    let (result, heard) = run_and_hear(&config);
+    assert!(matches!(result, Err(PrepareError::Corpus { .. })));
+    assert!(heard.contains("is kept"), "{heard}");
+    assert!(journal(dir.path()).unwrap()["segments"].as_u64() > Some(5));
+
+    // repaired, it goes on behind the second file, to the same bytes
+    fs::write(&third, &packed).unwrap();
+    let (result, heard) = run_and_hear(&config);
+    result.unwrap();
+    assert!(heard.contains("of the first 2 files"), "{heard}");
+    assert!(files(dir.path()) == expected);
+
+    // left out, it goes on as well, and the result is that of the first two
+    fs::remove_dir_all(dir.path().join("out")).unwrap();
+    fs::write(&third, &packed[..packed.len() - 50]).unwrap();
+    assert!(run_and_hear(&config).0.is_err());
+    config.inputs.pop();
+    let (result, heard) = run_and_hear(&config);
+    result.unwrap();
+    assert!(heard.contains("of the first 2 files"), "{heard}");
+    let without = files(dir.path());
+    fs::remove_dir_all(dir.path().join("out")).unwrap();
+    run_and_hear(&config).0.unwrap();
+    assert!(files(dir.path()) == without);
+
+    // with other filters the text is another
+    fs::remove_dir_all(dir.path().join("out")).unwrap();
+    config.inputs.push(third);
+    assert!(run_and_hear(&config).0.is_err());
+    config.inputs.pop();
+    config.stages.min_words = 20;
+    let (result, heard) = run_and_hear(&config);
+    result.unwrap();
+    assert!(heard.contains("is dropped"), "{heard}");
 }

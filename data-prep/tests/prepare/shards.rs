@@ -1,11 +1,13 @@
 //! Shards: what is written is read, what megatron-core wrote is read, the stream is the documents, and no bad file gets by.
 
 use proptest::prelude::*;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use untie_data::pair_index::{ChunkPlan, PairIndex};
 use untie_data::shard::{Shard, ShardError, ShardSet, ShardWriter, Split, TokenType};
+
+#[path = "shards/megatron.rs"]
+mod megatron;
 
 type Documents = Vec<Vec<Vec<u32>>>;
 
@@ -125,44 +127,6 @@ proptest! {
             }
             let plan = ChunkPlan { max_tokens: 4, short_rate: 0.5 };
             let _ = PairIndex::open(dir.path(), Split::Train, &set, plan);
-        }
-    }
-}
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
-/// Written by `fixtures/make_fixtures.py`.
-#[test]
-fn shards_of_megatron_core_are_read() {
-    let json = fs::read_to_string(fixtures().join("megatron.json")).unwrap();
-    let expected: HashMap<String, Documents> = serde_json::from_str(&json).unwrap();
-    for (name, token_type) in [("u16", TokenType::U16), ("i32", TokenType::I32)] {
-        let prefix = fixtures().join(format!("megatron-{name}"));
-        let shard = Shard::open(&prefix).unwrap();
-        assert_eq!(shard.token_type(), token_type);
-        check(&shard, &expected[name]);
-
-        let set = ShardSet::from_prefixes(&[prefix]).unwrap();
-        let mut out = vec![0; set.stream_len(1) as usize];
-        set.read_stream(0, &[SEP], &mut out).unwrap();
-        assert_eq!(out, stream(&expected[name], &[SEP]));
-    }
-}
-
-/// The same documents give the same bytes as megatron-core's builder, index included.
-#[test]
-fn our_files_are_those_of_megatron_core() {
-    let json = fs::read_to_string(fixtures().join("megatron.json")).unwrap();
-    let documents: HashMap<String, Documents> = serde_json::from_str(&json).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    for (name, token_type) in [("u16", TokenType::U16), ("i32", TokenType::I32)] {
-        write(&dir.path().join(name), token_type, &documents[name]);
-        for suffix in ["bin", "idx"] {
-            let ours = fs::read(dir.path().join(format!("{name}.{suffix}"))).unwrap();
-            let theirs = fs::read(fixtures().join(format!("megatron-{name}.{suffix}"))).unwrap();
-            assert_eq!(ours, theirs, "{name}.{suffix}");
         }
     }
 }
@@ -406,8 +370,8 @@ fn reads_and_tokens_are_checked() {
     let set = ShardSet::from_prefixes(std::slice::from_ref(&prefix)).unwrap().with_vocab_size(30);
     set.read_stream(0, &[SEP], &mut [0; 2]).unwrap();
     assert_eq!(
-        set.read_stream(1, &[SEP], &mut [0; 3]).unwrap_err().to_string(),
-        "the split's token 2 is not in the vocabulary: expected less than 30, got 30"
+        message(&set.read_stream(1, &[SEP], &mut [0; 3]).unwrap_err(), &prefix),
+        "token 2 of `P.bin` is not in the vocabulary: expected less than 30, got 30"
     );
     assert_eq!(
         set.read_stream(2, &[SEP], &mut [0; 3]).unwrap_err().to_string(),
