@@ -9,16 +9,26 @@ namespace LEVEL {
 
 // A 16x16 transposition: in stage s, rows i and i + s exchange the lanes whose numbers differ from theirs in bit s.
 template <int S> INLINE void exchange(u32x16 rows[16]) {
-  u32x16 upper{}, lower{};
-  for (uint32_t lane = 0; lane < 16; ++lane) {
-    upper[lane] = (lane & S) != 0 ? 16 + lane - S : lane;
-    lower[lane] = (lane & S) != 0 ? 16 + lane : lane + S;
+  constexpr int WHOLE = S / PART; // parts that move as a whole; 0 where lanes of a part do
+  u32x16::Part upper{}, lower{};
+  for (uint32_t lane = 0; lane < PART; ++lane) {
+    upper[lane] = (lane & S) != 0 ? PART + lane - S : lane;
+    lower[lane] = (lane & S) != 0 ? PART + lane : lane + S;
   }
   for (int i = 0; i < 16; ++i) {
-    if ((i & S) == 0) {
-      const u32x16 a = rows[i], b = rows[i + S];
-      rows[i] = __builtin_shuffle(a, b, upper);
-      rows[i + S] = __builtin_shuffle(a, b, lower);
+    if ((i & S) != 0) {
+      continue;
+    }
+    const u32x16 a = rows[i], b = rows[i + S];
+    for (int p = 0; p < PARTS; ++p) {
+      if constexpr (WHOLE == 0) {
+        rows[i].part[p] = __builtin_shuffle(a.part[p], b.part[p], upper);
+        rows[i + S].part[p] = __builtin_shuffle(a.part[p], b.part[p], lower);
+      } else if ((p & WHOLE) != 0) {
+        rows[i].part[p] = b.part[p - WHOLE];
+      } else {
+        rows[i + S].part[p] = a.part[p + WHOLE];
+      }
     }
   }
 }
@@ -54,7 +64,7 @@ INLINE u32x16 load_halves(const bf16 *from, int64_t count) {
   } else {
     std::memcpy(&value, from, static_cast<size_t>(count) * 2);
   }
-  return __builtin_convertvector(value, u32x16);
+  return convert<uint32_t>(value);
 }
 INLINE int64_t at_most(int64_t count) { return count < LANES ? count : LANES; }
 
@@ -165,8 +175,7 @@ INLINE void store_pair(T *packed, int64_t k, int64_t j, int64_t width, Vector<Wi
 template <>
 inline __attribute__((always_inline)) void store_pair<bf16>(bf16 *packed, int64_t k, int64_t j, int64_t width,
                                                             f32x16 first, f32x16 second, int64_t count, bool) {
-  const u32x16 low = __builtin_convertvector(narrow(first), u32x16);
-  const u32x16 high = __builtin_convertvector(narrow(second), u32x16);
+  const u32x16 low = convert<uint32_t>(narrow(first)), high = convert<uint32_t>(narrow(second));
   store_words(packed + k * width + 2 * j, low | (high << 16), count);
 }
 

@@ -13,6 +13,7 @@ use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::checkpoint::{self, DataStamp};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::model::Kernels;
 use crate::parallel::{Place, World};
 use crate::step::Precision;
 use crate::train::environment::environment;
@@ -170,6 +171,11 @@ pub(super) fn plan(
         config.train.precision = before.unwrap_or(Precision::Auto);
     }
     config.train.precision = config.train.precision.resolve(device)?;
+    if config.train.kernels == Kernels::Auto {
+        let before = earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["kernels"].clone()).ok());
+        config.train.kernels = before.unwrap_or(Kernels::Auto);
+    }
+    config.train.kernels = config.train.kernels.resolve(config.train.precision.compute_kind(), device);
     if config.train.micro_batch != MicroBatch::AUTO {
         return decided(&config, device, world);
     }
