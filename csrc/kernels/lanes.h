@@ -117,6 +117,20 @@ using u32x16 = Lanes<uint32_t>;
 using u16x16 = Lanes<uint16_t>;
 using i64x16 = Lanes<int64_t>;
 
+// 16 elements in memory, register by register: a copy of all 64 bytes at once goes through smaller registers and the stack.
+template <typename E> INLINE Lanes<E> read(const void *from) {
+  Lanes<E> out;
+  for (int64_t p = 0; p < PARTS; ++p) {
+    std::memcpy(&out.part[p], static_cast<const char *>(from) + p * sizeof(out.part[p]), sizeof(out.part[p]));
+  }
+  return out;
+}
+template <typename E> INLINE void write(void *to, const Lanes<E> &x) {
+  for (int64_t p = 0; p < PARTS; ++p) {
+    std::memcpy(static_cast<char *>(to) + p * sizeof(x.part[p]), &x.part[p], sizeof(x.part[p]));
+  }
+}
+
 // Each lane as the nearest value of another type.
 template <typename To, typename From> INLINE Lanes<To> convert(const Lanes<From> &x) {
   Lanes<To> out;

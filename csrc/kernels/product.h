@@ -117,12 +117,15 @@ private:
       }
     }
     for (int i = 0; i < R; ++i) {
-      Register out[2];
-      if (add) {
-        std::memcpy(out, c + i * ldc, sizeof(out));
-        sums[i][0] += out[0], sums[i][1] += out[1];
+      for (int half = 0; half < 2; ++half) {
+        W *place = c + i * ldc + half * SIZE;
+        if (add) {
+          Register before;
+          std::memcpy(&before, place, sizeof(before));
+          sums[i][half] += before;
+        }
+        std::memcpy(place, &sums[i][half], sizeof(Register));
       }
-      std::memcpy(c + i * ldc, sums[i], sizeof(out));
     }
   }
 };

@@ -25,17 +25,16 @@ INLINE u16x16 narrow(f32x16 value) {
 template <typename T> struct Memory;
 template <typename W> struct PlainMemory {
   static inline __attribute__((always_inline)) Vector<W> load(const W *from, int64_t count) {
-    Vector<W> value{};
     if (count >= LANES) {
-      std::memcpy(&value, from, sizeof(value));
-    } else {
-      std::memcpy(&value, from, static_cast<size_t>(count) * sizeof(W));
+      return read<W>(from);
     }
+    Vector<W> value{};
+    std::memcpy(&value, from, static_cast<size_t>(count) * sizeof(W));
     return value;
   }
   static inline __attribute__((always_inline)) void store(W *to, Vector<W> value, int64_t count) {
     if (count >= LANES) {
-      std::memcpy(to, &value, sizeof(value));
+      write(to, value);
     } else {
       std::memcpy(to, &value, static_cast<size_t>(count) * sizeof(W));
     }
@@ -45,18 +44,17 @@ template <> struct Memory<float> : PlainMemory<float> {};
 template <> struct Memory<double> : PlainMemory<double> {};
 template <> struct Memory<bf16> {
   static inline __attribute__((always_inline)) f32x16 load(const bf16 *from, int64_t count) {
-    u16x16 bits{};
     if (count >= LANES) {
-      std::memcpy(&bits, from, sizeof(bits));
-    } else {
-      std::memcpy(&bits, from, static_cast<size_t>(count) * sizeof(bf16));
+      return widen(read<uint16_t>(from));
     }
+    u16x16 bits{};
+    std::memcpy(&bits, from, static_cast<size_t>(count) * sizeof(bf16));
     return widen(bits);
   }
   static inline __attribute__((always_inline)) void store(bf16 *to, f32x16 value, int64_t count) {
     const u16x16 bits = narrow(value);
     if (count >= LANES) {
-      std::memcpy(to, &bits, sizeof(bits));
+      write(to, bits);
     } else {
       std::memcpy(to, &bits, static_cast<size_t>(count) * sizeof(bf16));
     }
