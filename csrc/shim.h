@@ -57,7 +57,6 @@ struct UntiePass {
   double hidden_dropout;
   bool recompute; // whether the forward runs again in the backward instead of being kept
 };
-bool untie_has_avx512();
 char *untie_set_kernel_level(const char *name);
 const char *untie_kernel_level();
 char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,

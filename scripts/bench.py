@@ -33,7 +33,8 @@ PEER = ROOT / "scripts" / "bench_peer.py"
 TOLERANCE = {"bf16": 5e-3, "fp32": 1e-4}
 MASK_RATE = 0.15
 FIRST_TOKEN, MASK_TOKEN = 5, 4
-OURS = {"untie tied": "tied", "untie untied": "untied"}
+OURS = {"untie tied": ["--start", "tied"], "untie untied": ["--start", "untied"],
+        "untie untied plain": ["--start", "untied", "--kernels", "plain"]}
 
 MINI = dict(hidden_size=256, layers=12, heads=4, intermediate_size=1024, vocab_size=8192)
 SIZES = {
@@ -76,7 +77,7 @@ class Bench:
         self.arguments, self.work = arguments, work
         self.facts = measure([arguments.untie, "bench", "--hidden-size", 64, "--layers", 1, "--vocab-size", 64, "--batch", 1,
                               "--seconds", 0, *self.common()])
-        self.precision = self.facts["precision"]
+        self.precision = self.facts["precision"] if arguments.precision == "auto" else arguments.precision
         self.peer_versions = None
         self.failed = False
 
@@ -87,7 +88,7 @@ class Bench:
         shared = ["--init", start, "--batch-file", batch, "--dropout", dropout, "--precision", self.precision,
                   "--seconds", seconds, "--warmup-steps", warmup_steps, *self.common()]
         if who in OURS:
-            return [self.arguments.untie, "bench", "--start", OURS[who], *shared]
+            return [self.arguments.untie, "bench", *OURS[who], *shared]
         return [sys.executable, PEER, "measure", *shared, *(["--compile"] if who == COMPILED else [])]
 
     def size(self, name, write):
@@ -99,9 +100,13 @@ class Bench:
         say(f"{name}: making the weights that all start from")
         subprocess.run([str(word) for word in [sys.executable, PEER, "start", "--out", start, *options]], check=True,
                        stdout=sys.stderr)
-        who = [*OURS, *(peer for peer in size["peers"] if not (self.arguments.quick and peer == COMPILED))]
+        ours = [one for one in OURS if self.arguments.plain or "plain" not in one]
+        who = [*ours, *(peer for peer in size["peers"] if not (self.arguments.quick and peer == COMPILED))]
+        shapes = size["shapes"][:1] if self.arguments.quick else size["shapes"]
         cases = []
-        for sequences, length in size["shapes"][:1] if self.arguments.quick else size["shapes"]:
+        for sequences, length in shapes:
+            if length not in (self.arguments.lengths or [length]):
+                continue
             batch = self.work / f"{name}-{sequences}x{length}.json"
             batch.write_text(json.dumps(make_batch(sequences, length, size["vocab_size"])))
             agrees = None
@@ -165,7 +170,7 @@ class Bench:
                     self.peer_versions = run["versions"]
                 found[one].append(run)
         # One rate for all: the best that any process of the case saw.
-        ours = [run for one in OURS for run in found[one]]
+        ours = [run for one in who if one in OURS for run in found[one]]
         rate = max((run["product_tflops"] for run in ours), default=None)
         work = ours[0]["product_tflop"] if ours else None
         results = {one: summary(runs, work, rate) for one, runs in found.items()}
@@ -238,6 +243,9 @@ def main():
     parser.add_argument("--warmup-steps", type=int, help="(default: 3; quick: 1)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of both sides (default: auto)")
+    parser.add_argument("--lengths", type=int, nargs="+", metavar="T", help="only these sequence lengths")
+    parser.add_argument("--plain", action="store_true", help="also our untied step composed of libtorch's operations")
     parser.add_argument("--data", type=Path, default=ROOT / "data/sample", help="shards for loader and checkpoint")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs", help="folder on the disk that checkpoints go to")
     parser.add_argument("--out", type=Path, help="JSON with every measurement")
@@ -255,7 +263,8 @@ def main():
         bench = Bench(arguments, Path(work))
         facts = bench.facts
         report = {"date": datetime.date.today().isoformat(), "system": f"{platform.system()} {platform.machine()}",
-                  "memory_gib": memory_gib(), **{key: facts[key] for key in ("cpu", "threads", "device", "precision")},
+                  "memory_gib": memory_gib(), **{key: facts[key] for key in ("cpu", "threads", "device")},
+                  "precision": bench.precision, "cpu_capability": facts["versions"].get("cpu_capability"),
                   "versions": facts["versions"], "peer_versions": None, "rounds": arguments.rounds,
                   "seconds": arguments.seconds, "warmup_steps": arguments.warmup_steps, "cases": [], "data": None}
         done = []

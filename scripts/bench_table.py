@@ -44,7 +44,8 @@ def markdown(report):
                 resident.setdefault(who.split()[0], found["baseline_mib"])
     baselines = ", ".join(f"{who} {mib:.0f} MiB" for who, mib in resident.items())
     lines = [f"{report['date']}, {report['cpu']}, {report['threads']} threads, {report['memory_gib']} GiB, "
-             f"{report['system']}, {report['device']}, {report['precision']}. {versions}.", "",
+             f"{report['system']}, {report['device']}, {report['precision']}"
+             f"{', level ' + report['cpu_capability'] if report.get('cpu_capability') else ''}. {versions}.", "",
              f"Medians of rounds ({report['rounds']}) of at least {report['seconds']:g} s and 3 steps each, after "
              f"{report['warmup_steps']} steps of warm-up{apart}. Peaks hold program and libraries, before there is a model: {baselines}.",
              "", *table(report["cases"])]

@@ -60,8 +60,6 @@ char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, boo
   });
 }
 
-bool untie_has_avx512() { return untie::has_avx512(); }
-
 void untie_layer_free(UntieLayer *layer) { delete layer; }
 
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out) {

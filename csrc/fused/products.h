@@ -1,16 +1,14 @@
 // Matrix products on tiles, so that what follows a product works on a tile that is still in cache.
 //
 // bfloat16 and float go to libtorch's brgemm, oneDNN's batch-reduce kernel that AMX and AVX512-BF16 run at full speed; its
-// right operand is packed (kernels/pack.h). Sums are in float. double, and float where the CPU lacks AVX-512, take plain
-// loops or libtorch's matmul.
+// right operand is packed (kernels/pack.h). Sums are in float. double, and float where the CPU lacks AVX-512, take a kernel
+// of ours (kernels/product.h).
 #pragma once
 
 #include "parallel.h"
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 
 namespace untie {
@@ -56,30 +54,15 @@ inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, 
 }
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const float *a,
                      const float *b, float *c) {
-  if (has_avx512()) {
+  if (const auto own = level().multiply_float; own != nullptr) {
+    own(m, n, k, lda, ldb, ldc, add, a, b, c);
+  } else {
     at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/false);
-    return;
   }
-  const auto view = [](const float *from, int64_t rows, int64_t width, int64_t stride) {
-    return at::from_blob(const_cast<float *>(from), {rows, width}, {stride, 1}, at::kFloat);
-  };
-  auto out = view(c, m, n, ldc);
-  const auto left = view(a, m, k, lda), right = view(b, k, n, ldb);
-  add ? out.addmm_(left, right) : at::mm_out(out, left, right);
 }
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const double *a,
                      const double *b, double *c) {
-  for (int64_t i = 0; i < m; ++i) {
-    double *row = c + i * ldc;
-    if (!add) {
-      std::fill(row, row + n, 0.0);
-    }
-    for (int64_t l = 0; l < k; ++l) {
-      for (int64_t j = 0; j < n; ++j) {
-        row[j] += a[i * lda + l] * b[l * ldb + j];
-      }
-    }
-  }
+  level().multiply_double(m, n, k, lda, ldb, ldc, add, a, b, c);
 }
 
 // Elements from row to row of a left operand of one's own. Rows a power of two apart, as most layers' widths are, would all

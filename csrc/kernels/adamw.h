@@ -31,7 +31,7 @@ void adamw(int64_t count, W *weight, const W *gradient, W *exp_avg, W *exp_avg_s
 template <typename W> double squares(int64_t count, const W *x) {
   f64x16 total{};
   for (int64_t i = 0; i < count; i += LANES) {
-    const auto wide = __builtin_convertvector(load(x + i, count - i), f64x16);
+    const auto wide = convert<double>(load(x + i, count - i));
     total += wide * wide;
   }
   return sum<double>(total);

@@ -18,7 +18,7 @@ struct Sight {
   int64_t first_query;
 
   inline __attribute__((always_inline)) i32x16 of(int64_t key, int64_t query, int64_t count) const {
-    i32x16 seen = i32x16{} - 1;
+    i32x16 seen = i32x16::all(-1);
     if (visible != nullptr && visible[key] == 0) {
       seen = i32x16{};
     }
@@ -74,8 +74,8 @@ void softmax_forward(Scores tile, Wide<T> *scores, Dropout dropout, T *packed, W
     }
     // A query that sees nothing has probabilities of 0.
     const auto none = top == splat(lowest);
-    const auto inverse = none ? Vector<W>{} : static_cast<W>(1) / total;
-    const auto logarithms = none ? splat(static_cast<W>(1e30)) : top + logarithm(total);
+    const auto inverse = choose(none, Vector<W>{}, static_cast<W>(1) / total);
+    const auto logarithms = choose(none, splat(static_cast<W>(1e30)), top + logarithm(total));
     store(log_sum + j, logarithms);
     if (dropout.threshold != 0) {
       for (int64_t k = 0; k < keys; ++k) {

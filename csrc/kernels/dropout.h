@@ -13,43 +13,30 @@ constexpr int64_t GROUP = 128;
 
 // The upper and lower words of m·x, lane by lane.
 INLINE void multiply(u32x16 x, uint32_t m, u32x16 &high, u32x16 &low) {
-  const u64x8 pairs = (u64x8)x;
-  const u64x8 odd_lanes = pairs >> 32;
-  u64x8 even, odd;
+  typedef uint64_t Pairs __attribute__((vector_size(4 * PART)));
+  const auto times_m = [m](Pairs lanes) {
 #if defined(__AVX512F__)
-  const __m512i factor = _mm512_set1_epi64(m);
-  even = (u64x8)_mm512_mul_epu32((__m512i)pairs, factor);
-  odd = (u64x8)_mm512_mul_epu32((__m512i)odd_lanes, factor);
+    return (Pairs)_mm512_mul_epu32((__m512i)lanes, _mm512_set1_epi64(m));
 #elif defined(__AVX2__)
-  __m256i parts[4];
-  const __m256i factor = _mm256_set1_epi64x(m);
-  std::memcpy(parts, &pairs, 64);
-  std::memcpy(parts + 2, &odd_lanes, 64);
-  for (auto &part : parts) {
-    part = _mm256_mul_epu32(part, factor);
-  }
-  std::memcpy(&even, parts, 64);
-  std::memcpy(&odd, parts + 2, 64);
+    return (Pairs)_mm256_mul_epu32((__m256i)lanes, _mm256_set1_epi64x(m));
 #else
-  __m128i parts[8];
-  const __m128i factor = _mm_set1_epi64x(m);
-  std::memcpy(parts, &pairs, 64);
-  std::memcpy(parts + 4, &odd_lanes, 64);
-  for (auto &part : parts) {
-    part = _mm_mul_epu32(part, factor);
-  }
-  std::memcpy(&even, parts, 64);
-  std::memcpy(&odd, parts + 4, 64);
+    return (Pairs)_mm_mul_epu32((__m128i)lanes, _mm_set1_epi64x(m));
 #endif
-  const u64x8 lower = u64x8{} + 0xffffffffu;
-  low = (u32x16)((even & lower) | (odd << 32));
-  high = (u32x16)((even >> 32) | (odd & ~lower));
+  };
+  const Pairs lower = Pairs{} + 0xffffffffu;
+  for (int64_t p = 0; p < PARTS; ++p) {
+    const Pairs pairs = (Pairs)x.part[p], even = times_m(pairs), odd = times_m(pairs >> 32);
+    low.part[p] = (u32x16::Part)((even & lower) | (odd << 32));
+    high.part[p] = (u32x16::Part)((even >> 32) | (odd & ~lower));
+  }
 }
 
 // The 16 random bits of each element of group `group`, as eight vectors.
 INLINE void random_bits(uint64_t key, uint32_t site, uint32_t group, u32x16 bits[8]) {
-  const u32x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  u32x16 c0 = lanes + 16 * group, c1 = u32x16{} + site, c2{}, c3{};
+  constexpr uint32_t numbers[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  u32x16 lanes;
+  std::memcpy(&lanes, numbers, sizeof(lanes));
+  u32x16 c0 = lanes + 16 * group, c1 = u32x16::all(site), c2{}, c3{};
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
     u32x16 high0, low0, high1, low1;
@@ -69,10 +56,7 @@ INLINE void random_bits(uint64_t key, uint32_t site, uint32_t group, u32x16 bits
   }
 }
 
-INLINE f32x16 keep(f32x16 x, u32x16 bits, uint32_t threshold) { return bits < threshold ? f32x16{} : x; }
-INLINE f64x16 keep(f64x16 x, u32x16 bits, uint32_t threshold) {
-  return __builtin_convertvector(bits < threshold, i64x16) ? f64x16{} : x;
-}
+template <typename V> INLINE V keep(V x, u32x16 bits, uint32_t threshold) { return choose(bits < threshold, V{}, x); }
 
 // The factors (0 or scale) of row `row` of a batch, applied as `use(j, count, factor)` to its elements j..j+count, 16 at a time.
 template <typename W, typename Use>

@@ -132,12 +132,19 @@ template <typename T> struct Kernels {
   double (*squares)(int64_t count, const W *x);
 };
 
+// product.h: c [m, n] (+)= a [m, k] · b [k, n]; lda, ldb, ldc: elements from row to row.
+template <typename W>
+using Multiply = void (*)(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const W *a,
+                          const W *b, W *c);
+
 // The kernels of one level.
 struct Level {
   const char *name;
   Kernels<bf16> of_bf16;
   Kernels<float> of_float;
   Kernels<double> of_double;
+  Multiply<float> multiply_float; // null where libtorch's brgemm computes float products: it needs AVX-512
+  Multiply<double> multiply_double;
 };
 
 extern const Level kernels_default;

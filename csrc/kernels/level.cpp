@@ -5,6 +5,7 @@
 #include "gelu.h"
 #include "loss.h"
 #include "norm.h"
+#include "product.h"
 
 namespace untie {
 namespace LEVEL {
@@ -18,10 +19,19 @@ constexpr Kernels<T> KERNELS = {
     &adamw<Wide<T>>,     &squares<Wide<T>>,
 };
 
+#if defined(__AVX512F__)
+constexpr Multiply<float> MULTIPLY_FLOAT = nullptr;
+#else
+constexpr Multiply<float> MULTIPLY_FLOAT = &Product<float>::multiply;
+#endif
+
 } // namespace LEVEL
 
 #define TEXT(name) #name
 #define NAME(name) TEXT(name)
-extern const Level TABLE = {NAME(LEVEL), LEVEL::KERNELS<bf16>, LEVEL::KERNELS<float>, LEVEL::KERNELS<double>};
+extern const Level TABLE = {
+    NAME(LEVEL),           LEVEL::KERNELS<bf16>,  LEVEL::KERNELS<float>,
+    LEVEL::KERNELS<double>, LEVEL::MULTIPLY_FLOAT, &LEVEL::Product<double>::multiply,
+};
 
 } // namespace untie

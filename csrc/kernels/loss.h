@@ -22,9 +22,9 @@ void logits_forward(Logits tile, Wide<T> *scores, const Wide<T> *bias, LogitSums
       W *at = scores + r * tile.columns + j;
       const auto logit = load(at) + bias[r];
       store(at, logit);
-      const i32x16 row = i32x16{} + static_cast<int32_t>(tile.first_row + r);
+      const i32x16 row = i32x16::all(static_cast<int32_t>(tile.first_row + r));
       const auto larger = narrow_mask(logit > top);
-      best = larger ? row : best;
+      best = choose(larger, row, best);
       top = maximum(logit, top);
       picked = choose(labels == row, logit, picked);
     }

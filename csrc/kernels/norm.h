@@ -36,9 +36,7 @@ void norm_forward(int64_t rows, int64_t width, const T *x, Norm<Wide<T>> norm, T
       const int64_t count = width - j;
       auto difference = load(row + j, count) - centre;
       if (count < LANES) {
-        for (int64_t lane = count; lane < LANES; ++lane) {
-          difference[lane] = 0;
-        }
+        difference = cleared_from(difference, count);
       }
       squares += difference * difference;
     }

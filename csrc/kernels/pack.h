@@ -7,70 +7,123 @@
 namespace untie {
 namespace LEVEL {
 
-// A 16x16 transposition: in stage s, rows i and i + s exchange the lanes whose numbers differ from theirs in bit s.
-template <int S> INLINE void exchange(u32x16 rows[16]) {
-  u32x16 upper{}, lower{};
-  for (uint32_t lane = 0; lane < 16; ++lane) {
-    upper[lane] = (lane & S) != 0 ? 16 + lane - S : lane;
-    lower[lane] = (lane & S) != 0 ? 16 + lane : lane + S;
+// A transposition of PART registers of PART lanes: in stage s, registers i and i + s exchange the lanes whose numbers differ
+// from theirs in bit s.
+template <int S> INLINE void exchange(u32x16::Part rows[PART]) {
+  u32x16::Part upper{}, lower{};
+  for (uint32_t lane = 0; lane < PART; ++lane) {
+    upper[lane] = (lane & S) != 0 ? PART + lane - S : lane;
+    lower[lane] = (lane & S) != 0 ? PART + lane : lane + S;
   }
-  for (int i = 0; i < 16; ++i) {
+  for (int i = 0; i < PART; ++i) {
     if ((i & S) == 0) {
-      const u32x16 a = rows[i], b = rows[i + S];
+      const u32x16::Part a = rows[i], b = rows[i + S];
       rows[i] = __builtin_shuffle(a, b, upper);
       rows[i + S] = __builtin_shuffle(a, b, lower);
     }
   }
 }
-INLINE void transpose16(u32x16 rows[16]) {
-  exchange<8>(rows);
-  exchange<4>(rows);
+
+INLINE void transpose_square(u32x16::Part rows[PART]) {
+  if constexpr (PART > 8) {
+    exchange<8>(rows);
+  }
+  if constexpr (PART > 4) {
+    exchange<4>(rows);
+  }
   exchange<2>(rows);
   exchange<1>(rows);
+}
+
+// The same of 16 vectors, square by square.
+INLINE void transpose16(u32x16 rows[16]) {
+  u32x16 turned[16];
+  for (int64_t down = 0; down < PARTS; ++down) {
+    for (int64_t across = 0; across < PARTS; ++across) {
+      u32x16::Part square[PART];
+      for (int64_t i = 0; i < PART; ++i) {
+        square[i] = rows[down * PART + i].part[across];
+      }
+      transpose_square(square);
+      for (int64_t i = 0; i < PART; ++i) {
+        turned[across * PART + i].part[down] = square[i];
+      }
+    }
+  }
+  for (int i = 0; i < 16; ++i) {
+    rows[i] = turned[i];
+  }
 }
 
 // Whole vectors by a copy of constant size: one of a size known only at run time is a loop over bytes and words, even where
 // it is always the same.
 INLINE u32x16 load_words(const void *from, int64_t count) {
-  u32x16 value{};
   if (count >= LANES) {
+    return read<uint32_t>(from);
+  }
+  u32x16 value{};
+  std::memcpy(&value, from, static_cast<size_t>(count) * 4);
+  return value;
+}
+INLINE void store_words(void *to, u32x16 value, int64_t count) {
+  if (count >= LANES) {
+    write(to, value);
+  } else {
+    std::memcpy(to, &value, static_cast<size_t>(count) * 4);
+  }
+}
+INLINE u32x16 load_halves(const bf16 *from, int64_t count) {
+  if (count >= LANES) {
+    return convert<uint32_t>(read<uint16_t>(from));
+  }
+  u16x16 value{};
+  std::memcpy(&value, from, static_cast<size_t>(count) * 2);
+  return convert<uint32_t>(value);
+}
+INLINE int64_t at_most(int64_t count) { return count < LANES ? count : LANES; }
+
+// One register of words, 0 behind `count`.
+INLINE u32x16::Part load_part(const char *from, int64_t count) {
+  u32x16::Part value{};
+  if (count >= PART) {
     std::memcpy(&value, from, sizeof(value));
   } else {
     std::memcpy(&value, from, static_cast<size_t>(count) * 4);
   }
   return value;
 }
-INLINE void store_words(void *to, u32x16 value, int64_t count) {
-  if (count >= LANES) {
+INLINE void store_part(char *to, u32x16::Part value, int64_t count) {
+  if (count >= PART) {
     std::memcpy(to, &value, sizeof(value));
   } else {
     std::memcpy(to, &value, static_cast<size_t>(count) * 4);
   }
 }
-INLINE u32x16 load_halves(const bf16 *from, int64_t count) {
-  u16x16 value{};
-  if (count >= LANES) {
-    std::memcpy(&value, from, sizeof(value));
-  } else {
-    std::memcpy(&value, from, static_cast<size_t>(count) * 2);
+
+// At most PART rows of PART words; of constant sizes everything stays in registers.
+INLINE void turn_square(int64_t height, int64_t breadth, const char *from, int64_t stride, char *to, int64_t to_stride) {
+  u32x16::Part square[PART] = {};
+  for (int64_t k = 0; k < height; ++k) {
+    square[k] = load_part(from + 4 * k * stride, breadth);
   }
-  return __builtin_convertvector(value, u32x16);
+  transpose_square(square);
+  for (int64_t k = 0; k < breadth; ++k) {
+    store_part(to + 4 * k * to_stride, square[k], height);
+  }
 }
-INLINE int64_t at_most(int64_t count) { return count < LANES ? count : LANES; }
 
 // from [rows, width] of 32-bit words to its transpose.
 INLINE void transpose_words(int64_t rows, int64_t width, const char *from, int64_t stride, char *to, int64_t to_stride) {
-  for (int64_t i = 0; i < rows; i += LANES) {
-    const int64_t height = at_most(rows - i);
-    for (int64_t j = 0; j < width; j += LANES) {
-      const int64_t breadth = at_most(width - j);
-      u32x16 tile[16] = {};
-      for (int64_t k = 0; k < height; ++k) {
-        tile[k] = load_words(from + 4 * ((i + k) * stride + j), breadth);
-      }
-      transpose16(tile);
-      for (int64_t k = 0; k < breadth; ++k) {
-        store_words(to + 4 * ((j + k) * to_stride + i), tile[k], height);
+  for (int64_t i = 0; i < rows; i += PART) {
+    const int64_t height = rows - i < PART ? rows - i : PART;
+    for (int64_t j = 0; j < width; j += PART) {
+      const int64_t breadth = width - j < PART ? width - j : PART;
+      const char *source = from + 4 * (i * stride + j);
+      char *target = to + 4 * (j * to_stride + i);
+      if (height == PART && breadth == PART) {
+        turn_square(PART, PART, source, stride, target, to_stride);
+      } else {
+        turn_square(height, breadth, source, stride, target, to_stride);
       }
     }
   }
@@ -165,8 +218,7 @@ INLINE void store_pair(T *packed, int64_t k, int64_t j, int64_t width, Vector<Wi
 template <>
 inline __attribute__((always_inline)) void store_pair<bf16>(bf16 *packed, int64_t k, int64_t j, int64_t width,
                                                             f32x16 first, f32x16 second, int64_t count, bool) {
-  const u32x16 low = __builtin_convertvector(narrow(first), u32x16);
-  const u32x16 high = __builtin_convertvector(narrow(second), u32x16);
+  const u32x16 low = convert<uint32_t>(narrow(first)), high = convert<uint32_t>(narrow(second));
   store_words(packed + k * width + 2 * j, low | (high << 16), count);
 }
 

@@ -60,8 +60,8 @@ pub struct BenchArgs {
     /// CPU threads; 0: one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// fused or plain, as `train.kernels`
-    #[arg(long, value_name = "NAME", default_value = "fused", value_parser = named::<Kernels>)]
+    /// auto, fused or plain, as `train.kernels`
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = named::<Kernels>)]
     kernels: Kernels,
     /// Keep only the inputs of layers and run their forward again in the backward
     #[arg(long)]

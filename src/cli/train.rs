@@ -15,6 +15,7 @@ use crate::cli::warn_of;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
+use crate::model::Kernels;
 use crate::parallel::{Place, World};
 use crate::step::Precision;
 use crate::train::environment::environment;
@@ -175,6 +176,11 @@ pub(super) fn plan(
     if world.is_first() {
         warn_of(config.train.precision, device);
     }
+    if config.train.kernels == Kernels::Auto {
+        let before = earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["kernels"].clone()).ok());
+        config.train.kernels = before.unwrap_or(Kernels::Auto);
+    }
+    config.train.kernels = config.train.kernels.resolve(config.train.precision.compute_kind(), device);
     if config.train.micro_batch != MicroBatch::AUTO {
         return decided(&config, device, world);
     }

@@ -99,7 +99,7 @@ pub struct FinetuneTrainConfig {
     pub device: String,
     /// CPU threads; 0: one a core. Default: 0.
     pub threads: usize,
-    /// `fused` or `plain`. Default: `fused`.
+    /// `auto`, `fused` or `plain`, as in pre-training. Default: `auto`.
     pub kernels: Kernels,
     /// Layers keep their inputs only. Default: false.
     pub activation_checkpointing: bool,
@@ -156,7 +156,7 @@ impl Default for FinetuneTrainConfig {
             deterministic: false,
             device: "auto".into(),
             threads: 0,
-            kernels: Kernels::Fused,
+            kernels: Kernels::Auto,
             activation_checkpointing: false,
             log_every: 50,
         }

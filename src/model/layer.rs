@@ -19,24 +19,52 @@ use crate::model::linear::{LayerNorm, Linear};
 use crate::model::surroundings::Surroundings;
 use crate::model::weights::{layer_specs, Spec, Weight, Weights};
 use crate::model::Mode;
-use crate::shim::{fits, recompute, FusedLayer, LayerSizes, Pass};
+use crate::shim::{fits, kernel_level, multiplies, recompute, FusedLayer, LayerSizes, Pass};
 
 /// How layers compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kernels {
-    /// A layer is one operation, where there are kernels for its device, precision and sizes.
+    /// `Fused` where this project has kernels for the device and the precision, else `Plain`.
     #[default]
+    Auto,
+    /// A layer is one operation, where there are kernels for its device, precision and sizes.
     Fused,
     /// A layer is a composition of libtorch's operations.
     Plain,
 }
 
+impl Kernels {
+    /// Decides `Auto` for models that compute in `kind` on `device`.
+    ///
+    /// A fused step was at least as fast as a composed one wherever both were measured (docs/performance.md), so that
+    /// what exists is taken.
+    pub fn resolve(self, kind: Kind, device: Device) -> Self {
+        match self {
+            Self::Auto if multiplies(kind, device) => Self::Fused,
+            Self::Auto => Self::Plain,
+            decided => decided,
+        }
+    }
+
+    /// What layers of `config` compute with, and why, for a person. `self` is resolved.
+    pub fn describe(self, config: &BertConfig, kind: Kind, device: Device) -> String {
+        let why = match self {
+            Self::Plain if multiplies(kind, device) => "as `train.kernels` says",
+            _ if fits(layer_sizes(config), kind, device) => return format!("fused layers, level {}", kernel_level()),
+            _ if device != Device::Cpu => "fused layers exist for the CPU only",
+            _ if kind == Kind::BFloat16 => "fused layers in bf16 need a CPU with AVX-512",
+            _ => "fused layers need an even intermediate size and an even head size",
+        };
+        format!("libtorch's operations: {why}")
+    }
+}
+
 static FUSES: AtomicBool = AtomicBool::new(true);
 
-/// Decides for all models of this process that are made from now on. Without it: [`Kernels::Fused`].
+/// Decides for all models of this process that are made from now on. Without it: [`Kernels::Auto`].
 pub fn use_kernels(kernels: Kernels) {
-    FUSES.store(kernels == Kernels::Fused, Ordering::Relaxed);
+    FUSES.store(kernels != Kernels::Plain, Ordering::Relaxed);
 }
 
 /// Whether models that are made now use kernels of our own where they can.

@@ -99,7 +99,6 @@ extern "C" {
         inputs: *const *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(super) fn untie_has_avx512() -> bool;
     pub(super) fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
     pub(super) fn untie_kernel_level() -> *const c_char;
     pub(super) fn untie_layer_new(

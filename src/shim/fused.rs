@@ -5,8 +5,9 @@ use std::ptr::{null, null_mut, NonNull};
 
 use tch::{Device, Kind, Tensor};
 
+use super::context::cpu_capability;
 use super::ffi::{
-    check, pointers, untie_has_avx512, untie_kernel_level, untie_layer_forward, untie_layer_free, untie_layer_new,
+    check, pointers, untie_kernel_level, untie_layer_forward, untie_layer_free, untie_layer_new,
     untie_set_kernel_level, CPass,
 };
 use crate::error::{Error, Result};
@@ -48,11 +49,11 @@ pub struct Pass<'a> {
     pub recompute: bool,
 }
 
-/// Whether the products of fused kernels run on `device` in `kind`.
-pub(super) fn multiplies(kind: Kind, device: Device) -> bool {
+/// Whether the products of fused kernels run on `device` in `kind`: on the CPU, bf16 with AVX-512 only.
+pub fn multiplies(kind: Kind, device: Device) -> bool {
     let computes = match kind {
-        // SAFETY: no arguments; it asks the CPU.
-        Kind::BFloat16 => unsafe { untie_has_avx512() },
+        // libtorch's brgemm multiplies bf16, and asks libtorch's own level whether it may.
+        Kind::BFloat16 => cpu_capability().is_ok_and(|level| level == "AVX512"),
         Kind::Float | Kind::Double => true,
         _ => false,
     };
@@ -63,7 +64,8 @@ pub(super) fn multiplies(kind: Kind, device: Device) -> bool {
 /// AVX-512.
 pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
     let is_even = |size: i64| size % 2 == 0;
-    multiplies(kind, device) && is_even(sizes.breadth) && is_even(sizes.width / sizes.heads)
+    let divides = sizes.heads > 0 && sizes.width % sizes.heads == 0;
+    multiplies(kind, device) && is_even(sizes.breadth) && divides && is_even(sizes.width / sizes.heads)
 }
 
 /// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2`, `AVX512` or `AVX512BF16`. Without this it is the best that the

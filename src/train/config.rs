@@ -33,7 +33,8 @@ pub struct TrainConfig {
     pub device: String,
     /// CPU threads of libtorch's kernels; 0: one a core. Default: 0.
     pub threads: usize,
-    /// `fused`: on the CPU our own kernels; `plain`: libtorch's operations everywhere. Default: `fused`.
+    /// `fused`: layers are single operations of this project's kernels, where there are any; `plain`: libtorch's operations;
+    /// `auto`: `fused` on the CPU (bf16: with AVX-512), else `plain`. The run says which it took and why. Default: `auto`.
     pub kernels: Kernels,
     /// A layer keeps its input only and runs its forward again in the backward: the same bits, less memory, more time.
     /// Default: false.
@@ -62,7 +63,7 @@ impl Default for TrainConfig {
             deterministic: false,
             device: "auto".into(),
             threads: 0,
-            kernels: Kernels::Fused,
+            kernels: Kernels::Auto,
             activation_checkpointing: false,
             log_every: 10,
         }

@@ -106,7 +106,8 @@ impl Plan {
     /// it.
     pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
         let sharing = self.sharing.describe(self.bert.num_hidden_layers, self.train.steps);
-        format!("{}\nsharing            {sharing}", numbers.describe(rate))
+        let kernels = self.train.kernels.describe(&self.bert, self.train.precision.compute_kind(), self.device);
+        format!("{}\nkernels            {kernels}\nsharing            {sharing}", numbers.describe(rate))
     }
 
     /// What decides how the model is trained, besides its data.
