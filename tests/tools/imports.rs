@@ -129,7 +129,8 @@ fn rooms_import_only_what_the_table_allows() {
         }
         let allowed = table.get(room).unwrap_or_else(|| panic!("`{room}` is not in the table of rooms"));
         for used in imports(&fs::read_to_string(&path).unwrap()) {
-            let fine = used == room || ["error", "files", "keys"].contains(&used.as_str()) || allowed.contains(&used.as_str());
+            let fine =
+                used == room || ["error", "files", "keys"].contains(&used.as_str()) || allowed.contains(&used.as_str());
             assert!(fine, "{} imports `{used}`, `{room}` may import {allowed:?}", inside.display());
         }
     }
