@@ -7,26 +7,52 @@
 namespace untie {
 namespace LEVEL {
 
+// What a register holds of 16 words. A shuffle of vectors that are longer than a register is done lane by lane.
+#if defined(__AVX512F__)
+typedef u32x16 Words;
+#elif defined(__AVX2__)
+typedef uint32_t Words __attribute__((vector_size(32)));
+#else
+typedef uint32_t Words __attribute__((vector_size(16)));
+#endif
+constexpr int WORDS = sizeof(Words) / 4, PARTS = 16 / WORDS;
+
 // A 16x16 transposition: in stage s, rows i and i + s exchange the lanes whose numbers differ from theirs in bit s.
-template <int S> INLINE void exchange(u32x16 rows[16]) {
-  u32x16 upper{}, lower{};
-  for (uint32_t lane = 0; lane < 16; ++lane) {
-    upper[lane] = (lane & S) != 0 ? 16 + lane - S : lane;
-    lower[lane] = (lane & S) != 0 ? 16 + lane : lane + S;
+template <int S> INLINE void exchange(Words rows[16][PARTS]) {
+  Words upper{}, lower{};
+  for (uint32_t lane = 0; lane < WORDS; ++lane) {
+    upper[lane] = (lane & S) != 0 ? WORDS + lane - S : lane;
+    lower[lane] = (lane & S) != 0 ? WORDS + lane : lane + S;
   }
   for (int i = 0; i < 16; ++i) {
-    if ((i & S) == 0) {
-      const u32x16 a = rows[i], b = rows[i + S];
-      rows[i] = __builtin_shuffle(a, b, upper);
-      rows[i + S] = __builtin_shuffle(a, b, lower);
+    for (int part = 0; part < PARTS && (i & S) == 0; ++part) {
+      if (S < WORDS) {
+        const Words a = rows[i][part], b = rows[i + S][part];
+        rows[i][part] = __builtin_shuffle(a, b, upper);
+        rows[i + S][part] = __builtin_shuffle(a, b, lower);
+      } else if ((part & S / WORDS) == 0) {
+        const Words a = rows[i][part + S / WORDS];
+        rows[i][part + S / WORDS] = rows[i + S][part];
+        rows[i + S][part] = a;
+      }
     }
   }
 }
-INLINE void transpose16(u32x16 rows[16]) {
+INLINE void exchange_all(Words rows[16][PARTS]) {
   exchange<8>(rows);
   exchange<4>(rows);
   exchange<2>(rows);
   exchange<1>(rows);
+}
+INLINE void transpose16(u32x16 rows[16]) {
+#if defined(__AVX512F__)
+  exchange_all(reinterpret_cast<Words(*)[PARTS]>(rows));
+#else
+  Words parts[16][PARTS];
+  std::memcpy(parts, rows, sizeof(parts));
+  exchange_all(parts);
+  std::memcpy(rows, parts, sizeof(parts));
+#endif
 }
 
 // Whole vectors by a copy of constant size: one of a size known only at run time is a loop over bytes and words, even where
