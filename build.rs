@@ -2,7 +2,7 @@
 //! time (rpath). Fails with one sentence and a hint when libtorch is missing.
 
 use std::path::{Path, PathBuf};
-use std::{env, process};
+use std::{env, fs, process};
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
@@ -45,6 +45,48 @@ fn include_folder(lib: &Path) -> PathBuf {
     root
 }
 
+/// What is compiled together: libtorch's headers take ten seconds each time they are read, our own code little.
+const UNITS: [(&str, &[&str]); 3] = [
+    ("host", &["errors", "autograd", "recompute", "heap", "device_step", "random", "profile", "context"]),
+    (
+        "fused",
+        &[
+            "fused/levels",
+            "fused/workspace",
+            "fused/weights",
+            "fused/optimizer",
+            "fused/layer",
+            "fused/node",
+            "fused/head",
+            "fused/head_node",
+            "fused/dropout",
+            "fused/embeddings",
+        ],
+    ),
+    ("parallel", &["parallel/world", "parallel/reducer"]),
+];
+
+/// A file in OUT_DIR that includes these files of csrc/.
+fn unit(name: &str, sources: &[&str]) -> PathBuf {
+    let folder = env::current_dir().expect("cargo runs this in the crate's folder").join("csrc");
+    let line = |source: &&str| format!("#include \"{}\"\n", folder.join(source).with_extension("cpp").display());
+    let text: String = sources.iter().map(line).collect();
+    let path = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join(name).with_extension("cpp");
+    if fs::read_to_string(&path).map_or(true, |before| before != text) {
+        fs::write(&path, text).expect("OUT_DIR can be written");
+    }
+    path
+}
+
+/// What all of csrc/ is compiled with.
+fn compiler() -> cc::Build {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").pic(true).opt_level(3).warnings(true).extra_warnings(true);
+    // Lines for a backtrace. Cargo's `debug` would bring every type of libtorch along: twice the time and ten times the space.
+    build.debug(false).flag("-g1");
+    build
+}
+
 /// Whether NCCL is among what was compiled.
 fn compile_shim(include: &Path, lib: &Path) -> bool {
     let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"];
@@ -57,43 +99,21 @@ fn compile_shim(include: &Path, lib: &Path) -> bool {
     if has_cuda && nccl.is_none() {
         println!("cargo:warning=nccl.h and cuda_runtime_api.h are not found: without NCCL, for one GPU only");
     }
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .pic(true)
-        .opt_level(3)
-        .warnings(false)
-        // at::parallel_for is a template over OpenMP: without this flag it would quietly run on one thread.
-        .flag("-fopenmp")
-        .include(include)
-        .include(include.join("torch/csrc/api/include"))
-        .include("csrc/gloo")
-        .includes(nccl.iter().flatten())
-        .define("_GLIBCXX_USE_CXX11_ABI", "1")
-        .files([
-            "csrc/errors.cpp",
-            "csrc/autograd.cpp",
-            "csrc/recompute.cpp",
-            "csrc/heap.cpp",
-            "csrc/device_step.cpp",
-            "csrc/random.cpp",
-            "csrc/profile.cpp",
-            "csrc/context.cpp",
-            "csrc/fused/levels.cpp",
-            "csrc/fused/workspace.cpp",
-            "csrc/fused/weights.cpp",
-            "csrc/fused/optimizer.cpp",
-            "csrc/fused/layer.cpp",
-            "csrc/fused/node.cpp",
-            "csrc/fused/head.cpp",
-            "csrc/fused/head_node.cpp",
-            "csrc/fused/dropout.cpp",
-            "csrc/fused/embeddings.cpp",
-            "csrc/parallel/world.cpp",
-            "csrc/parallel/reducer.cpp",
-            if nccl.is_some() { "csrc/parallel/nccl.cpp" } else { "csrc/parallel/no_nccl.cpp" },
-        ])
-        .compile("untie_shim");
+    let mut build = compiler();
+    // at::parallel_for is a template over OpenMP: without this flag it would quietly run on one thread.
+    build.flag("-fopenmp").define("_GLIBCXX_USE_CXX11_ABI", "1");
+    for folder in [include, &include.join("torch/csrc/api/include")] {
+        // Not `-I`: warnings are for our own code.
+        build.flag("-isystem").flag(folder);
+    }
+    build.include("csrc/gloo").includes(nccl.iter().flatten());
+    for (name, sources) in UNITS {
+        build.file(unit(name, sources));
+    }
+    if nccl.is_some() {
+        build.file("csrc/parallel/nccl.cpp").define("UNTIE_WITH_NCCL", None);
+    }
+    build.compile("untie_shim");
     // By name the same libgomp.so.1 that libtorch loads, so that both share their threads.
     println!("cargo:rustc-link-lib=dylib=gomp");
     nccl.is_some()
@@ -112,16 +132,13 @@ fn nccl_headers(include: &Path) -> Option<Vec<PathBuf>> {
 /// The vector kernels for one level of x86 instructions. Only these files get its flags: they include nothing of libtorch,
 /// whose inline functions would otherwise be compiled with them too and be linked in everywhere.
 fn compile_kernels(level: &str, flags: &[&str]) {
-    let mut build = cc::Build::new();
+    let mut build = compiler();
     build
-        .cpp(true)
-        .std("c++17")
-        .pic(true)
-        .opt_level(3)
-        .warnings(false)
         .flag("-fno-math-errno")
         .flag("-fno-trapping-math")
         .flag("-Wno-psabi")
+        // What GCC 12 says of its own AVX-512 header.
+        .flag("-Wno-maybe-uninitialized")
         .define("LEVEL", level.to_uppercase().as_str())
         .define("TABLE", format!("kernels_{level}").as_str())
         .file("csrc/kernels/level.cpp");

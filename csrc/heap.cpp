@@ -5,7 +5,7 @@
 #include <malloc.h>
 #endif
 
-void untie_keep_heap() {
+void untie_keep_heap() noexcept {
 #ifdef __GLIBC__
   // The largest threshold that glibc allows; by default it returns buffers of every step to the kernel, which hands them out
   // again as zeroed pages.
@@ -14,7 +14,7 @@ void untie_keep_heap() {
 #endif
 }
 
-void untie_trim_heap() {
+void untie_trim_heap() noexcept {
 #ifdef __GLIBC__
   malloc_trim(0);
 #endif

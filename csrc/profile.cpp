@@ -92,7 +92,7 @@ char *untie_profile_stop(char **table) {
       const auto self = std::chrono::duration_cast<std::chrono::nanoseconds>(total.self).count();
       lines << total.calls << '\t' << self << '\t' << name << '\n';
     }
-    *table = untie_message(lines.str());
+    *table = untie_copy(lines.str().c_str());
     if (*table == nullptr) {
       throw std::bad_alloc();
     }

@@ -1,12 +1,16 @@
 // The C interface between src/shim (Rust) and libtorch, for what the tch crate lacks.
 //
 // Every function returns NULL when it went well, else a message that the caller owns and gives back to
-// untie_free_message. No C++ exception crosses this line. A tensor argument is tch's C_tensor, an at::Tensor*.
+// untie_free_message. No C++ exception crosses this line: what may throw has a body inside untie_guard, the rest is noexcept.
+// A tensor argument is tch's C_tensor, an at::Tensor*.
+//
+// src/shim/ffi.rs declares the same functions and structs. Both sides state where the structs' fields lie, so that a change on
+// one side alone does not compile.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <exception>
 
 namespace at {
 class Tensor;
@@ -14,7 +18,7 @@ class Tensor;
 
 extern "C" {
 
-void untie_free_message(char *message);
+void untie_free_message(char *message) noexcept;
 
 // fused/optimizer.cpp
 struct UntieAdamW {
@@ -58,16 +62,17 @@ struct UntiePass {
   bool recompute; // whether the forward runs again in the backward instead of being kept
 };
 char *untie_set_kernel_level(const char *name);
-const char *untie_kernel_level();
+// A string that lives as long as the program.
+char *untie_kernel_level(const char **name);
 char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer);
-void untie_layer_free(UntieLayer *layer);
+void untie_layer_free(UntieLayer *layer) noexcept;
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out);
 
 // fused/head_node.cpp
 struct UntieHead;
 char *untie_head_new(at::Tensor *const *parts, int32_t kind, double epsilon, UntieHead **head);
-void untie_head_free(UntieHead *head);
+void untie_head_free(UntieHead *head) noexcept;
 char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at::Tensor *positions, const at::Tensor *labels,
                       const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct);
 
@@ -85,8 +90,8 @@ char *untie_dropout_factors(const at::Tensor *keys, uint32_t site, double probab
                             at::Tensor **out);
 
 // heap.cpp
-void untie_keep_heap();
-void untie_trim_heap();
+void untie_keep_heap() noexcept;
+void untie_trim_heap() noexcept;
 
 // random.cpp
 char *untie_uniform(const at::Tensor *tensor, uint64_t seed);
@@ -112,14 +117,14 @@ char *untie_store_new(const char *host, uint16_t port, bool serves, int64_t time
                       UntieStore **store);
 // A connection of its own to the same store.
 char *untie_store_clone(const UntieStore *store, UntieStore **copy);
-void untie_store_free(UntieStore *store);
+void untie_store_free(UntieStore *store) noexcept;
 char *untie_store_add(const UntieStore *store, const char *key, int64_t number, int64_t *sum);
 char *untie_store_set(const UntieStore *store, const char *key, const char *text);
 char *untie_store_get(const UntieStore *store, const char *key, char *text, size_t capacity, bool *found);
 // Gloo listens at `address` of this host, or at `interface` where that is not empty; `cuda_index`: -1 for the CPU alone.
 char *untie_world_new(const UntieStore *store, int32_t rank, int32_t size, int64_t timeout_ms, const char *address,
                       const char *interface, int32_t cuda_index, UntieWorld **world);
-void untie_world_free(UntieWorld *world);
+void untie_world_free(UntieWorld *world) noexcept;
 char *untie_all_reduce(const UntieWorld *world, const at::Tensor *tensor, bool largest);
 char *untie_broadcast(const UntieWorld *world, const at::Tensor *tensor);
 
@@ -128,16 +133,53 @@ struct UntieReducer;
 // `count` buckets of `sizes[i]` leaves each, finished at `places[i]`, in the order of places from the highest.
 char *untie_reducer_new(const UntieWorld *world, bool narrow, size_t count, const size_t *sizes, const int64_t *places,
                         at::Tensor *const *leaves, UntieReducer **reducer);
-void untie_reducer_free(UntieReducer *reducer);
+void untie_reducer_free(UntieReducer *reducer) noexcept;
 // The backward that reaches `hidden` has finished every bucket whose place is at least `place`.
 char *untie_reducer_mark(const UntieReducer *reducer, const at::Tensor *hidden, int64_t place);
 char *untie_reducer_finish(const UntieReducer *reducer);
 }
 
-// Runs `body` and turns whatever it throws into a message.
-char *untie_message(const std::string &text);
+// UntieAdamW, UntiePass and UntieEmbeddings as src/shim/ffi.rs mirrors them.
+#define UNTIE_AT(type, field, offset) static_assert(offsetof(type, field) == (offset), "src/shim/ffi.rs has it elsewhere")
+#define UNTIE_SIZE(type, size) static_assert(sizeof(type) == (size), "src/shim/ffi.rs has another size")
+UNTIE_AT(UntieAdamW, parameter, 0);
+UNTIE_AT(UntieAdamW, gradient, 8);
+UNTIE_AT(UntieAdamW, exp_avg, 16);
+UNTIE_AT(UntieAdamW, exp_avg_sq, 24);
+UNTIE_AT(UntieAdamW, gradient_scale, 32);
+UNTIE_AT(UntieAdamW, weight_decay, 40);
+UNTIE_SIZE(UntieAdamW, 48);
+UNTIE_AT(UntiePass, visible, 0);
+UNTIE_AT(UntiePass, documents, 8);
+UNTIE_AT(UntiePass, keys, 16);
+UNTIE_AT(UntiePass, site, 24);
+UNTIE_AT(UntiePass, attention_dropout, 32);
+UNTIE_AT(UntiePass, hidden_dropout, 40);
+UNTIE_AT(UntiePass, recompute, 48);
+UNTIE_SIZE(UntiePass, 56);
+UNTIE_AT(UntieEmbeddings, word, 0);
+UNTIE_AT(UntieEmbeddings, position, 8);
+UNTIE_AT(UntieEmbeddings, type, 16);
+UNTIE_AT(UntieEmbeddings, weight, 24);
+UNTIE_AT(UntieEmbeddings, bias, 32);
+UNTIE_AT(UntieEmbeddings, word_ids, 40);
+UNTIE_AT(UntieEmbeddings, position_ids, 48);
+UNTIE_AT(UntieEmbeddings, type_ids, 56);
+UNTIE_AT(UntieEmbeddings, keys, 64);
+UNTIE_AT(UntieEmbeddings, epsilon, 72);
+UNTIE_AT(UntieEmbeddings, dropout, 80);
+UNTIE_AT(UntieEmbeddings, site, 88);
+UNTIE_SIZE(UntieEmbeddings, 96);
+#undef UNTIE_AT
+#undef UNTIE_SIZE
 
-template <typename Body> char *untie_guard(Body body) {
+// A copy of `text` that untie_free_message frees; NULL where there is no memory.
+char *untie_copy(const char *text) noexcept;
+// The same as a message, never NULL.
+char *untie_message(const char *text) noexcept;
+
+// Runs `body` and turns whatever it throws into a message.
+template <typename Body> char *untie_guard(Body body) noexcept {
   try {
     body();
     return nullptr;

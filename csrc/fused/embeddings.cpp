@@ -9,7 +9,7 @@
 namespace untie {
 namespace {
 
-constexpr int64_t ROWS = 64;
+constexpr int64_t TILE_ROWS = 64;
 // Features of a task when gradients are added up: rows of one token come in the order of the batch on any number of threads.
 constexpr int64_t FEATURES = 64;
 
@@ -61,8 +61,8 @@ public:
 
   // [rows, C] in T; the statistics are LayerNorm's, [2, rows].
   template <typename T> void forward(int64_t rows, Dropout dropout, T *to, W *statistics) const {
-    in_parallel((rows + ROWS - 1) / ROWS, [&](int64_t task) {
-      const int64_t first = task * ROWS, count = std::min(ROWS, rows - first);
+    in_parallel((rows + TILE_ROWS - 1) / TILE_ROWS, [&](int64_t task) {
+      const int64_t first = task * TILE_ROWS, count = std::min(TILE_ROWS, rows - first);
       W *x = scratch<W>(count * width), *normed = scratch<W>(count * width);
       sums(first, count, x);
       if (tables.weight.defined()) {
@@ -80,11 +80,11 @@ public:
 
   template <typename T> void backward(int64_t rows, Dropout dropout, const T *d_out, const W *statistics) const {
     const bool norms = tables.weight.defined();
-    const int64_t tasks = (rows + ROWS - 1) / ROWS;
+    const int64_t tasks = (rows + TILE_ROWS - 1) / TILE_ROWS;
     const Sums<W> norm_sums(tasks, {norms ? width : 0, norms ? width : 0});
     const auto d_sum = buffer<W>({rows, width});
     in_parallel(tasks, [&](int64_t task) {
-      const int64_t first = task * ROWS, count = std::min(ROWS, rows - first);
+      const int64_t first = task * TILE_ROWS, count = std::min(TILE_ROWS, rows - first);
       W *d = scratch<W>(count * width), *x = scratch<W>(count * width), *result = data<W>(d_sum) + first * width;
       Scalar<T>::kernels().widen(count * width, d_out + first * width, d);
       if (!norms) {

@@ -41,7 +41,7 @@ char *untie_head_new(at::Tensor *const *parts, int32_t kind, double epsilon, Unt
   });
 }
 
-void untie_head_free(UntieHead *head) { delete head; }
+void untie_head_free(UntieHead *head) noexcept { delete head; }
 
 char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at::Tensor *positions, const at::Tensor *labels,
                       const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct) {

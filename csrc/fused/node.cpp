@@ -46,7 +46,9 @@ char *untie_set_kernel_level(const char *name) {
   });
 }
 
-const char *untie_kernel_level() { return untie::level().name; }
+char *untie_kernel_level(const char **name) {
+  return untie_guard([&] { *name = untie::level().name; });
+}
 
 char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer) {
@@ -60,7 +62,7 @@ char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, boo
   });
 }
 
-void untie_layer_free(UntieLayer *layer) { delete layer; }
+void untie_layer_free(UntieLayer *layer) noexcept { delete layer; }
 
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out) {
   return untie_guard([&] {

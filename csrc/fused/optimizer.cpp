@@ -65,9 +65,8 @@ char *untie_adamw(size_t count, const UntieAdamW *tensors, double learning_rate,
     const auto tasks = tasks_of(count, weights.data(), [&](size_t i) {
       return copies[i].empty() ? CHUNK : PackedCopy::ROWS * weights[i]->size(1);
     });
-    AdamW shared{learning_rate, beta1, beta2, epsilon};
-    shared.correction1 = 1.0 - std::pow(beta1, step);
-    shared.correction2 = 1.0 - std::pow(beta2, step);
+    const AdamW shared{learning_rate, beta1, beta2, epsilon, 1.0 - std::pow(beta1, step), 1.0 - std::pow(beta2, step),
+                       /*weight_decay=*/0.0, /*gradient_scale=*/1.0};
     in_parallel(static_cast<int64_t>(tasks.size()), [&](int64_t number) {
       const auto [i, first, elements] = tasks[number];
       const UntieAdamW &of = tensors[i];

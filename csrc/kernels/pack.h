@@ -34,7 +34,6 @@ INLINE void transpose_square(u32x16::Part rows[PART]) {
   exchange<2>(rows);
   exchange<1>(rows);
 }
-
 // The same of 16 vectors, square by square.
 INLINE void transpose16(u32x16 rows[16]) {
   u32x16 turned[16];

@@ -12,7 +12,7 @@
 
 #include <memory>
 
-namespace {
+namespace untie {
 
 // Elements that parts begin at a multiple of: 64 bytes in fp32.
 constexpr int64_t ALIGNMENT = 16;
@@ -44,15 +44,16 @@ struct Buckets {
   }
 };
 
-} // namespace
+} // namespace untie
 
 struct UntieReducer {
-  std::shared_ptr<Buckets> buckets;
+  std::shared_ptr<untie::Buckets> buckets;
 };
 
 char *untie_reducer_new(const UntieWorld *world, bool narrow, size_t count, const size_t *sizes, const int64_t *places,
                         at::Tensor *const *leaves, UntieReducer **reducer) {
   return untie_guard([&] {
+    using namespace untie;
     const at::NoGradGuard no_grad;
     auto buckets = std::make_shared<Buckets>(Buckets{*world, narrow, {}});
     for (size_t bucket = 0; bucket < count; ++bucket) {
@@ -76,7 +77,7 @@ char *untie_reducer_new(const UntieWorld *world, bool narrow, size_t count, cons
   });
 }
 
-void untie_reducer_free(UntieReducer *reducer) { delete reducer; }
+void untie_reducer_free(UntieReducer *reducer) noexcept { delete reducer; }
 
 char *untie_reducer_mark(const UntieReducer *reducer, const at::Tensor *hidden, int64_t place) {
   return untie_guard([&] {
@@ -88,6 +89,7 @@ char *untie_reducer_mark(const UntieReducer *reducer, const at::Tensor *hidden, 
 
 char *untie_reducer_finish(const UntieReducer *reducer) {
   return untie_guard([&] {
+    using namespace untie;
     const at::NoGradGuard no_grad;
     Buckets &buckets = *reducer->buckets;
     buckets.launch_from(INT64_MIN);

@@ -18,6 +18,13 @@ std::vector<uint8_t> bytes_of(const char *text) { return std::vector<uint8_t>(te
 
 } // namespace
 
+#ifndef UNTIE_WITH_NCCL // csrc/parallel/nccl.cpp is not compiled
+c10::intrusive_ptr<c10d::Backend> untie::nccl_group(const c10::intrusive_ptr<c10d::Store> &, int, int,
+                                                    std::chrono::milliseconds, int) {
+  return nullptr;
+}
+#endif
+
 char *untie_store_new(const char *host, uint16_t port, bool serves, int64_t timeout_ms, const char *prefix,
                       UntieStore **store) {
   return untie_guard([&] {
@@ -37,7 +44,7 @@ char *untie_store_clone(const UntieStore *store, UntieStore **copy) {
   return untie_guard([&] { *copy = new UntieStore{store->store->clone()}; });
 }
 
-void untie_store_free(UntieStore *store) { delete store; }
+void untie_store_free(UntieStore *store) noexcept { delete store; }
 
 char *untie_store_add(const UntieStore *store, const char *key, int64_t number, int64_t *sum) {
   return untie_guard([&] { *sum = store->store->add(key, number); });
@@ -84,7 +91,7 @@ char *untie_world_new(const UntieStore *store, int32_t rank, int32_t size, int64
   });
 }
 
-void untie_world_free(UntieWorld *world) { delete world; }
+void untie_world_free(UntieWorld *world) noexcept { delete world; }
 
 char *untie_all_reduce(const UntieWorld *world, const at::Tensor *tensor, bool largest) {
   return untie_guard([&] {

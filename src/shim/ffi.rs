@@ -1,6 +1,7 @@
 //! The C declarations of csrc/shim.h, and the way a message becomes an error.
 
 use std::ffi::{c_char, c_void, CStr};
+use std::mem::{offset_of, size_of};
 
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -46,6 +47,19 @@ pub(super) struct CEmbeddings {
     pub(super) dropout: f64,
     pub(super) site: u32,
 }
+
+/// csrc/shim.h says the same of its structs.
+const _: () = {
+    macro_rules! lies_at {
+        ($type:ident, $size:literal: $($field:ident $offset:literal),+) => {
+            assert!(size_of::<$type>() == $size);
+            $(assert!(offset_of!($type, $field) == $offset);)+
+        };
+    }
+    lies_at!(CAdamW, 48: parameter 0, gradient 8, exp_avg 16, exp_avg_sq 24, gradient_scale 32, weight_decay 40);
+    lies_at!(CPass, 56: visible 0, documents 8, keys 16, site 24, attention_dropout 32, hidden_dropout 40, recompute 48);
+    lies_at!(CEmbeddings, 96: word 0, position 8, token_type 16, weight 24, bias 32, word_ids 40, position_ids 48, type_ids 56, keys 64, epsilon 72, dropout 80, site 88);
+};
 
 /// `UntieFunction`.
 pub(super) type CFunction = unsafe extern "C" fn(
@@ -100,7 +114,7 @@ extern "C" {
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
-    pub(super) fn untie_kernel_level() -> *const c_char;
+    pub(super) fn untie_kernel_level(name: *mut *const c_char) -> *mut c_char;
     pub(super) fn untie_layer_new(
         parts: *const *const C_tensor,
         kind: i32,
@@ -205,7 +219,7 @@ pub(super) fn check(message: *mut c_char) -> Result<()> {
     if message.is_null() {
         return Ok(());
     }
-    // SAFETY: a non-null return is a NUL-terminated string that csrc/errors.cpp allocated and handed over to us.
+    // SAFETY: a non-null return is a NUL-terminated string of csrc/errors.cpp, which is to be handed back once.
     let text = unsafe {
         let text = CStr::from_ptr(message).to_string_lossy().into_owned();
         untie_free_message(message);

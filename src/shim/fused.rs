@@ -60,12 +60,19 @@ pub fn multiplies(kind: Kind, device: Device) -> bool {
     computes && device == Device::Cpu
 }
 
-/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with even sizes; bf16 needs
-/// AVX-512.
+/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with heads that divide the width and
+/// even sizes; bf16 needs AVX-512.
 pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
-    let is_even = |size: i64| size % 2 == 0;
-    let divides = sizes.heads > 0 && sizes.width % sizes.heads == 0;
-    multiplies(kind, device) && is_even(sizes.breadth) && divides && is_even(sizes.width / sizes.heads)
+    let LayerSizes { width, breadth, heads, .. } = sizes;
+    multiplies(kind, device)
+        && heads > 0
+        && is_positive_multiple(width, heads)
+        && is_positive_multiple(width / heads, 2)
+        && is_positive_multiple(breadth, 2)
+}
+
+pub(super) fn is_positive_multiple(size: i64, of: i64) -> bool {
+    size > 0 && size % of == 0
 }
 
 /// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2`, `AVX512` or `AVX512BF16`. Without this it is the best that the
@@ -81,8 +88,12 @@ pub fn set_kernel_level(level: &str) -> Result<()> {
 
 /// The level at which the kernels run.
 pub fn kernel_level() -> String {
-    // SAFETY: a terminated string that lives as long as the program.
-    unsafe { CStr::from_ptr(untie_kernel_level()) }.to_string_lossy().into_owned()
+    let mut name = null();
+    // SAFETY: on success `name` is a terminated string that lives as long as the program.
+    unsafe {
+        check(untie_kernel_level(&raw mut name)).expect("libtorch tells its level");
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
 }
 
 /// One encoder layer over a set of weights. Its backward adds the weights' gradients to those of the leaves in place; where

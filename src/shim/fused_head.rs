@@ -6,7 +6,7 @@ use std::ptr::{null_mut, NonNull};
 use tch::{Device, Kind, Tensor};
 
 use super::ffi::{check, pointers, untie_head_free, untie_head_loss, untie_head_new};
-use super::fused::{expect, multiplies, scalar_type};
+use super::fused::{expect, is_positive_multiple, multiplies, scalar_type};
 use crate::error::{Error, Result};
 
 /// Number of tensors of a head.
@@ -27,7 +27,7 @@ pub struct Targets<'a> {
 
 /// Whether there is a fused head here for hidden states of `width` and a vocabulary of `vocabulary` that computes in `kind`.
 pub fn head_fits(width: i64, vocabulary: i64, kind: Kind, device: Device) -> bool {
-    multiplies(kind, device) && width % 2 == 0 && vocabulary % 2 == 0
+    multiplies(kind, device) && is_positive_multiple(width, 2) && is_positive_multiple(vocabulary, 2)
 }
 
 /// A head over a set of weights. Its backward adds the weights' gradients to those of the leaves in place.

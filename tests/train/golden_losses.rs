@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::{stderr, Workshop};
+use crate::runs::metrics;
 
 /// How far losses may be from each other, relative, on processors that add up in another order.
 const NEAR: f64 = 1e-4;
@@ -20,7 +21,7 @@ fn losses(pins: &[(&str, &str)]) -> Vec<f64> {
     let arguments = ["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.precision=fp32"];
     let output = workshop.command(&arguments).envs(pins.iter().copied()).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    let rows = runs::metrics(&workshop.path("run"));
+    let rows = metrics(&workshop.path("run"));
     (1..=100).map(|step| rows[&step]["train/loss"].as_f64().unwrap()).collect()
 }
 

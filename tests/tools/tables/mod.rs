@@ -273,7 +273,7 @@ fn files_are_written_whole_and_mistakes_are_named() {
 /// A run of `untie train` itself: what it was started with is what its row expects, and the accuracy is the one it printed.
 #[test]
 fn a_trained_run_is_shown() {
-    let workshop = common::Workshop::new();
+    let workshop = crate::common::Workshop::new();
     let base = fs::read_to_string(workshop.path("run.toml")).unwrap().replace("steps = 100", "steps = 12");
     fs::create_dir(workshop.path("configs")).unwrap();
     for row in TABLES[0].rows {
