@@ -73,9 +73,9 @@ def shards(arguments):
     folder = Path(f"data/paper-{scale}-{name_of(corpus) or 'sample'}")
     if not corpus:
         corpus = output([sys.executable, "scripts/sample_corpus.py"]).strip()
-        say("CORPUS is not set: the sample of 0.66 M tokens is read over and over, which makes poor models; give more text")
-    # The sample has a hundred articles; one in ten gives enough held-out text to measure on.
-    fraction = 0.02 if arguments.corpus else 0.1
+        say("CORPUS is not set: the sample of 1 M tokens is read over and over, which makes poor models; give more text")
+    # One in twenty of the sample's chapters is enough held-out text to measure on.
+    fraction = 0.02 if arguments.corpus else 0.05
     sizes = ["--vocab-size", arguments.vocab_size or (2048 if scale == "mini" else 30522), "--valid-fraction", fraction]
     call([arguments.untie, "prepare", "--input", corpus, "--out", folder, *sizes], stdout=sys.stderr)
     return folder

@@ -15,6 +15,7 @@ use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
 use crate::parallel::ParallelConfig;
 use crate::sharing::SharingConfig;
+use crate::train::length::{exactly_one, LENGTHS, OPEN};
 use crate::train::{EvalConfig, GuardConfig, Phases, TrainConfig};
 
 /// All tables of a configuration file; a missing table or key has its default.
@@ -50,11 +51,28 @@ parallel: ParallelConfig }
 impl RunConfig {
     /// Reads `path` and applies `settings`, each `table.key=value` with a TOML value (a bare word is a string).
     ///
+    /// Where the run asks for time or epochs, its steps are [`OPEN`] until they are decided.
+    ///
     /// # Errors
-    /// A file that cannot be read or parsed, an unknown key, a value of the wrong type, and what [`Self::validate`]
-    /// refuses.
+    /// A file that cannot be read or parsed, an unknown key, a value of the wrong type, a length that is missing or given twice, and
+    /// what [`Self::validate`] refuses.
     pub fn load(path: &Path, settings: &[String]) -> Result<Self> {
-        let mut config: Self = tables(Some(path), settings)?;
+        let mut table = read::<Self>(path)?;
+        if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
+            // A length that is given takes the place of the file's, of whichever kind.
+            let named =
+                |key: &str| settings.iter().any(|of| of.split_once('=').is_some_and(|(name, _)| name.trim() == key));
+            if LENGTHS.iter().any(|length| named(&format!("train.{length}"))) {
+                train.retain(|key, _| !LENGTHS.contains(&key) && key != "steps_from");
+            }
+        }
+        let table = apply_all::<Self>(table, settings)?;
+        let set = table.get("train").and_then(toml::Value::as_table);
+        exactly_one(set.into_iter().flatten().map(|(key, _)| key.as_str()))?;
+        let mut config: Self = made(table)?;
+        if config.train.asked().is_some() {
+            config.train.steps = OPEN;
+        }
         config.resolve()?;
         config.validate()?;
         Ok(config)
@@ -123,19 +141,28 @@ impl RunConfig {
 /// # Errors
 /// A file that cannot be read or parsed, an unknown key, and a value of the wrong type.
 pub fn tables<T: DeserializeOwned>(path: Option<&Path>, settings: &[String]) -> Result<T> {
-    let mut table = match path {
-        Some(path) => read::<T>(path)?,
-        None => toml::Table::new(),
+    let Some(path) = path else {
+        // The first few settings leave much missing.
+        let mut table = toml::Table::new();
+        settings.iter().try_for_each(|setting| apply(&mut table, setting))?;
+        return made(table);
     };
+    made(apply_all::<T>(read::<T>(path)?, settings)?)
+}
+
+/// Applies `settings` one after the other, so that the one which is wrong is named.
+fn apply_all<T: DeserializeOwned>(mut table: toml::Table, settings: &[String]) -> Result<toml::Table> {
     for setting in settings {
         apply(&mut table, setting)?;
-        // One after the other, so that the one which is wrong is named; without a file the first few leave much missing.
-        if path.is_some() {
-            table.clone().try_into::<T>().map_err(|error: toml::de::Error| {
-                Error::config(format!("`--set {setting}` is not valid")).caused_by(error)
-            })?;
-        }
+        table.clone().try_into::<T>().map_err(|error: toml::de::Error| {
+            Error::config(format!("`--set {setting}` is not valid")).caused_by(error)
+        })?;
     }
+    Ok(table)
+}
+
+/// A `T` of all its tables.
+fn made<T: DeserializeOwned>(table: toml::Table) -> Result<T> {
     table.try_into().map_err(|error: toml::de::Error| Error::config("the settings are not valid").caused_by(error))
 }
 
@@ -171,12 +198,16 @@ fn apply(table: &mut toml::Table, setting: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::batch::phase::PhaseConfig;
     use crate::batch::CorpusConfig;
     use crate::keys::{assert_names, class_of, Class, Keys};
+    use crate::train::length::{Asked, TimeBudget};
 
-    const SMALL: &str = "[model]\nhidden_size = 8\nnum_hidden_layers = 2\nnum_attention_heads = 2\n";
+    const SMALL: &str =
+        "[train]\nsteps = 1000\n[model]\nhidden_size = 8\nnum_hidden_layers = 2\nnum_attention_heads = 2\n";
 
     fn load(text: &str, settings: &[&str]) -> Result<RunConfig> {
         let folder = tempfile::tempdir().unwrap();
@@ -213,14 +244,14 @@ mod tests {
             tables.filter(|(_, found)| *found == class).map(|(key, _)| key).collect()
         };
         assert_eq!(of(Class::Order), ["data.objective", "train.global_batch"]);
-        assert_eq!(of(Class::Open), ["train.steps", "eval.sequences", "parallel.wire"]);
+        assert_eq!(of(Class::Open), ["train.steps", "train.epochs", "train.time", "eval.sequences", "parallel.wire"]);
         let placement =
             "data.dir data.tokenizer data.workers data.verify train.micro_batch train.deterministic train.device \
                          train.threads train.kernels train.activation_checkpointing parallel.backend parallel.overlap \
                          parallel.timeout parallel.heartbeat";
         assert_eq!(of(Class::Placement).join(" "), placement);
         let observation =
-            "train.log_every sharing.monitor checkpoint.every checkpoint.keep_last checkpoint.keep_every \
+            "train.steps_from train.log_every sharing.monitor checkpoint.every checkpoint.keep_last checkpoint.keep_every \
                            checkpoint.background checkpoint.on_error eval.every metrics.tensorboard guard.max_skipped \
                            guard.spike guard.spike_window guard.spike_threshold guard.spike_patience \
                            guard.rollback_checkpoints guard.max_rollbacks";
@@ -237,6 +268,41 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.optim.lr, 1e-3);
         assert_eq!(config.sharing.start_map(2).unwrap().num_groups(), 2);
+    }
+
+    #[test]
+    fn exactly_one_length_is_taken() {
+        let asked = |text: &str, settings: &[&str]| load(text, settings).map(|config| config.train.asked());
+        let open = SMALL.replace("steps = 1000", "time = \"5m\"");
+        let minutes = |minutes| Some(Asked::Time(TimeBudget(Duration::from_secs(60 * minutes))));
+        assert_eq!(asked(SMALL, &[]).unwrap(), None);
+        assert_eq!(asked(&open, &[]).unwrap(), minutes(5));
+        // A flag takes the place of whatever the file says.
+        assert_eq!(asked(&open, &["train.steps=7"]).unwrap(), None);
+        assert_eq!(load(&open, &["train.steps=7", "optim.warmup=2"]).unwrap().train.steps, 7);
+        assert_eq!(asked(SMALL, &["train.time=04:00:00"]).unwrap(), minutes(240));
+        assert_eq!(asked(&open, &["train.epochs=3"]).unwrap(), Some(Asked::Epochs(3.0)));
+        let recorded = SMALL.replace("steps = 1000", "steps = 1000\nsteps_from = \"time 5m\"");
+        let train = |settings: &[&str]| load(&recorded, settings).unwrap().train;
+        assert_eq!((train(&[]).steps, train(&[]).steps_from.as_deref()), (1000, Some("time 5m")));
+        assert_eq!((train(&["train.steps=7"]).steps, train(&["train.steps=7"]).steps_from), (7, None));
+        for (text, settings, words) in [
+            (SMALL.replace("steps = 1000", "seed = 1"), &[][..], "found none"),
+            (SMALL.replace("[train]\nsteps = 1000", ""), &[], "found none"),
+            (open.replace("[model]", "steps = 3\n[model]"), &[], "found `train.steps` and `train.time`"),
+            (SMALL.into(), &["train.steps=3", "train.time=5m"], "found `train.steps` and `train.time`"),
+            (SMALL.into(), &["train.epochs=-1"], "`train.epochs` must be finite and above 0, got -1"),
+            (SMALL.into(), &["train.time=5"], "a time with its unit"),
+            (SMALL.into(), &["train.time=5x"], "got `5x`"),
+            (
+                open.clone() + "[[data.phase]]\nuntil = 500\nsequence_length = 16",
+                &[],
+                "end at step 500, and `train.time` = 5m leaves the end of the run open",
+            ),
+        ] {
+            let report = load(&text, settings).unwrap_err().report();
+            assert!(report.contains(words), "{report}");
+        }
     }
 
     #[test]

@@ -19,7 +19,6 @@ use crate::checkpoint::{self, CheckpointConfig, RunState, Saver};
 use crate::error::{io, Result};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
-use crate::sharing::RuleKind;
 use crate::train::environment::environment;
 use crate::train::numbers::PhaseNumbers;
 use crate::train::{Memory, Phase, Plan};
@@ -52,7 +51,7 @@ pub fn calibrate(plan: &Plan, effort: Effort, save_in: Option<&Path>) -> Result<
     };
     let layers = plan.bert.num_hidden_layers;
     let (start, untied) = (plan.sharing.start_map(layers)?, LayerMap::untied(layers));
-    let untie_at = untie_step(plan, &start)?;
+    let untie_at = plan.sharing.steps_at_start(layers, plan.train.steps)?;
     let (mut phases, mut seconds) = (Vec::new(), 0.0);
     for numbers in &plan.numbers()?.phases {
         let phase = numbers.phase;
@@ -87,17 +86,6 @@ pub fn calibrate(plan: &Plan, effort: Effort, save_in: Option<&Path>) -> Result<
     }
     report.extend(body.as_object().cloned().unwrap_or_default());
     Ok(Value::Object(report))
-}
-
-/// Steps that the sharing of the start is assumed to last: 0, so that all steps count as untied, where only the run will tell.
-fn untie_step(plan: &Plan, start: &LayerMap) -> Result<u64> {
-    let steps = plan.train.steps;
-    Ok(match plan.sharing.rule {
-        Some(RuleKind::Never) => steps,
-        Some(RuleKind::Fixed) => plan.sharing.untie_at.step(steps),
-        Some(RuleKind::Adaptive | RuleKind::MultiStep) => 0,
-        None => plan.sharing.transitions(start.num_layers(), steps)?.first().map_or(steps, |&(step, _)| step),
-    })
 }
 
 fn pace(

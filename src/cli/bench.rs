@@ -1,7 +1,8 @@
 //! `untie bench`: measured training steps.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 
 use clap::Args;
 
@@ -105,7 +106,8 @@ impl BenchArgs {
             Some(path) => {
                 let config = RunConfig::load(path, &self.settings)?;
                 let device = prepare_process(&config.train, None)?;
-                let plan = train::plan(config, device, None, &Rc::new(World::alone()))?;
+                let place = (self.save_in.as_deref().unwrap_or(Path::new(".")), Instant::now());
+                let plan = train::plan(config, device, None, &Rc::new(World::alone()), place)?;
                 println!("{}", calibration::calibrate(&plan, effort, self.save_in.as_deref())?);
                 Ok(())
             }

@@ -19,6 +19,7 @@ use crate::model::Kernels;
 use crate::parallel::{Place, World};
 use crate::step::Precision;
 use crate::train::environment::environment;
+use crate::train::length::TimeBudget;
 use crate::train::micro_batch::{earlier_sizes, settle};
 use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
 
@@ -40,6 +41,9 @@ pub struct TrainArgs {
     /// With `--resume`: accept settings and data that make it another run, but not other sizes, batches or vocabulary
     #[arg(long, requires = "resume")]
     allow_changes: bool,
+    /// Train for this long in all, e.g. 5m or 1h30m, instead of the file's steps, epochs or time
+    #[arg(long, value_name = "TIME", value_parser = wall_time)]
+    time: Option<Duration>,
     /// Save and stop with exit code 75 before this much time is over, e.g. 04:00:00 or 4h
     #[arg(long, value_name = "TIME", value_parser = wall_time)]
     max_wall_time: Option<Duration>,
@@ -55,7 +59,9 @@ impl TrainArgs {
     /// Everything that can be wrong with a configuration, data or a run folder.
     pub fn run(&self) -> Result<u8> {
         let begin = Instant::now();
-        let config = RunConfig::load(&self.config, &self.settings)?;
+        let mut settings = self.settings.clone();
+        settings.extend(self.time.map(|time| format!("train.time={}", TimeBudget(time))));
+        let config = RunConfig::load(&self.config, &settings)?;
         let place = if self.dry_run { None } else { Place::from_environment()? };
         let device = prepare_process(&config.train, place.as_ref())?;
         let world = Rc::new(World::connect(place, &config.parallel, device)?);
@@ -105,7 +111,8 @@ impl TrainArgs {
                 Manifest::verify(dir).map_err(shard_error)?;
             }
         }
-        let plan = Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier, world)? };
+        let plan =
+            Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier, world, (&folder, begin))? };
         if self.dry_run {
             let numbers = plan.numbers()?;
             let first = &numbers.phases[0];
@@ -159,13 +166,14 @@ fn earlier_config(folder: &Path, world: &World) -> Result<Option<Value>> {
     serde_json::from_slice(&tables).map(Some).map_err(unreadable)
 }
 
-/// The plan of a run of the processes of `world`, here on `device`; what is `auto` is as in `earlier`, the tables of the run that
-/// goes on, or decided now.
+/// The plan of a run of the processes of `world` in a folder that began at some time, here on `device`; what is `auto` and how
+/// many steps it has are as in `earlier`, the tables of the run that goes on, or decided now.
 pub(super) fn plan(
     mut config: RunConfig,
     device: tch::Device,
     earlier: Option<Value>,
     world: &Rc<World>,
+    place: (&Path, Instant),
 ) -> Result<Plan> {
     if config.train.precision == Precision::Auto {
         let before =
@@ -181,16 +189,25 @@ pub(super) fn plan(
         config.train.kernels = before.unwrap_or(Kernels::Auto);
     }
     config.train.kernels = config.train.kernels.resolve(config.train.precision.compute_kind(), device);
-    if config.train.micro_batch != MicroBatch::AUTO {
-        return decided(&config, device, world);
+    let chooses_micro_batch = config.train.micro_batch == MicroBatch::AUTO;
+    if chooses_micro_batch {
+        let sizes = match earlier.as_ref().and_then(earlier_sizes) {
+            Some(sizes) => sizes,
+            None => decided(&config, device, world)?.fitting_micro_batches()?,
+        };
+        settle(&mut config.data, &mut config.train, &sizes);
+        config.validate()?;
     }
-    let sizes = match earlier.as_ref().and_then(earlier_sizes) {
-        Some(sizes) => sizes,
-        None => decided(&config, device, world)?.fitting_micro_batches()?,
-    };
-    settle(&mut config.data, &mut config.train, &sizes);
-    config.validate()?;
-    Ok(Plan { chooses_micro_batch: true, ..decided(&config, device, world)? })
+    if let Some(asked) = config.train.asked() {
+        let of_steps = |steps| RunConfig { train: config.train.of_steps(steps), ..config.clone() };
+        let steps = match earlier.as_ref().and_then(|tables| asked.earlier_steps(tables)) {
+            Some(steps) => steps,
+            None => decided(&config, device, world)?.decide_steps(asked, place, |steps| of_steps(steps).validate())?,
+        };
+        config = of_steps(steps);
+        config.validate()?;
+    }
+    Ok(Plan { chooses_micro_batch, ..decided(&config, device, world)? })
 }
 
 /// The plan of tables without `auto`.

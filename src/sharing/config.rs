@@ -283,6 +283,20 @@ impl SharingConfig {
         Ok(walk)
     }
 
+    /// Steps that the sharing of the start is assumed to last in a run of `steps`: 0, so that all steps count as untied, where
+    /// only the run will tell.
+    ///
+    /// # Errors
+    /// As [`Self::transitions`].
+    pub fn steps_at_start(&self, num_layers: usize, steps: u64) -> Result<u64> {
+        Ok(match self.rule {
+            Some(RuleKind::Never) => steps,
+            Some(RuleKind::Fixed) => self.untie_at.step(steps),
+            Some(RuleKind::Adaptive | RuleKind::MultiStep) => 0,
+            None => self.transitions(num_layers, steps)?.first().map_or(steps, |&(step, _)| step),
+        })
+    }
+
     /// The transitions by hand, each after so many steps of a run of `steps`, in their order.
     ///
     /// # Errors

@@ -7,14 +7,26 @@ use crate::error::{Error, Result};
 use crate::keys::classes;
 use crate::model::Kernels;
 use crate::step::Precision;
+use crate::train::length::TimeBudget;
 use crate::train::micro_batch::MicroBatch;
 
 /// Length, batch, precision and device of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Optimizer steps of the whole run. Default: 500,000 (the paper).
+    /// Optimizer steps of the whole run (the paper: 500,000). A run sets exactly one of `steps`, `epochs` and `time`.
     pub steps: u64,
+    /// Passes over the training data, by all phases together, instead of `steps`. Becomes `steps` when the run starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// How long the whole run may take here, with evaluations, checkpoints and the export, instead of `steps`: `90s`, `5m`,
+    /// `1h30m` or `04:00:00`. Becomes `steps` when the run starts, by measuring some steps of every phase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeBudget>,
+    /// What untie has decided `steps` from, such as `time 5m`: a record in the config.toml of a run, with no effect of its own.
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_from: Option<String>,
     /// Sequences of one step, over all micro-batches. Default: 512 (the paper).
     pub global_batch: usize,
     /// Sequences of one forward and backward; must divide `global_batch`. `auto`: as many as memory allows, and fewer
@@ -46,15 +58,18 @@ pub struct TrainConfig {
 classes! { TrainConfig {
     Order: global_batch;
     Identity: precision, tf32, seed;
-    Open: steps;
+    Open: steps, epochs, time;
     Placement: micro_batch, deterministic, device, threads, kernels, activation_checkpointing;
-    Observation: log_every;
+    Observation: steps_from, log_every;
 } }
 
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             steps: 500_000,
+            epochs: None,
+            time: None,
+            steps_from: None,
             global_batch: 512,
             micro_batch: MicroBatch::Sequences(32),
             precision: Precision::Auto,
@@ -119,6 +134,9 @@ impl TrainConfig {
             if value == 0 {
                 return Err(Error::config(format!("`train.{name}` must be at least 1, got 0")));
             }
+        }
+        if let Some(epochs) = self.epochs.filter(|epochs| !(*epochs > 0.0 && epochs.is_finite())) {
+            return Err(Error::config(format!("`train.epochs` must be finite and above 0, got {epochs}")));
         }
         const LARGEST_BATCH: usize = 1 << 20;
         if self.global_batch > LARGEST_BATCH {

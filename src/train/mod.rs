@@ -2,10 +2,13 @@
 
 pub mod calibrate;
 pub mod config;
+pub mod costs;
 pub mod environment;
 pub mod evaluate;
 pub mod guard;
 pub mod init;
+pub mod length;
+mod measure;
 pub mod memory;
 pub mod micro_batch;
 pub mod numbers;
@@ -19,6 +22,7 @@ pub mod stop;
 mod stretch;
 pub mod summary;
 pub mod trainee;
+mod update;
 mod values;
 mod watch;
 

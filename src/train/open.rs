@@ -273,10 +273,18 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
         Some(directory) => initial_weights(plan, &map, directory)?,
     };
     let moments = Moments::zeros(&weights)?;
-    let state = RunState {
+    Ok(checkpoint::Loaded { state: first_state(plan, &map)?, weights, moments })
+}
+
+/// Where a run with layers shared as `map` stands before its first step.
+///
+/// # Errors
+/// libtorch's own.
+pub(super) fn first_state(plan: &Plan, map: &LayerMap) -> Result<RunState> {
+    Ok(RunState {
         format: checkpoint::FORMAT,
         step: 0,
-        layer_map: map,
+        layer_map: map.clone(),
         num_updates: 0,
         scaler: None,
         samples_consumed: 0,
@@ -285,12 +293,11 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
         rule: Value::Null,
         config: plan.config.clone(),
         totals: Totals::default(),
-        environment: environment::environment(device)?,
+        environment: environment::environment(plan.device)?,
         untying: Vec::new(),
         data: plan.data_stamp.clone(),
         bert: plan.bert.clone(),
-    };
-    Ok(checkpoint::Loaded { state, weights, moments })
+    })
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {

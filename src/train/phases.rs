@@ -114,10 +114,15 @@ impl Phases {
             phases.push(Phase { number, start, end, sequence_length, global_batch, micro_batch, ranks: 1 });
         }
         match phases.last() {
-            Some(last) if last.end < train.steps => Err(Error::config(format!(
-                "the phases end at step {}, before the end of the run, `train.steps` = {}",
-                last.end, train.steps
-            ))
+            Some(last) if last.end < train.steps => Err(Error::config(match train.asked() {
+                None => format!(
+                    "the phases end at step {}, before the end of the run, `train.steps` = {}",
+                    last.end, train.steps
+                ),
+                Some(asked) => {
+                    format!("the phases end at step {}, and {asked} leaves the end of the run open", last.end)
+                }
+            })
             .hint("leave out `until` of the last `[[data.phase]]`")),
             _ => Ok(Self(phases)),
         }

@@ -2,8 +2,9 @@
 //!
 //! In: a configuration, the data's vocabulary and sizes, a device and the processes. Out: what the run computes, and its numbers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Instant;
 
 use serde_json::Value;
 use tch::Device;
@@ -14,6 +15,7 @@ use crate::batch::{DataConfig, Samples};
 use crate::checkpoint::{CheckpointConfig, DataStamp};
 use crate::error::Result;
 use crate::keys::Classes;
+use crate::metrics::human::{human_duration, human_integer};
 use crate::metrics::MetricsConfig;
 use crate::model::BertConfig;
 use crate::optim::OptimConfig;
@@ -21,10 +23,17 @@ use crate::parallel::World;
 use crate::sharing::SharingConfig;
 use crate::train::calibrate::{self, Product};
 use crate::train::config::{EvalConfig, TrainConfig};
+use crate::train::costs::Course;
 use crate::train::guard::GuardConfig;
+use crate::train::length::{self, Asked};
 use crate::train::numbers::{Numbers, PhaseNumbers};
 use crate::train::phases::{Phase, Phases};
 use crate::train::trainee::Recipe;
+
+/// The part of `train.time` in which steps are measured.
+const MEASURING: f64 = 0.04;
+/// The part of it that is kept for what is not measured, and for a machine that slows down.
+const RESERVE: f64 = 0.04;
 
 /// Everything that decides what a run computes, resolved.
 #[derive(Clone, Debug)]
@@ -105,9 +114,54 @@ impl Plan {
     /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
     /// it.
     pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
-        let sharing = self.sharing.describe(self.bert.num_hidden_layers, self.train.steps);
+        let length = self.train.steps_from.as_ref().map(|from| format!("\nsteps              decided from {from}"));
+        let length = length.unwrap_or_default();
         let kernels = self.train.kernels.describe(&self.bert, self.train.precision.compute_kind(), self.device);
-        format!("{}\nkernels            {kernels}\nsharing            {sharing}", numbers.describe(rate))
+        let sharing = self.sharing.describe(self.bert.num_hidden_layers, self.train.steps);
+        format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", numbers.describe(rate))
+    }
+
+    /// The steps of a run that asks for time or epochs; for a time as `folder`'s disk and this machine take it now, of which `begin`
+    /// is the start. All processes get the same. `check` says whether a run of so many steps is possible.
+    ///
+    /// # Errors
+    /// A time or epochs without room for the run, and as [`Self::numbers`].
+    pub fn decide_steps(
+        &self,
+        asked: Asked,
+        (folder, begin): (&Path, Instant),
+        check: impl Fn(u64) -> Result<()>,
+    ) -> Result<u64> {
+        let course = Course::of(self);
+        match asked {
+            Asked::Epochs(epochs) => {
+                let sizes: Vec<u64> = self.numbers()?.phases.iter().map(|phase| phase.samples_per_epoch).collect();
+                length::steps_of_epochs(epochs, check, |steps| {
+                    let phases = course.phases(steps)?;
+                    let samples = phases.list().iter().map(|phase| phase.position(steps) as f64);
+                    Ok(samples.zip(&sizes).map(|(samples, &size)| samples / size as f64).sum())
+                })
+            }
+            Asked::Time(time) => {
+                let costs = self.measure(folder, time.0.mul_f64(MEASURING))?;
+                // Rank 0's clock is all the others' too.
+                let left =
+                    || (time.0.mul_f64(1.0 - RESERVE).as_secs_f64() - begin.elapsed().as_secs_f64()).to_le_bytes();
+                let left = self.world.from_first(|| Ok(left().to_vec()))?;
+                let left = <[u8; 8]>::try_from(left).map_or(0.0, f64::from_le_bytes);
+                let steps = length::steps_in_time(time, left, check, |steps| costs.seconds(&course, steps))?;
+                if self.world.is_first() {
+                    let predicted = begin.elapsed().as_secs_f64() + costs.seconds(&course, steps)?;
+                    eprintln!(
+                        "{:<18} {} steps, predicted to end after {}\n{costs}",
+                        asked.to_string().replace('`', ""),
+                        human_integer(steps),
+                        human_duration(predicted)
+                    );
+                }
+                Ok(steps)
+            }
+        }
     }
 
     /// What decides how the model is trained, besides its data.

@@ -7,21 +7,17 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::batch::{Batch, Loader};
 use crate::checkpoint::{self, RunState, Saver, Totals, Untying};
 use crate::error::{Error, Result};
 use crate::files::FolderLock;
 use crate::hub;
-use crate::loss;
 use crate::metrics::console::{Line, Progress};
 use crate::metrics::Recorder;
-use crate::model::Mode;
 use crate::optim::Schedule;
 use crate::parallel::World;
 use crate::sharing::{Check, Decision};
-use crate::step::{Pending, StepReport};
+use crate::step::StepReport;
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
 use crate::train::guard::{Guard, SpikeAction};
@@ -32,7 +28,8 @@ use crate::train::stop::{Stop, StopFlag};
 use crate::train::stretch::Stretch;
 use crate::train::summary::Summary;
 use crate::train::trainee::Trainee;
-use crate::train::values::{padding, Speed, Sums, Values};
+use crate::train::update::{loss_totals, update};
+use crate::train::values::{padding, Speed, Values};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -135,7 +132,7 @@ impl Run {
                 let numbers = 0..self.stretch.phase.num_micro_batches();
                 let batches: Vec<Batch> = numbers.map(|_| loader.next_batch()).collect::<Result<_>>()?;
                 let totals = loss_totals(&batches, &world)?;
-                match self.update(&batches, totals, learning_rate) {
+                match update(&self.plan, &mut self.trainee, (self.step, learning_rate), &batches, totals) {
                     Ok(done) => break (batches, totals, done),
                     Err(error) => self.make_room(error, &progress)?,
                 }
@@ -227,29 +224,6 @@ impl Run {
         world.barrier()?;
         let (totals, untying) = (self.totals, self.untying.clone());
         Ok(Outcome::Finished(Box::new(Summary { steps, totals, untying, evaluation, export })))
-    }
-
-    /// One step on `batches`; its report, the correlations of its gradients if a check was due, and what the model got right.
-    fn update(
-        &mut self,
-        batches: &[Batch],
-        totals: loss::Totals,
-        learning_rate: f64,
-    ) -> Result<(Pending, Option<Check>, Sums)> {
-        let (device, seed, step) = (self.plan.device, self.plan.train.seed, self.step);
-        // Numbered through all processes, so that any split into pieces of this size draws the same.
-        let first = self.plan.world.rank() * batches.len();
-        let mut sums = Sums::default();
-        let (pending, check) = self.trainee.step(step + 1, learning_rate, batches.len(), |model, index| {
-            // Where libtorch drops out, from (seed, step, micro-batch), a resumed run draws what the other drew; our own
-            // kernels go by the sequences' keys.
-            let words = [seed, step, (first + index) as u64].map(u64::to_le_bytes).concat();
-            tch::manual_seed(xxh3_64(&words) as i64);
-            let losses = loss::pretraining(model, &batches[index].to_device(device)?, totals, Mode::Train)?;
-            sums.add(&losses);
-            losses.total()
-        })?;
-        Ok((pending, check, sums))
     }
 
     /// Counts and tells the steps that were skipped since the last time; `report` is that of the last step, if it was read.
@@ -404,15 +378,6 @@ impl Run {
             longest => longest,
         }
     }
-}
-
-/// What the global batch, of which `batches` are this process's part, divides its losses by.
-fn loss_totals(batches: &[Batch], world: &World) -> Result<loss::Totals> {
-    let targets: usize = batches.iter().map(|batch| batch.num_targets).sum();
-    let sequences: usize = batches.iter().map(Batch::num_sequences).sum();
-    let mut sums = [targets as f64, sequences as f64];
-    world.sum(&mut sums)?;
-    Ok(loss::Totals { targets: (sums[0] as usize).max(1), sequences: sums[1] as usize })
 }
 
 /// Why the processes of `world` stop together, where one of them was asked to: `mine` is what asked this one.

@@ -12,6 +12,13 @@ use signal_hook::flag;
 
 use crate::error::{Error, Result};
 
+/// Units of time and their seconds.
+pub(super) const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+
+/// What [`wall_time`] reads.
+pub(super) const TIME_FORMS: &str =
+    "expected `HH:MM:SS`, `D-HH:MM:SS`, or numbers with d, h, m or s such as `90s` and `1h30m`";
+
 /// Signals within this time are one.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
 
@@ -114,7 +121,8 @@ impl StopFlag {
     }
 }
 
-/// A limit of time as Slurm writes it, `HH:MM:SS` or `D-HH:MM:SS`, or a number with a unit: `90s`, `30m`, `4h`, `2d`.
+/// A length of time as Slurm writes it, `HH:MM:SS` or `D-HH:MM:SS`, or numbers with units, the largest first: `90s`, `30m`, `1h30m`,
+/// `2d`.
 ///
 /// # Errors
 /// Anything else, and no time at all.
@@ -130,13 +138,19 @@ pub fn wall_time(text: &str) -> std::result::Result<Duration, String> {
             let hours = number(days)?.checked_mul(24)?.checked_add(hours)?;
             return hours.checked_mul(60)?.checked_add(minutes)?.checked_mul(60)?.checked_add(seconds);
         }
-        let unit = text.chars().last()?;
-        let seconds = [('s', 1), ('m', 60), ('h', 3600), ('d', 86400)].into_iter().find(|of| of.0 == unit)?.1;
-        number(&text[..text.len() - 1])?.checked_mul(seconds)
+        let (mut sum, mut rest, mut smallest) = (0_u64, text, u64::MAX);
+        while !rest.is_empty() {
+            let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
+            let unit = rest[end..].chars().next()?;
+            let seconds = UNITS.into_iter().find(|of| of.0 == unit).map(|of| of.1).filter(|&of| of < smallest)?;
+            sum = sum.checked_add(number(&rest[..end])?.checked_mul(seconds)?)?;
+            (rest, smallest) = (&rest[end + 1..], seconds);
+        }
+        Some(sum)
     };
     match seconds() {
         Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err("expected `HH:MM:SS`, `D-HH:MM:SS`, or a number with s, m, h or d, above 0".into()),
+        _ => Err(format!("{TIME_FORMS}, above 0")),
     }
 }
 
@@ -154,12 +168,31 @@ mod tests {
             ("4h", 14_400),
             ("2d", 172_800),
             ("00:00:01", 1),
+            ("1h30m", 5400),
+            ("1d2h3m4s", 93_784),
         ] {
             assert_eq!(wall_time(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for text in
-            ["", "4", "h", "-1h", "+1h", "1.5h", "4:00", "0s", "1-", "1-2:3", "a:b:c", "4é", "99999999999999999999d"]
-        {
+        for text in [
+            "",
+            "4",
+            "h",
+            "-1h",
+            "+1h",
+            "1.5h",
+            "4:00",
+            "0s",
+            "1-",
+            "1-2:3",
+            "a:b:c",
+            "4é",
+            "99999999999999999999d",
+            "30m1h",
+            "1h1h",
+            "1h30",
+            "1h 30m",
+            "0h0m",
+        ] {
             assert!(wall_time(text).is_err(), "{text}");
         }
     }

@@ -375,3 +375,17 @@ fn a_signal_stops_all_of_them_once() {
     train(&workshop, 2, "run", &more);
     are_near(&workshop, "whole", "run", 1e-5);
 }
+
+/// Every process counts with the slowest one's times.
+#[test]
+fn processes_agree_on_the_steps_of_a_time() {
+    let workshop = Workshop::new();
+    let arguments =
+        ["launch", "--nproc", "2", "--", "train", "--config", "run.toml", "--run-dir", "timed", "--time", "10s"];
+    let output = workshop.untie(&[&arguments[..], &["--set", "train.log_every=10"]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let config: toml::Table = fs::read_to_string(workshop.path("timed/config.toml")).unwrap().parse().unwrap();
+    let steps = config["train"]["steps"].as_integer().unwrap();
+    let folder = workshop.path("timed/checkpoints").join(format!("step-{steps:08}"));
+    assert!(steps > 1 && folder.join("state.json").exists(), "{steps}");
+}

@@ -266,3 +266,78 @@ fn a_termination_signal_saves_and_says_so() {
     let checkpoints = fs::read_dir(workshop.path("run/checkpoints")).unwrap().count();
     assert!(checkpoints >= 2, "a checkpoint and `latest`, found {checkpoints} entries");
 }
+
+/// A time is measured into steps once. Measuring leaves no trace: the run is the one whose steps were written by hand, bit for
+/// bit, with dropout and a transition; a resume keeps the steps, and another length given by hand takes their place.
+#[test]
+fn a_time_becomes_steps_once() {
+    let workshop = Workshop::new();
+    let train = |run_dir: &str, more: &[&str]| {
+        let mut arguments =
+            vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--set", "sharing.untie_at=0.3"];
+        arguments.extend(["--set", "checkpoint.every=1000", "--set", "eval.every=1000"]);
+        arguments.extend(more);
+        workshop.untie(&arguments)
+    };
+    let dry = train("dry", &["--time", "10s", "--dry-run"]);
+    let text = String::from_utf8_lossy(&dry.stdout).into_owned();
+    assert!(dry.status.success() && text.contains("decided from time 10s"), "{text}{}", stderr(&dry));
+    let timed = train("timed", &["--time", "10s"]);
+    assert!(timed.status.success(), "{}", stderr(&timed));
+    assert!(stderr(&timed).contains("predicted to end after"), "{}", stderr(&timed));
+    let config: toml::Table = fs::read_to_string(workshop.path("timed/config.toml")).unwrap().parse().unwrap();
+    let table = config["train"].as_table().unwrap();
+    assert_eq!((table.get("time"), table["steps_from"].as_str()), (None, Some("time 10s")));
+    let steps = table["steps"].as_integer().unwrap();
+    assert!(steps > 1, "{steps}");
+
+    let by_hand = train("by-hand", &["--set", &format!("train.steps={steps}")]);
+    assert!(by_hand.status.success(), "{}", stderr(&by_hand));
+    let (expected, got) = (metrics(&workshop.path("by-hand")), metrics(&workshop.path("timed")));
+    assert_eq!(expected.len() as i64, steps + 1);
+    assert_eq!(expected, got);
+
+    // Neither the same time, nor the run's own configuration, measures anything.
+    let own = ["train", "--config", "timed/config.toml", "--run-dir", "timed", "--resume"];
+    for again in [train("timed", &["--resume", "--time", "10s"]), workshop.untie(&own)] {
+        assert!(again.status.success(), "{}", stderr(&again));
+        assert!(!stderr(&again).contains("predicted to end"), "{}", stderr(&again));
+        let summary = String::from_utf8_lossy(&again.stdout).into_owned();
+        assert!(summary.contains(&format!(" {steps} steps, ")), "{summary}");
+    }
+    let longer = train("timed", &["--resume", "--set", &format!("train.steps={}", steps + 5)]);
+    assert!(longer.status.success(), "{}", stderr(&longer));
+    assert!(stderr(&longer).contains(&format!("`train.steps`: {steps} → {}", steps + 5)), "{}", stderr(&longer));
+
+    let short = train("short", &["--time", "1s"]);
+    assert_eq!(short.status.code(), Some(2), "{}", stderr(&short));
+    assert!(stderr(&short).contains("`train.time` = 1s is too short"), "{}", stderr(&short));
+    let names = fs::read_dir(workshop.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|name| name.starts_with('.') || name == "dry" || name == "short").collect();
+    assert_eq!(left, Vec::<String>::new(), "left behind by measuring");
+}
+
+/// Two phases: passes over samples of 12 tokens in half of the steps, over samples of 16 in the others.
+#[test]
+fn epochs_become_steps() {
+    let workshop = Workshop::new();
+    let phases = "data.phase=[{ until = 0.5, sequence_length = 12 }, { sequence_length = 16, micro_batch = 2, global_batch = 4 }]";
+    let arguments = ["train", "--config", "run.toml", "--dry-run", "--set", phases, "--set", "train.epochs=2.5"];
+    let output = workshop.untie(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = |words: &str, part: &str| -> f64 {
+        let line = text.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {text}"));
+        let before = line.split(part).next().unwrap().trim();
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let manifest: Value = serde_json::from_slice(&fs::read(workshop.path("data/manifest.json")).unwrap()).unwrap();
+    let split = &manifest["train"];
+    // Every document ends with a [SEP] in the stream; a sample has two special tokens of its own.
+    let stream = split["tokens"].as_f64().unwrap() + split["documents"].as_f64().unwrap();
+    let samples = |length: f64| (stream / (length - 2.0)).floor();
+    let per_pair_of_steps = 8.0 / samples(12.0) + 4.0 / samples(16.0);
+    let steps = number("the run", " steps");
+    assert!((steps / 2.0 * per_pair_of_steps - 2.5).abs() <= per_pair_of_steps, "{steps} steps: {text}");
+    assert!(text.contains("decided from epochs 2.5"), "{text}");
+}
