@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cli::{named, warn_of};
 use crate::config::tables;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::finetune::{
     check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, FinetuneConfig, Problem,
     Session, SweepOutcome, Task,

@@ -185,7 +185,8 @@ pub(super) fn plan(
         warn_of(config.train.precision, device);
     }
     if config.train.kernels == Kernels::Auto {
-        let before = earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["kernels"].clone()).ok());
+        let before =
+            earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["kernels"].clone()).ok());
         config.train.kernels = before.unwrap_or(Kernels::Auto);
     }
     config.train.kernels = config.train.kernels.resolve(config.train.precision.compute_kind(), device);

@@ -11,7 +11,7 @@ use super::config::{describe, Description};
 use super::folder::{check_index, list, model_folder, read, weight_files};
 use super::labels::problem_type;
 use super::names::{canonical, is_buffer, is_ignored, parts, ALIASES, MLM_HEAD, PAIR_HEAD};
-use super::{load_config, tokenizer, CONFIG_FILE};
+use super::{tokenizer, CONFIG_FILE};
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, is_of_pooler, is_of_task_head, Spec};
