@@ -6,11 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use untie_data::corpus::{find_files, CorpusError, CorpusFile, Format, InputError, ReaderOptions, Record};
 
-#[path = "corpus/json.rs"]
 mod json;
-#[path = "corpus/kinds.rs"]
 mod kinds;
-#[path = "corpus/packed.rs"]
 mod packed;
 
 fn write(dir: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {

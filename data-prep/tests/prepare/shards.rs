@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use untie_data::pair_index::{ChunkPlan, PairIndex};
 use untie_data::shard::{Shard, ShardError, ShardSet, ShardWriter, Split, TokenType};
 
-#[path = "shards/megatron.rs"]
 mod megatron;
 
 type Documents = Vec<Vec<Vec<u32>>>;

@@ -44,7 +44,7 @@ fn arrays_and_objects_on_several_lines_are_read() {
     assert_eq!(mixed, [None, Some("a".to_owned()), None, None, None]);
 }
 
-/// `json.loads` reads all 300; as in `../shared/cases`, every third has half of a surrogate pair.
+/// `json.loads` reads all 300; every third has half of a surrogate pair.
 #[test]
 fn no_document_is_lost_to_half_of_a_surrogate_pair() {
     let line = |number: u32| match number % 3 {
