@@ -104,11 +104,11 @@ test: setup ## Run the tests
 	cargo test --locked --release --workspace
 
 kills: setup ## Kill runs 100 times, a third of the times during a save, and compare with runs that nobody killed; one of two processes 20 times
-	UNTIE_KILLS=100 cargo test --locked --release --test kills -- --nocapture
+	UNTIE_KILLS=100 cargo test --locked --release --test train kills -- --nocapture
 	UNTIE_RANK_KILLS=20 cargo test --locked --release --test parallel -- --nocapture killed
 
 flips: setup ## Flip 1,000 single bits of a checkpoint and of shards: each must be found
-	UNTIE_FLIPS=1000 cargo test --locked --release --test flips -- --nocapture
+	UNTIE_FLIPS=1000 cargo test --locked --release --test train flips -- --nocapture
 
 fuzz: setup ## Fuzz the parsers of what comes from outside, FUZZ="..." of them for FUZZ_SECONDS each (cargo-fuzz, nightly Rust)
 	@command -v cargo-fuzz >/dev/null || { echo "error: \`cargo-fuzz\` is not on the PATH" >&2; \

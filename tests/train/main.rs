@@ -12,6 +12,7 @@ mod device_step;
 mod dice;
 mod disk_full;
 mod flips;
+mod from_model;
 mod golden_losses;
 mod guard;
 mod kills;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use common::{stderr, Workshop};
+use crate::common::{stderr, Workshop};
 use serde_json::{json, Value};
 use tch::{Device, Kind, Tensor};
 use untie::hub::{self, load_config};
