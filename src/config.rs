@@ -274,7 +274,7 @@ mod tests {
     fn exactly_one_length_is_taken() {
         let asked = |text: &str, settings: &[&str]| load(text, settings).map(|config| config.train.asked());
         let open = SMALL.replace("steps = 1000", "time = \"5m\"");
-        let minutes = |minutes| Some(Asked::Time(TimeBudget(Duration::from_secs(60 * minutes))));
+        let minutes = |minutes: u64| Some(Asked::Time(TimeBudget(Duration::from_secs(60 * minutes))));
         assert_eq!(asked(SMALL, &[]).unwrap(), None);
         assert_eq!(asked(&open, &[]).unwrap(), minutes(5));
         // A flag takes the place of whatever the file says.

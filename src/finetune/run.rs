@@ -446,7 +446,7 @@ mod tests {
                 let steps = steps.start + pool.start..steps.start + pool.end;
                 let lengths: Vec<usize> = steps.clone().flat_map(grouped).map(length).collect();
                 assert!(lengths.is_sorted_by(|one, other| one >= other));
-                let set = |examples: Vec<u64>| examples.into_iter().collect::<std::collections::BTreeSet<_>>();
+                let set = |examples: Vec<u64>| examples.into_iter().collect::<BTreeSet<_>>();
                 let plain = steps.clone().flat_map(|step| examples_of(step, batch, size, seed)).collect();
                 assert_eq!(set(steps.flat_map(grouped).collect()), set(plain));
             }
