@@ -193,6 +193,21 @@ mod tests {
         }
     }
 
+    /// A mark that composes with punctuation, full-width letters, ligatures, kana with a mark of their own.
+    #[test]
+    fn a_normal_form_comes_before_the_cut() {
+        for form in [Normalization::Nfc, Normalization::Nfkc] {
+            let mut tokenizer = tokenizer(false);
+            crate::wordpiece::normalize_first(&mut tokenizer, form).unwrap();
+            let mut encoder = Encoder::new(&tokenizer).unwrap();
+            assert!(encoder.by_piece.is_some());
+            let text = "the=\u{338}fox Cafe\u{301} ｔｈｅ ﬁ か\u{3099} x²!";
+            let mut ids = Vec::new();
+            encoder.encode(text, &mut ids).unwrap();
+            assert_eq!(ids, whole(&tokenizer, text), "{form:?}");
+        }
+    }
+
     #[test]
     fn tokens_that_reach_over_spaces_are_found() {
         let mut tokenizer = tokenizer(true);
