@@ -26,7 +26,7 @@ pub struct Vocabulary {
     /// Ids of the special tokens.
     pub special: SpecialTokens,
     /// The tokens in id order, one a line.
-    tokens: Arc<str>,
+    pub tokens: Arc<str>,
     /// For each id, whether the token continues a word, that is, begins with `##`.
     pub continues: Arc<[bool]>,
 }

@@ -11,6 +11,7 @@ fn vocabulary() -> Vocabulary {
         json: String::new(),
         size: VOCAB_SIZE as usize,
         hash: String::new(),
+        tokens: "".into(),
         special: SpecialTokens { pad: PAD, unk: 1, cls: CLS, sep: SEP, mask: MASK },
         continues: (0..VOCAB_SIZE).map(continues).collect(),
     }
