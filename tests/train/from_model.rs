@@ -1,7 +1,5 @@
 //! Runs that start from a finished model: they keep its layers and its sizes, and tie nothing that nobody asked to tie.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
