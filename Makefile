@@ -45,7 +45,7 @@ UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
 .PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
-	scale-out test kills flips fuzz check fmt docs parity tensorboard gpu-check clean
+	scale-out test sanitize kills flips fuzz check fmt docs parity tensorboard gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -100,8 +100,17 @@ untying-updates: setup ## Sizes of the updates after untying: moments carried or
 scale-out: data ## Bytes, step times and slow cables of two processes, each in a network of its own (Linux namespaces; ten minutes)
 	$(PYTHON) scripts/scale_out.py --untie $(UNTIE) $(ARGS)
 
-test: setup ## Run the tests
-	cargo test --locked --release --workspace
+test: setup ## Run the tests; those of kernels at the levels DEFAULT, AVX2 and the CPU's best
+	@failed=0; \
+	cargo test --locked --release --workspace --no-fail-fast || failed=1; \
+	for level in default $$(! grep -qw avx512f /proc/cpuinfo || echo avx2); do \
+		echo "the tests of kernels with ATEN_CPU_CAPABILITY=$$level"; \
+		ATEN_CPU_CAPABILITY=$$level cargo test --locked --release --no-fail-fast --test kernels || failed=1; \
+	done; \
+	exit $$failed
+
+sanitize: ## Run each kernel of csrc/kernels at each level over odd sizes under AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/sanitize.sh
 
 kills: setup ## Kill runs 100 times, a third of the times during a save, and compare with runs that nobody killed; one of two processes 20 times
 	UNTIE_KILLS=100 cargo test --locked --release --test train kills -- --nocapture

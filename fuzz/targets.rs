@@ -1,7 +1,7 @@
 //! What is fuzzed: every parser of something that comes from outside, as a function of bytes. An error is fine; a panic, an
 //! allocation from an unchecked number or a read out of bounds is not.
 //!
-//! Used by the targets of cargo-fuzz in this folder, and by `tests/fuzz_corpus.rs`, which runs the corpus as ordinary tests.
+//! Used by the targets of cargo-fuzz in this folder, and by `tests/tools/fuzz_corpus.rs`, which runs the corpus as ordinary tests.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,7 +9,8 @@ use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
 use untie::model::{use_kernels, Bert, BertConfig, Input, Kernels, Mode, ModelConfig, Norm, TaskHead, Weights};
 use untie::shim::{
-    embeddings, fits, kernel_level, set_kernel_level, EmbeddingIds, EmbeddingTables, KeyedDropout, LayerSizes,
+    embeddings, fits, head_fits, kernel_level, set_kernel_level, EmbeddingIds, EmbeddingTables, KeyedDropout,
+    LayerSizes,
 };
 
 /// Kernels and their level are chosen for the process.
@@ -306,4 +307,21 @@ fn bf16_is_no_further_from_fp64_than_the_composition() {
     let ratio = ratio.value();
     println!("errors of fused layers over those of composed ones, geometric mean: {ratio:.3}");
     assert!(ratio < 1.0, "{ratio}");
+}
+
+/// Attention would read behind its rows, or divide by zero.
+#[test]
+fn heads_that_do_not_divide_the_width_do_not_fit() {
+    let all = |width, breadth, heads| {
+        let sizes = LayerSizes { width, breadth, heads, pre_norm: false, epsilon: 1e-12 };
+        fits(sizes, Kind::Float, Device::Cpu)
+    };
+    assert!(all(48, 150, 2) && all(48, 150, 24));
+    for (width, breadth, heads) in
+        [(48, 150, 5), (50, 150, 4), (48, 150, 0), (48, 150, -2), (48, 150, 48), (48, 151, 2), (0, 150, 2), (48, 0, 2)]
+    {
+        assert!(!all(width, breadth, heads), "{width}, {breadth}, {heads}");
+    }
+    assert!(head_fits(48, 90, Kind::Float, Device::Cpu));
+    assert!(!head_fits(47, 90, Kind::Float, Device::Cpu) && !head_fits(0, 90, Kind::Float, Device::Cpu));
 }
