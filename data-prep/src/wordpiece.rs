@@ -3,15 +3,20 @@
 //! The tokenizer is that of the `tokenizers` crate, so `tokenizer.json` loads in Hugging Face's `BertTokenizerFast` and gives
 //! the same ids. Training is our own, because that crate's depends on hash order: see [`WordCounter`].
 
+mod casing;
 mod counter;
 mod encoder;
+mod marks;
 mod parse;
 mod pieces;
 mod trainer;
 
-pub use counter::WordCounter;
+pub use casing::Casing;
+pub use counter::{Trained, WordCounter};
 pub use encoder::Encoder;
+pub use marks::LostMarks;
 pub use parse::tokenizer_from_bytes;
+pub use trainer::Alphabet;
 
 use crate::hash;
 use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
@@ -20,7 +25,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tokenizers::models::wordpiece::WordPiece;
-use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, ModelWrapper, NormalizerWrapper, Tokenizer};
@@ -108,10 +112,10 @@ impl SpecialTokens {
 pub fn train(
     texts: impl IntoIterator<Item = String>,
     vocab_size: usize,
-    lowercase: bool,
+    casing: impl Into<Casing>,
 ) -> Result<Tokenizer, TokenizerError> {
     const BATCH: usize = 1024;
-    let mut counter = WordCounter::new(lowercase);
+    let mut counter = WordCounter::new(casing);
     let mut batch = Vec::with_capacity(BATCH);
     for text in texts {
         batch.push(text);
@@ -121,15 +125,15 @@ pub fn train(
         }
     }
     counter.add(&batch);
-    counter.train(vocab_size)
+    Ok(counter.train(vocab_size, None)?.tokenizer)
 }
 
 /// Reads a tokenizer: Hugging Face's `tokenizer.json` (a name that ends in `.json`), or a `vocab.txt` with one token a line,
-/// for which `lowercase` says how text is normalised. Truncation and padding that a `tokenizer.json` may ask for are dropped.
+/// for which `casing` says how text is normalised (`true`: as for BERT's uncased models). Truncation and padding that a `tokenizer.json` may ask for are dropped.
 ///
 /// # Errors
 /// If the file is no WordPiece tokenizer, or lacks a special token.
-pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
+pub fn import(path: &Path, casing: impl Into<Casing>) -> Result<Tokenizer, TokenizerError> {
     let bytes = fs::read(path).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })?;
     let parse = |message: String| TokenizerError::Parse { path: path.to_owned(), message };
     let tokenizer = if is_json(path) {
@@ -141,7 +145,7 @@ pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError>
         tokenizer
     } else {
         let text = String::from_utf8(bytes).map_err(|error| parse(error.to_string()))?;
-        from_tokens(read_vocab(path, &text)?, lowercase)?
+        from_tokens(read_vocab(path, &text)?, casing.into())?
     };
     check(&tokenizer)?;
     Ok(tokenizer)
@@ -189,7 +193,7 @@ fn check(tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
 }
 
 /// Google's BERT tokenizer with `tokens` as its vocabulary, in id order.
-fn from_tokens(tokens: Vec<String>, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
+fn from_tokens(tokens: Vec<String>, casing: Casing) -> Result<Tokenizer, TokenizerError> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| TokenizerError::Tokenise(error.to_string());
     let vocabulary: AHashMap<String, u32> =
         tokens.into_iter().enumerate().map(|(id, token)| (token, id as u32)).collect();
@@ -203,7 +207,7 @@ fn from_tokens(tokens: Vec<String>, lowercase: bool) -> Result<Tokenizer, Tokeni
     let mut tokenizer = Tokenizer::new(model);
     let special = SpecialTokens::of(&tokenizer)?;
     tokenizer
-        .with_normalizer(Some(normalizer(lowercase)))
+        .with_normalizer(Some(casing.normalizer()))
         .map_err(failed)?
         .with_pre_tokenizer(Some(BertPreTokenizer))
         .with_decoder(Some(tokenizers::decoders::wordpiece::WordPiece::new(CONTINUATION.to_owned(), true)));
@@ -220,14 +224,12 @@ fn from_tokens(tokens: Vec<String>, lowercase: bool) -> Result<Tokenizer, Tokeni
     Ok(tokenizer)
 }
 
-fn normalizer(lowercase: bool) -> BertNormalizer {
-    BertNormalizer::new(true, true, None, lowercase)
-}
-
-/// Whether the tokenizer lower-cases; nothing if its normaliser is not BERT's.
-pub fn lowercase(tokenizer: &Tokenizer) -> Option<bool> {
+/// How the tokenizer treats case and accents; nothing if its normaliser is not BERT's.
+pub fn casing(tokenizer: &Tokenizer) -> Option<Casing> {
     match tokenizer.get_normalizer() {
-        Some(NormalizerWrapper::BertNormalizer(normalizer)) => Some(normalizer.lowercase),
+        Some(NormalizerWrapper::BertNormalizer(normalizer)) => {
+            Some(Casing { lowercase: normalizer.lowercase, strip_accents: normalizer.strip_accents })
+        }
         _ => None,
     }
 }

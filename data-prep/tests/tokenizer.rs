@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use untie_data::wordpiece::{self, SpecialTokens, TokenizerError, SPECIAL_TOKENS};
+use untie_data::wordpiece::{self, Casing, SpecialTokens, TokenizerError, SPECIAL_TOKENS};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -30,7 +30,7 @@ fn ids_are_those_of_hugging_face() {
         let dir = tempfile::tempdir().unwrap();
         wordpiece::save(&tokenizer, dir.path()).unwrap();
         let again = wordpiece::import(&dir.path().join("tokenizer.json"), !lowercase).unwrap();
-        assert_eq!(wordpiece::lowercase(&again), Some(lowercase));
+        assert_eq!(wordpiece::casing(&again), Some(lowercase.into()));
         for (text, expected) in bert.texts.iter().zip(expected) {
             assert_eq!(&encode(&tokenizer, text), expected, "{text:?}, lowercase {lowercase}");
             assert_eq!(&encode(&again, text), expected, "{text:?}, lowercase {lowercase}, saved");
@@ -136,4 +136,25 @@ fn files_that_are_no_bert_tokenizer_are_refused() {
     );
     let missing = wordpiece::import(&dir.path().join("none.txt"), true).unwrap_err();
     assert!(matches!(missing, TokenizerError::Io { .. }), "{missing}");
+}
+
+/// The words are what BertWordPieceTokenizer(lowercase=.., strip_accents=..) of tokenizers 0.23.1 makes of the text.
+#[test]
+fn accents_are_kept_or_stripped_apart_from_case() {
+    let text = "Möchte パンダ हिन्दी İ";
+    for (lowercase, strip_accents, expected) in [
+        (true, Some(false), ["möchte", "パンダ", "हिन्दी", "i̇"]),
+        (true, None, ["mochte", "ハンタ", "हिनदी", "i"]),
+        (false, Some(true), ["Mochte", "ハンタ", "हिनदी", "I"]),
+        (false, None, ["Möchte", "パンダ", "हिन्दी", "İ"]),
+    ] {
+        let casing = Casing { lowercase, strip_accents };
+        let tokenizer = wordpiece::train([format!("{text} {text}")], 1000, casing).unwrap();
+        let words: Vec<String> =
+            encode(&tokenizer, text).into_iter().map(|id| tokenizer.id_to_token(id).unwrap()).collect();
+        assert_eq!(words, expected, "{casing:?}");
+        let json: serde_json::Value = serde_json::from_str(&wordpiece::to_json(&tokenizer).unwrap()).unwrap();
+        assert_eq!(json["normalizer"]["strip_accents"], serde_json::json!(strip_accents));
+        assert_eq!(wordpiece::casing(&tokenizer), Some(casing));
+    }
 }

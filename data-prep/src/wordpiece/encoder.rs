@@ -17,13 +17,14 @@ const MAX_PIECE_BYTES: usize = 64;
 /// Tokenises text without special tokens; one a thread.
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
-    /// Whether pieces tokenise apart from one another.
-    by_piece: bool,
+    /// Whether pieces tokenise apart from one another, and if so, whether ideographs are set apart.
+    by_piece: Option<bool>,
     /// `[UNK]`, and the most characters that a word may have to be anything else.
     unknown: Option<(u32, usize)>,
     /// Where the ids of a piece are in `ids`: start and number.
     known: AHashMap<Box<str>, (u32, u32)>,
     ids: Vec<u32>,
+    num_long_words: u64,
 }
 
 impl<'a> Encoder<'a> {
@@ -31,7 +32,7 @@ impl<'a> Encoder<'a> {
     pub fn new(tokenizer: &'a Tokenizer) -> Encoder<'a> {
         Encoder {
             tokenizer,
-            by_piece: is_plain_bert(tokenizer),
+            by_piece: plain_bert(tokenizer),
             unknown: match tokenizer.get_model() {
                 ModelWrapper::WordPiece(model) => {
                     tokenizer.token_to_id(&model.unk_token).map(|unk| (unk, model.max_input_chars_per_word))
@@ -40,7 +41,13 @@ impl<'a> Encoder<'a> {
             },
             known: AHashMap::new(),
             ids: Vec::new(),
+            num_long_words: 0,
         }
+    }
+
+    /// The words so far that are `[UNK]` because they are longer than the tokenizer allows (100 characters in BERT's).
+    pub fn num_long_words(&self) -> u64 {
+        self.num_long_words
     }
 
     /// Appends the ids of `text` to `out`. Text that spells a special token is text.
@@ -48,10 +55,10 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// If the crate fails.
     pub fn encode(&mut self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        if !self.by_piece {
+        let Some(ideographs) = self.by_piece else {
             return cut(text).try_for_each(|part| encode_with(self.tokenizer, part, out));
-        }
-        for piece in pieces(text) {
+        };
+        for piece in pieces(text, ideographs) {
             if let Some(&(start, number)) = self.known.get(piece) {
                 out.extend_from_slice(&self.ids[start as usize..(start + number) as usize]);
             } else {
@@ -66,12 +73,18 @@ impl<'a> Encoder<'a> {
             // The crate would need a hundred times the word's size to say so.
             Some((unk, longest)) if piece.len() > longest && piece.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 out.push(unk);
+                self.num_long_words += 1;
                 return Ok(());
             }
             _ => {}
         }
         let before = out.len();
         encode_with(self.tokenizer, piece, out)?;
+        if let Some((unk, longest)) = self.unknown {
+            if piece.len() > longest && piece.chars().count() > longest {
+                self.num_long_words += out[before..].iter().filter(|&&id| id == unk).count() as u64;
+            }
+        }
         if self.known.len() < MAX_REMEMBERED && piece.len() <= MAX_PIECE_BYTES {
             let found = &out[before..];
             self.known.insert(piece.into(), (self.ids.len() as u32, found.len() as u32));
@@ -87,14 +100,17 @@ fn encode_with(tokenizer: &Tokenizer, text: &str, out: &mut Vec<u32>) -> Result<
     Ok(())
 }
 
-/// Whether `tokenizer` normalises and splits as Google's BERT, and knows no tokens beside its vocabulary that could reach
-/// over whitespace or punctuation.
-fn is_plain_bert(tokenizer: &Tokenizer) -> bool {
-    let normalizer =
-        matches!(tokenizer.get_normalizer(), Some(NormalizerWrapper::BertNormalizer(found)) if found.clean_text);
+/// Whether `tokenizer` sets ideographs apart, if it normalises and splits as Google's BERT and knows no tokens beside its
+/// vocabulary that could reach over whitespace or punctuation; else nothing.
+fn plain_bert(tokenizer: &Tokenizer) -> Option<bool> {
+    let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() else { return None };
     let splitter = matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
     let added = tokenizer.get_added_tokens_decoder();
-    normalizer && splitter && tokenizer.get_encode_special_tokens() && added.values().all(|token| token.special)
+    let is_plain = normalizer.clean_text
+        && splitter
+        && tokenizer.get_encode_special_tokens()
+        && added.values().all(|token| token.special);
+    is_plain.then_some(normalizer.handle_chinese_chars)
 }
 
 #[cfg(test)]
@@ -102,6 +118,7 @@ mod tests {
     use super::*;
     use crate::wordpiece;
     use proptest::prelude::*;
+    use tokenizers::normalizers::BertNormalizer;
 
     fn tokenizer(lowercase: bool) -> Tokenizer {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vocab.txt");
@@ -119,10 +136,14 @@ mod tests {
         /// Any characters, and many of those where pieces meet: marks, accents that combine, CJK, whitespace, controls.
         #[test]
         fn pieces_tokenise_as_the_whole(
-            text in "(\\PC|[a-cA-C .,'!\\-\\t\\n\\r=<>\u{b}\u{c}\u{0}\u{301}\u{308}\u{338}\u{327}\u{200d}\u{a0}\u{3000}\u{4e2d}\u{6587}éÅﬁİΣς—…]){0,40}",
+            text in "(\\PC|[a-cA-C .,'!\\-\\t\\n\\r=<>\u{b}\u{c}\u{0}\u{301}\u{308}\u{338}\u{327}\u{200d}\u{a0}\u{3000}\u{4e2d}\u{6587}\u{4e00}\u{9fcc}\u{9ffd}\u{3400}\u{f900}。、「〜（！？～･がｶﾞパ한éÅﬁİΣς—…]){0,40}",
             lowercase: bool,
+            strip_accents: Option<bool>,
+            ideographs: bool,
         ) {
-            let tokenizer = tokenizer(lowercase);
+            let mut tokenizer = tokenizer(lowercase);
+            let normalizer = BertNormalizer::new(true, ideographs, strip_accents, lowercase);
+            tokenizer.with_normalizer(Some(normalizer)).unwrap();
             let mut encoder = Encoder::new(&tokenizer);
             for _ in 0..2 {
                 let mut ids = Vec::new();
@@ -135,11 +156,14 @@ mod tests {
     #[test]
     fn long_words_are_unknown_without_help() {
         let tokenizer = tokenizer(true);
-        for length in [99, 100, 101, 5000] {
-            let text = format!("the {} fox", "a".repeat(length));
-            let mut ids = Vec::new();
-            Encoder::new(&tokenizer).encode(&text, &mut ids).unwrap();
+        for (letter, length, num_long) in
+            [("a", 99, 0), ("a", 100, 0), ("a", 101, 1), ("a", 5000, 1), ("\u{e01}", 100, 0), ("\u{e01}", 101, 1)]
+        {
+            let text = format!("the {} fox", letter.repeat(length));
+            let (mut encoder, mut ids) = (Encoder::new(&tokenizer), Vec::new());
+            encoder.encode(&text, &mut ids).unwrap();
             assert_eq!(ids, whole(&tokenizer, &text), "{length}");
+            assert_eq!(encoder.num_long_words(), num_long, "{letter} {length}");
         }
     }
 
