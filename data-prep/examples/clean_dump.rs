@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use untie_data::corpus::wikitext::{clean_with, CleanOptions, HiddenPrefixes, ListItems};
+use untie_data::corpus::wikitext::{clean_page, CleanOptions, ListItems, Wiki};
 use untie_data::corpus::{CorpusFile, Format, ReaderOptions, Record};
 
 const USAGE: &str = "usage: clean_dump DUMP | clean_dump --wikitext [--all-items] [--headings] PAGES.jsonl";
@@ -24,7 +24,7 @@ fn main() -> anyhow::Result<()> {
     };
     let is_wikitext = take("--wikitext");
     let list_items = if take("--all-items") { ListItems::All } else { ListItems::Prose };
-    let options = CleanOptions { headings: take("--headings"), list_items };
+    let options = CleanOptions { headings: take("--headings"), list_items, ..CleanOptions::default() };
     let [path] = arguments.as_slice() else { anyhow::bail!(USAGE) };
     let path = Path::new(path);
     if is_wikitext {
@@ -72,7 +72,8 @@ fn clean_pages(path: &Path, options: &CleanOptions) -> anyhow::Result<()> {
         let page: serde_json::Value = serde_json::from_str(&line?)?;
         let wikitext = page["wikitext"].as_str().context("a line has no string field `wikitext`")?;
         let start = Instant::now();
-        let text = clean_with(wikitext, &HiddenPrefixes::default(), options);
+        let title = page["title"].as_str().unwrap_or_default();
+        let text = clean_page(title, wikitext, &Wiki::default(), options).text;
         time += start.elapsed();
         num_pages += 1;
         num_bytes += wikitext.len();

@@ -4,6 +4,7 @@ use crate::corpus::{Format, ReaderOptions};
 use crate::pipeline::{plan, prepare, PrepareConfig, PrepareError, Progress};
 use crate::stages::dedup::Dedup;
 use crate::stages::{Filter, Normalization, StagesConfig};
+use crate::wordpiece::Casing;
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt;
 use std::io::IsTerminal;
@@ -11,6 +12,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// Yes
+    On,
+    /// No
+    Off,
+}
 
 /// Turn raw text into token shards.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +43,9 @@ pub struct PrepareArgs {
     /// Keep the headings of Wikipedia articles, each as a paragraph
     #[arg(long)]
     pub headings: bool,
+    /// Drop the sentences of Wikipedia articles that contained an unknown template or a formula, so that no sentence has a gap
+    #[arg(long)]
+    pub drop_incomplete_sentences: bool,
     /// Cut documents that are larger at paragraphs (text) or skip them (lines, pages); both are counted
     #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = parse_size)]
     pub max_document: u64,
@@ -60,9 +73,17 @@ pub struct PrepareArgs {
     /// Size of the vocabulary to train, special tokens included
     #[arg(long, value_name = "N", default_value_t = 30_522)]
     pub vocab_size: usize,
-    /// Keep case and accents (for training a vocabulary, and for a vocab.txt with no tokenizer_config.json beside it)
+    /// Most different characters of a trained vocabulary; rarer ones become [UNK]. Default: the 1000 most frequent, and more
+    /// where they are frequent or where there is room, as in Chinese
+    #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
+    pub limit_alphabet: Option<usize>,
+    /// Keep case, and accents unless --strip-accents says otherwise (for training a vocabulary, and for a vocab.txt with no
+    /// tokenizer_config.json beside it)
     #[arg(long)]
     pub cased: bool,
+    /// Whether letters lose their accents and other nonspacing marks [default: off with --cased, else on]
+    #[arg(long, value_enum, value_name = "WHETHER")]
+    pub strip_accents: Option<Switch>,
     /// Fraction of the documents to hold out, chosen by the hash of their text; at least one unless 0
     #[arg(long, value_name = "F", default_value_t = 0.01)]
     pub valid_fraction: f64,
@@ -103,6 +124,7 @@ impl PrepareArgs {
                 text_field: self.text_field,
                 strict: self.strict,
                 headings: self.headings,
+                drop_incomplete_sentences: self.drop_incomplete_sentences,
                 max_document_bytes: self.max_document,
             },
             stages: StagesConfig {
@@ -115,7 +137,11 @@ impl PrepareArgs {
             sentences: self.sentences,
             tokenizer: self.tokenizer,
             vocab_size: self.vocab_size,
-            lowercase: !self.cased,
+            limit_alphabet: self.limit_alphabet,
+            casing: Casing {
+                lowercase: !self.cased,
+                strip_accents: self.strip_accents.map(|switch| switch == Switch::On),
+            },
             valid_fraction: self.valid_fraction,
             shard_tokens: self.shard_tokens,
             workers: self.workers,

@@ -20,6 +20,7 @@ pub mod stages;
 #[cfg(feature = "parquet")]
 pub mod table;
 pub mod wordpiece;
+mod words;
 
 /// The examples of the README, compiled as tests.
 #[cfg(doctest)]

@@ -9,6 +9,7 @@ use crate::hash;
 use crate::shard::{with_suffix, FileStamp, Shard, ShardError, Split, TokenType};
 use crate::stages::StagesConfig;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -42,6 +43,9 @@ pub struct Manifest {
     pub sources: Vec<Source>,
     /// The settings of the preparation that decide its result.
     pub settings: Settings,
+    /// The templates that are not known and stood in sentences of wikitext: the most frequent ones, and how often each did.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unknown_templates: BTreeMap<String, u64>,
 }
 
 /// The tokenizer of a folder of shards.
@@ -49,8 +53,11 @@ pub struct Manifest {
 pub struct TokenizerStamp {
     /// Number of tokens in the vocabulary, special tokens included.
     pub vocab_size: u32,
-    /// Whether it lower-cases text and strips accents; nothing if its normaliser does not say.
+    /// Whether it lower-cases text; nothing if its normaliser does not say.
     pub lowercase: Option<bool>,
+    /// Whether it strips accents; nothing if its normaliser does not say, and then it does where it lower-cases.
+    #[serde(default)]
+    pub strip_accents: Option<bool>,
     /// `tokenizer.json`.
     pub json: FileStamp,
     /// `vocab.txt`.
@@ -113,8 +120,14 @@ pub struct Settings {
     pub tokenizer: Option<String>,
     /// Requested size of the vocabulary; nothing if it was given.
     pub vocab_size: Option<usize>,
+    /// The most different characters in it; nothing if that was left to its size, or the vocabulary was given.
+    #[serde(default)]
+    pub limit_alphabet: Option<usize>,
     /// Whether text was to be lower-cased; nothing if a tokenizer was given that says so itself.
     pub lowercase: Option<bool>,
+    /// Whether accents were to be stripped; nothing if that was left to `lowercase`, or to a tokenizer that was given.
+    #[serde(default)]
+    pub strip_accents: Option<bool>,
     /// Fraction of the documents that is held out.
     pub valid_fraction: f64,
     /// Tokens after which a shard is full.

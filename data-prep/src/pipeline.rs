@@ -20,6 +20,7 @@ mod source;
 mod spill;
 mod summary;
 mod tokenising;
+mod warnings;
 
 pub use config::PrepareConfig;
 pub use error::PrepareError;
@@ -44,6 +45,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokenizers::Tokenizer;
+
+/// Unknown templates that the manifest names.
+const NAMED_TEMPLATES: usize = 100;
 
 /// Hears how a preparation gets on. `()` does not listen.
 pub trait Progress: Send + Sync {
@@ -116,6 +120,10 @@ pub fn prepare(config: &PrepareConfig, progress: Arc<dyn Progress>) -> Result<Su
         shards,
         sources,
         settings,
+        unknown_templates: report::most_frequent(&report.gaps, NAMED_TEMPLATES)
+            .into_iter()
+            .map(|(name, number)| (name.to_owned(), number))
+            .collect(),
     };
     workplace.publish(&manifest)?;
     progress.finish();
@@ -216,6 +224,10 @@ impl Run<'_> {
         let tokenizer = self.tokenizer(dir, journal)?;
         self.progress.stage("tokenising", journal.report.text_bytes);
         let shards = tokenising::tokenise(self.config, dir, &tokenizer, journal, self.progress)?;
+        let num_tokens = shards.iter().map(|shard| shard.counts.tokens).sum();
+        if let Some(message) = warnings::of_unknown(self.config, &tokenizer, &journal.report, num_tokens) {
+            self.progress.warn(&message);
+        }
         if shards.is_empty() {
             return Err(PrepareError::EmptyCorpus { dropped: report::list(&journal.report.dropped) });
         }
@@ -223,9 +235,11 @@ impl Run<'_> {
             let path = dir.join(name);
             hash::stamp(&path).map_err(|source| PrepareError::Output { path, source })
         };
+        let casing = wordpiece::casing(&tokenizer);
         let stamp = TokenizerStamp {
             vocab_size: wordpiece::vocab_size(&tokenizer),
-            lowercase: wordpiece::lowercase(&tokenizer),
+            lowercase: casing.map(|casing| casing.lowercase),
+            strip_accents: casing.and_then(|casing| casing.strip_accents),
             json: stamp(TOKENIZER_FILE)?,
             vocab: stamp(VOCAB_FILE)?,
         };
@@ -235,7 +249,7 @@ impl Run<'_> {
     /// Reads the corpus to its end and brings the tokenizer.
     fn tokenizer(&self, dir: &Path, journal: &mut Journal) -> Result<Tokenizer, PrepareError> {
         if journal.has_tokenizer {
-            return Ok(wordpiece::import(&dir.join(TOKENIZER_FILE), self.config.lowercase)?);
+            return Ok(wordpiece::import(&dir.join(TOKENIZER_FILE), self.config.casing)?);
         }
         let given = match &self.config.tokenizer {
             Some(path) => Some(self.given(path)?),
@@ -288,26 +302,20 @@ impl Run<'_> {
 
     /// The tokenizer that was given, with what may surprise told.
     fn given(&self, path: &Path) -> Result<Tokenizer, PrepareError> {
-        let found = wordpiece::open(path, self.config.lowercase)?;
+        let found = wordpiece::open(path, self.config.casing)?;
         found.notes.iter().for_each(|note| self.progress.warn(note));
-        if !self.config.lowercase && wordpiece::lowercase(&found.tokenizer) == Some(true) {
-            self.progress
-                .warn(&format!("`{}` lower-cases text: its files say so, `--cased` does not count", path.display()));
+        if let Some(casing) = wordpiece::casing(&found.tokenizer) {
+            let told = warnings::of_case(path, self.config.casing, casing);
+            told.iter().for_each(|message| self.progress.warn(message));
         }
         Ok(found.for_shards()?)
     }
 
     fn train(&self, reading: Reading<'_>) -> Result<Tokenizer, PrepareError> {
         self.progress.stage("training the vocabulary", 0);
-        let counter = reading.into_counter().unwrap_or_else(|| wordpiece::WordCounter::new(self.config.lowercase));
-        let tokenizer = counter.train(self.config.vocab_size)?;
-        let vocab_size = wordpiece::vocab_size(&tokenizer) as usize;
-        if vocab_size < self.config.vocab_size {
-            self.progress.warn(&format!(
-                "the vocabulary has {vocab_size} tokens instead of {}: the text has no more pieces that occur twice",
-                self.config.vocab_size
-            ));
-        }
-        Ok(tokenizer)
+        let counter = reading.into_counter().unwrap_or_else(|| wordpiece::WordCounter::new(self.config.casing));
+        let trained = counter.train(self.config.vocab_size, self.config.limit_alphabet)?;
+        warnings::of_training(self.config, &trained).iter().for_each(|message| self.progress.warn(message));
+        Ok(trained.tokenizer)
     }
 }

@@ -3,8 +3,10 @@
 //! The tokenizer is that of the `tokenizers` crate, so `tokenizer.json` loads in Hugging Face's `BertTokenizerFast` and gives
 //! the same ids. Training is our own, because that crate's depends on hash order: see [`WordCounter`].
 
+mod casing;
 mod counter;
 mod encoder;
+mod marks;
 mod normal;
 mod parse;
 mod pieces;
@@ -12,12 +14,15 @@ mod pretrained;
 mod special;
 mod trainer;
 
-pub use counter::WordCounter;
+pub use casing::Casing;
+pub use counter::{Trained, WordCounter};
 pub use encoder::Encoder;
+pub use marks::LostMarks;
 pub use normal::normalize_first;
 pub use parse::tokenizer_from_bytes;
 pub use pretrained::{files_hash, open, Pretrained};
 pub use special::{Role, SpecialTokens, SPECIAL_TOKENS};
+pub use trainer::Alphabet;
 
 use crate::hash;
 use crate::manifest::{TOKENIZER_FILE, VOCAB_FILE};
@@ -89,10 +94,10 @@ pub enum TokenizerError {
 pub fn train(
     texts: impl IntoIterator<Item = String>,
     vocab_size: usize,
-    lowercase: bool,
+    casing: impl Into<Casing>,
 ) -> Result<Tokenizer, TokenizerError> {
     const BATCH: usize = 1024;
-    let mut counter = WordCounter::new(lowercase);
+    let mut counter = WordCounter::new(casing);
     let mut batch = Vec::with_capacity(BATCH);
     for text in texts {
         batch.push(text);
@@ -102,15 +107,15 @@ pub fn train(
         }
     }
     counter.add(&batch);
-    counter.train(vocab_size)
+    Ok(counter.train(vocab_size, None)?.tokenizer)
 }
 
 /// The tokenizer that [`open`] finds, for shards: see [`Pretrained::for_shards`].
 ///
 /// # Errors
 /// If there is none, or it is no WordPiece tokenizer, or it lacks a special token.
-pub fn import(path: &Path, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
-    open(path, lowercase)?.for_shards()
+pub fn import(path: &Path, casing: impl Into<Casing>) -> Result<Tokenizer, TokenizerError> {
+    open(path, casing)?.for_shards()
 }
 
 /// Whether a tokenizer file is a `tokenizer.json`, by its name.
@@ -161,9 +166,9 @@ fn check(tokenizer: &Tokenizer) -> Result<(), TokenizerError> {
 }
 
 /// Google's BERT tokenizer with `tokens` as its vocabulary, in id order.
-fn from_tokens(tokens: Vec<String>, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
+fn from_tokens(tokens: Vec<String>, casing: Casing) -> Result<Tokenizer, TokenizerError> {
     let vocabulary = tokens.into_iter().enumerate().map(|(id, token)| (token, id as u32)).collect();
-    let mut tokenizer = around_vocabulary(vocabulary, Role::Unk.standard().to_owned(), normalizer(lowercase))?;
+    let mut tokenizer = around_vocabulary(vocabulary, Role::Unk.standard().to_owned(), casing.normalizer())?;
     tokenizer
         .add_special_tokens(SPECIAL_TOKENS.map(|token| AddedToken::from(token, true)))
         .map_err(|error| TokenizerError::Tokenise(error.to_string()))?;
@@ -196,13 +201,10 @@ fn around_vocabulary(
     Ok(tokenizer)
 }
 
-fn normalizer(lowercase: bool) -> BertNormalizer {
-    BertNormalizer::new(true, true, None, lowercase)
-}
-
-/// Whether the tokenizer lower-cases; nothing if its normaliser is not BERT's.
-pub fn lowercase(tokenizer: &Tokenizer) -> Option<bool> {
-    normal::parts(tokenizer).map(|found| found.bert.lowercase)
+/// How the tokenizer treats case and accents; nothing if its normaliser is not BERT's.
+pub fn casing(tokenizer: &Tokenizer) -> Option<Casing> {
+    let bert = normal::parts(tokenizer)?.bert;
+    Some(Casing { lowercase: bert.lowercase, strip_accents: bert.strip_accents })
 }
 
 /// Number of tokens in the vocabulary, special tokens included.

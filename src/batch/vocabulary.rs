@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokenizers::Tokenizer;
-use untie_data::manifest::{Manifest, MANIFEST_FILE, TOKENIZER_FILE};
+use untie_data::manifest::{Manifest, TokenizerStamp, MANIFEST_FILE, TOKENIZER_FILE};
 use untie_data::shard::{ShardError, ShardSet, Split};
-use untie_data::wordpiece::{self, SpecialTokens, TokenizerError, CONTINUATION};
+use untie_data::wordpiece::{self, Casing, SpecialTokens, TokenizerError, CONTINUATION};
 
 use crate::batch::config::DataConfig;
 use crate::error::{Error, Result};
@@ -46,13 +46,15 @@ impl Vocabulary {
                 "prepare data with `untie prepare` (or `make data`), or set `data.tokenizer` to the one that made the shards",
             ));
         }
-        let (vocabulary, lowercase) = Self::as_in(path, dirs[0])?;
+        let (vocabulary, casing) = Self::as_in(path, dirs[0])?;
         for dir in &dirs {
             let Some(stamp) = manifest(dir)?.map(|manifest| manifest.tokenizer) else { continue };
             let (size, hash) = (stamp.vocab_size, stamp.vocab.xxh3);
             if hash == vocabulary.hash {
-                if let (Some(made), Some(reads)) = (stamp.lowercase, lowercase) {
-                    check_case(path, reads, dir, made)?;
+                let made = casing_of(&stamp);
+                // A folder's own tokenizer made it, whatever earlier versions noted about it.
+                if let (Some(made), Some(reads), true) = (made, casing, path != dir.join(TOKENIZER_FILE)) {
+                    check_casing(path, reads, dir, made)?;
                 }
                 continue;
             }
@@ -85,9 +87,9 @@ impl Vocabulary {
         Self::of(&wordpiece::import(path, true).map_err(tokenizer_error)?)
     }
 
-    /// The tokenizer at `path`, and whether it lower-cases. A vocabulary that says nothing about case is that of the shards in
+    /// The tokenizer at `path`, and how it treats case and accents. A vocabulary that says nothing about case is that of the shards in
     /// `dir`, with all that their own tokenizer does to text.
-    fn as_in(path: &Path, dir: &Path) -> Result<(Self, Option<bool>)> {
+    fn as_in(path: &Path, dir: &Path) -> Result<(Self, Option<Casing>)> {
         let found = wordpiece::open(path, true).map_err(tokenizer_error)?;
         found.notes.iter().for_each(|note| eprintln!("warning: {note}"));
         let says_case = found.says_case;
@@ -97,10 +99,13 @@ impl Vocabulary {
             let own = own.exists().then(|| wordpiece::import(&own, true)).transpose().map_err(tokenizer_error)?;
             tokenizer = match own {
                 Some(own) if wordpiece::vocab_txt(&own) == wordpiece::vocab_txt(&tokenizer) => own,
-                _ => wordpiece::import(path, manifest.tokenizer.lowercase.unwrap_or(true)).map_err(tokenizer_error)?,
+                _ => {
+                    let casing = casing_of(&manifest.tokenizer).unwrap_or(Casing::from(true));
+                    wordpiece::import(path, casing).map_err(tokenizer_error)?
+                }
             };
         }
-        Ok((Self::of(&tokenizer)?, wordpiece::lowercase(&tokenizer)))
+        Ok((Self::of(&tokenizer)?, wordpiece::casing(&tokenizer)))
     }
 
     fn of(tokenizer: &Tokenizer) -> Result<Self> {
@@ -138,19 +143,27 @@ impl Vocabulary {
     }
 }
 
-/// Checks that the tokenizer at `path` treats case as the one that made the shards of `dir`: a model would be exported with a
+/// How the tokenizer of a folder of shards treats case and accents; nothing if its manifest does not say.
+fn casing_of(stamp: &TokenizerStamp) -> Option<Casing> {
+    stamp.lowercase.map(|lowercase| Casing { lowercase, strip_accents: stamp.strip_accents })
+}
+
+/// Checks that the tokenizer at `path` treats case and accents as the one that made the shards of `dir`: a model would be exported with a
 /// tokenizer that makes other tokens of a text than those that it has learnt from.
-fn check_case(path: &Path, reads: bool, dir: &Path, made: bool) -> Result<()> {
-    if reads == made {
+fn check_casing(path: &Path, reads: Casing, dir: &Path, made: Casing) -> Result<()> {
+    let case = |casing: Casing| if casing.lowercase { "lower-cases text" } else { "keeps the case of text" };
+    let accents = |casing: Casing| if casing.strips_accents() { "strips accents" } else { "keeps accents" };
+    let (expected, got) = if reads.lowercase != made.lowercase {
+        (case(made), case(reads))
+    } else if reads.strips_accents() != made.strips_accents() {
+        (accents(made), accents(reads))
+    } else {
         return Ok(());
-    }
-    let words = |lowercase| if lowercase { "lower-cases text" } else { "keeps the case of text" };
+    };
     Err(Error::data(format!(
-        "`{}` is not the tokenizer that made `{}`: expected one that {}, got one that {}",
+        "`{}` is not the tokenizer that made `{}`: expected one that {expected}, got one that {got}",
         path.display(),
-        dir.display(),
-        words(made),
-        words(reads)
+        dir.display()
     ))
     .hint("remove `data.tokenizer`, or prepare the data again with that tokenizer"))
 }

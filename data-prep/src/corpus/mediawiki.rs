@@ -2,7 +2,7 @@
 //! article out, cleaned by [`super::wikitext`].
 //!
 //! Articles are the pages of namespace 0 that hold wikitext and are no redirects; everything else is skipped and counted. The
-//! names of files and categories in the wiki's language come from the dump's own `<namespaces>`. A file of `<page>` elements
+//! wiki's language and its names of files and categories come from the dump's own `<mediawiki>` and `<namespaces>`. A file of `<page>` elements
 //! without a root, such as one stream of a multistream dump, reads as well.
 //!
 //! Reading only looks for `<page>` and `</page>`, which XML has nowhere else (save in CDATA and comments, which MediaWiki does not
@@ -13,7 +13,7 @@
 mod page;
 
 use super::lines::{decode, without_mark};
-use super::wikitext::{self, CleanOptions, HiddenPrefixes};
+use super::wikitext::{self, CleanOptions, Cleaned, Wiki};
 use super::{
     CorpusError, CorpusReader, Document, Input, Origin, Position, ReaderOptions, Record, Records, BROKEN_PAGE,
 };
@@ -33,14 +33,14 @@ impl CorpusReader for Mediawiki {
         Box::new(Pages {
             marks: Marks { input, section: Vec::new(), offset: 0 },
             options: self.options.clone(),
-            hidden: Arc::default(),
+            wiki: Arc::default(),
             state: State::Start,
             last_title: String::new(),
         })
     }
 
     fn finish(&self, document: Document) -> Result<Record, CorpusError> {
-        let Origin::Page { offset, hidden } = document.origin else {
+        let Origin::Page { offset, wiki } = document.origin else {
             return Ok(Record::Document(document));
         };
         let page = match Page::parse(&document.text, offset) {
@@ -50,13 +50,24 @@ impl CorpusReader for Mediawiki {
         if let Some(reason) = page.skip_reason() {
             return Ok(Record::Skipped(reason));
         }
-        let options = CleanOptions { headings: self.options.headings, ..Default::default() };
-        let text = wikitext::clean_with(&page.text, &hidden, &options);
+        let options = CleanOptions {
+            headings: self.options.headings,
+            drop_incomplete_sentences: self.options.drop_incomplete_sentences,
+            ..Default::default()
+        };
+        let Cleaned { text, gaps, num_dropped } = wikitext::clean_page(&page.title, &page.text, &wiki, &options);
         if text.is_empty() {
             return Ok(Record::Skipped("no text"));
         }
         let title = Some(page.title).filter(|title| !title.is_empty());
-        Ok(Record::Document(Document { title, replaced: document.replaced, ..Document::plain(text) }))
+        let replaced = document.replaced;
+        Ok(Record::Document(Document {
+            title,
+            replaced,
+            gaps,
+            dropped_sentences: num_dropped,
+            ..Document::plain(text)
+        }))
     }
 }
 
@@ -79,7 +90,7 @@ enum State {
 struct Pages {
     marks: Marks,
     options: ReaderOptions,
-    hidden: Arc<HiddenPrefixes>,
+    wiki: Arc<Wiki>,
     state: State,
     /// The title of the page that was read last, to say where an error is.
     last_title: String,
@@ -139,8 +150,8 @@ impl Pages {
             (Some(ends_open), _) => ends_open,
             (None, state) => state == State::InRoot,
         };
-        if let Some(hidden) = header.hidden {
-            self.hidden = Arc::new(hidden);
+        if let Some(wiki) = header.wiki {
+            self.wiki = Arc::new(wiki);
         }
         // a `</page>` here belongs to a page whose start was damaged
         let is_stray = end.is_cut || end.mark == Some(Mark::Close) || !header.is_clean;
@@ -177,7 +188,7 @@ impl Pages {
             return self.options.too_long(Position::Byte(offset));
         }
         let (text, replaced) = decode(&self.marks.section, self.options.strict, Position::Byte(offset))?;
-        let origin = Origin::Page { offset, hidden: Arc::clone(&self.hidden) };
+        let origin = Origin::Page { offset, wiki: Arc::clone(&self.wiki) };
         Ok(Record::Document(Document { replaced, origin, ..Document::plain(text) }))
     }
 

@@ -42,7 +42,7 @@ pub use wikiextractor::Wikiextractor;
 use std::io::BufRead;
 use std::path::Path;
 use std::sync::Arc;
-use wikitext::HiddenPrefixes;
+use wikitext::Wiki;
 
 /// Decompressed bytes of one corpus file.
 pub type Input = Box<dyn BufRead + Send>;
@@ -97,6 +97,10 @@ pub struct Document {
     pub replaced: u64,
     /// Whether the document goes on in the next record, as it is longer than [`ReaderOptions::max_document_bytes`].
     pub is_cut: bool,
+    /// What its sentences miss: templates that are not known, by name.
+    pub gaps: wikitext::Names,
+    /// Sentences that were dropped for it.
+    pub dropped_sentences: u64,
     /// What [`CorpusReader::finish`] has to know.
     pub origin: Origin,
 }
@@ -120,8 +124,8 @@ pub enum Origin {
     Page {
         /// Offset of its first byte in the decompressed stream.
         offset: u64,
-        /// The names of the wiki's files and categories.
-        hidden: Arc<HiddenPrefixes>,
+        /// What its wiki's pages depend on.
+        wiki: Arc<Wiki>,
     },
 }
 
@@ -178,6 +182,8 @@ pub struct ReaderOptions {
     pub strict: bool,
     /// Whether headings of articles in wikitext are kept, each as a paragraph; default false.
     pub headings: bool,
+    /// Whether sentences of wikitext go in which a template is that is not known; default false.
+    pub drop_incomplete_sentences: bool,
     /// The most bytes that one document may have; default 16 MB. Plain text above it is cut at paragraph ends, other
     /// documents are skipped.
     pub max_document_bytes: u64,
@@ -185,7 +191,13 @@ pub struct ReaderOptions {
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        ReaderOptions { text_field: "text".to_owned(), strict: false, headings: false, max_document_bytes: 16_000_000 }
+        ReaderOptions {
+            text_field: "text".to_owned(),
+            strict: false,
+            headings: false,
+            drop_incomplete_sentences: false,
+            max_document_bytes: 16_000_000,
+        }
     }
 }
 

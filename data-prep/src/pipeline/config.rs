@@ -4,7 +4,7 @@ use super::PrepareError;
 use crate::corpus::{CorpusFile, Format, ReaderOptions};
 use crate::manifest::Settings;
 use crate::stages::StagesConfig;
-use crate::wordpiece;
+use crate::wordpiece::{self, Casing};
 use std::path::PathBuf;
 
 /// The least memory that a preparation can do with, bytes.
@@ -29,9 +29,11 @@ pub struct PrepareConfig {
     pub tokenizer: Option<PathBuf>,
     /// Number of tokens to train, special tokens included; default 30,522, as BERT.
     pub vocab_size: usize,
-    /// Whether text is lower-cased and stripped of accents, where a vocabulary is trained or one is given without a word about
-    /// case; default true.
-    pub lowercase: bool,
+    /// The most different characters that a trained vocabulary has; default by its size, as [`wordpiece::Alphabet`] says.
+    pub limit_alphabet: Option<usize>,
+    /// How case and accents are treated, where a vocabulary is trained or one is given without a word about case; default lower
+    /// case without accents.
+    pub casing: Casing,
     /// Fraction of the documents to hold out; default 0.01. 0 holds out none, anything more at least one.
     pub valid_fraction: f64,
     /// Tokens after which a shard is full; default 100 million.
@@ -60,7 +62,8 @@ impl PrepareConfig {
             sentences: None,
             tokenizer: None,
             vocab_size: 30_522,
-            lowercase: true,
+            limit_alphabet: None,
+            casing: true.into(),
             valid_fraction: 0.01,
             shard_tokens: 100_000_000,
             workers: 0,
@@ -99,7 +102,7 @@ impl PrepareConfig {
     pub(super) fn settings(&self) -> Result<Settings, PrepareError> {
         let (tokenizer, says_case) = match &self.tokenizer {
             None => (None, false),
-            Some(path) => (Some(wordpiece::files_hash(path)?), wordpiece::open(path, self.lowercase)?.says_case),
+            Some(path) => (Some(wordpiece::files_hash(path)?), wordpiece::open(path, self.casing)?.says_case),
         };
         Ok(Settings {
             format: self.format,
@@ -107,8 +110,10 @@ impl PrepareConfig {
             stages: self.stages.clone(),
             sentences: self.sentences.clone(),
             vocab_size: tokenizer.is_none().then_some(self.vocab_size),
+            limit_alphabet: self.limit_alphabet.filter(|_| tokenizer.is_none()),
             tokenizer,
-            lowercase: (!says_case).then_some(self.lowercase),
+            lowercase: (!says_case).then_some(self.casing.lowercase),
+            strip_accents: self.casing.strip_accents.filter(|_| !says_case),
             valid_fraction: self.valid_fraction,
             shard_tokens: self.shard_tokens,
         })

@@ -68,11 +68,11 @@ pub fn plan(config: &PrepareConfig) -> Result<Needs, PrepareError> {
         return Err(PrepareError::EmptyCorpus { dropped: "all of the first documents".to_owned() });
     }
     let tokenizer = match &config.tokenizer {
-        Some(path) => wordpiece::import(path, config.lowercase)?,
+        Some(path) => wordpiece::import(path, config.casing)?,
         None => {
-            let mut counter = WordCounter::new(config.lowercase);
+            let mut counter = WordCounter::new(config.casing);
             counter.add(&texts);
-            counter.train(config.vocab_size)?
+            counter.train(config.vocab_size, config.limit_alphabet)?.tokenizer
         }
     };
     let (mut encoder, mut ids, mut sequences) = (Encoder::new(&tokenizer)?, Vec::new(), 0_usize);

@@ -5,10 +5,11 @@
 //! are looked up in the order of the corpus. Cost: three chunks of text, the counts, the hashes.
 
 use super::journal::Journal;
-use super::report::count;
+use super::report::{count, prune};
 use super::source::{Chunk, Corpus};
 use super::spill::{read_segment, SpillWriter, Text};
 use super::{PrepareConfig, PrepareError, Progress};
+use crate::corpus::wikitext::Names;
 use crate::corpus::{CorpusReader, Document, Record};
 use crate::stages::dedup::{paragraph_hashes, retain_paragraphs, Dedup, Full, Seen};
 use crate::stages::Verdict;
@@ -20,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// A document after the stages that need no other.
 enum Outcome {
-    Kept { text: String, hash: u64, paragraphs: Vec<Option<u64>>, changed: Vec<(&'static str, u64)> },
+    Kept { text: String, hash: u64, paragraphs: Vec<Option<u64>>, changed: Vec<(&'static str, u64)>, gaps: Names },
     Dropped(&'static str),
 }
 
@@ -44,7 +45,7 @@ impl<'a> Reading<'a> {
             readers: corpus.files.iter().map(|file| file.reader(corpus.options)).collect(),
             documents: seen(Dedup::Documents),
             paragraphs: seen(Dedup::Paragraphs),
-            counter: config.tokenizer.is_none().then(|| WordCounter::new(config.lowercase)),
+            counter: config.tokenizer.is_none().then(|| WordCounter::new(config.casing)),
             spill: SpillWriter::new(dir, segments),
         }
     }
@@ -92,6 +93,7 @@ impl<'a> Reading<'a> {
             let (end, ends_segment) = (chunk.end, chunk.ends_segment);
             self.take(chunk, corpus, journal)?;
             if ends_segment {
+                prune(&mut journal.report.gaps);
                 journal.commit(self.spill.commit()?, end);
                 if let Some(counter) = &mut self.counter {
                     counter.prune();
@@ -124,13 +126,16 @@ impl<'a> Reading<'a> {
         for outcome in outcomes {
             match outcome? {
                 Outcome::Dropped(reason) => count(&mut report.dropped, reason, 1),
-                Outcome::Kept { text, hash, paragraphs, changed } => {
+                Outcome::Kept { text, hash, paragraphs, changed, gaps } => {
                     let Some((text, repeated)) = self.without_duplicates(text, hash, &paragraphs)? else {
                         count(&mut report.dropped, "duplicate", 1);
                         continue;
                     };
                     for (what, number) in changed.into_iter().chain([("duplicate paragraphs", repeated)]) {
                         count(&mut report.changed, what, number);
+                    }
+                    for (name, number) in gaps {
+                        count(&mut report.gaps, &name, number);
                     }
                     report.num_texts += 1;
                     report.text_bytes += text.len() as u64;
@@ -158,11 +163,12 @@ impl<'a> Reading<'a> {
         let mut changed: Vec<(&'static str, u64)> = cut.into_iter().map(|what| (what, 1)).collect();
         changed.push(("invalid UTF-8 sequences replaced", document.replaced));
         changed.push(("cuts of large documents", u64::from(document.is_cut)));
+        changed.push(("incomplete sentences dropped", document.dropped_sentences));
         let paragraphs = match self.config.stages.drops(Dedup::Paragraphs) {
             true => paragraph_hashes(&text),
             false => Vec::new(),
         };
-        Ok(Outcome::Kept { hash: xxh3_64(text.as_bytes()), text, paragraphs, changed })
+        Ok(Outcome::Kept { hash: xxh3_64(text.as_bytes()), text, paragraphs, changed, gaps: document.gaps })
     }
 
     /// The text without paragraphs that came before, and how many those are; nothing if the whole of it did.

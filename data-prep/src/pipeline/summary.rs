@@ -1,9 +1,12 @@
 //! What a preparation made, as a short table.
 
-use super::report::{list, Report};
+use super::report::{list, most_frequent, Report};
 use crate::manifest::Manifest;
 use crate::shard::Split;
 use std::fmt;
+
+/// Names of unknown templates that the table has.
+const NAMED_GAPS: usize = 8;
 
 /// The result of a preparation.
 #[derive(Clone, Debug)]
@@ -52,6 +55,19 @@ impl fmt::Display for Summary {
         writeln!(formatter, "documents: {} kept; left out: {}", report.num_texts, list(&report.dropped))?;
         if !report.changed.is_empty() {
             writeln!(formatter, "changed: {}", list(&report.changed))?;
+        }
+        if !report.gaps.is_empty() {
+            let total: u64 = report.gaps.values().sum();
+            let frequent: Vec<String> = most_frequent(&report.gaps, NAMED_GAPS)
+                .into_iter()
+                .map(|(name, number)| format!("{number} `{name}`"))
+                .collect();
+            let dots = if report.gaps.len() > NAMED_GAPS { ", .." } else { "" };
+            let hint = match self.manifest.settings.reader.drop_incomplete_sentences {
+                true => "",
+                false => "; `--drop-incomplete-sentences` drops these sentences",
+            };
+            writeln!(formatter, "unknown templates in sentences: {total} ({}{dots}){hint}", frequent.join(", "))?;
         }
         let speed = report.text_bytes as f64 / 1e6 / report.seconds.max(1e-9);
         write!(formatter, "time: {:.1} s, {speed:.2} MB of text a second", report.seconds)

@@ -12,6 +12,7 @@ use crate::manifest::ShardStamp;
 use crate::sentences::sentences;
 use crate::shard::TokenType;
 use crate::wordpiece::{self, Encoder, SpecialTokens, TokenizerError};
+use crate::words::count_words;
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,13 +54,13 @@ pub(super) fn tokenise(
     for number in journal.tokenised..journal.segments {
         let (hold_out, report) = (&mut journal.hold_out, &mut journal.report);
         read_segment(dir, number, config.chunk_bytes(), progress, |texts| {
-            let documents: Result<Vec<(Tokenised, u64)>, TokenizerError> = texts
+            let documents: Result<Vec<(Tokenised, Words)>, TokenizerError> = texts
                 .par_iter()
                 .map(|text| encoders.with(|encoder| encode(encoder, &text.text, config.sentences.as_deref())))
                 .collect();
             documents?
                 .iter()
-                .try_for_each(|(document, words)| deal(&mut dealer, hold_out, report, document, *words, unk))
+                .try_for_each(|(document, words)| deal(&mut dealer, hold_out, report, document, words, unk))
         })?;
         journal.tokenised = number + 1;
         journal.dealer = dealer.checkpoint()?;
@@ -73,20 +74,29 @@ fn deal(
     hold_out: &mut HoldOut,
     report: &mut Report,
     document: &Tokenised,
-    words: u64,
+    words: &Words,
     unk: u32,
 ) -> Result<(), PrepareError> {
     if document.ids.is_empty() {
         count(&mut report.dropped, "no tokens", 1);
         return Ok(());
     }
-    report.words += words;
+    report.words += words.all;
+    report.long_words += words.too_long;
     report.unknown += document.ids.iter().filter(|&&id| id == unk).count() as u64;
     dealer.push(document, hold_out.split(document.hash))
 }
 
+/// How many words a document has.
+struct Words {
+    all: u64,
+    /// Those that are `[UNK]` for it.
+    too_long: u64,
+}
+
 /// The tokens of a document, and the number of its words.
-fn encode(encoder: &mut Encoder<'_>, text: &str, language: Option<&str>) -> Result<(Tokenised, u64), TokenizerError> {
+fn encode(encoder: &mut Encoder<'_>, text: &str, language: Option<&str>) -> Result<(Tokenised, Words), TokenizerError> {
+    let long_before = encoder.num_long_words();
     let (mut ids, mut lengths) = (Vec::with_capacity(text.len() / 4), Vec::new());
     let mut sequence = |text: &str| -> Result<(), TokenizerError> {
         let before = ids.len();
@@ -100,6 +110,6 @@ fn encode(encoder: &mut Encoder<'_>, text: &str, language: Option<&str>) -> Resu
         None => sequence(text)?,
         Some(language) => sentences(text, language).try_for_each(|sentence| sequence(&sentence))?,
     }
-    let words = text.split_whitespace().count() as u64;
+    let words = Words { all: count_words(text), too_long: encoder.num_long_words() - long_before };
     Ok((Tokenised { hash: xxh3_64(text.as_bytes()), ids, lengths }, words))
 }

@@ -2,10 +2,13 @@
 //!
 //! `c4`: Raffel et al. 2020 ("Exploring the limits of transfer learning", section 2.2), without its list of bad words.
 //! `gopher-quality` and `gopher-repetition`: Rae et al. 2021 ("Scaling language models", appendix A.1.1 and table A1).
-//! Words are separated by whitespace, lines by a newline. They were made for web pages: of books they drop little, of lists
-//! and tables much.
+//! Words are separated by whitespace, lines by a newline. They were made for web pages in English: of books they drop little, of
+//! lists and tables much. In scripts without spaces, such as those of Chinese, Japanese and Thai, words are estimated, the
+//! rules about the length of a word, letters in it and stop words do not apply, and sequences are of as many characters as
+//! their words have.
 
 use crate::sentences::sentences;
+use crate::words::{count_words, is_unspaced, words_in};
 use ahash::{AHashMap, AHashSet};
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +16,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
-    /// Keeps lines of 5 words or more that end in `.`, `!`, `?` or `"`; drops pages with fewer than 3 sentences, a `{` or
+    /// Keeps lines of 5 words or more that end in `.`, `!`, `?`, `"` or such a mark of another script; drops pages with fewer than 3 sentences, a `{` or
     /// "lorem ipsum", and lines about JavaScript, cookies or terms of use
     C4,
     /// Keeps documents of 50 to 100,000 words of 3 to 10 characters on average, of which 80 % have a letter, with two of
@@ -35,7 +38,7 @@ impl Filter {
 }
 
 fn c4(text: &str) -> Result<String, &'static str> {
-    const MIN_WORDS: usize = 5;
+    const MIN_WORDS: u64 = 5;
     const MIN_SENTENCES: usize = 3;
     const NOTICES: [&str; 7] = [
         "javascript",
@@ -52,8 +55,8 @@ fn c4(text: &str) -> Result<String, &'static str> {
     let kept: Vec<&str> = text
         .split('\n')
         .map(str::trim)
-        .filter(|line| line.ends_with(['.', '!', '?', '"']) && !line.ends_with("..."))
-        .filter(|line| line.split_whitespace().nth(MIN_WORDS - 1).is_some())
+        .filter(|line| line.ends_with(is_terminal) && !line.ends_with("..."))
+        .filter(|line| count_words(line) >= MIN_WORDS)
         .filter(|line| {
             let lower = line.to_lowercase();
             !NOTICES.iter().any(|notice| lower.contains(notice))
@@ -69,19 +72,28 @@ fn c4(text: &str) -> Result<String, &'static str> {
     Ok(text)
 }
 
+/// What ends a line of prose. Thai has no such mark, and a line of it ends with a letter.
+fn is_terminal(last: char) -> bool {
+    const MARKS: [char; 15] = ['.', '!', '?', '"', '。', '！', '？', '．', '」', '』', '”', '।', '۔', '؟', '။'];
+    MARKS.contains(&last) || ('\u{0e00}'..='\u{0eff}').contains(&last) || matches!(last, '។' | '།' | '።')
+}
+
 fn gopher_quality(text: &str) -> Option<&'static str> {
     const STOP_WORDS: [&str; 8] = ["the", "be", "to", "of", "and", "that", "have", "with"];
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let num_words = words.len() as f64;
-    if words.len() < 50 {
+    let (words, chunks): (Vec<&str>, Vec<&str>) =
+        text.split_whitespace().partition(|chunk| !chunk.contains(is_unspaced));
+    let num_unspaced: f64 = chunks.iter().map(|chunk| words_in(chunk)).sum();
+    let num_words = (words.len() as f64 + num_unspaced).round();
+    if num_words < 50.0 {
         return Some("gopher: fewer than 50 words");
     }
-    if words.len() > 100_000 {
+    if num_words > 100_000.0 {
         return Some("gopher: more than 100,000 words");
     }
     let characters: usize = words.iter().map(|word| word.chars().count()).sum();
-    let mean = characters as f64 / num_words;
-    if !(3.0..=10.0).contains(&mean) {
+    let mean = characters as f64 / words.len() as f64;
+    let is_unspaced = num_unspaced > words.len() as f64;
+    if !is_unspaced && !(3.0..=10.0).contains(&mean) {
         return Some("gopher: mean word length");
     }
     let symbols = [text.matches('#').count(), text.matches("...").count() + text.matches('…').count()];
@@ -96,8 +108,11 @@ fn gopher_quality(text: &str) -> Option<&'static str> {
     if share(|line| line.ends_with("...") || line.ends_with('…')) > 0.3 {
         return Some("gopher: ellipsis lines");
     }
+    if is_unspaced {
+        return None;
+    }
     let alphabetic = words.iter().filter(|word| word.chars().any(char::is_alphabetic)).count();
-    if (alphabetic as f64) < 0.8 * num_words {
+    if (alphabetic as f64) < 0.8 * words.len() as f64 {
         return Some("gopher: words without a letter");
     }
     let plain = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
@@ -125,19 +140,35 @@ fn gopher_repetition(text: &str) -> Option<&'static str> {
     if repeated as f64 > 0.3 * lines.len() as f64 || repeated_characters as f64 > 0.2 * characters {
         return Some("gopher: repeated lines");
     }
-    // Words as slices of the text joined by single spaces, so that a sequence is a slice as well.
+    // Words, and the characters of scripts without spaces, as slices of the text joined by single spaces, so that a sequence
+    // is a slice as well.
     let mut joined = String::with_capacity(text.len());
-    let mut spans = Vec::new();
-    for word in text.split_whitespace() {
+    let (mut spans, mut num_words) = (Vec::new(), 0.0);
+    for chunk in text.split_whitespace() {
         if !joined.is_empty() {
             joined.push(' ');
         }
-        let start = joined.len();
-        joined.push_str(word);
-        spans.push((start, joined.len()));
+        num_words += words_in(chunk);
+        let mut start = joined.len();
+        for character in chunk.chars() {
+            if is_unspaced(character) && joined.len() > start {
+                spans.push((start, joined.len()));
+                start = joined.len();
+            }
+            joined.push(character);
+            if is_unspaced(character) {
+                spans.push((start, joined.len()));
+                start = joined.len();
+            }
+        }
+        if joined.len() > start {
+            spans.push((start, joined.len()));
+        }
     }
+    let characters_a_word = (spans.len() as f64 / num_words.max(1.0)).max(1.0);
+    let scaled = |length: usize| (length as f64 * characters_a_word).round() as usize;
     let sequence = |at: usize, length: usize| &joined[spans[at].0..spans[at + length - 1].1];
-    for (length, most) in TOP {
+    for (length, most) in TOP.map(|(length, most)| (scaled(length), most)) {
         let mut counts: AHashMap<&str, usize> = AHashMap::new();
         for at in 0..(spans.len() + 1).saturating_sub(length) {
             *counts.entry(sequence(at, length)).or_default() += 1;
@@ -147,7 +178,7 @@ fn gopher_repetition(text: &str) -> Option<&'static str> {
             return Some("gopher: one repeated sequence");
         }
     }
-    for (length, most) in REPEATED {
+    for (length, most) in REPEATED.map(|(length, most)| (scaled(length), most)) {
         let mut seen = AHashSet::new();
         let (mut at, mut covered) = (0, 0);
         while at + length <= spans.len() {
@@ -241,5 +272,23 @@ mod tests {
         };
         assert_eq!(repetition(filled(2)), Ok(()));
         assert_eq!(repetition(filled(4)), Err("gopher: repeated sequences"));
+    }
+
+    /// The preamble of the Universal Declaration of Human Rights, its first paragraphs, in Chinese.
+    const CHINESE: &str = "鉴于对人类家庭所有成员的固有尊严及其平等的和不移的权利的承认，乃是世界自由、正义与和平的基础。\n\
+        鉴于对人权的无视和侮蔑已发展为野蛮暴行，这些暴行玷污了人类的良心，而一个人人享有言论和信仰自由并免予恐惧和匮乏的世界的来临，已被宣布为普通人民的最高愿望。\n\
+        鉴于为使人类不致迫不得已铤而走险对暴政和压迫进行反叛，有必要使人权受法治的保护。\n\
+        鉴于有必要促进各国间友好关系的发展。";
+
+    #[test]
+    fn filters_know_scripts_without_spaces() {
+        for filter in [Filter::C4, Filter::GopherQuality, Filter::GopherRepetition] {
+            assert_eq!(filter.apply(CHINESE.to_owned()).as_deref(), Ok(CHINESE), "{filter:?}");
+        }
+        let first = CHINESE.split('\n').next().unwrap();
+        assert_eq!(Filter::GopherQuality.apply(first.to_owned()), Err("gopher: fewer than 50 words"));
+        assert_eq!(Filter::C4.apply(format!("{CHINESE}\n目录\n太短了。")).as_deref(), Ok(CHINESE));
+        let spam = format!("{CHINESE}{}", "欢迎来到我们的网站。".repeat(40));
+        assert!(Filter::GopherRepetition.apply(spam).is_err());
     }
 }

@@ -12,6 +12,7 @@ pub use filters::Filter;
 pub use normalize::Normalization;
 
 use crate::corpus::boilerplate;
+use crate::words::count_words;
 use dedup::Dedup;
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +24,7 @@ pub struct StagesConfig {
     pub keep_boilerplate: bool,
     /// Unicode normalisation of the text.
     pub normalize: Normalization,
-    /// Documents with fewer words, separated by whitespace, are dropped.
+    /// Documents with fewer words are dropped: what whitespace separates, and an estimate in scripts without spaces.
     pub min_words: u64,
     /// Quality filters.
     pub filters: Vec<Filter>,
@@ -59,7 +60,7 @@ impl StagesConfig {
         if text.trim().is_empty() {
             return Verdict::Dropped("empty");
         }
-        if self.min_words > 0 && (text.split_whitespace().count() as u64) < self.min_words {
+        if self.min_words > 0 && count_words(&text) < self.min_words {
             return Verdict::Dropped("too few words");
         }
         Verdict::Kept(text, cut)
@@ -80,6 +81,11 @@ mod tests {
         let config = StagesConfig { normalize: Normalization::Nfc, min_words: 3, ..Default::default() };
         assert_eq!(config.apply(" cafe\u{301} du jour\n"), Verdict::Kept("caf\u{e9} du jour".into(), Vec::new()));
         assert_eq!(config.apply("two words"), Verdict::Dropped("too few words"));
+        // 13 characters of Han are 7 words
+        let config = StagesConfig { min_words: 7, ..Default::default() };
+        let chinese = "他于一九九八年出版了第一部。";
+        assert_eq!(config.apply(chinese), Verdict::Kept(chinese.into(), Vec::new()));
+        assert_eq!(config.apply("他于一九九八年。"), Verdict::Dropped("too few words"));
         assert_eq!(StagesConfig::default().apply(" \n "), Verdict::Dropped("empty"));
         assert_eq!(StagesConfig::default().apply("two words"), Verdict::Kept("two words".into(), Vec::new()));
     }

@@ -5,9 +5,11 @@
 //! threads. Cost: one hash lookup a piece; about 100 bytes a distinct piece, of which there are at most
 //! [`WordCounter::MAX_PIECES`] after a pruning.
 
+use super::casing::Casing;
+use super::marks::{LostMarks, Marks};
 use super::pieces::pieces;
-use super::trainer::learn;
-use super::{from_tokens, normalizer, TokenizerError};
+use super::trainer::{learn, Alphabet};
+use super::{from_tokens, TokenizerError};
 use ahash::AHashMap;
 use rayon::prelude::*;
 use tokenizers::normalizers::BertNormalizer;
@@ -19,9 +21,19 @@ use tokenizers::{
 /// Parts of the counts, which threads merge apart from one another.
 const NUM_PARTS: usize = 16;
 
+/// A tokenizer that was trained, and what its text lost by it.
+pub struct Trained {
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Which characters of the text it can spell.
+    pub alphabet: Alphabet,
+    /// The scripts that stripping accents changes.
+    pub lost_marks: Vec<LostMarks>,
+}
+
 /// Counts the words of a corpus, then trains a tokenizer on the counts.
 pub struct WordCounter {
-    lowercase: bool,
+    casing: Casing,
     parts: Vec<AHashMap<Box<str>, u64>>,
 }
 
@@ -29,9 +41,9 @@ impl WordCounter {
     /// Distinct pieces that are kept: a 30,000-token vocabulary does not notice the rarest of two million.
     pub const MAX_PIECES: usize = 2_000_000;
 
-    /// Starts with no words; `lowercase` as in BERT's uncased models.
-    pub fn new(lowercase: bool) -> WordCounter {
-        WordCounter { lowercase, parts: vec![AHashMap::new(); NUM_PARTS] }
+    /// Starts with no words; `true` stands for the casing of BERT's uncased models.
+    pub fn new(casing: impl Into<Casing>) -> WordCounter {
+        WordCounter { casing: casing.into(), parts: vec![AHashMap::new(); NUM_PARTS] }
     }
 
     /// Counts the words of `texts`, in parallel on the current rayon pool.
@@ -41,7 +53,7 @@ impl WordCounter {
             .fold(
                 || vec![AHashMap::new(); NUM_PARTS],
                 |mut parts, text| {
-                    for piece in pieces(text.as_ref()) {
+                    for piece in pieces(text.as_ref(), true) {
                         *parts[part_of(piece)].entry(piece).or_default() += 1;
                     }
                     parts
@@ -77,18 +89,29 @@ impl WordCounter {
         self.parts.par_iter_mut().for_each(|part| part.shrink_to_fit());
     }
 
-    /// Trains a vocabulary of up to `vocab_size` tokens.
+    /// Trains a vocabulary of up to `vocab_size` tokens, of which the `limit_alphabet` most frequent characters are part; if it
+    /// is nothing, [`Alphabet`] says how many.
     ///
     /// # Errors
     /// If `vocab_size` is too small for the characters of the text, or if the `tokenizers` crate fails.
-    pub fn train(self, vocab_size: usize) -> Result<Tokenizer, TokenizerError> {
-        let lowercase = self.lowercase;
-        from_tokens(learn(&self.into_words()?, vocab_size)?, lowercase)
+    pub fn train(self, vocab_size: usize, limit_alphabet: Option<usize>) -> Result<Trained, TokenizerError> {
+        let casing = self.casing;
+        let lost_marks = if casing.strips_accents() { self.lost_marks() } else { Vec::new() };
+        let (tokens, alphabet) = learn(&self.into_words()?, vocab_size, limit_alphabet)?;
+        Ok(Trained { tokenizer: from_tokens(tokens, casing)?, alphabet, lost_marks })
+    }
+
+    fn lost_marks(&self) -> Vec<LostMarks> {
+        let mut marks = Marks::default();
+        for (piece, &count) in self.parts.iter().flatten() {
+            marks.add(piece, count);
+        }
+        marks.lost()
     }
 
     /// The words as BERT's normaliser and pre-tokeniser make them, sorted, and how often each occurs.
     fn into_words(self) -> Result<Vec<(String, u64)>, TokenizerError> {
-        let normalizer = normalizer(self.lowercase);
+        let normalizer = self.casing.normalizer();
         let parts: Result<Vec<AHashMap<String, u64>>, TokenizerError> = self
             .parts
             .into_par_iter()

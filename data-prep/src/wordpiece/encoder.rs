@@ -17,12 +17,21 @@ const MAX_REMEMBERED: usize = 1 << 18;
 /// Longer pieces are not worth remembering.
 const MAX_PIECE_BYTES: usize = 64;
 
+/// How text is cut into pieces.
+#[derive(Clone, Copy)]
+struct ByPiece {
+    /// The normal form that it is brought into before.
+    form: Normalization,
+    /// Whether ideographs are set apart.
+    ideographs: bool,
+}
+
 /// Tokenises text without special tokens; one a thread. Text that spells one of BERT's five special tokens is text; other added
 /// tokens stay whole.
 pub struct Encoder<'a> {
     tokenizer: Cow<'a, Tokenizer>,
-    /// The normal form that text is brought into before it is cut, if pieces tokenise apart from one another.
-    by_piece: Option<Normalization>,
+    /// How text is cut, if pieces tokenise apart from one another.
+    by_piece: Option<ByPiece>,
     /// Added tokens; a line that has one is not cut into pieces.
     whole: Vec<String>,
     /// `[UNK]`, and the most characters that a word may have to be anything else.
@@ -30,6 +39,7 @@ pub struct Encoder<'a> {
     /// Where the ids of a piece are in `ids`: start and number.
     known: AHashMap<Box<str>, (u32, u32)>,
     ids: Vec<u32>,
+    num_long_words: u64,
 }
 
 impl<'a> Encoder<'a> {
@@ -55,7 +65,13 @@ impl<'a> Encoder<'a> {
             tokenizer,
             known: AHashMap::new(),
             ids: Vec::new(),
+            num_long_words: 0,
         })
+    }
+
+    /// The words so far that are `[UNK]` because they are longer than the tokenizer allows (100 characters in BERT's).
+    pub fn num_long_words(&self) -> u64 {
+        self.num_long_words
     }
 
     /// Appends the ids of `text` to `out`.
@@ -63,26 +79,26 @@ impl<'a> Encoder<'a> {
     /// # Errors
     /// If the crate fails.
     pub fn encode(&mut self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        let Some(form) = self.by_piece else {
+        let Some(ByPiece { form, ideographs }) = self.by_piece else {
             return cut(text).try_for_each(|part| encode_with(&self.tokenizer, part, out));
         };
         // Whole, for a mark may belong to what stands before a cut.
         let text = form.apply(text);
         if self.whole.is_empty() {
-            return self.encode_pieces(&text, out);
+            return self.encode_pieces(&text, ideographs, out);
         }
         for part in cut(&text) {
             if self.whole.iter().any(|token| part.contains(token)) {
                 encode_with(&self.tokenizer, part, out)?;
             } else {
-                self.encode_pieces(part, out)?;
+                self.encode_pieces(part, ideographs, out)?;
             }
         }
         Ok(())
     }
 
-    fn encode_pieces(&mut self, text: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        for piece in pieces(text) {
+    fn encode_pieces(&mut self, text: &str, ideographs: bool, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
+        for piece in pieces(text, ideographs) {
             if let Some(&(start, number)) = self.known.get(piece) {
                 out.extend_from_slice(&self.ids[start as usize..(start + number) as usize]);
             } else {
@@ -97,12 +113,18 @@ impl<'a> Encoder<'a> {
             // The crate would need a hundred times the word's size to say so.
             Some((unk, longest)) if piece.len() > longest && piece.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 out.push(unk);
+                self.num_long_words += 1;
                 return Ok(());
             }
             _ => {}
         }
         let before = out.len();
         encode_with(&self.tokenizer, piece, out)?;
+        if let Some((unk, longest)) = self.unknown {
+            if piece.len() > longest && piece.chars().count() > longest {
+                self.num_long_words += out[before..].iter().filter(|&&id| id == unk).count() as u64;
+            }
+        }
         if self.known.len() < MAX_REMEMBERED && piece.len() <= MAX_PIECE_BYTES {
             let found = &out[before..];
             self.known.insert(piece.into(), (self.ids.len() as u32, found.len() as u32));
@@ -139,12 +161,13 @@ fn with_whole_tokens(tokenizer: &Tokenizer) -> Result<Cow<'_, Tokenizer>, Tokeni
     Ok(Cow::Owned(whole))
 }
 
-/// The normal form that comes first, if `tokenizer` normalises and splits as Google's BERT behind it, and leaves special tokens
-/// in text alone.
-fn plain_bert(tokenizer: &Tokenizer) -> Option<Normalization> {
+/// How text is cut into pieces, if `tokenizer` normalises and splits as Google's BERT, perhaps behind a normal form, and leaves
+/// special tokens in text alone.
+fn plain_bert(tokenizer: &Tokenizer) -> Option<ByPiece> {
     let found = normal::parts(tokenizer)?;
     let splitter = matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
-    (found.bert.clean_text && splitter && tokenizer.get_encode_special_tokens()).then_some(found.form)
+    let is_plain = found.bert.clean_text && splitter && tokenizer.get_encode_special_tokens();
+    is_plain.then_some(ByPiece { form: found.form, ideographs: found.bert.handle_chinese_chars })
 }
 
 #[cfg(test)]
@@ -152,6 +175,7 @@ mod tests {
     use super::*;
     use crate::wordpiece;
     use proptest::prelude::*;
+    use tokenizers::normalizers::BertNormalizer;
 
     fn tokenizer(lowercase: bool) -> Tokenizer {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/vocab.txt");
@@ -169,10 +193,16 @@ mod tests {
         /// Any characters, and many of those where pieces meet: marks, accents that combine, CJK, whitespace, controls.
         #[test]
         fn pieces_tokenise_as_the_whole(
-            text in "(\\PC|[a-cA-C .,'!\\-\\t\\n\\r=<>\u{b}\u{c}\u{0}\u{301}\u{308}\u{338}\u{327}\u{200d}\u{a0}\u{3000}\u{4e2d}\u{6587}éÅﬁİΣς—…]){0,40}",
+            text in "(\\PC|[a-cA-C .,'!\\-\\t\\n\\r=<>\u{b}\u{c}\u{0}\u{301}\u{308}\u{338}\u{327}\u{200d}\u{a0}\u{3000}\u{4e2d}\u{6587}\u{4e00}\u{9fcc}\u{9ffd}\u{3400}\u{f900}。、「〜（！？～･がｶﾞパ한éÅﬁİΣς—…]){0,40}",
             lowercase: bool,
+            strip_accents: Option<bool>,
+            ideographs: bool,
+            form in proptest::sample::select(vec![Normalization::None, Normalization::Nfc, Normalization::Nfkc]),
         ) {
-            let tokenizer = tokenizer(lowercase);
+            let mut tokenizer = tokenizer(lowercase);
+            let normalizer = BertNormalizer::new(true, ideographs, strip_accents, lowercase);
+            tokenizer.with_normalizer(Some(normalizer)).unwrap();
+            wordpiece::normalize_first(&mut tokenizer, form).unwrap();
             let mut encoder = Encoder::new(&tokenizer).unwrap();
             for _ in 0..2 {
                 let mut ids = Vec::new();
@@ -185,11 +215,14 @@ mod tests {
     #[test]
     fn long_words_are_unknown_without_help() {
         let tokenizer = tokenizer(true);
-        for length in [99, 100, 101, 5000] {
-            let text = format!("the {} fox", "a".repeat(length));
-            let mut ids = Vec::new();
-            Encoder::new(&tokenizer).unwrap().encode(&text, &mut ids).unwrap();
+        for (letter, length, num_long) in
+            [("a", 99, 0), ("a", 100, 0), ("a", 101, 1), ("a", 5000, 1), ("\u{e01}", 100, 0), ("\u{e01}", 101, 1)]
+        {
+            let text = format!("the {} fox", letter.repeat(length));
+            let (mut encoder, mut ids) = (Encoder::new(&tokenizer).unwrap(), Vec::new());
+            encoder.encode(&text, &mut ids).unwrap();
             assert_eq!(ids, whole(&tokenizer, &text), "{length}");
+            assert_eq!(encoder.num_long_words(), num_long, "{letter} {length}");
         }
     }
 

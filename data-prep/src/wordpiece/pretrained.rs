@@ -27,7 +27,7 @@ use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{ModelWrapper, Tokenizer, TruncationParams};
 
 use super::special::Role;
-use super::{around_vocabulary, check, hash, kind, tokenizer_from_bytes, TokenizerError, CONTINUATION};
+use super::{around_vocabulary, check, hash, kind, tokenizer_from_bytes, Casing, TokenizerError, CONTINUATION};
 use class::Class;
 use files::{Files, Settings};
 
@@ -64,11 +64,11 @@ impl Pretrained {
 }
 
 /// Opens the tokenizer of a folder, a `tokenizer.json` or a `vocab.txt`; the files beside a file of these names count too.
-/// `lowercase` says how text is normalised where no file does.
+/// `casing` says how text is normalised where no file does; `true` stands for that of BERT's uncased models.
 ///
 /// # Errors
 /// If there is no tokenizer, if a file is damaged, or if the tokenizer is of a kind that is not read.
-pub fn open(path: &Path, lowercase: bool) -> Result<Pretrained, TokenizerError> {
+pub fn open(path: &Path, casing: impl Into<Casing>) -> Result<Pretrained, TokenizerError> {
     let files = Files::find(path)?;
     let settings = Settings::read(&files)?;
     let class = class::of(&settings, &files)?;
@@ -77,14 +77,14 @@ pub fn open(path: &Path, lowercase: bool) -> Result<Pretrained, TokenizerError> 
     let mut tokenizer = match (class, stored) {
         (Class::AsItIs { .. }, Some(stored)) => stored,
         (_, stored) => {
-            let said = settings.flag("do_lower_case")?.or(settings.manifest_lowercase);
-            says_case = said.is_some() || settings.names_class();
+            let said = settings.casing()?;
+            says_case = said.lowercase.is_some() || settings.names_class();
             let vocabulary = match &stored {
                 Some(stored) => model_vocabulary(stored)?,
                 None => files.vocabulary()?,
             };
             // Where transformers knows the class, its default counts.
-            let is_default = said.is_none() && settings.names_class();
+            let is_default = said.lowercase.is_none() && settings.names_class();
             if is_default && has_capitals(&vocabulary) {
                 notes.push(format!(
                     "`{}` has tokens with capital letters, but no file says `do_lower_case`: text is lower-cased, as in \
@@ -92,7 +92,12 @@ pub fn open(path: &Path, lowercase: bool) -> Result<Pretrained, TokenizerError> 
                     path.display()
                 ));
             }
-            bert(vocabulary, &settings, said.unwrap_or(is_default || lowercase))?
+            let otherwise = if says_case { Casing::from(true) } else { casing.into() };
+            let casing = Casing {
+                lowercase: said.lowercase.unwrap_or(otherwise.lowercase),
+                strip_accents: said.strip_accents.or(otherwise.strip_accents),
+            };
+            bert(vocabulary, &settings, casing)?
         }
     };
     tokenizer.with_padding(None);
@@ -185,12 +190,12 @@ fn has_capitals(vocabulary: &AHashMap<String, u32>) -> bool {
 }
 
 /// What `BertTokenizer` builds around a vocabulary.
-fn bert(vocabulary: AHashMap<String, u32>, settings: &Settings, lowercase: bool) -> Result<Tokenizer, TokenizerError> {
+fn bert(vocabulary: AHashMap<String, u32>, settings: &Settings, casing: Casing) -> Result<Tokenizer, TokenizerError> {
     let unknown = settings.name(Role::Unk).unwrap_or_else(|| Role::Unk.standard().to_owned());
     if !vocabulary.contains_key(&unknown) {
         return Err(TokenizerError::MissingSpecialToken { token: unknown });
     }
     let chinese = settings.flag("tokenize_chinese_chars")?.unwrap_or(true);
-    let accents = settings.flag("strip_accents")?;
-    around_vocabulary(vocabulary, unknown, BertNormalizer::new(true, chinese, accents, lowercase))
+    let normalizer = BertNormalizer::new(true, chinese, casing.strip_accents, casing.lowercase);
+    around_vocabulary(vocabulary, unknown, normalizer)
 }

@@ -12,13 +12,37 @@ use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
-/// Rarer characters than these most frequent ones are left to `[UNK]`, as in the `tokenizers` crate.
-const MAX_ALPHABET: usize = 1000;
+/// The most frequent characters that are always in the vocabulary, as in the `tokenizers` crate, unless a limit is given.
+const USUAL_ALPHABET: usize = 1000;
+/// A further character has to make up one part in this many of the text. (In English text beyond the usual ones there are
+/// thousands of rarer ones, quoted once or twice, whose tokens words make better use of.)
+const RARE: u64 = 10_000_000;
 /// A pair that occurs less often is not worth a token.
 const MIN_PAIR_COUNT: u64 = 2;
 
-/// The most frequent characters, by code point.
-fn alphabet(words: &[(String, u64)]) -> Vec<char> {
+/// Which characters of the text a vocabulary can spell. Words with another one become `[UNK]`.
+///
+/// Without a limit these are the 1000 most frequent characters; further ones that are at least one in ten million, as far as
+/// they take half of the vocabulary or less; and as many more as the vocabulary has room for once no pair is left to merge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alphabet {
+    /// Different characters that have a token.
+    pub num_characters: usize,
+    /// Different characters of the text that have none.
+    pub num_left_out: usize,
+    /// Their share of the text's characters, 0 to 1.
+    pub share_left_out: f64,
+}
+
+type Words = [(String, u64)];
+
+/// Words that are too long to be tokenised teach nothing.
+fn teaching(words: &Words) -> impl Iterator<Item = &(String, u64)> {
+    words.iter().filter(|(word, _)| word.chars().count() <= MAX_WORD_CHARACTERS)
+}
+
+/// The characters of the words, the most frequent first, and how often each occurs.
+fn characters(words: &Words) -> Vec<(char, u64)> {
     let mut counts: AHashMap<char, u64> = AHashMap::new();
     for (word, count) in words {
         for character in word.chars() {
@@ -27,45 +51,84 @@ fn alphabet(words: &[(String, u64)]) -> Vec<char> {
     }
     let mut characters: Vec<(char, u64)> = counts.into_iter().collect();
     characters.sort_unstable_by_key(|&(character, count)| (Reverse(count), character));
-    characters.truncate(MAX_ALPHABET);
-    let mut alphabet: Vec<char> = characters.into_iter().map(|entry| entry.0).collect();
-    alphabet.sort_unstable();
-    alphabet
+    characters
 }
 
-type Pair = (u32, u32);
+/// How many of `characters`, which are in order, have room in `tokens` tokens, with the continuations of those in `inner`.
+fn that_fit(characters: &[(char, u64)], inner: &BTreeSet<char>, tokens: usize) -> usize {
+    let mut taken = 0;
+    let fits = |(character, _): &&(char, u64)| {
+        taken += 1 + usize::from(inner.contains(character));
+        taken <= tokens
+    };
+    characters.iter().take_while(fits).count()
+}
 
-/// The vocabulary, in id order, from sorted words and their counts.
+/// The vocabulary, in id order, from sorted words and their counts, and the alphabet that is in it.
 ///
 /// # Errors
 /// If `vocab_size` is too small for the characters of the words.
-pub(super) fn learn(words: &[(String, u64)], vocab_size: usize) -> Result<Vec<String>, TokenizerError> {
-    let alphabet = alphabet(words);
-    let known: AHashSet<char> = alphabet.iter().copied().collect();
-    // A word that is too long to be tokenised teaches nothing.
-    let words = || words.iter().filter(|(word, _)| word.chars().count() <= MAX_WORD_CHARACTERS);
-    let continuations: BTreeSet<char> =
-        words().flat_map(|(word, _)| word.chars().skip(1)).filter(|character| known.contains(character)).collect();
-
-    let mut tokens: Vec<String> = SPECIAL_TOKENS.map(str::to_owned).to_vec();
-    let ids = |first: usize, characters: &[char]| -> AHashMap<char, u32> {
-        characters.iter().enumerate().map(|(index, &character)| (character, (first + index) as u32)).collect()
+pub(super) fn learn(
+    words: &Words,
+    vocab_size: usize,
+    limit: Option<usize>,
+) -> Result<(Vec<String>, Alphabet), TokenizerError> {
+    let characters = characters(words);
+    let inner: BTreeSet<char> = teaching(words).flat_map(|(word, _)| word.chars().skip(1)).collect();
+    let total: u64 = characters.iter().map(|entry| entry.1).sum();
+    let usual = || {
+        let frequent = characters.partition_point(|&(_, count)| count.saturating_mul(RARE) >= total);
+        that_fit(&characters[..frequent], &inner, vocab_size / 2).max(USUAL_ALPHABET)
     };
-    let first = ids(tokens.len(), &alphabet);
-    tokens.extend(alphabet.iter().map(char::to_string));
-    let continuations: Vec<char> = continuations.into_iter().collect();
-    let inner = ids(tokens.len(), &continuations);
-    tokens.extend(continuations.iter().map(|character| format!("{CONTINUATION}{character}")));
+    let mut number = limit.unwrap_or_else(usual).min(characters.len());
+    loop {
+        let tokens = learn_with(words, &characters[..number], &inner, vocab_size)?;
+        let more = match limit {
+            Some(_) => 0,
+            None => that_fit(&characters[number..], &inner, vocab_size - tokens.len()),
+        };
+        if more == 0 {
+            let left_out: u64 = characters[number..].iter().map(|entry| entry.1).sum();
+            let alphabet = Alphabet {
+                num_characters: number,
+                num_left_out: characters.len() - number,
+                share_left_out: left_out as f64 / total.max(1) as f64,
+            };
+            return Ok((tokens, alphabet));
+        }
+        number += more;
+    }
+}
+
+/// The same with a given alphabet.
+fn learn_with(
+    words: &Words,
+    alphabet: &[(char, u64)],
+    inner: &BTreeSet<char>,
+    vocab_size: usize,
+) -> Result<Vec<String>, TokenizerError> {
+    let alphabet: BTreeSet<char> = alphabet.iter().map(|entry| entry.0).collect();
+    let mut tokens: Vec<String> = SPECIAL_TOKENS.map(str::to_owned).to_vec();
+    let mut ids = |characters: &mut dyn Iterator<Item = char>, prefix: &str| -> AHashMap<char, u32> {
+        characters
+            .map(|character| {
+                tokens.push(format!("{prefix}{character}"));
+                (character, tokens.len() as u32 - 1)
+            })
+            .collect()
+    };
+    let first = ids(&mut alphabet.iter().copied(), "");
+    let continuing = ids(&mut alphabet.intersection(inner).copied(), CONTINUATION);
     if tokens.len() > vocab_size {
         return Err(TokenizerError::VocabularyTooSmall { got: vocab_size, needed: tokens.len() });
     }
 
     let mut merger = Merger::new(tokens);
-    for (word, count) in words() {
+    for (word, count) in teaching(words) {
         // Characters outside the alphabet are passed over.
         let spelled = word.chars().enumerate().filter_map(|(index, character)| match index {
             0 => first.get(&character),
-            _ => inner.get(&character),
+            _ => continuing.get(&character),
         });
         merger.push(spelled.copied(), *count);
     }
@@ -73,6 +136,8 @@ pub(super) fn learn(words: &[(String, u64)], vocab_size: usize) -> Result<Vec<St
     while merger.tokens.len() < vocab_size && merger.merge_next() {}
     Ok(merger.tokens)
 }
+
+type Pair = (u32, u32);
 
 /// A pair to merge: the heap yields the most frequent one, then the one with the lower ids.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -236,7 +301,7 @@ mod tests {
     fn merges_follow_the_counts() {
         // Derived by hand. `l ##o` and `##o ##w` occur 7 times and `l` has the lower id: `lo`, then `lo ##w` (7) makes `low`.
         // `##e ##r` and `low ##e` are left with 2, and `##e` is older than `low`: `##er`, then `low ##er` makes `lower`.
-        let tokens = learn(&words(&[("low", 5), ("lower", 2)]), 100).unwrap();
+        let tokens = learn(&words(&[("low", 5), ("lower", 2)]), 100, None).unwrap().0;
         let mut expected: Vec<&str> = SPECIAL_TOKENS.to_vec();
         expected.extend(["e", "l", "o", "r", "w", "##e", "##o", "##r", "##w"]);
         expected.extend(["lo", "low", "##er", "lower"]);
@@ -246,9 +311,43 @@ mod tests {
     #[test]
     fn the_size_is_kept_and_needs_room_for_the_characters() {
         let words = words(&[("low", 5), ("lower", 2)]);
-        assert_eq!(learn(&words, 15).unwrap().len(), 15);
-        let error = learn(&words, 13).unwrap_err();
+        assert_eq!(learn(&words, 15, None).unwrap().0.len(), 15);
+        let error = learn(&words, 13, None).unwrap_err();
         assert!(matches!(error, TokenizerError::VocabularyTooSmall { got: 13, needed: 14 }));
+    }
+
+    /// `number` characters that stand alone, as those of Chinese do, the first the most frequent.
+    fn ideographs(number: u32) -> Vec<(String, u64)> {
+        let character = |index: u32| char::from_u32(0x4e00 + index).unwrap().to_string();
+        (0..number).map(|index| (character(index), u64::from(number - index))).collect()
+    }
+
+    #[test]
+    fn the_alphabet_takes_the_room_that_there_is() {
+        let words = ideographs(3500);
+        let size = |vocab_size, limit| {
+            let (tokens, alphabet) = learn(&words, vocab_size, limit).unwrap();
+            (tokens.len(), alphabet.num_characters, alphabet.num_left_out)
+        };
+        assert_eq!(size(21128, None), (3505, 3500, 0));
+        // more than half of the vocabulary, but nothing else needs the rest
+        assert_eq!(size(4000, None), (3505, 3500, 0));
+        assert_eq!(size(3000, None), (3000, 2995, 505));
+        assert_eq!(size(21128, Some(1000)), (1005, 1000, 2500));
+        assert!(learn(&words, 1000, None).is_err());
+    }
+
+    #[test]
+    fn rare_characters_leave_the_room_to_words() {
+        let mut words = ideographs(1500);
+        words.extend((0..4000).map(|index| (format!("{}{}", index / 100 + 100, index % 100 + 100), 20_000_000)));
+        words.sort();
+        // one of 1500 is as rare as 1 in 3 · 10^8; the digits take 20 tokens
+        let (tokens, alphabet) = learn(&words, 3000, None).unwrap();
+        assert_eq!((tokens.len(), alphabet.num_characters), (3000, 1000));
+        // the same text with more room than it has pairs
+        let (_, alphabet) = learn(&words, 30_000, None).unwrap();
+        assert_eq!((alphabet.num_left_out, alphabet.share_left_out), (0, 0.0));
     }
 
     #[test]
@@ -261,7 +360,7 @@ mod tests {
     #[test]
     fn rare_pairs_and_long_words_make_no_token() {
         let long = "a".repeat(MAX_WORD_CHARACTERS + 1);
-        let tokens = learn(&words(&[("bc", 1), (&long, 9)]), 100).unwrap();
+        let tokens = learn(&words(&[("bc", 1), (&long, 9)]), 100, None).unwrap().0;
         assert_eq!(&tokens[SPECIAL_TOKENS.len()..], ["a", "b", "c", "##c"]);
     }
 }

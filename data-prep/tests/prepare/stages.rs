@@ -160,6 +160,106 @@ fn memory_changes_nothing_but_what_can_be_remembered() {
     assert!(stderr.contains("expected at least 268 MB, got 5 MB"), "{stderr}");
 }
 
+fn manifest(dir: &Path) -> serde_json::Value {
+    serde_json::from_str(&fs::read_to_string(dir.join("out/manifest.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn what_a_vocabulary_loses_is_said_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    // 1,500 ideographs, each three times, in lines with some words of German and Japanese
+    let ideographs: Vec<char> = (0..1500).filter_map(|index| char::from_u32(0x4e00 + index)).collect();
+    let lines: Vec<String> = ideographs
+        .chunks(10)
+        .map(|line| {
+            json!({ "text": format!("{} möchte パンダ", line.iter().collect::<String>().repeat(3)) }).to_string()
+        })
+        .collect();
+    fs::write(dir.path().join("a.jsonl"), lines.join("\n")).unwrap();
+    let run = |more: &str| run(&mut untie_data(dir.path(), &format!("--input a.jsonl --out out --force {more}")));
+
+    let (code, stdout, stderr) = run("--vocab-size 5000");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("0.000 % `[UNK]`") && !stderr.contains("[UNK]"), "{stdout}{stderr}");
+    assert!(stderr.contains("the text has no more pieces that occur twice"), "{stderr}");
+    assert!(stderr.contains("of the Katakana letters (`パンダ` becomes `ハンタ`)"), "{stderr}");
+    assert!(stderr.contains("of the Latin letters (`möchte` becomes `mochte`)"), "{stderr}");
+    assert!(stderr.contains("`--strip-accents off`"), "{stderr}");
+
+    let (_, _, stderr) = run("--vocab-size 5000 --limit-alphabet 1000 --strip-accents off");
+    assert!(stderr.contains("`--limit-alphabet 1000` leaves out "), "{stderr}");
+    assert!(stderr.contains("of the tokens are `[UNK]`"), "{stderr}");
+    assert!(stderr.contains("words with characters that `--limit-alphabet 1000` leaves out"), "{stderr}");
+    assert!(!stderr.contains("becomes"), "{stderr}");
+    let found = manifest(dir.path());
+    assert_eq!(found["settings"]["limit_alphabet"], 1000);
+    assert_eq!(found["settings"]["strip_accents"], false);
+    assert_eq!(found["tokenizer"]["strip_accents"], false);
+    assert_eq!(found["tokenizer"]["lowercase"], true);
+
+    let (_, _, stderr) = run("--vocab-size 1200 --cased");
+    assert!(stderr.contains("for which 1200 tokens have no room: raise `--vocab-size`"), "{stderr}");
+    let (_, _, stderr) = run("--tokenizer out/vocab.txt");
+    assert!(stderr.contains("words with characters that `out/vocab.txt` does not have"), "{stderr}");
+
+    fs::write(dir.path().join("a.jsonl"), json!({ "text": "ก".repeat(101) + " a b ab" }).to_string()).unwrap();
+    let (_, _, stderr) = run("--vocab-size 100 --valid-fraction 0");
+    assert!(stderr.contains("25.00 % words longer than a tokenizer of BERT allows (100 characters)"), "{stderr}");
+}
+
+#[test]
+fn folders_of_before_these_settings_are_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.jsonl"), lines().join("\n")).unwrap();
+    let arguments = format!("--input a.jsonl {USUAL}");
+    assert_eq!(run(&mut untie_data(dir.path(), &arguments)).0, Some(0));
+    let mut old = manifest(dir.path());
+    for key in ["limit_alphabet", "strip_accents"] {
+        assert!(old["settings"].as_object_mut().unwrap().remove(key).is_some(), "{key}");
+    }
+    old["settings"]["reader"].as_object_mut().unwrap().remove("drop_incomplete_sentences").unwrap();
+    old["tokenizer"].as_object_mut().unwrap().remove("strip_accents").unwrap();
+    fs::write(dir.path().join("out/manifest.json"), old.to_string()).unwrap();
+    let (code, stdout, stderr) = run(&mut untie_data(dir.path(), &arguments));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("up to date: nothing to do"), "{stdout}");
+    let (code, _, stderr) = run(&mut untie_data(dir.path(), &format!("{arguments} --strip-accents off")));
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("`strip_accents` was null, now false"), "{stderr}");
+}
+
+#[test]
+fn unknown_templates_are_counted_and_their_sentences_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let page = |number: u32| {
+        format!(
+            "<page><title>Ort {number}</title><ns>0</ns><revision><model>wikitext</model><text>Der Ort {number} liegt am \
+             Fluss. Er hat {{{{Metadaten Einwohnerzahl|X}}}} Einwohner und ist {{{{formatnum:{number}000}}}} m hoch. Er ist \
+             alt.</text></revision></page>"
+        )
+    };
+    let pages: String = (10..40).map(page).collect();
+    fs::write(dir.path().join("a.xml"), format!("<mediawiki xml:lang=\"de\">{pages}</mediawiki>")).unwrap();
+    let arguments = "--input a.xml --out out --vocab-size 200 --force";
+    let (code, stdout, stderr) = run(&mut untie_data(dir.path(), arguments));
+    assert_eq!(code, Some(0), "{stderr}");
+    let line = stdout.lines().find(|line| line.starts_with("unknown templates")).unwrap();
+    assert_eq!(
+        line,
+        "unknown templates in sentences: 30 (30 `metadaten einwohnerzahl`); `--drop-incomplete-sentences` drops these sentences"
+    );
+    assert_eq!(manifest(dir.path())["unknown_templates"], json!({ "metadaten einwohnerzahl": 30 }));
+    let words = |manifest: serde_json::Value| manifest["train"]["tokens"].as_u64().unwrap();
+    let with = words(manifest(dir.path()));
+
+    let (code, stdout, stderr) = run(&mut untie_data(dir.path(), &format!("{arguments} --drop-incomplete-sentences")));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("changed: 30 incomplete sentences dropped"), "{stdout}");
+    assert!(words(manifest(dir.path())) < with);
+    let vocabulary = fs::read_to_string(dir.path().join("out/vocab.txt")).unwrap();
+    assert!(vocabulary.contains("fluss") && !vocabulary.contains("einwohner"));
+}
+
 /// In a file system of 1 MB, which only a user namespace can mount without being root.
 #[test]
 fn a_full_disk_is_named_and_gone_on_from() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use untie_data::stages::Normalization;
-use untie_data::wordpiece::{self, SpecialTokens, TokenizerError, SPECIAL_TOKENS};
+use untie_data::wordpiece::{self, Casing, SpecialTokens, TokenizerError, SPECIAL_TOKENS};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -32,7 +32,7 @@ fn ids_are_those_of_hugging_face() {
         let dir = tempfile::tempdir().unwrap();
         wordpiece::save(&tokenizer, dir.path()).unwrap();
         let again = wordpiece::import(&dir.path().join("tokenizer.json"), !lowercase).unwrap();
-        assert_eq!(wordpiece::lowercase(&again), Some(lowercase));
+        assert_eq!(wordpiece::casing(&again), Some(lowercase.into()));
         for (text, expected) in bert.texts.iter().zip(expected) {
             assert_eq!(&encode(&tokenizer, text), expected, "{text:?}, lowercase {lowercase}");
             assert_eq!(&encode(&again, text), expected, "{text:?}, lowercase {lowercase}, saved");
@@ -228,7 +228,7 @@ fn a_file_means_what_lies_beside_it_says() {
         // Under another name it is a file alone.
         fs::rename(dir.path().join(file), dir.path().join(format!("my-{file}"))).unwrap();
         let alone = wordpiece::import(&dir.path().join(format!("my-{file}")), true).unwrap();
-        assert_eq!(wordpiece::lowercase(&alone), Some(true), "{name}");
+        assert_eq!(wordpiece::casing(&alone), Some(true.into()), "{name}");
     }
     // The manifest of a folder of shards says it too, with or without tokenizer.json.
     let dir = tempfile::tempdir().unwrap();
@@ -240,8 +240,26 @@ fn a_file_means_what_lies_beside_it_says() {
     let found = wordpiece::import(&vocab, true).unwrap();
     assert_eq!(wordpiece::to_json(&found).unwrap(), wordpiece::to_json(&cased).unwrap());
     fs::remove_file(dir.path().join("tokenizer.json")).unwrap();
-    assert_eq!(wordpiece::lowercase(&wordpiece::import(&vocab, true).unwrap()), Some(false));
-    assert_eq!(wordpiece::lowercase(&wordpiece::import(dir.path(), true).unwrap()), Some(false));
+    for (strip_accents, said) in [(None, ""), (Some(true), r#", "strip_accents": true"#)] {
+        let manifest = format!(r#"{{"tokenizer": {{"lowercase": false{said}}}}}"#);
+        fs::write(dir.path().join("manifest.json"), manifest).unwrap();
+        let expected = Some(Casing { lowercase: false, strip_accents });
+        let asked = Casing { lowercase: true, strip_accents: Some(false) };
+        assert_eq!(wordpiece::casing(&wordpiece::import(&vocab, asked).unwrap()), expected);
+        assert_eq!(wordpiece::casing(&wordpiece::import(dir.path(), asked).unwrap()), expected);
+    }
+    // Where no file says anything, what is asked for counts; an option that a file says counts apart from the others.
+    fs::remove_file(dir.path().join("manifest.json")).unwrap();
+    let asked = Casing { lowercase: false, strip_accents: Some(true) };
+    assert_eq!(wordpiece::casing(&wordpiece::import(&vocab, asked).unwrap()), Some(asked));
+    for (config, says_case, expected) in [
+        (r#"{"strip_accents": false}"#, false, Casing { lowercase: false, strip_accents: Some(false) }),
+        (r#"{"do_lower_case": true}"#, true, Casing { lowercase: true, strip_accents: None }),
+    ] {
+        fs::write(dir.path().join("tokenizer_config.json"), config).unwrap();
+        let found = wordpiece::open(&vocab, asked).unwrap();
+        assert_eq!((found.says_case, wordpiece::casing(&found.tokenizer)), (says_case, Some(expected)), "{config}");
+    }
 }
 
 #[test]
@@ -282,4 +300,25 @@ fn what_a_folder_lacks_or_says_wrongly_has_a_sentence() {
         open(&[("vocab.txt", &format!("{special}\nThe\n")), ("config.json", r#"{"model_type": "bert"}"#)]).unwrap();
     assert_eq!(told.notes.len(), 1);
     assert!(told.notes[0].contains("no file says `do_lower_case`"), "{}", told.notes[0]);
+}
+
+/// The words are what BertWordPieceTokenizer(lowercase=.., strip_accents=..) of tokenizers 0.23.1 makes of the text.
+#[test]
+fn accents_are_kept_or_stripped_apart_from_case() {
+    let text = "Möchte パンダ हिन्दी İ";
+    for (lowercase, strip_accents, expected) in [
+        (true, Some(false), ["möchte", "パンダ", "हिन्दी", "i̇"]),
+        (true, None, ["mochte", "ハンタ", "हिनदी", "i"]),
+        (false, Some(true), ["Mochte", "ハンタ", "हिनदी", "I"]),
+        (false, None, ["Möchte", "パンダ", "हिन्दी", "İ"]),
+    ] {
+        let casing = Casing { lowercase, strip_accents };
+        let tokenizer = wordpiece::train([format!("{text} {text}")], 1000, casing).unwrap();
+        let words: Vec<String> =
+            encode(&tokenizer, text).into_iter().map(|id| tokenizer.id_to_token(id).unwrap()).collect();
+        assert_eq!(words, expected, "{casing:?}");
+        let json: serde_json::Value = serde_json::from_str(&wordpiece::to_json(&tokenizer).unwrap()).unwrap();
+        assert_eq!(json["normalizer"]["strip_accents"], serde_json::json!(strip_accents));
+        assert_eq!(wordpiece::casing(&tokenizer), Some(casing));
+    }
 }

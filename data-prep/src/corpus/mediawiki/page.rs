@@ -1,6 +1,6 @@
 //! The XML of one page, or of what stands before the first, in; its fields out.
 
-use crate::corpus::wikitext::HiddenPrefixes;
+use crate::corpus::wikitext::Wiki;
 use crate::corpus::CorpusError;
 use memchr::memmem;
 use quick_xml::events::{BytesRef, Event};
@@ -167,15 +167,15 @@ pub(super) struct Header {
     pub(super) root: Root,
     /// Whether `<mediawiki>` is open at its end; nothing if it was neither opened nor closed.
     pub(super) ends_open: Option<bool>,
-    /// The names of the wiki's files and categories, if there is a `<mediawiki>`.
-    pub(super) hidden: Option<HiddenPrefixes>,
+    /// What the wiki's pages depend on, if there is a `<mediawiki>`.
+    pub(super) wiki: Option<Wiki>,
     /// Whether there is nothing but XML outside of pages.
     pub(super) is_clean: bool,
 }
 
 impl Header {
     pub(super) fn parse(bytes: &[u8]) -> Header {
-        let mut header = Header { root: Root::None, ends_open: None, hidden: None, is_clean: true };
+        let mut header = Header { root: Root::None, ends_open: None, wiki: None, is_clean: true };
         if bytes.trim_ascii().is_empty() {
             return header;
         }
@@ -186,7 +186,8 @@ impl Header {
         reader.config_mut().allow_unmatched_ends = true;
         // Behind the root stand <siteinfo> and <logitem>; the depth below the root tells their text from stray text.
         let mut depth = 0_usize;
-        let mut prefix: Option<String> = None;
+        // The number and the name of the namespace that is open.
+        let mut namespace: Option<(String, String)> = None;
         loop {
             let position = reader.buffer_position();
             let event = match reader.read_event() {
@@ -208,14 +209,17 @@ impl Header {
                     match name {
                         "mediawiki" => {
                             header.ends_open = Some(true);
-                            header.hidden = Some(HiddenPrefixes::default());
+                            let mut wiki = Wiki::default();
+                            if let Some(language) = tag.try_get_attribute("xml:lang").ok().flatten() {
+                                wiki.language = language.value.to_lowercase();
+                            }
+                            header.wiki = Some(wiki);
                         }
                         "siteinfo" | "logitem" if depth == 0 => depth = 1,
                         _ if depth == 0 => header.is_clean = false,
                         "namespace" => {
                             let key = tag.try_get_attribute("key").ok().flatten();
-                            let is_hidden = key.is_some_and(|key| matches!(&*key.value, "-2" | "6" | "14"));
-                            prefix = is_hidden.then(String::new);
+                            namespace = key.map(|key| (key.value.to_string(), String::new()));
                             depth += 1;
                         }
                         _ => depth += 1,
@@ -226,13 +230,16 @@ impl Header {
                     _ if depth == 0 => header.is_clean = false,
                     _ => {
                         depth -= 1;
-                        if let (Some(name), Some(hidden)) = (prefix.take(), &mut header.hidden) {
-                            hidden.add(&name);
+                        if let (Some((key, name)), Some(wiki)) = (namespace.take(), &mut header.wiki) {
+                            if matches!(key.as_str(), "-2" | "6" | "14") {
+                                wiki.hidden.add(&name);
+                            }
+                            wiki.namespaces.push((key, name));
                         }
                     }
                 },
-                Event::Text(text) => match &mut prefix {
-                    Some(prefix) => prefix.push_str(&text.xml10_content()),
+                Event::Text(text) => match &mut namespace {
+                    Some((_, name)) => name.push_str(&text.xml10_content()),
                     None => header.is_clean &= depth > 0 || text.trim().is_empty(),
                 },
                 Event::GeneralRef(_) if depth == 0 => header.is_clean = false,

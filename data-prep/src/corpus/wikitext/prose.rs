@@ -1,28 +1,33 @@
 //! The paragraphs that are kept, in one string: pass 5 and the choice among headings and list items.
 
-use super::{tidy, CleanOptions, ListItems, LINK_END, LINK_START};
+use super::gaps::{self, Gaps};
+use super::{tidy, CleanOptions, Cleaned, ListItems, LINK_END, LINK_START};
+use crate::words::words_in;
 
 /// A list item of this many words is prose if it ends as a sentence does.
-const MIN_SENTENCE_WORDS: usize = 4;
+const MIN_SENTENCE_WORDS: f64 = 4.0;
 
 /// A list item of this many words is prose however it ends.
-const MIN_WORDS: usize = 12;
+const MIN_WORDS: f64 = 12.0;
 
 /// Collects the text of a page.
 pub(super) struct Prose<'a> {
     options: &'a CleanOptions,
-    text: String,
+    language: &'a str,
+    gaps: &'a Gaps,
+    cleaned: Cleaned,
     /// Headings, with their levels, since which no paragraph came.
     headings: Vec<(usize, String)>,
 }
 
 impl Prose<'_> {
-    pub(super) fn new(options: &CleanOptions, capacity: usize) -> Prose<'_> {
-        Prose { options, text: String::with_capacity(capacity), headings: Vec::new() }
+    pub(super) fn new<'a>(options: &'a CleanOptions, language: &'a str, gaps: &'a Gaps, capacity: usize) -> Prose<'a> {
+        let cleaned = Cleaned { text: String::with_capacity(capacity), ..Cleaned::default() };
+        Prose { options, language, gaps, cleaned, headings: Vec::new() }
     }
 
-    pub(super) fn into_text(self) -> String {
-        self.text
+    pub(super) fn into_cleaned(self) -> Cleaned {
+        self.cleaned
     }
 
     /// Keeps a heading for the first paragraph of its section: a section without text leaves nothing.
@@ -36,15 +41,40 @@ impl Prose<'_> {
     }
 
     pub(super) fn paragraph(&mut self, paragraph: &str) {
-        let start = self.text.len();
+        let start = self.cleaned.text.len();
         for (_, heading) in &self.headings {
-            tidy::append(heading, &mut self.text);
+            // a gap in a heading is in no sentence
+            tidy::append(heading, &mut self.cleaned.text);
         }
-        if tidy::append(paragraph, &mut self.text) {
+        let before = self.cleaned.text.len();
+        let is_kept = match tidy::append(paragraph, &mut self.cleaned.text) {
+            None => false,
+            Some(found) => found.is_empty() || self.settle(before, &found),
+        };
+        if is_kept {
             self.headings.clear();
         } else {
-            self.text.truncate(start);
+            self.cleaned.text.truncate(start);
         }
+    }
+
+    /// Counts the gaps of the paragraph behind `before`, and drops its sentences if that is asked; whether anything is left.
+    fn settle(&mut self, before: usize, found: &[tidy::Gap]) -> bool {
+        let start = before + usize::from(before > 0);
+        let paragraph = &self.cleaned.text[start..];
+        let mut places = Vec::new();
+        for gap in found.iter().filter(|gap| gaps::is_inside(paragraph, gap.at - start)) {
+            *self.cleaned.gaps.entry(self.gaps.name(gap.number).to_owned()).or_default() += 1;
+            places.push(gap.at - start);
+        }
+        if places.is_empty() || !self.options.drop_incomplete_sentences {
+            return true;
+        }
+        let (left, num_dropped) = gaps::without_sentences(paragraph, &places, self.language);
+        self.cleaned.num_dropped += num_dropped;
+        self.cleaned.text.truncate(start);
+        self.cleaned.text.push_str(&left);
+        left.contains(char::is_alphanumeric)
     }
 
     pub(super) fn list_item(&mut self, item: &str) {
@@ -56,19 +86,24 @@ impl Prose<'_> {
 
 /// The rule of [`ListItems::Prose`].
 fn is_prose(item: &str) -> bool {
-    let num_words = item.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).take(MIN_WORDS).count();
+    let words = item.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
+    let num_words: f64 = words.map(words_in).sum();
     let is_long = num_words >= if ends_as_sentence(item) { MIN_SENTENCE_WORDS } else { MIN_WORDS };
     is_long && !is_linked(item)
 }
 
-fn ends_as_sentence(item: &str) -> bool {
+pub(super) fn ends_as_sentence(item: &str) -> bool {
     let is_behind = |last: char| {
         last.is_whitespace()
             || last.is_control()
-            || matches!(last, '"' | '\'' | ')' | ']' | '”' | '’' | '»' | '』' | '」')
+            || matches!(last, '"' | '\'' | ')' | ']' | '”' | '’' | '»' | '』' | '」' | '）' | '】' | '》' | '〉' | '“')
     };
-    item.trim_end_matches(is_behind).ends_with(['.', '!', '?', ':', '…', '。', '！', '？', '：', '।', '؟', '۔'])
+    item.trim_end_matches(is_behind).ends_with(ENDS)
 }
+
+/// What ends a sentence in the scripts that have such a mark.
+const ENDS: [char; 21] =
+    ['.', '!', '?', ':', '…', '。', '！', '？', '：', '．', '｡', '।', '॥', '؟', '۔', '։', '።', '။', '។', '།', '᠃'];
 
 /// Whether less than a quarter of the item's letters and digits are outside of links.
 fn is_linked(item: &str) -> bool {

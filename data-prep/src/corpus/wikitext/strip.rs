@@ -6,25 +6,32 @@
 //!
 //! A reference that runs into the next `<ref` before its `</ref>` counts as unclosed (most often a forgotten `/`).
 
+use super::gaps::Gaps;
+use super::lines::LIST_MARKERS;
 use super::tags::{self, Kind};
-use super::{entities, run_end, templates, BREAK, HOLE};
+use super::templates::{self, Context, Shown};
+use super::{entities, run_end, BREAK, HOLE};
 use std::fmt::Write;
 
-/// Removes comments, tags and templates; leaves [`HOLE`] and [`BREAK`] where it matters to later passes.
-pub(super) fn strip(source: &str) -> String {
+/// Removes comments, tags and templates; leaves [`HOLE`] and [`BREAK`] where it matters to later passes, and the marks of gaps.
+pub(super) fn strip(source: &str, context: &Context) -> (String, Gaps) {
     let mut pass = Strip {
         source,
+        context,
+        gaps: Gaps::default(),
         out: String::with_capacity(source.len()),
         braces: Vec::new(),
         tables: Vec::new(),
         unclosed: Vec::new(),
     };
     pass.run();
-    pass.out
+    (pass.out, pass.gaps)
 }
 
 struct Strip<'a> {
     source: &'a str,
+    context: &'a Context<'a>,
+    gaps: Gaps,
     out: String,
     braces: Vec<Braces>,
     /// Where in `out` each open HTML table starts.
@@ -101,26 +108,61 @@ impl Strip<'_> {
             if open.count < 2 {
                 self.braces.pop();
             }
-            self.close_template(keep, closed, depth);
+            self.close_template(keep, closed, depth, end - left);
         }
         self.out.push_str(&self.source[end - left..end]);
         end
     }
 
-    /// Replaces the template (two braces) or parameter (three) from `keep` to the end of the output by what it shows.
-    fn close_template(&mut self, keep: usize, num_braces: usize, depth: usize) {
+    /// Replaces the template (two braces) or parameter (three) from `keep` to the end of the output by what it shows; in the
+    /// source it ends at `end`.
+    fn close_template(&mut self, keep: usize, num_braces: usize, depth: usize, end: usize) {
         // each level reads its text once more: this bounds the work
         const MAX_DEPTH: usize = 8;
-        let is_template = num_braces == 2 && depth <= MAX_DEPTH;
-        let shown = is_template.then(|| templates::render(&self.out[keep + 2..])).flatten();
-        self.cut(keep);
-        if let Some(text) = shown {
-            self.out.pop();
-            self.out.push_str(&text);
-            if let Some(outer) = self.braces.last_mut() {
-                outer.depth = outer.depth.max(depth);
+        let content = &self.out[keep + num_braces..];
+        let shown = match num_braces {
+            _ if depth > MAX_DEPTH => Shown::Nothing,
+            2 => templates::render(content, self.context),
+            // a page of its own has no arguments, and shows the defaults
+            _ => content.split_once('|').map_or(Shown::Nothing, |(_, default)| Shown::Text(default.to_owned())),
+        };
+        match shown {
+            Shown::Text(text) => {
+                self.cut(keep);
+                self.out.pop();
+                self.out.push_str(&text);
+                if let Some(outer) = self.braces.last_mut() {
+                    outer.depth = outer.depth.max(depth);
+                }
+            }
+            Shown::Nothing => self.cut(keep),
+            Shown::Unknown(name) => {
+                let is_inline = self.is_inline(keep, end);
+                self.cut(keep);
+                if is_inline {
+                    self.gaps.mark(name, &mut self.out);
+                }
             }
         }
+    }
+
+    /// Whether what lies in the output from `keep` on, and ends in the source at `end`, has text beside it on its line. What
+    /// stands alone is beside the text, not in it, and so is what has several lines.
+    fn is_inline(&self, keep: usize, end: usize) -> bool {
+        // a look at more would be repeated for each template of a long line
+        const MAX_LOOK: usize = 256;
+        if self.out[keep..].contains('\n') {
+            return false;
+        }
+        let is_mark = |c: &char| {
+            (c.is_whitespace() && *c != '\n') || (c.is_control() && !matches!(*c, '\n' | BREAK)) || *c == '\''
+        };
+        let before = self.out[..keep].chars().rev().take(MAX_LOOK).find(|c| !is_mark(c) && !LIST_MARKERS.contains(c));
+        if before.is_some_and(|character| !matches!(character, '\n' | BREAK)) {
+            return true;
+        }
+        let behind = self.source[end..].bytes().take(MAX_LOOK).find(|byte| !matches!(byte, b' ' | b'\t'));
+        behind.is_some_and(|byte| !matches!(byte, b'\n' | b'{' | b'|' | b'}' | b'<' | b'['))
     }
 
     /// At `<`: returns where to go on.
@@ -151,7 +193,11 @@ impl Strip<'_> {
                     let Some((_, end)) = self.closing_tag(name, tag_end) else {
                         return tag_end;
                     };
+                    let keep = self.out.len();
                     self.out.push(HOLE);
+                    if tags::is_read(name) && self.is_inline(keep, end) {
+                        self.gaps.mark(format!("<{name}>"), &mut self.out);
+                    }
                     return end;
                 }
                 self.out.push(HOLE);

@@ -42,6 +42,11 @@ pub(super) fn find(name: &str) -> Option<(&'static str, Kind)> {
     })
 }
 
+/// Whether readers take a dropped element for part of the sentence around it, as they do a formula.
+pub(super) fn is_read(name: &str) -> bool {
+    matches!(name, "math" | "chem" | "ce" | "hiero")
+}
+
 const DROPPED: &[&str] = &[
     "ref",
     "references",

@@ -1,27 +1,36 @@
-//! The templates that leave text. All others go with their content.
+//! Templates, parser functions and variables: what each shows.
 //!
-//! In: what stands between the braces of one template, inner templates already resolved. Out: wikitext in its place. Cost:
-//! linear in that text.
+//! In: what stands between the braces of one template, inner templates already resolved. Out: wikitext in its place, or nothing,
+//! or the name of what is not known here. Cost: linear in that text.
 //!
-//! A new template is a name in [`TABLE`]; one that shows something new is a [`Shows`] and its line in [`render`].
+//! A new template is a row of the table of its language in [`tables`]; one that computes is a [`Shows`] and its line in
+//! [`render`]. A row of the wiki's own language goes before one of the English table, which holds in all languages, as its
+//! templates have been copied to most wikis.
 
+mod arguments;
+mod dates;
+mod expression;
+mod functions;
 mod measures;
+mod names;
+mod numbers;
+mod pattern;
+mod quantities;
+mod silent;
+mod tables;
 
-use super::{BREAK, HOLE};
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use super::{Wiki, BREAK};
+use arguments::Arguments;
+use dates::Order;
+use tables::find;
 
 /// What a template leaves.
 #[derive(Clone, Copy)]
 enum Shows {
-    /// Always the same text.
-    Text(&'static str),
-    /// The positional argument of this number, from 1.
-    Argument(usize),
+    /// Text with places for arguments: see [`pattern`].
+    Pattern(&'static str),
     /// The last positional argument: `{{transl|ar|ALA|ā}}`.
     Last,
-    /// The same after a text: `{{circa|1500}}` is "c. 1500".
-    After(&'static str),
     /// The positional arguments, with this between them.
     Joined(&'static str),
     /// The argument `1`, `text` or `quote`, as a paragraph of its own.
@@ -38,85 +47,135 @@ enum Shows {
     Value,
     /// `{{start date|2010|5|3}}` is "May 3, 2010", with `df=y` "3 May 2010".
     Date,
+    /// A date in the words of the wiki's language.
+    DateIn(Order),
     /// `{{as of|2010|5}}` is "As of May 2010".
     AsOf,
+    /// `{{langx|de|Köln}}` is "German: Köln".
+    Language,
+    /// `{{USS|Enterprise|CV-6}}` is "USS Enterprise (CV-6)": the prefix, if it is not the first argument.
+    Ship(&'static str),
+    /// `{{coord|51|N|0|W}}` is "51°N 0°W".
+    Coordinates,
+    /// `{{height|ft=6|in=2}}` is "6 ft 2 in".
+    Height,
+    /// `{{unité|2000|m}}` is "2 000 m": numbers with what stands between them, and units with their powers.
+    Quantity(&'static str),
+    /// `{{music|flat}}` is "♭": the first argument among these pairs.
+    Choice(&'static str),
+    /// `{{ordinal|3}}` is "3rd".
+    Ordinal,
+    /// `{{age|1950|5|3|2000|5|2}}` is "49".
+    Age,
+    /// `{{INRConvert|5|c}}` is "₹5 crore".
+    Rupees,
+    /// `{{currency|100|GBP}}` is "£100".
+    Currency,
+    /// `{{s|XX|e|XXI|e}}`: pairs of a number and its ending, and what stands before and behind them.
+    Centuries(&'static str, &'static str),
 }
 
-/// Names, in lower case, separated by `|`, and what they show. From the templates' documentation on the English Wikipedia.
-const TABLE: &[(&str, Shows)] = &[
-    // punctuation; an entity where a later pass would take it for markup
-    ("ndash|en dash", Shows::Text("–")),
-    ("mdash|em dash", Shows::Text("—")),
-    ("snd|spnd|sndash|spaced ndash|spaced en dash", Shows::Text(" – ")),
-    ("nbsp|space|spaces|thinsp|thin space|hair space|hsp", Shows::Text(" ")),
-    ("'|apos", Shows::Text("&#39;")),
-    ("'s", Shows::Text("&#39;s")),
-    ("=", Shows::Text("&#61;")),
-    ("!", Shows::Text("|")),
-    ("·|•|dot|middot|bullet", Shows::Text(" · ")),
-    // the shape of text
-    (
-        "nowrap|nobr|small|smaller|big|larger|large|em|strong|sub|sup|smallcaps|sc|italic|bold|underline",
-        Shows::Argument(1),
-    ),
-    ("abbr|abbreviation|tooltip|key|keypress|kbd|mono|code|tt|samp|var|vr|mvar|math|nts|sort", Shows::Argument(1)),
-    (
-        "vanchor|visible anchor|angbr|angle bracket|char|not a typo|proper name|ill|interlanguage link",
-        Shows::Argument(1),
-    ),
-    ("color|font color|resize", Shows::Last),
-    // other languages
-    ("lang", Shows::Argument(2)),
-    ("transl|transliteration|script|unicode|polytonic|hebrew", Shows::Last),
-    ("iast|gloss|nihongo2", Shows::Argument(1)),
-    ("nihongo", Shows::Glossed),
-    // numbers and dates
-    ("circa|c.|ca.", Shows::After("c. ")),
-    ("fl.|floruit", Shows::After("fl. ")),
-    ("frac|fraction|sfrac", Shows::Fraction),
-    ("convert|cvt", Shows::Measure),
-    ("val", Shows::Value),
-    ("formatnum|number", Shows::Argument(1)),
-    ("start date|end date|date|dts|birth date|death date|film date|release date", Shows::Date),
-    ("birth date and age|death date and age|start date and age", Shows::Date),
-    ("as of|asof", Shows::AsOf),
-    ("chem|chem2", Shows::Joined("")),
-    ("hlist", Shows::Joined(", ")),
-    // quotations
-    ("quote|blockquote|quotation|cquote|bquote|poemquote|poem quote|centered quote", Shows::Block),
-    ("sic", Shows::Sic),
-    ("tq|talk quote", Shows::Argument(1)),
-];
+/// Where a template stands.
+pub(super) struct Context<'a> {
+    pub(super) wiki: &'a Wiki,
+    pub(super) title: &'a str,
+}
 
-static NAMED: LazyLock<HashMap<&str, Shows>> = LazyLock::new(|| {
-    TABLE.iter().flat_map(|&(names, shows)| names.split('|').map(move |name| (name, shows))).collect()
-});
+/// What is left of a template.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Shown {
+    Text(String),
+    /// It shows nothing in running text.
+    Nothing,
+    /// It is not known here, by this name.
+    Unknown(String),
+}
 
-/// The longest name of the table, with room for blanks around it.
-const MAX_NAME_BYTES: usize = 48;
+impl Shown {
+    fn text(text: impl Into<String>) -> Shown {
+        Shown::Text(text.into())
+    }
+}
 
-/// What the template with this `content` leaves; nothing if it goes.
-pub(super) fn render(content: &str) -> Option<String> {
+/// The longest name of a table, with room for blanks around it.
+const MAX_NAME_BYTES: usize = 96;
+
+/// Whether nothing is in `text` but blanks and what removed markup left.
+pub(super) fn is_blank(text: &str) -> bool {
+    text.chars().all(|character| character.is_whitespace() || character.is_control())
+}
+
+/// What the template with this `content` leaves.
+pub(super) fn render(content: &str, context: &Context) -> Shown {
+    let content = without_prefix(content);
     let bytes = content.as_bytes();
     let end = bytes.iter().take(MAX_NAME_BYTES + 1).position(|&byte| byte == b'|');
+    let colon = bytes[..end.unwrap_or(bytes.len()).min(MAX_NAME_BYTES)].iter().position(|&byte| byte == b':');
+    if let Some(colon) = colon {
+        if let Some(shown) = functions::function(&content[..colon], &content[colon + 1..], context) {
+            return shown;
+        }
+    }
     let name_end = end.unwrap_or(content.len());
     if name_end > MAX_NAME_BYTES {
-        return None;
+        return Shown::Unknown(String::new());
     }
-    let name = content[..name_end].trim_matches([' ', '\n', '\t', HOLE]).replace('_', " ").to_lowercase();
-    let shows = *NAMED.get(name.as_str())?;
+    let raw = content[..name_end].trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    if end.is_none() {
+        if let Some(shown) = functions::variable(raw, context) {
+            return shown;
+        }
+    }
+    let name = normal_name(raw);
     let arguments = Arguments::new(content.get(name_end + 1..));
+    let language = context.wiki.language.as_str();
+    match find(language, &name) {
+        _ if name.is_empty() => Shown::Nothing,
+        Some(shows) => match shown(shows, &arguments, language) {
+            Some(text) if text.is_empty() => Shown::Nothing,
+            Some(text) => Shown::Text(text),
+            None => Shown::Unknown(name),
+        },
+        None => match by_form(&name, &arguments, language) {
+            Some(text) => Shown::Text(text),
+            None if silent::is_silent(&name) => Shown::Nothing,
+            None => Shown::Unknown(name),
+        },
+    }
+}
+
+/// Without the words that say how to take a template, and its namespace in English.
+fn without_prefix(content: &str) -> &str {
+    const PREFIXES: [&str; 6] = ["subst:", "safesubst:", "msg:", "msgnw:", "raw:", "template:"];
+    let mut rest = content.trim_start();
+    while let Some(prefix) =
+        PREFIXES.iter().find(|prefix| rest.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
+    {
+        rest = rest[prefix.len()..].trim_start();
+    }
+    rest
+}
+
+/// MediaWiki takes underscores and several blanks of a name as one; the case of its first letter does not matter, and here
+/// none does.
+fn normal_name(name: &str) -> String {
+    name.split(|c: char| c == '_' || c.is_whitespace())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+        .to_lowercase()
+}
+
+fn shown(shows: Shows, arguments: &Arguments, language: &str) -> Option<String> {
     Some(match shows {
-        Shows::Text(text) => text.to_owned(),
-        Shows::Argument(number) => arguments.get(number)?.to_owned(),
+        Shows::Pattern(pattern) => pattern::fill(pattern, arguments, language)?,
         Shows::Last => arguments.last()?.to_owned(),
-        Shows::After(prefix) => format!("{prefix}{}", arguments.get(1).unwrap_or_default()).trim_end().to_owned(),
-        Shows::Joined(separator) => arguments.all().join(separator),
+        Shows::Joined(separator) => Some(arguments.all().join(separator)).filter(|text| !text.is_empty())?,
         Shows::Block => {
             let text = arguments.named("text").or(arguments.named("quote")).or(arguments.get(1))?;
             format!("{BREAK}{text}{BREAK}")
         }
-        Shows::Glossed => glossed(&arguments)?,
+        Shows::Glossed => glossed(arguments)?,
         Shows::Sic => {
             let text = arguments.all().concat();
             let space = if text.is_empty() { "" } else { " " };
@@ -125,11 +184,66 @@ pub(super) fn render(content: &str) -> Option<String> {
                 None => format!("{text}{space}&#91;sic&#93;"),
             }
         }
-        Shows::Fraction => measures::fraction(&arguments)?,
-        Shows::Measure => measures::measure(&arguments)?,
-        Shows::Value => measures::value(&arguments)?,
-        Shows::Date => measures::date(&arguments)?,
-        Shows::AsOf => measures::as_of(&arguments)?,
+        Shows::Fraction => measures::fraction(arguments)?,
+        Shows::Measure => measures::measure(arguments)?,
+        Shows::Value => measures::value(arguments)?,
+        Shows::Date => measures::date(arguments)?,
+        Shows::DateIn(order) => dates::of_arguments(arguments, 1, order, language)?,
+        Shows::AsOf => measures::as_of(arguments)?,
+        Shows::Language => in_language(arguments.get(1)?, arguments.get(2).or(arguments.named("text"))?, language)?,
+        Shows::Ship("") => ship(arguments.get(1)?, &arguments.positional[1..])?,
+        Shows::Ship(prefix) => ship(prefix, &arguments.positional)?,
+        Shows::Coordinates => quantities::coordinates(arguments)?,
+        Shows::Height => quantities::height(arguments)?,
+        Shows::Choice(pairs) => {
+            let key = arguments.get(1)?;
+            let value = pairs.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))?;
+            value.to_owned()
+        }
+        Shows::Ordinal => quantities::ordinal(arguments.get(1)?)?,
+        Shows::Age => quantities::age(arguments)?,
+        Shows::Rupees => quantities::rupees(arguments)?,
+        Shows::Currency => quantities::currency(arguments)?,
+        Shows::Quantity(between) => quantities::quantity(arguments, between, language)?,
+        Shows::Centuries(before, behind) => quantities::centuries(arguments, before, behind)?,
+    })
+}
+
+/// Templates whose name says what they show: `{{lang-de|Köln}}`, `{{XXe siècle}}`.
+fn by_form(name: &str, arguments: &Arguments, language: &str) -> Option<String> {
+    if let Some(code) = name.strip_prefix("lang-") {
+        return in_language(code, arguments.get(1).or(arguments.named("text"))?, language);
+    }
+    match language {
+        "fr" => quantities::french_ordinal(name),
+        _ => None,
+    }
+}
+
+/// A foreign word with the name of its language, in the way of the wiki.
+fn in_language(code: &str, text: &str, language: &str) -> Option<String> {
+    let introduced = names::introduced(language, code.split('-').next()?);
+    Some(match (introduced, names::english(code)) {
+        (Some(name), _) if language == "nl" => format!("{name}: {text}"),
+        (Some(name), _) if matches!(language, "es" | "pt") => format!("{name}: {text}"),
+        (Some(name), _) => format!("{name} {text}"),
+        (None, Some(name)) if matches!(language, "en" | "simple") => format!("{name}: {text}"),
+        (None, _) => text.to_owned(),
+    })
+}
+
+/// Template:Ship of the English Wikipedia: prefix, name, hull number or year, and a digit that says which of them to show.
+fn ship(prefix: &str, rest: &[&str]) -> Option<String> {
+    let get = |index: usize| rest.get(index).copied().filter(|text| !text.is_empty());
+    let name = get(0)?;
+    let both = format!("{prefix} {name}");
+    Some(match (get(1), get(2)) {
+        (Some(number), Some("1")) => number.to_owned(),
+        (_, Some("2")) => name.to_owned(),
+        (Some(number), Some("4")) => format!("{prefix} {number}"),
+        (Some(number), Some("5")) => format!("{name} ({number})"),
+        (Some(number), None) => format!("{both} ({number})"),
+        _ => both,
     })
 }
 
@@ -143,65 +257,4 @@ fn glossed(arguments: &Arguments) -> Option<String> {
         (true, _) => glosses.join(", "),
         (_, true) => (*first).to_owned(),
     })
-}
-
-/// The arguments of a template, blanks around them aside.
-struct Arguments<'a> {
-    positional: Vec<&'a str>,
-    named: Vec<(&'a str, &'a str)>,
-}
-
-impl<'a> Arguments<'a> {
-    /// Splits at the bars outside of links. `1=…` counts as positional.
-    fn new(text: Option<&'a str>) -> Arguments<'a> {
-        let mut arguments = Arguments { positional: Vec::new(), named: Vec::new() };
-        let Some(text) = text else { return arguments };
-        let bytes = text.as_bytes();
-        let (mut start, mut num_open) = (0, 0_usize);
-        for (at, &byte) in bytes.iter().enumerate() {
-            match byte {
-                b'[' => num_open += 1,
-                b']' => num_open = num_open.saturating_sub(1),
-                b'|' if num_open == 0 => {
-                    arguments.push(&text[start..at]);
-                    start = at + 1;
-                }
-                _ => {}
-            }
-        }
-        arguments.push(&text[start..]);
-        arguments
-    }
-
-    fn push(&mut self, argument: &'a str) {
-        let is_before_link = |&equals: &usize| !argument[..equals].contains('[');
-        let Some(equals) = argument.find('=').filter(is_before_link) else {
-            self.positional.push(argument.trim());
-            return;
-        };
-        let (name, value) = (argument[..equals].trim(), argument[equals + 1..].trim());
-        match name.parse::<usize>() {
-            Ok(number) if number == self.positional.len() + 1 => self.positional.push(value),
-            _ => self.named.push((name, value)),
-        }
-    }
-
-    /// Positional argument `number`, from 1, unless it is missing or empty.
-    fn get(&self, number: usize) -> Option<&'a str> {
-        self.positional.get(number - 1).copied().filter(|argument| !argument.is_empty())
-    }
-
-    fn last(&self) -> Option<&'a str> {
-        self.positional.iter().rev().copied().find(|argument| !argument.is_empty())
-    }
-
-    fn all(&self) -> Vec<&'a str> {
-        self.positional.iter().copied().filter(|argument| !argument.is_empty()).collect()
-    }
-
-    /// The argument of this name, unless it is missing or empty.
-    fn named(&self, name: &str) -> Option<&'a str> {
-        let argument = self.named.iter().rev().find(|(given, _)| given.eq_ignore_ascii_case(name));
-        argument.map(|&(_, value)| value).filter(|value| !value.is_empty())
-    }
 }

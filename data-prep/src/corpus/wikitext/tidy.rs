@@ -3,23 +3,31 @@
 //! `Foo ({{lang-el|…}}; born 1970) {{x}}, bar` reads `Foo (born 1970), bar`. Only punctuation beside a hole is touched: `f()`
 //! and the spaced punctuation of French stay.
 
-use super::{entities, HOLE, LINK_END, LINK_START};
+use super::{entities, gaps, HOLE, LINK_END, LINK_START};
 
-/// Appends `paragraph` to `prose` on a line of its own, unless no letter or digit is left in it; returns whether it did.
-pub(super) fn append(paragraph: &str, prose: &mut String) -> bool {
+/// A gap in the text: where, and of which number.
+pub(super) struct Gap {
+    pub(super) at: usize,
+    pub(super) number: usize,
+}
+
+/// Appends `paragraph` to `prose` on a line of its own, unless no letter or digit is left in it; returns the gaps in it if it
+/// did. A gap goes where the brackets around it do.
+pub(super) fn append(paragraph: &str, prose: &mut String) -> Option<Vec<Gap>> {
     let line_start = prose.len();
     if line_start > 0 {
         prose.push('\n');
     }
     let start = prose.len();
-    let mut line = Line { out: prose, start, at_hole: false };
+    let mut line = Line { out: prose, start, at_hole: false, gaps: Vec::new() };
     line.run(paragraph);
     line.trim_space();
+    let Line { gaps, .. } = line;
     let has_text = prose[start..].contains(char::is_alphanumeric);
     if !has_text {
         prose.truncate(line_start);
     }
-    has_text
+    has_text.then(|| gaps.into_iter().map(|gap| Gap { at: gap.at.min(prose.len()), ..gap }).collect())
 }
 
 struct Line<'a> {
@@ -27,6 +35,7 @@ struct Line<'a> {
     start: usize,
     /// Only white space came since the last hole.
     at_hole: bool,
+    gaps: Vec<Gap>,
 }
 
 impl Line<'_> {
@@ -36,6 +45,10 @@ impl Line<'_> {
             match character {
                 HOLE => self.at_hole = true,
                 LINK_START | LINK_END => {}
+                _ if character.is_control() && gaps::number(rest).is_some() => {
+                    length = gaps::MARK_BYTES;
+                    self.gaps.extend(gaps::number(rest).map(|number| Gap { at: self.out.len(), number }));
+                }
                 '&' => match entities::decode(rest) {
                     Some((decoded, bytes)) => {
                         length = bytes;
@@ -134,6 +147,8 @@ impl Line<'_> {
         }
         if is_closing(next) && self.text().ends_with(OPENING) {
             self.out.pop();
+            let end = self.out.len();
+            self.gaps.retain(|gap| gap.at <= end);
             return true;
         }
         false

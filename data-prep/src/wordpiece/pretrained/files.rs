@@ -116,7 +116,14 @@ pub(super) struct Settings {
     class: Option<String>,
     model_type: Option<String>,
     /// What the manifest of a folder of shards says.
-    pub(super) manifest_lowercase: Option<bool>,
+    manifest: Said,
+}
+
+/// What files say about case and accents.
+#[derive(Clone, Copy)]
+pub(super) struct Said {
+    pub(super) lowercase: Option<bool>,
+    pub(super) strip_accents: Option<bool>,
 }
 
 impl Settings {
@@ -132,10 +139,24 @@ impl Settings {
             added = files.object(ADDED_TOKENS)?.unwrap_or_default();
         }
         let manifest = files.object(MANIFEST_FILE)?.unwrap_or_default();
-        let manifest_lowercase = manifest.get("tokenizer").and_then(|found| found.get("lowercase")?.as_bool());
+        let stamped = |key: &str| manifest.get("tokenizer").and_then(|found| found.get(key)?.as_bool());
+        let manifest = Said { lowercase: stamped("lowercase"), strip_accents: stamped("strip_accents") };
         let path = files.folder.as_deref().unwrap_or(&files.path).join(CONFIG);
         let model_type = text(model.get("model_type"));
-        Ok(Settings { fields, path, added, class, model_type, manifest_lowercase })
+        Ok(Settings { fields, path, added, class, model_type, manifest })
+    }
+
+    /// How text is normalised: by tokenizer_config.json, else by the manifest.
+    pub(super) fn casing(&self) -> Result<Said, TokenizerError> {
+        let (lowercase, strip_accents) = (self.flag("do_lower_case")?, self.flag("strip_accents")?);
+        Ok(match lowercase {
+            // What the manifest says of accents goes with what it says of case.
+            Some(_) => Said { lowercase, strip_accents },
+            None => Said {
+                lowercase: self.manifest.lowercase,
+                strip_accents: strip_accents.or(self.manifest.strip_accents),
+            },
+        })
     }
 
     pub(super) fn class(&self) -> Option<&str> {
