@@ -267,7 +267,7 @@ fn a_wrong_state_with_right_checksums_is_one_error() {
         (edit(r#""hidden_size": 8"#, r#""hidden_size": 9"#), "not divisible"),
         (edit(r#""hidden_size": 8"#, r#""hidden_size": 4611686018427387904"#), "`model.hidden_size` must be between"),
         (edit(r#""num_hidden_layers": 4"#, r#""num_hidden_layers": 5"#), "expected a layer map of 5 layers, got 4"),
-        (edit(r#""vocab_size": 100"#, r#""vocab_size": 9223372036854775807"#), "expected shape"),
+        (edit(r#""vocab_size": 100"#, r#""vocab_size": 9223372036854775807"#), "`model.vocab_size` must be between"),
         (edit(r#""hidden_size": 8"#, r#""hidden_size": 16"#), "expected shape [100, 16], got [100, 8]"),
         (edit(r#""norm": "post""#, r#""norm": "pre""#), "unexpected tensor"),
         (edit(r#""pair_head": false"#, r#""pair_head": false, "task_head": {"kind": "span"}"#), "unexpected tensor"),

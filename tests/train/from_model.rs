@@ -80,7 +80,12 @@ fn refused(workshop: &Workshop, settings: &[&str], code: i32, words: &[&str]) {
 
 fn arguments<'a>(run: &'a str, settings: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run];
-    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    for setting in settings {
+        if !setting.starts_with("--") {
+            arguments.push("--set");
+        }
+        arguments.push(setting);
+    }
     arguments
 }
 

@@ -73,7 +73,7 @@ fn child() {
 
 fn start(dir: &Path) -> Child {
     let program = std::env::current_exe().unwrap();
-    Command::new(program).args(["--exact", "child", "--nocapture"]).env(CHILD, dir).spawn().unwrap()
+    Command::new(program).args(["--exact", "resume::child", "--nocapture"]).env(CHILD, dir).spawn().unwrap()
 }
 
 /// What the journal says, if there is one.
