@@ -41,7 +41,7 @@ pub fn normalize_first(tokenizer: &mut Tokenizer, form: Normalization) -> Result
     };
     let rest: Vec<NormalizerWrapper> = match parts(tokenizer) {
         Some(found) if found.form == form || found.form == Normalization::Nfkc => return Ok(()),
-        Some(found) => vec![found.bert.clone().into()],
+        Some(found) => vec![(*found.bert).into()],
         None => match tokenizer.get_normalizer() {
             Some(NormalizerWrapper::Sequence(all)) => all.as_ref().to_vec(),
             other => other.cloned().into_iter().collect(),
