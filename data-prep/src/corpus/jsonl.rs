@@ -154,7 +154,7 @@ impl Objects {
             Ok(Object { text: field, .. }) => {
                 let fields = parse::fields(text);
                 // an empty object says nothing
-                if !self.found.as_ref().is_some_and(|found| !found.fields.is_empty()) {
+                if self.found.as_ref().is_none_or(|found| found.fields.is_empty()) {
                     self.found = Some(Found { fields, kind: field.kind() });
                 }
             }

@@ -84,7 +84,7 @@ pub(super) type Raw = Lookahead<Box<dyn Read + Send>>;
 
 /// A decoder of one member.
 enum Member {
-    Gzip(GzDecoder<Raw>),
+    Gzip(Box<GzDecoder<Raw>>),
     Bzip2(bzip2::bufread::BzDecoder<Raw>),
     Zstd(zstd::stream::read::Decoder<'static, Raw>),
     Xz(Box<XzReader<Raw>>),
@@ -147,7 +147,7 @@ impl Read for Tail {
 impl Member {
     fn open(compression: Compression, raw: Raw) -> io::Result<Member> {
         Ok(match compression {
-            Compression::Gzip => Member::Gzip(GzDecoder::new(raw)),
+            Compression::Gzip => Member::Gzip(Box::new(GzDecoder::new(raw))),
             Compression::Bzip2 => Member::Bzip2(bzip2::bufread::BzDecoder::new(raw)),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(raw)?.single_frame();

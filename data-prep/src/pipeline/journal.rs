@@ -102,9 +102,9 @@ impl Journal {
         Some(journal)
     }
 
-    /// Whether what was read of some files can be gone on from should another change.
+    /// Whether what was read of some files is worth going on from should another change: more than a segment.
     pub(super) fn has_whole_files(&self) -> bool {
-        self.boundary.as_ref().is_some_and(|boundary| boundary.files > 0)
+        self.boundary.as_ref().is_some_and(|boundary| boundary.files > 0 && boundary.segments > 1)
             && self.sources.iter().all(|source| source.name != "-")
     }
 
