@@ -275,7 +275,7 @@ private:
 template <typename T> double tolerance() { return sizeof(T) == 2 ? 1.0 / 128 : sizeof(T) == 4 ? 2e-4 : 1e-11; }
 
 template <typename T> void compare(const char *level, const Kernels<T> &kernels, const Kernels<T> &expected_of) {
-  constexpr int64_t SIZES[] = {1, 2, 3, 7, 15, 16, 17, 31, 33, 48, 63, 65, 127, 130, 144};
+  constexpr int64_t SIZES[] = {1, 2, 15, 16, 17, 33, 65, 130};
   for (const int64_t rows : SIZES) {
     for (const int64_t width : SIZES) {
       for (const bool drops : {false, true}) {
@@ -306,6 +306,7 @@ bool runs(const Level &level) {
 } // namespace
 
 int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   for (const Level *level : {&kernels_default, &kernels_avx2, &kernels_avx512, &kernels_avx512bf16}) {
     if (!runs(*level)) {
       std::printf("%s: not on this CPU\n", level->name);
