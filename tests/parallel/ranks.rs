@@ -380,10 +380,15 @@ fn a_signal_stops_all_of_them_once() {
 #[test]
 fn processes_agree_on_the_steps_of_a_time() {
     let workshop = Workshop::new();
-    let arguments =
-        ["launch", "--nproc", "2", "--", "train", "--config", "run.toml", "--run-dir", "timed", "--time", "10s"];
-    let output = workshop.untie(&[&arguments[..], &["--set", "train.log_every=10"]].concat());
-    assert!(output.status.success(), "{}", stderr(&output));
+    // The first time that is enough on a machine as busy as this one is now.
+    let is_enough = ["10s", "40s", "2m", "6m"].iter().any(|time| {
+        let arguments =
+            ["launch", "--nproc", "2", "--", "train", "--config", "run.toml", "--run-dir", "timed", "--time", time];
+        let output = workshop.untie(&[&arguments[..], &["--set", "train.log_every=10"]].concat());
+        assert!(output.status.success() || stderr(&output).contains("is too short"), "{}", stderr(&output));
+        output.status.success()
+    });
+    assert!(is_enough);
     let config: toml::Table = fs::read_to_string(workshop.path("timed/config.toml")).unwrap().parse().unwrap();
     let steps = config["train"]["steps"].as_integer().unwrap();
     let folder = workshop.path("timed/checkpoints").join(format!("step-{steps:08}"));
