@@ -52,9 +52,10 @@ pub(super) fn number(text: &str) -> Option<usize> {
 /// Whether the place `at` in a finished paragraph is inside a sentence, or at its start.
 pub(super) fn is_inside(paragraph: &str, at: usize) -> bool {
     let (before, behind) = (paragraph[..at].trim_end(), &paragraph[at..]);
+    // what a colon introduces is part of its sentence
+    let is_ended = super::prose::ends_as_sentence(before) && !before.ends_with([':', '：']);
     let is_apart = behind.is_empty() || behind.starts_with(' ') || paragraph[..at].ends_with(' ');
-    !(is_apart && super::prose::ends_as_sentence(before))
-        && behind.chars().chain(before.chars()).any(char::is_alphanumeric)
+    !(is_apart && is_ended) && behind.chars().chain(before.chars()).any(char::is_alphanumeric)
 }
 
 /// `paragraph` without the sentences in which one of the places is, and how many those are.

@@ -187,6 +187,10 @@ fn shown(shows: Shows, arguments: &Arguments, language: &str) -> Option<String> 
         Shows::Fraction => measures::fraction(arguments)?,
         Shows::Measure => measures::measure(arguments)?,
         Shows::Value => measures::value(arguments)?,
+        Shows::Date | Shows::AsOf if !is_english(language) => {
+            dates::of_arguments(arguments, 1, Order::YearMonthDay, language)
+                .filter(|_| dates::knows(language) && matches!(shows, Shows::Date))?
+        }
         Shows::Date => measures::date(arguments)?,
         Shows::DateIn(order) => dates::of_arguments(arguments, 1, order, language)?,
         Shows::AsOf => measures::as_of(arguments)?,
@@ -227,9 +231,13 @@ fn in_language(code: &str, text: &str, language: &str) -> Option<String> {
         (Some(name), _) if language == "nl" => format!("{name}: {text}"),
         (Some(name), _) if matches!(language, "es" | "pt") => format!("{name}: {text}"),
         (Some(name), _) => format!("{name} {text}"),
-        (None, Some(name)) if matches!(language, "en" | "simple") => format!("{name}: {text}"),
+        (None, Some(name)) if is_english(language) => format!("{name}: {text}"),
         (None, _) => text.to_owned(),
     })
+}
+
+fn is_english(language: &str) -> bool {
+    matches!(language, "en" | "simple")
 }
 
 /// Template:Ship of the English Wikipedia: prefix, name, hull number or year, and a digit that says which of them to show.

@@ -49,6 +49,11 @@ pub(super) fn of_arguments(arguments: &Arguments, from: usize, order: Order, lan
     written([day.unwrap_or_default(), month.unwrap_or_default(), year.unwrap_or_default()], language)
 }
 
+/// Whether the words of the language are known.
+pub(super) fn knows(language: &str) -> bool {
+    LANGUAGES.iter().any(|row| row.0.split(' ').any(|known| known == language))
+}
+
 /// `1977-03-21`, as day, month and year.
 fn iso(text: &str) -> Option<[&str; 3]> {
     let mut parts = text.split('-');
@@ -68,7 +73,8 @@ pub(super) fn written([day, month, year]: [&str; 3], language: &str) -> Option<S
         Ok(number) => (known(number).unwrap_or_default(), true),
         Err(_) => (month, months.split(' ').any(|name| name == month)),
     };
-    let is_day = |day: &&str| day.trim_end_matches("er").parse().is_ok_and(|day: u32| (1..=31).contains(&day));
+    // a day may be in words, as in "mardi 21"
+    let is_day = |day: &&str| day.parse().map_or(true, |day: u32| (1..=31).contains(&day));
     let day = Some(day).filter(is_day).map(|day| day.trim_start_matches('0'));
     let day = match day {
         Some("1") if language == "fr" => "1er",

@@ -1,7 +1,8 @@
 //! What most templates show, written down: text with places for arguments.
 //!
 //! `{1}` is the first positional argument, `{name}` a named one, `{text/2}` the first of them that is there, `{1=x}` the argument
-//! or else `x`, `{1#}` a number as the wiki's language writes it, `{1^}` digits above the line. `[…]` is left out unless all arguments in it are there. If an
+//! or else `x`, `{1#}` a number as the wiki's language writes it, `{1^}` digits above the line, `{2?a:x}` is `x` if the second
+//! argument is `a`. `[…]` is left out unless all arguments in it are there. If an
 //! argument outside of brackets is missing the template shows nothing that is known. A `; ` that is left in front goes.
 
 use super::arguments::Arguments;
@@ -29,6 +30,14 @@ fn part(pattern: &str, arguments: &Arguments, language: &str) -> Option<String> 
         out.push_str(&rest[..at]);
         let end = at + rest[at..].find('}')?;
         let place = &rest[at + 1..end];
+        if let Some((name, condition)) = place.split_once('?') {
+            let (value, text) = condition.split_once(':')?;
+            if arguments.find(name) == Some(value) {
+                out.push_str(text);
+            }
+            rest = &rest[end + 1..];
+            continue;
+        }
         let (names, default) = place.split_once('=').map_or((place, None), |(names, default)| (names, Some(default)));
         let bare = names.trim_end_matches(['#', '^']);
         let found = bare.split('/').find_map(|name| arguments.find(name)).or(default)?;
@@ -58,6 +67,8 @@ mod tests {
         assert_eq!(fill("{1=x}{2#}", "|12345").as_deref(), Some("x12,345"));
         assert_eq!(fill("×10{1^}[; {2}]", "-12").as_deref(), Some("×10⁻¹²"));
         assert_eq!(fill("[a {a}][; b {b}]", "b=x").as_deref(), Some("b x"));
+        assert_eq!(fill("{1}{2?a: b}", "V|a").as_deref(), Some("V b"));
+        assert_eq!(fill("{1}{2?a: b}", "V").as_deref(), Some("V"));
         assert_eq!(fill("[a {a}]", "b=x").as_deref(), None);
         assert_eq!(fill("{3}", "a|3=c").as_deref(), Some("c"));
     }

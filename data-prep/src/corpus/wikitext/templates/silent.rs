@@ -13,7 +13,7 @@ pub(super) fn is_silent(name: &str) -> bool {
 }
 
 /// How many names start.
-const BEGINNINGS: [&str; 72] = [
+const BEGINNINGS: [&str; 65] = [
     // references and their marks
     "cite ",
     "citation ",
@@ -45,18 +45,13 @@ const BEGINNINGS: [&str; 72] = [
     "публикация",
     "harvard",
     "r/",
-    "rp",
     "источник",
-    "cite",
     "vcite",
     "cnote",
     // notes of editors
     "citation needed",
     "clarif",
     "better source",
-    "update",
-    "when",
-    "who",
     "disputed",
     "dubious",
     "failed ver",
@@ -84,10 +79,8 @@ const BEGINNINGS: [&str; 72] = [
     "commons",
     "authority",
     "redirect",
-    "main",
     "further",
     "see also",
-    "about",
     "pronunciation",
 ];
 
@@ -95,6 +88,8 @@ const BEGINNINGS: [&str; 72] = [
 const ENDS: [&str; 9] = ["-stub", " stub", "-inline", " inline", "-icon", " icon", "infobox", "box", "-note"];
 
 const NAMES: &str = "
+main|about|who|who?|when|when?|rp|update after|update inline|update needed|update|coordinate|нет аи|уточнить|кто|когда|где|какой|почему|источник?|
+нет в источнике|неавторитетный источник|сомнительно|прояснить|джерело|джерело?|хто|коли|де|який|чому|
 ref|refbegin|refend|r|rf|ref label|note|note label|notetag|efn-ua|efn-lr|ref-label|citation|cn|fact|cref|cref2|fn|fnb|fnote|#tag:ref|ent|nota|
 anchor|anchors|anker|ancla|âncora|ancora|ancre|якорь|kotwica|ankare|アンカー|錨|锚点|shortcut|clear|clearleft|clearright|clr|clr left|-|break left|
 where|why|which|what|how|by whom|whose|like whom|according to whom|attribution needed|specify|vague|fv|pn|page number|weasel inline|peacock inline|
@@ -122,7 +117,7 @@ dieser artikel|absatz|anmerkung|fn anker|fnz|fnbox|charlemagne icon|webarchiv|de
 要出典|要検証|いつ|誰|どこ|誰2|いつ2|要ページ番号|要説明|refnest|出典の明記|参照方法|main2|脚注ヘルプ|脚注|独自研究|複数の問題|皇室記事|要曖昧さ回避|正確性|いつ?|誰?|要高次出典|
 来源请求|來源請求|谁|何时|何時|哪里|哪裡|为什么|為什麼|需要解释|何地|谁说的|noteta|地区用词|地區用詞|cgroup|noteta/start|refless|noref|original research|tnl|uncategorized|分类|link style|
 출처|누가|언제|모호|각주|다른 뜻|사실|출처필요|문단별 출처 필요|
-senza fonti|nota disambigua|vedi anche|s|f|c|w|p|interprogetto|controllo di autorità|portale|div col|torna a|bio|cita|dmoz|
+senza fonti|nota disambigua|vedi anche|interprogetto|controllo di autorità|portale|div col|torna a|bio|cita|dmoz|
 referencias|listaref|control de autoridades|otros usos|ap|véase también|principal|vt|artículo principal|referencias adicionales|refmejorar|traducido de|ord icon|
 referências|ver também|artigo principal|controle de autoria|ver desambig|sem fontes|mais fontes|sem notas|dmy-all|desambiguação|
 appendix|bronvermelding|hoofdartikel|zie hoofdartikel|dp|bron|beginnetje|zijbalk|referenties|huvudartikel|se även|auktoritetsdata|källor|olika betydelser|robotskapad|fotnoter|hovedartikel|kilder|autoritetsdata|reflist2

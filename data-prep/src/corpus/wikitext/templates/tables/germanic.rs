@@ -7,7 +7,7 @@ use Shows::{DateIn, Joined, Last, Pattern};
 pub(super) const GERMAN: Table = &[
     ("datum|datum-lebend|dts|datumzelle", DateIn(Order::DayMonthYear)),
     ("formatnum|zahl|fn num|nts", Pattern("{1#}")),
-    ("höhe|höhe ü nn", Pattern("{1#} m")),
+    ("höhe", Pattern("{1} m")),
     ("maß|einheit|größe", Pattern("{1#} {2}")),
     ("nowrap|nobr|klein|kapitälchen|kbd|farbe text|unicode|ganz|textgröße|hervorhebung|rotlink text|sprachspan|normal|small|versalien" , Pattern("{1}")),
     ("lang|sprache|wort in anderer sprache", Pattern("{2}")),
@@ -39,19 +39,15 @@ pub(super) const GERMAN: Table = &[
     ("zhs", Pattern("chinesisch {1}")),
     ("jajps|nihongo|japanisch", Shows::Glossed),
     ("zh", Pattern("{v/kurz/t/c/1}[, {p}]")),
-    ("ja|ko|ru|el|ar|he|fa|hi|arf", Pattern("{1}")),
     ("zitat|zitat-en|zitat-fr|zitat-la|zitat-es|zitat-it|zitat-de", Shows::Block),
     ("\"", Pattern("„{text/1}“")),
     ("s|0|shy|nbsp|leerzeichen", Pattern(" ")),
     ("!", Pattern("|")),
     ("abk|abkürzung", Pattern("{1}")),
-    ("coordinate", Pattern("[{text}]")),
     ("chem|summenformel", Joined("")),
     ("bruch|frac", Shows::Fraction),
     ("farblink|farbe|fontcolor", Last),
-    ("internetquelle-titel|link", Pattern("{1}")),
-    ("alpha centauri text|schiff", Pattern("{1}")),
-    ("b|bibel|bs", Joined(" ")),
+    ("bibel|bibel2|bb", Pattern("{1} {2}[,{3}]")),
     ("§", Pattern("§ {1}[ {2}]")),
     ("art.", Pattern("Art. {1}[ {2}]")),
     ("isbn", Pattern("ISBN {1}")),
@@ -100,7 +96,6 @@ pub(super) const NORWEGIAN: Table = &[
     ("lang|språk", Pattern("{2}")),
     ("sitat|quote|blockquote|langt sitat", Shows::Block),
     ("flagg|flaggland|land", Pattern("{1}")),
-    ("tr|trenger referanse|klargjør|hvem|når", Pattern("{1=}")),
 ];
 
 pub(super) const DANISH: Table = &[
