@@ -49,7 +49,7 @@ impl Vocabulary {
         let (vocabulary, casing) = Self::as_in(path, dirs[0])?;
         for dir in &dirs {
             let Some(stamp) = manifest(dir)?.map(|manifest| manifest.tokenizer) else { continue };
-            let (size, hash) = (stamp.vocab_size, stamp.vocab.xxh3);
+            let (size, hash) = (stamp.vocab_size, stamp.vocab.xxh3.clone());
             if hash == vocabulary.hash {
                 let made = casing_of(&stamp);
                 // A folder's own tokenizer made it, whatever earlier versions noted about it.
