@@ -94,7 +94,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
             Ok((weights, unused, has_head))
         },
     )?;
-    Ok(HubModel { config, weights, tokenizer: dir.into(), has_head, new_tensors, unused_tensors, labels: Vec::new() })
+    Ok(HubModel { config, weights, tokenizer: dir, has_head, new_tensors, unused_tensors, labels: Vec::new() })
 }
 
 /// Reads the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
@@ -121,8 +121,8 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
             initial_values(spec, config.initializer_range, seed)
         })
     })?;
-    let tokenizer = dir.into();
-    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors, unused_tensors, labels: Vec::new() })
+    let labels = Vec::new();
+    Ok(HubModel { config, weights, tokenizer: dir, has_head: false, new_tensors, unused_tensors, labels })
 }
 
 /// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
@@ -161,8 +161,8 @@ pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel
         |_| true,
         |stored| stored.weights(&config, kind, device, |stored, spec| stored.take(spec)),
     )?;
-    let tokenizer = dir.into();
-    Ok(HubModel { config, weights, tokenizer, has_head: false, new_tensors: Vec::new(), unused_tensors, labels })
+    let new_tensors = Vec::new();
+    Ok(HubModel { config, weights, tokenizer: dir, has_head: false, new_tensors, unused_tensors, labels })
 }
 
 /// Checks the tokenizer and lets `read` take tensors out of the files, those whose [`canonical`] name `is_used`.

@@ -292,7 +292,7 @@ mod tests {
         assert!(later.is_untied && later.transition.total() < later.step.total());
         assert_eq!(peaks.highest(), later.step.total());
         let start = LayerMap::from_groups(12, &[(0..10).collect(), vec![10], vec![11]]).unwrap();
-        let peaks = memory(&[start.clone()], false);
+        let peaks = memory(std::slice::from_ref(&start), false);
         assert_eq!((peaks.start.probe, peaks.later.is_none()), (4.0 * 10.0 * 7_087_872.0, true));
         // A checkpoint that is being written at a transition is of the model before it.
         let peaks = memory(&[tied, start, untied], true);

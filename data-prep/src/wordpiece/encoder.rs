@@ -231,7 +231,7 @@ mod tests {
     fn a_normal_form_comes_before_the_cut() {
         for form in [Normalization::Nfc, Normalization::Nfkc] {
             let mut tokenizer = tokenizer(false);
-            crate::wordpiece::normalize_first(&mut tokenizer, form).unwrap();
+            wordpiece::normalize_first(&mut tokenizer, form).unwrap();
             let mut encoder = Encoder::new(&tokenizer).unwrap();
             assert!(encoder.by_piece.is_some());
             let text = "the=\u{338}fox Cafe\u{301} ｔｈｅ ﬁ か\u{3099} x²!";

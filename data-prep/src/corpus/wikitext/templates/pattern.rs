@@ -41,7 +41,7 @@ fn part(pattern: &str, arguments: &Arguments, language: &str) -> Option<String> 
         let (names, default) = place.split_once('=').map_or((place, None), |(names, default)| (names, Some(default)));
         let bare = names.trim_end_matches(['#', '^']);
         let found = bare.split('/').find_map(|name| arguments.find(name)).or(default)?;
-        match names[bare.len()..].as_bytes() {
+        match &names.as_bytes()[bare.len()..] {
             b"#" => out.push_str(&numbers::format_first(found, language)),
             b"^" => out.push_str(&quantities::raised(found)),
             _ => out.push_str(found),
