@@ -74,9 +74,13 @@ fn distance(found: &Tensor, expected: &Tensor) -> f64 {
     norm(&(found - expected)) / norm(expected).max(1e-300)
 }
 
+/// In fp32 both sides are rounded. The gradients of the embeddings under Post-LN are sums of 2,400 rows that nearly cancel, so
+/// a rounding of 6e-8 grows several hundred times, on either side, differently in each run. So one tensor may be 5e-5 off; all
+/// together may not be further off than the composition.
 #[test]
 fn loss_and_gradients_equal_the_composition() {
     let _alone = alone();
+    let mut ratio = MeanRatio::default();
     for norm in [Norm::Post, Norm::Pre] {
         for segments in [false, true] {
             let buffers = batch(segments);
@@ -90,10 +94,16 @@ fn loss_and_gradients_equal_the_composition() {
             let (ours, theirs) = (run(Kind::Float, Kernels::Fused), run(Kind::Float, Kernels::Plain));
             for (at, (name, expected)) in exact.iter().enumerate() {
                 let (ours, theirs) = (distance(&ours[at].1, expected), distance(&theirs[at].1, expected));
-                assert!(ours < 2.0 * theirs + 2e-6, "{norm:?}, fp32, {name}: {ours:e}, composed {theirs:e}");
+                assert!(ours < 2.0 * theirs + 5e-5, "{norm:?}, fp32, {name}: {ours:e}, composed {theirs:e}");
+                if ours > 0.0 && theirs > 0.0 {
+                    ratio.add(ours, theirs);
+                }
             }
         }
     }
+    let ratio = ratio.value();
+    println!("errors in fp32 over those of the composition, geometric mean: {ratio:.3}");
+    assert!(ratio < 1.25, "{ratio}");
 }
 
 #[test]
