@@ -1,7 +1,7 @@
 //! What each key of a configuration is for: whether it decides what is trained, where and how that is computed, or how it is
 //! watched.
 //!
-//! Every table declares the class of each of its keys beside its definition, with [`classes!`]; a key without a class does not
+//! Every table declares the class of each of its keys beside its definition, with `classes!`; a key without a class does not
 //! compile. Whoever compares configurations asks [`class_of`]: a run that goes on, a row of `untie table`, a sweep.
 
 use std::collections::BTreeMap;

@@ -73,7 +73,7 @@ pub struct PrepareArgs {
     /// Size of the vocabulary to train, special tokens included
     #[arg(long, value_name = "N", default_value_t = 30_522)]
     pub vocab_size: usize,
-    /// Most different characters of a trained vocabulary; rarer ones become [UNK]. Default: the 1000 most frequent, and more
+    /// Most different characters of a trained vocabulary; rarer ones become `[UNK]`. Default: the 1000 most frequent, and more
     /// where they are frequent or where there is room, as in Chinese
     #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
     pub limit_alphabet: Option<usize>,

@@ -126,7 +126,7 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
 }
 
 /// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
-/// forms) as it is, its head included. [`load_config`] tells which head that is.
+/// forms) as it is, its head included. [`load_config`](super::load_config) tells which head that is.
 ///
 /// # Errors
 /// As [`load`], and when the model has no task's head, or one for several labels at once.

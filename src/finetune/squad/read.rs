@@ -1,7 +1,7 @@
 //! SQuAD's files → questions.
 //!
 //! In: `train-v1.1.json`, `dev-v1.1.json`, `train-v2.0.json` or `dev-v2.0.json`, or a file in their layout, as SQuADs in other
-//! languages have it ([`json`](super::json)); or the Parquet files of Hugging Face ([`parquet`](super::parquet)). Out: the
+//! languages have it (`json`); or the Parquet files of Hugging Face (`parquet`). Out: the
 //! [`Question`]s in the files' order, those of one paragraph sharing its text, and [`Skipped`]. Cost: a file in memory once as
 //! bytes and once as strings.
 //!
