@@ -117,8 +117,14 @@ impl Line<'_> {
             }
             return;
         }
-        if self.at_hole && self.closes_hole(character) {
-            return;
+        if self.at_hole {
+            let is_gone = self.closes_hole(character);
+            // what the hole's neighbours lost was behind the gap's place
+            let end = self.out.len();
+            self.gaps.iter_mut().rev().take_while(|gap| gap.at > end).for_each(|gap| gap.at = end);
+            if is_gone {
+                return;
+            }
         }
         self.out.push(character);
         self.at_hole = false;

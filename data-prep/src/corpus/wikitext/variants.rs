@@ -35,11 +35,17 @@ pub(super) fn resolve(text: String, language: &str) -> String {
     let mut out = String::with_capacity(text.len());
     // where each open rule starts in `out`, and how deep the rules within it are nested
     let mut open: Vec<(usize, usize)> = Vec::new();
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find("-{").into_iter().chain(rest.find("}-")).min() {
-        out.push_str(&rest[..at]);
-        let is_opening = rest[at..].starts_with("-{");
-        rest = &rest[at + 2..];
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = text[at..].find(['-', '}']) {
+        at += found;
+        let is_opening = text[at..].starts_with("-{");
+        if !is_opening && (open.is_empty() || !text[at..].starts_with("}-")) {
+            at += 1;
+            continue;
+        }
+        out.push_str(&text[copied..at]);
+        at += 2;
+        copied = at;
         if is_opening {
             open.push((out.len(), 0));
         } else if let Some((start, depth)) = open.pop() {
@@ -54,7 +60,7 @@ pub(super) fn resolve(text: String, language: &str) -> String {
             }
         }
     }
-    out.push_str(rest);
+    out.push_str(&text[copied..]);
     out
 }
 
@@ -131,7 +137,7 @@ mod tests {
             ("-{zh-hans:a-{b}-c;zh-hant:d}-", "abc"),
             ("-{H|甲=>zh-cn:乙}-", "\u{1}"),
             ("-{ unclosed", " unclosed"),
-            ("stray }-", "stray "),
+            ("stray }- -{a}-", "stray }- a"),
             ("-{[[甲|乙]]}-", "[[甲|乙]]"),
         ] {
             assert_eq!(resolve(wikitext.to_owned(), "zh"), expected, "{wikitext}");

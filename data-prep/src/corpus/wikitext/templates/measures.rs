@@ -90,12 +90,16 @@ fn square(code: &str) -> String {
     }
 }
 
-/// A number, its uncertainty, and the unit `u` or `ul`.
+/// A number, its uncertainty, its power of ten `e`, and the unit `u` or `ul`.
 pub(super) fn value(arguments: &Arguments) -> Option<String> {
     let mut text = arguments.get(1)?.to_owned();
     if let Some(uncertainty) = arguments.get(2) {
         text.push_str(" ± ");
         text.push_str(uncertainty);
+    }
+    if let Some(power) = arguments.named("e") {
+        text.push_str("×10");
+        text.push_str(&super::quantities::raised(power));
     }
     if let Some(unit) = arguments.named("u").or(arguments.named("ul")) {
         text.push(' ');

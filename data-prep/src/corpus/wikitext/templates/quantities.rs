@@ -63,7 +63,7 @@ pub(super) fn raised(text: &str) -> String {
     text.chars().map(above).collect()
 }
 
-/// `XX|e` is "XXe", `XX|e|XXI|e` is "XXe et XXIe" with the words around them, of which the one behind `*` has a plural;
+/// `XX|e` is "XXe", `XX|e|XXI|e` is "XXe et XXIe" with the words around them; `*` is where an "s" makes a plural;
 /// a word between two pairs takes the place of "et".
 pub(super) fn centuries(arguments: &Arguments, before: &str, behind: &str) -> Option<String> {
     let all = arguments.all();
@@ -91,7 +91,7 @@ pub(super) fn centuries(arguments: &Arguments, before: &str, behind: &str) -> Op
     }
     let plural = if is_plural { "s" } else { "" };
     (number > 0).then(|| match behind.split_once('*') {
-        Some((word, rest)) => format!("{out} {word}{plural}{rest}"),
+        Some((word, rest)) => format!("{out}{word}{plural}{rest}"),
         None => format!("{out}{behind}"),
     })
 }

@@ -22,7 +22,7 @@ fn templates_of_the_table_leave_text() {
     check(&[
         ("le {{lang|fr|mot}}, {{Lang|de|''[[a|Wort]]''|italic=no}}", "le mot, Wort"),
         ("{{transl|ar|ALA|ā}} {{transl|ru|da}}", "ā da"),
-        ("{{IPA|ä}}, {{IPAslink|k}}, {{IPAc-en|a|b}} {{IPA-fr|a}}", "ä, /k/"),
+        ("{{IPA|ä}}, {{IPAslink|k}} {{IPAc-en|a|b}}{{IPA-fr|a}}", "ä, /k/"),
         ("{{nowrap|1=''E'' = x}} {{nowrap|a {{nowrap|[[b|c]] {{cite}}}} d}}", "E = x a c d"),
         ("{{abbr|MSF|Mouvement}} {{ABBR | x | y }}", "MSF x"),
         ("born {{circa|1500}}, {{c.|1510}}, {{circa}}", "born c. 1500, c. 1510, c."),
@@ -34,7 +34,7 @@ fn templates_of_the_table_leave_text() {
         ("{{{!}}\n{{!}} cell\n{{!}}}\nx", "x"),
         ("He:{{quote|Text|author}}and {{blockquote|text=More|sign=x}}", "He:\nText\nand\nMore"),
         ("{{nihongo|'''Kick'''|蹴り|keri|extra}} {{nihongo|A}} {{nihongo||蹴}}", "Kick (蹴り, keri) A 蹴"),
-        ("{{chem|Sn|9|4-}} {{val|30000|u=C}} {{val|5|1}}", "Sn94- 30000 C 5 ± 1"),
+        ("{{chem|Sn|9|4-}} {{val|30000|u=C}} {{val|5|1}} {{val|2|e=-3|u=m}}", "Sn94- 30000 C 5 ± 1 2×10⁻³ m"),
         ("{{hlist|a|[[b|c]]}}", "a, c"),
         ("{{unknown|text}} {{cite web|title=x}}{{lang|fr}}{{quote}}x", "x"),
         // one template too deep goes
