@@ -30,7 +30,7 @@ pub(super) const RUSSIAN: Table = &[
     ("хим|chem", Joined("")),
     ("цвет|color|цветная ссылка", Last),
     ("тире|-|—", Pattern(" — ")),
-    ("nbsp|нбп|_", Pattern(" ")),
+    ("nbsp|нбп", Pattern(" ")),
     ("число с единицей|единица", Pattern("{1#} {2}")),
     ("библия", Joined(" ")),
 ];
