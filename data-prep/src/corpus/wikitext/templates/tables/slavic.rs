@@ -43,7 +43,7 @@ pub(super) const UKRAINIAN: Table = &[
     ("н. е.|н.е.", Pattern("[{1} ]н. е.")),
     ("lang|мова", Pattern("{2}")),
     ("нп|нп5|iw|не перекладено|li|нп3", Pattern("{2/1}")),
-    ("цитата|quote|blockquote|text_start", Shows::Block),
+    ("цитата|quote|blockquote|text start", Shows::Block),
     ("прапорець|прапор|країна|прапорифікація|прапорець2", Pattern("{1}")),
     ("нігонго|nihongo", Shows::Glossed),
     ("грн|гривня", Pattern("{1#} грн")),
