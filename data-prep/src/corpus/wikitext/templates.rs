@@ -213,10 +213,13 @@ fn shown(shows: Shows, arguments: &Arguments, language: &str) -> Option<String> 
     })
 }
 
-/// Templates whose name says what they show: `{{lang-de|Köln}}`, `{{XXe siècle}}`.
+/// Templates whose name says what they show: `{{lang-de|Köln}}`, `{{script/Arabic|…}}`, `{{XXe siècle}}`.
 fn by_form(name: &str, arguments: &Arguments, language: &str) -> Option<String> {
     if let Some(code) = name.strip_prefix("lang-") {
         return in_language(code, arguments.get(1).or(arguments.named("text"))?, language);
+    }
+    if name.starts_with("script/") {
+        return arguments.get(1).map(str::to_owned);
     }
     match language {
         "fr" => quantities::french_ordinal(name),

@@ -13,7 +13,11 @@ pub(super) fn is_silent(name: &str) -> bool {
 }
 
 /// How many names start.
-const BEGINNINGS: [&str; 65] = [
+const BEGINNINGS: [&str; 68] = [
+    // pronunciations, and the sources of what is computed
+    "ipa-",
+    "ipac-",
+    "inflation-",
     // references and their marks
     "cite ",
     "citation ",

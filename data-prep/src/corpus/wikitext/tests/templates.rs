@@ -125,6 +125,7 @@ fn english_inline_templates_leave_text() {
                 "The {{w|nuclear power|plant}} at {{coord|51|N|0|W}}, {{coord|51|30|N|0|7|W|region:GB}}, {{coord|51.5|-0.1}}",
                 "The nuclear power plant at 51°N 0°W, 51°30′N 0°7′W, 51.5°N 0.1°W",
             ),
+            ("a{{mdashb}}b ({{IPA-fr|a}}) {{script/Arabic|ا}}", "a—b ا"),
             ("for {{flag|Germany}}, {{flagcountry|France}} and {{flagicon|X}} Y", "for Germany, France and Y"),
             (
                 "in {{circa|1500|1510}}, {{floruit|1200}}, {{e|5}}, {{sqrt|2}}",

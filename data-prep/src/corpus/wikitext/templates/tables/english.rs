@@ -7,8 +7,8 @@ use Shows::{Joined, Last, Pattern, Ship};
 /// An entity stands where a later pass would take the character for markup.
 pub(super) const ENGLISH: Table = &[
     // punctuation
-    ("ndash|en dash|endash|--", Pattern("–")),
-    ("mdash|em dash|emdash|---", Pattern("—")),
+    ("ndash|ndashb|en dash|endash|--", Pattern("–")),
+    ("mdash|mdashb|em dash|emdash|---", Pattern("—")),
     ("snd|snds|spnd|sndash|spaced ndash|spaced en dash|spaced en dash space|dash", Pattern(" – ")),
     ("smdash|spaced em dash|spaced mdash", Pattern(" — ")),
     ("nbsp|space|spaces|thinsp|thin space|hair space|hairsp|hsp|narrow no-break space|nnbsp|0ws|br|break|crlf|pad|gap", Pattern(" ")),
