@@ -69,7 +69,7 @@ train: ## Set up everything and train a model: tied, untied, finished, exported
 	$(MAKE) --no-print-directory data; prepared=$$SECONDS; \
 	$(UNTIE) train --config $(CONFIG) $(if $(CORPUS),--set data.dir=$(DATA)) --run-dir $(RUN_DIR) --resume $(ARGS); \
 	echo "times              set-up $$built s, data $$((prepared - built)) s, training and export $$((SECONDS - prepared)) s"; \
-	echo "try                $(UNTIE) fill-mask --model $(RUN_DIR)/export \"and the [MASK] said unto moses, go in unto pharaoh.\""
+	echo "try                $(UNTIE) fill-mask --model $(RUN_DIR)/export \"$(if $(CORPUS),a sentence of your text with one [MASK],and the [MASK] said unto moses, go in unto pharaoh.)\""
 
 rules: data ## Train CONFIG under each untying rule, on the data of `make data`, and draw the runs in one picture
 	@for rule in $(RULES); do \

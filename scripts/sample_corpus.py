@@ -5,7 +5,7 @@ Out:  data/corpus/king-james.jsonl, whose path is printed: a document a chapter,
       the public domain (eBible.org's; in the United Kingdom the Crown has rights in printing it).
 Cost: 4.4 MB to download once, 4.2 MB on disk; nothing when the file is there and its hash is right.
 
-A small model learns from it in minutes: half a million words of an encyclopedia are too few for that, and this text repeats itself.
+A small model learns from it in minutes, because the text repeats itself.
 """
 
 import hashlib

@@ -76,5 +76,5 @@ def fetch(package, version, sha256):
     requirement.unlink()
     path = find_wheel(package, version, sha256) if result.returncode == 0 else None
     if path is None:
-        stop(f"`{package}=={version}` could not be downloaded", "check the network and run `make setup` again: it goes on")
+        stop(f"`{package}=={version}` could not be downloaded", "check the network and run the same command again: it goes on")
     return path

@@ -18,7 +18,8 @@ use crate::sharing::SharingConfig;
 use crate::train::length::{exactly_one, LENGTHS, OPEN};
 use crate::train::{EvalConfig, GuardConfig, Phases, TrainConfig};
 
-/// All tables of a configuration file; a missing table or key has its default.
+/// All tables of a configuration file. A missing table or key has its default, but one of `train.steps`, `train.epochs` and
+/// `train.time` must be set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {

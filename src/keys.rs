@@ -42,7 +42,7 @@ impl Class {
         matches!(self, Self::Identity | Self::Order | Self::Open)
     }
 
-    /// Whether what has begun cannot go on with another value.
+    /// Whether a run or sweep that has begun must keep its value.
     pub fn is_fixed(self) -> bool {
         matches!(self, Self::Identity | Self::Order)
     }

@@ -1,8 +1,8 @@
 // Matrix products on tiles, so that what follows a product works on a tile that is still in cache.
 //
 // bfloat16 and float go to libtorch's brgemm, oneDNN's batch-reduce kernel that AMX and AVX512-BF16 run at full speed; its
-// right operand is packed (kernels/pack.h). Sums are in float. double, and float where the CPU lacks AVX-512, take a kernel
-// of ours (kernels/product.h).
+// right operand is packed (kernels/pack.h). Sums are in float. double, and float at the levels without AVX-512, take a
+// kernel of ours (kernels/product.h).
 #pragma once
 
 #include "parallel.h"

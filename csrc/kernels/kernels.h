@@ -1,5 +1,5 @@
 // The vector kernels: plain functions over raw pointers, compiled once for each level of x86 instructions (level.cpp) and
-// chosen at run time (levels.cpp). They know nothing of libtorch, threads or autograd: a kernel does one tile of rows.
+// chosen at run time (../fused/levels.cpp). They know nothing of libtorch, threads or autograd: a kernel does one tile of rows.
 //
 // Element types: bfloat16 (as its bits), float, double. Sums, statistics and functions are computed in `Wide`: float for
 // bfloat16 and float, double for double. In comments: `rows` x `width` tiles, row-major; `wide` tiles come from a product.

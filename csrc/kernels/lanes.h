@@ -2,7 +2,8 @@
 // the same lanes in the same order.
 //
 // A register is GCC's and Clang's vector extension. The compiler takes a vector that is wider than its registers apart lane by
-// lane where it compares, chooses, converts or shuffles, so no vector here is: float and 32-bit integers fill a register.
+// lane where it compares, chooses, converts or shuffles. So the vectors of float and of 32-bit integers fill one register each. Those
+// of double and of 64-bit integers are two registers wide and slower: fp64 is for tests.
 #pragma once
 
 #include "kernels.h"
@@ -101,7 +102,7 @@ template <typename E> struct Lanes {
     return out;
   }
 
-  static inline __attribute__((always_inline)) Lanes all(E value) {
+  INLINE Lanes all(E value) {
     Lanes out;
     for (int64_t p = 0; p < PARTS; ++p) {
       out.part[p] = Part{} + value;
@@ -128,6 +129,24 @@ template <typename E> INLINE Lanes<E> read(const void *from) {
 template <typename E> INLINE void write(void *to, const Lanes<E> &x) {
   for (int64_t p = 0; p < PARTS; ++p) {
     std::memcpy(static_cast<char *>(to) + p * sizeof(x.part[p]), &x.part[p], sizeof(x.part[p]));
+  }
+}
+
+// The first `count` of them, 0 behind. Whole vectors by a copy of constant size: one of a size known only at run time is a loop over
+// bytes and words, even where it is always the same.
+template <typename E> INLINE Lanes<E> read(const void *from, int64_t count) {
+  if (count >= LANES) {
+    return read<E>(from);
+  }
+  Lanes<E> out{};
+  std::memcpy(&out, from, static_cast<size_t>(count) * sizeof(E));
+  return out;
+}
+template <typename E> INLINE void write(void *to, const Lanes<E> &x, int64_t count) {
+  if (count >= LANES) {
+    write(to, x);
+  } else {
+    std::memcpy(to, &x, static_cast<size_t>(count) * sizeof(E));
   }
 }
 

@@ -34,6 +34,7 @@ INLINE void transpose_square(u32x16::Part rows[PART]) {
   exchange<2>(rows);
   exchange<1>(rows);
 }
+
 // The same of 16 vectors, square by square.
 INLINE void transpose16(u32x16 rows[16]) {
   u32x16 turned[16];
@@ -54,31 +55,7 @@ INLINE void transpose16(u32x16 rows[16]) {
   }
 }
 
-// Whole vectors by a copy of constant size: one of a size known only at run time is a loop over bytes and words, even where
-// it is always the same.
-INLINE u32x16 load_words(const void *from, int64_t count) {
-  if (count >= LANES) {
-    return read<uint32_t>(from);
-  }
-  u32x16 value{};
-  std::memcpy(&value, from, static_cast<size_t>(count) * 4);
-  return value;
-}
-INLINE void store_words(void *to, u32x16 value, int64_t count) {
-  if (count >= LANES) {
-    write(to, value);
-  } else {
-    std::memcpy(to, &value, static_cast<size_t>(count) * 4);
-  }
-}
-INLINE u32x16 load_halves(const bf16 *from, int64_t count) {
-  if (count >= LANES) {
-    return convert<uint32_t>(read<uint16_t>(from));
-  }
-  u16x16 value{};
-  std::memcpy(&value, from, static_cast<size_t>(count) * 2);
-  return convert<uint32_t>(value);
-}
+INLINE u32x16 load_halves(const bf16 *from, int64_t count) { return convert<uint32_t>(read<uint16_t>(from, count)); }
 INLINE int64_t at_most(int64_t count) { return count < LANES ? count : LANES; }
 
 // One register of words, 0 behind `count`.
@@ -160,7 +137,7 @@ template <> struct Pack<bf16> {
         const int64_t count = at_most(width - j);
         const u32x16 first = load_halves(from + i * stride + j, count);
         const u32x16 second = paired ? load_halves(from + (i + 1) * stride + j, count) : u32x16{};
-        store_words(to + i * to_width + 2 * j, first | (second << 16), count);
+        write(to + i * to_width + 2 * j, first | (second << 16), count);
       }
     }
   }
@@ -172,11 +149,11 @@ template <> struct Pack<bf16> {
         const int64_t breadth = at_most(width / 2 - j);
         u32x16 tile[16] = {};
         for (int64_t k = 0; k < height; ++k) {
-          tile[k] = load_words(from + (i + k) * stride + 2 * j, breadth);
+          tile[k] = read<uint32_t>(from + (i + k) * stride + 2 * j, breadth);
         }
         transpose16(tile);
         for (int64_t k = 0; k < breadth; ++k) {
-          store_words(to + 2 * ((j + k) * to_width + i), tile[k], height);
+          write(to + 2 * ((j + k) * to_width + i), tile[k], height);
         }
       }
     }
@@ -198,7 +175,7 @@ template <> struct Pack<bf16> {
         }
         transpose16(tile);
         for (int64_t k = 0; k < breadth; ++k) {
-          store_words(to + (j + k) * to_stride + i, tile[k], pairs);
+          write(to + (j + k) * to_stride + i, tile[k], pairs);
         }
       }
     }
@@ -218,7 +195,7 @@ template <>
 inline __attribute__((always_inline)) void store_pair<bf16>(bf16 *packed, int64_t k, int64_t j, int64_t width,
                                                             f32x16 first, f32x16 second, int64_t count, bool) {
   const u32x16 low = convert<uint32_t>(narrow(first)), high = convert<uint32_t>(narrow(second));
-  store_words(packed + k * width + 2 * j, low | (high << 16), count);
+  write(packed + k * width + 2 * j, low | (high << 16), count);
 }
 
 template <typename T>

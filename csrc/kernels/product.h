@@ -1,4 +1,5 @@
-// Matrix products of float and double for CPUs without AVX-512, whose tiles libtorch's brgemm does not compute: C (+)= A·B.
+// Matrix products of double at every level, and of float at the levels without AVX-512, for which libtorch's brgemm has no
+// tiles: C (+)= A·B.
 //
 // The loops of Goto & van de Geijn (2008) around one tile of C in registers: 6 rows of A times two vectors of B's columns, 12
 // sums of the 16 registers that AVX2 (and SSE2) has. DEPTH rows of these columns of B lie in the first-level cache, copied
@@ -10,13 +11,7 @@
 namespace untie {
 namespace LEVEL {
 
-#if defined(__AVX512F__)
-constexpr int64_t REGISTER_BYTES = 64;
-#elif defined(__AVX__)
-constexpr int64_t REGISTER_BYTES = 32;
-#else
-constexpr int64_t REGISTER_BYTES = 16;
-#endif
+constexpr int64_t REGISTER_BYTES = 4 * PART;
 
 template <typename W> struct RegisterOf {
   typedef W type __attribute__((vector_size(REGISTER_BYTES)));

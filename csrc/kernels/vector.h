@@ -22,43 +22,14 @@ INLINE u16x16 narrow(f32x16 value) {
   return convert<uint16_t>(choose(value == value, rounded, u32x16::all(0x7fc0)));
 }
 
-template <typename T> struct Memory;
-template <typename W> struct PlainMemory {
-  static inline __attribute__((always_inline)) Vector<W> load(const W *from, int64_t count) {
-    if (count >= LANES) {
-      return read<W>(from);
-    }
-    Vector<W> value{};
-    std::memcpy(&value, from, static_cast<size_t>(count) * sizeof(W));
-    return value;
-  }
-  static inline __attribute__((always_inline)) void store(W *to, Vector<W> value, int64_t count) {
-    if (count >= LANES) {
-      write(to, value);
-    } else {
-      std::memcpy(to, &value, static_cast<size_t>(count) * sizeof(W));
-    }
-  }
+// What is loaded and stored of a T is a vector of its `Wide`.
+template <typename T> struct Memory {
+  INLINE Vector<T> load(const T *from, int64_t count) { return read<T>(from, count); }
+  INLINE void store(T *to, Vector<T> value, int64_t count) { write(to, value, count); }
 };
-template <> struct Memory<float> : PlainMemory<float> {};
-template <> struct Memory<double> : PlainMemory<double> {};
 template <> struct Memory<bf16> {
-  static inline __attribute__((always_inline)) f32x16 load(const bf16 *from, int64_t count) {
-    if (count >= LANES) {
-      return widen(read<uint16_t>(from));
-    }
-    u16x16 bits{};
-    std::memcpy(&bits, from, static_cast<size_t>(count) * sizeof(bf16));
-    return widen(bits);
-  }
-  static inline __attribute__((always_inline)) void store(bf16 *to, f32x16 value, int64_t count) {
-    const u16x16 bits = narrow(value);
-    if (count >= LANES) {
-      write(to, bits);
-    } else {
-      std::memcpy(to, &bits, static_cast<size_t>(count) * sizeof(bf16));
-    }
-  }
+  INLINE f32x16 load(const bf16 *from, int64_t count) { return widen(read<uint16_t>(from, count)); }
+  INLINE void store(bf16 *to, f32x16 value, int64_t count) { write(to, narrow(value), count); }
 };
 
 // Up to 16 elements from `from`, 0 in lanes behind `count`.

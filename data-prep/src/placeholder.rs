@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// More than this many bytes never matter here.
+/// The most bytes that [`Placeholder::of`] looks at.
 pub const HEAD_BYTES: usize = 512;
 
 /// A file that is not the one that its name promises.
@@ -20,17 +20,11 @@ impl Placeholder {
     /// What the file with these first bytes stands for; `None`: it is itself.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let head = &bytes[..bytes.len().min(HEAD_BYTES)];
-        // The second line is how the files of the time before version 1.0 begin.
-        if [&b"version https://git-lfs.github.com/spec/"[..], b"version https://hawser.github.com/spec/"]
-            .iter()
-            .any(|start| head.starts_with(start))
-        {
+        if is_git_lfs(head) {
             return Some(Self::GitLfs);
         }
         let text = String::from_utf8_lossy(head).trim_start_matches('\u{feff}').trim_start().to_ascii_lowercase();
-        let is_page =
-            ["<!doctype html", "<html", "found. redirecting to http"].iter().any(|start| text.starts_with(start));
-        is_page.then_some(Self::WebPage)
+        (is_html(&text) || text.starts_with("found. redirecting to http")).then_some(Self::WebPage)
     }
 
     /// What brings the real file.
@@ -40,6 +34,17 @@ impl Placeholder {
             Self::WebPage => "download the file itself (`curl -L`, or `hf download`)",
         }
     }
+}
+
+/// Whether a file that begins so is a pointer of Git LFS. Before its version 1.0 Git LFS was called hawser.
+pub(crate) fn is_git_lfs(head: &[u8]) -> bool {
+    let starts = [&b"version https://git-lfs.github.com/spec/"[..], b"version https://hawser.github.com/spec/"];
+    starts.iter().any(|start| head.starts_with(start))
+}
+
+/// Whether lower-case text that begins so is a web page.
+pub(crate) fn is_html(text: &str) -> bool {
+    text.starts_with("<!doctype html") || text.starts_with("<html")
 }
 
 impl fmt::Display for Placeholder {

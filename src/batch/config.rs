@@ -55,10 +55,11 @@ classes! { CorpusConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// Folder of shards, as `untie prepare` or Megatron-LM write them, or one pair of Megatron-LM's files as
-    /// `DIR/PREFIX_text_document`; passed over where `[[data.corpus]]` lists several. Default: `data/sample`.
+    /// `DIR/PREFIX_text_document`; ignored where `[[data.corpus]]` lists several. Default: `data/sample`.
     pub dir: PathBuf,
-    /// Fraction of the documents to hold out of Megatron-LM's files, by the hash of their tokens, at least one unless 0; passed
-    /// over where files are named `valid-NNNNN` or have `valid` in their names. Default: 0.01.
+    /// For Megatron-LM's files only: the fraction of the documents that is held out, chosen by the hash of their tokens, at least
+    /// one document unless it is 0. Ignored where file names mark a held-out part (`valid-NNNNN`, or the word `valid`,
+    /// `validation`, `val`, `dev` or `eval`). Default: 0.01.
     pub valid_fraction: f64,
     /// The tokenizer that made the shards: a Hugging Face directory, a tokenizer.json or a vocab.txt. A vocab.txt with no
     /// tokenizer_config.json beside it treats text as the manifest of the shards says. Default: the one in `dir`.

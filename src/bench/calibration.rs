@@ -15,13 +15,12 @@ use crate::batch::{Batch, Loader, Share};
 use crate::bench::memory::mebibytes;
 use crate::bench::report::{facts, predicted_mib, Products};
 use crate::bench::{Effort, Spread, Stopwatch, Subject};
-use crate::checkpoint::{self, CheckpointConfig, RunState, Saver};
+use crate::checkpoint::{CheckpointConfig, RunState, Saver};
 use crate::error::{io, Result};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
-use crate::train::environment::environment;
 use crate::train::numbers::PhaseNumbers;
-use crate::train::{Memory, Phase, Plan};
+use crate::train::{first_state, Memory, Phase, Plan};
 
 /// Micro-batches of a measured step.
 const MOST_MICRO_BATCHES: usize = 2;
@@ -143,23 +142,8 @@ fn save(plan: &Plan, subject: &Subject, map: &LayerMap, folder: &Path) -> Result
 /// What a step waits for each of a few checkpoints.
 fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path, background: bool) -> Result<Vec<f64>> {
     let trainee = watch.trainee();
-    let mut state = RunState {
-        format: checkpoint::FORMAT,
-        step: 0,
-        layer_map: trainee.map().clone(),
-        num_updates: trainee.moments().num_updates,
-        scaler: None,
-        samples_consumed: 0,
-        samples_skipped: 0,
-        guard: Value::Null,
-        data: plan.data_stamp.clone(),
-        rule: trainee.rule().state(),
-        config: plan.config.clone(),
-        totals: checkpoint::Totals::default(),
-        environment: environment(plan.device)?,
-        untying: Vec::new(),
-        bert: plan.bert.clone(),
-    };
+    let first = first_state(plan, trainee.map())?;
+    let mut state = RunState { num_updates: trainee.moments().num_updates, rule: trainee.rule().state(), ..first };
     let mut saver = Saver::new(folder, &CheckpointConfig { background, ..Default::default() });
     let mut times = Vec::new();
     for step in 1..=NUM_SAVES {

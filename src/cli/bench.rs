@@ -37,7 +37,7 @@ pub struct BenchArgs {
     /// Tokens in the vocabulary
     #[arg(long, value_name = "N", default_value_t = 30522, value_parser = clap::value_parser!(u32).range(1..))]
     vocab_size: u32,
-    /// A Hugging Face directory to start from, instead of sizes
+    /// A Hugging Face directory, or the folder of a finished run, to start from, instead of sizes
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size"])]
     init: Option<PathBuf>,
     /// Sequences of a step
@@ -52,7 +52,7 @@ pub struct BenchArgs {
     /// Dropout probability
     #[arg(long, value_name = "P", default_value_t = 0.1)]
     dropout: f64,
-    /// auto, fp32, bf16 or fp64
+    /// auto, fp32, bf16, fp16 (CUDA) or fp64
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = named::<Precision>)]
     precision: Precision,
     /// How layers share weights, as `sharing.start`: tied, untied, AxB or contiguous:G

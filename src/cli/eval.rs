@@ -19,7 +19,7 @@ use crate::train::{evaluate, resolve_device, EVALUATION_SEED};
 /// Arguments of `untie eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// A Hugging Face directory, e.g. a run's export/
+    /// A Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// A folder of shards with a valid split

@@ -1,6 +1,6 @@
 //! `untie fill-mask`: what an exported model would put in place of each `[MASK]`.
 //!
-//! In: a Hugging Face directory and a text. Out: the likeliest tokens for each `[MASK]`, one a line. Cost: one forward
+//! In: a Hugging Face directory (or the folder of a finished run) and a text. Out: the likeliest tokens for each `[MASK]`, one a line. Cost: one forward
 //! pass over the text, in fp32.
 
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::model::{Bert, Input, Mode};
 /// Arguments of `untie fill-mask`.
 #[derive(Args, Clone, Debug)]
 pub struct FillMaskArgs {
-    /// Hugging Face directory of the model, e.g. a run's `export`
+    /// A Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Text with one or more `[MASK]`

@@ -31,7 +31,7 @@ pub struct FinetuneArgs {
     /// A Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The task's own folder, with the official file names (GLUE: also Parquet as on Hugging Face)
+    /// The task's own folder: the official files, or Parquet as on Hugging Face
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// SQuAD: train on this file instead of the folder's

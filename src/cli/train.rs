@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use untie_data::manifest::Manifest;
 use xxhash_rust::xxh3::xxh3_64;
@@ -47,7 +48,7 @@ pub struct TrainArgs {
     /// Save and stop with exit code 75 before this much time is over, e.g. 04:00:00 or 4h
     #[arg(long, value_name = "TIME", value_parser = wall_time)]
     max_wall_time: Option<Duration>,
-    /// Print sizes, memory, FLOPs and the least time, and stop
+    /// Print sizes, memory, FLOPs and the least time, and stop; a run with `train.time` is measured first
     #[arg(long)]
     dry_run: bool,
 }
@@ -166,6 +167,11 @@ fn earlier_config(folder: &Path, world: &World) -> Result<Option<Value>> {
     serde_json::from_slice(&tables).map(Some).map_err(unreadable)
 }
 
+/// What an earlier part of the run decided for a key of `[train]`.
+fn decided_before<T: DeserializeOwned>(earlier: Option<&Value>, key: &str) -> Option<T> {
+    serde_json::from_value(earlier?["train"][key].clone()).ok()
+}
+
 /// The plan of a run of the processes of `world` in a folder that began at some time, here on `device`; what is `auto` and how
 /// many steps it has are as in `earlier`, the tables of the run that goes on, or decided now.
 pub(super) fn plan(
@@ -176,25 +182,23 @@ pub(super) fn plan(
     place: (&Path, Instant),
 ) -> Result<Plan> {
     if config.train.precision == Precision::Auto {
-        let before =
-            earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["precision"].clone()).ok());
-        config.train.precision = before.unwrap_or(Precision::Auto);
+        config.train.precision = decided_before(earlier.as_ref(), "precision").unwrap_or(Precision::Auto);
     }
     config.train.precision = config.train.precision.resolve(device)?;
     if world.is_first() {
         warn_of(config.train.precision, device);
     }
     if config.train.kernels == Kernels::Auto {
-        let before =
-            earlier.as_ref().and_then(|tables| serde_json::from_value(tables["train"]["kernels"].clone()).ok());
-        config.train.kernels = before.unwrap_or(Kernels::Auto);
+        config.train.kernels = decided_before(earlier.as_ref(), "kernels").unwrap_or(Kernels::Auto);
     }
     config.train.kernels = config.train.kernels.resolve(config.train.precision.compute_kind(), device);
+    let vocabulary = Vocabulary::open(&config.data)?;
+    let decided = |config: &RunConfig| decided(config, &vocabulary, device, world);
     let chooses_micro_batch = config.train.micro_batch == MicroBatch::AUTO;
     if chooses_micro_batch {
         let sizes = match earlier.as_ref().and_then(earlier_sizes) {
             Some(sizes) => sizes,
-            None => decided(&config, device, world)?.fitting_micro_batches()?,
+            None => decided(&config)?.fitting_micro_batches()?,
         };
         settle(&mut config.data, &mut config.train, &sizes);
         config.validate()?;
@@ -203,22 +207,21 @@ pub(super) fn plan(
         let of_steps = |steps| RunConfig { train: config.train.of_steps(steps), ..config.clone() };
         let steps = match earlier.as_ref().and_then(|tables| asked.earlier_steps(tables)) {
             Some(steps) => steps,
-            None => decided(&config, device, world)?.decide_steps(asked, place, |steps| of_steps(steps).validate())?,
+            None => decided(&config)?.decide_steps(asked, place, |steps| of_steps(steps).validate())?,
         };
         config = of_steps(steps);
         config.validate()?;
     }
-    Ok(Plan { chooses_micro_batch, ..decided(&config, device, world)? })
+    Ok(Plan { chooses_micro_batch, ..decided(&config)? })
 }
 
 /// The plan of tables without `auto`.
-fn decided(config: &RunConfig, device: tch::Device, world: &Rc<World>) -> Result<Plan> {
-    let vocabulary = Vocabulary::open(&config.data)?;
+fn decided(config: &RunConfig, vocabulary: &Vocabulary, device: tch::Device, world: &Rc<World>) -> Result<Plan> {
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
         bert: config.bert(vocabulary.size)?,
         data_stamp: DataStamp { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data)? },
-        vocabulary,
+        vocabulary: vocabulary.clone(),
         init: config.model.init.clone(),
         data: config.data.clone(),
         phases: Phases::new(&config.data, &config.train)?.shared_by(world.size())?,

@@ -1,7 +1,7 @@
 //! The words that a finished model has for its outputs, held against those of a task.
 //!
 //! As in transformers' run_glue.py: words in another order say which output stands for which label, case and separators apart.
-//! Words that say nothing (`LABEL_0`) stand for the order of the task. There, other words are passed over with a warning; here
+//! Words that say nothing (`LABEL_0`) stand for the order of the task. There, other words are ignored with a warning; here
 //! they are an error, for the scores would be those of labels that were mixed up.
 
 use crate::error::{Error, Result};

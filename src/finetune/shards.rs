@@ -3,7 +3,21 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use untie_data::table::{self, Table};
+
 use crate::error::{io, Error, Result};
+
+/// Columns of one of its files; one that is not there is no error.
+pub(super) fn columns(path: &Path, names: &[&str]) -> Result<Table> {
+    table::read(path, names).map_err(|error| {
+        let hint = error.hint();
+        let outer = Error::data(format!("cannot read `{}`", path.display())).caused_by(error);
+        match hint {
+            Some(hint) => outer.hint(hint),
+            None => outer,
+        }
+    })
+}
 
 /// `SET.parquet`, or all of `SET-00000-of-00002.parquet` and so on.
 pub(super) fn shards(folder: &Path, set: &str) -> Result<Option<Vec<PathBuf>>> {

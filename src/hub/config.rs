@@ -14,7 +14,7 @@ use crate::model::{BertConfig, Norm, TaskHead};
 /// Embedding tables hold fewer rows than this.
 const MOST_ROWS: i64 = 1 << 31;
 
-/// The part of config.json that says how to compute. Unknown keys are transformers' own and are passed over.
+/// The part of config.json that says how to compute. Unknown keys are transformers' own and are ignored.
 #[derive(Debug, Serialize, Deserialize)]
 struct ConfigFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]

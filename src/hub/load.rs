@@ -63,7 +63,7 @@ impl HubModel {
 
 /// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
 /// bf16, fp32 or fp64 in safetensors, one file or several) as leaves of `kind` on `device`. A pooler or a next-sentence
-/// head alone is passed over. So is the head of a fine-tuned model: its encoder gets new heads, as transformers does it.
+/// head alone is ignored. So is the head of a fine-tuned model: its encoder gets new heads, as transformers does it.
 ///
 /// # Errors
 /// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape
@@ -98,7 +98,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
 }
 
 /// Reads the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
-/// file's own heads are passed over, except for its pooler where `head` has one. What is new starts as BERT does, from `seed`:
+/// file's own heads are ignored, except for its pooler where `head` has one. What is new starts as BERT does, from `seed`:
 /// a truncated normal with σ = `initializer_range` (transformers' is not cut off), biases 0.
 ///
 /// # Errors

@@ -7,9 +7,11 @@
 pub mod config;
 pub mod probe;
 pub mod rule;
+pub mod start;
 pub mod transition;
 
-pub use config::{GroupInit, RuleKind, SharingConfig, Splits, Start, Transition, UntieAt};
+pub use config::{RuleKind, SharingConfig, Splits, Transition, UntieAt};
 pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, Pair};
 pub use rule::{Decision, Rule};
+pub use start::{GroupInit, Start};
 pub use transition::{transition, MomentsAt};

@@ -167,7 +167,8 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sharing::config::{Start, Transition, UntieAt};
+    use crate::sharing::config::{Transition, UntieAt};
+    use crate::sharing::start::Start;
 
     fn rule(kind: RuleKind, num_layers: usize) -> Rule {
         Rule::new(&SharingConfig { rule: Some(kind), ..Default::default() }, num_layers, 1000).unwrap()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
 use crate::error::{Error, Result};
-use crate::shim::cpu_capability;
+use crate::shim::{cpu_capability, multiplies};
 
 /// What activations and products are computed in; weights and moments stay fp32 (fp64 for `fp64`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +41,8 @@ impl Precision {
 
     /// What a user should know who asked for it on `device`: bf16 on a CPU without AVX-512 is slower than fp32.
     pub fn warning(self, device: Device) -> Option<String> {
-        let level = cpu_level();
-        (self == Self::Bf16 && !device.is_cuda() && level != AVX512).then(|| {
+        (self == Self::Bf16 && !device.is_cuda() && !multiplies(Kind::BFloat16, Device::Cpu)).then(|| {
+            let level = cpu_capability().unwrap_or_else(|_| "unknown".into());
             format!(
                 "bf16 is emulated on this CPU ({level}, bf16 needs AVX-512): a step takes several times as long as in fp32\n\
                  hint: set `train.precision` to \"fp32\" (`--precision fp32` where there is such an option)"
@@ -80,14 +80,6 @@ impl Precision {
     }
 }
 
-/// libtorch's name of the level from which on there are kernels for bf16.
-const AVX512: &str = "AVX512";
-
-/// The level of libtorch's kernels, which `ATEN_CPU_CAPABILITY` lowers.
-fn cpu_level() -> String {
-    cpu_capability().unwrap_or_else(|_| "unknown".into())
-}
-
 /// Whether the CPU multiplies bf16 matrices in hardware (AVX512-BF16 or AMX), and libtorch's kernels may use it.
 fn cpu_has_bf16() -> bool {
     let has_it = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| {
@@ -95,7 +87,7 @@ fn cpu_has_bf16() -> bool {
             .find(|line| line.starts_with("flags"))
             .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "avx512_bf16" || flag == "amx_bf16"))
     });
-    has_it && cpu_level() == AVX512
+    has_it && multiplies(Kind::BFloat16, Device::Cpu)
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Costs {
         Ok(seconds)
     }
 
-    /// As numbers, for other processes to compare; [`Self::numbers_mut`] in the same order.
+    /// The measured times in a fixed order, so that processes can take the largest of each.
     pub(super) fn numbers_mut(&mut self) -> Vec<&mut f64> {
         let phases = self.phases.iter_mut();
         let of_phases = phases.flat_map(|of| [&mut of.at_start, &mut of.untied, &mut of.check, &mut of.evaluation]);

@@ -115,15 +115,15 @@ impl TrainConfig {
 /// None of them, or more than one, by name.
 pub fn exactly_one<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     let set: Vec<String> = names.filter(|name| LENGTHS.contains(name)).map(|name| format!("`train.{name}`")).collect();
+    let wrong = |found: &str| {
+        Error::config(format!("expected one of `train.steps`, `train.epochs` and `train.time`, found {found}"))
+    };
     match set.as_slice() {
         [_] => Ok(()),
-        [] => Err(Error::config("expected one of `train.steps`, `train.epochs` and `train.time`, found none")
+        [] => Err(wrong("none")
             .hint("say how long the run is, e.g. `steps = 10000` or `time = \"5m\"` in `[train]`, or `--time 5m`")),
-        _ => Err(Error::config(format!(
-            "expected one of `train.steps`, `train.epochs` and `train.time`, found {}",
-            set.join(" and ")
-        ))
-        .hint("remove all but one; one that is given by `--set` or `--time` takes the place of the file's")),
+        _ => Err(wrong(&set.join(" and "))
+            .hint("remove all but one; one that is given by `--set` or `--time` takes the place of the file's")),
     }
 }
 

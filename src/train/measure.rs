@@ -177,7 +177,7 @@ impl<'a> Rehearsal<'a> {
     }
 }
 
-/// A folder that goes with its last use.
+/// A temporary folder, removed when this is dropped.
 struct Aside(PathBuf);
 
 impl Aside {

@@ -32,6 +32,7 @@ pub use guard::{GuardConfig, SpikeAction};
 pub use memory::{Memory, Step};
 pub use micro_batch::MicroBatch;
 pub use numbers::Numbers;
+pub use open::first_state;
 pub use phases::{Phase, Phases};
 pub use plan::Plan;
 pub use process::prepare_process;

@@ -175,7 +175,7 @@ fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<c
     resume::same_data(&state.data, &plan.data_stamp, plan.allow_changes)?;
     let mut bert = state.bert.clone();
     if plan.allow_changes {
-        // No sizes.
+        // Dropout and initialisation do not change the shape of the model.
         (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob, bert.initializer_range) =
             (plan.bert.hidden_dropout_prob, plan.bert.attention_probs_dropout_prob, plan.bert.initializer_range);
     }
@@ -217,7 +217,7 @@ fn initial_weights(plan: &Plan, map: &LayerMap, directory: &Path) -> Result<Weig
             .caused_by(error)
     })?;
     let mut config = source.config.clone();
-    // Neither dropout nor heads are sizes: a head that the run needs and the model lacks is new, another is passed over.
+    // Neither dropout nor heads are sizes: a head that the run needs and the model lacks is new, another is ignored.
     (config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.pair_head) =
         (plan.bert.hidden_dropout_prob, plan.bert.attention_probs_dropout_prob, plan.bert.pair_head);
     if config != plan.bert {
@@ -280,7 +280,7 @@ fn fresh(plan: &Plan) -> Result<checkpoint::Loaded> {
 ///
 /// # Errors
 /// libtorch's own.
-pub(super) fn first_state(plan: &Plan, map: &LayerMap) -> Result<RunState> {
+pub fn first_state(plan: &Plan, map: &LayerMap) -> Result<RunState> {
     Ok(RunState {
         format: checkpoint::FORMAT,
         step: 0,

@@ -144,7 +144,7 @@ impl Plan {
             }
             Asked::Time(time) => {
                 let costs = self.measure(folder, time.0.mul_f64(MEASURING))?;
-                // Rank 0's clock is all the others' too.
+                // All processes go by the clock of rank 0, so that they get the same steps.
                 let left =
                     || (time.0.mul_f64(1.0 - RESERVE).as_secs_f64() - begin.elapsed().as_secs_f64()).to_le_bytes();
                 let left = self.world.from_first(|| Ok(left().to_vec()))?;

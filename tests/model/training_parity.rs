@@ -121,6 +121,7 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
                     let number = |name: &str| of_step(&format!("{sharing}/{name}")).double_value(&[]);
                     assert!(report.applied, "{case}");
                     assert_eq!(num_correct, number("corrects"), "{case}: right guesses of step {step}");
+                    assert!(report.loss.is_finite() && report.grad_norm.is_finite(), "{case}");
                     loss_error = loss_error.max((report.loss - number("losses")).abs());
                     norm_error = norm_error.max((report.grad_norm / number("norms") - 1.0).abs());
                     assert!(loss_error <= tolerance, "{case}: the loss of step {step} is {loss_error:e} off");

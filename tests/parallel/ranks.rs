@@ -58,7 +58,9 @@ fn farthest(workshop: &Workshop, one: &str, other: &str, step: u64) -> f64 {
         let (one, other) = (read(one, file), read(other, file));
         assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
         for (name, tensor) in &one {
-            farthest = farthest.max((tensor - &other[name]).abs().max().double_value(&[]));
+            let far = (tensor - &other[name]).abs().max().double_value(&[]);
+            assert!(!far.is_nan(), "{name}");
+            farthest = farthest.max(far);
         }
     }
     farthest

@@ -294,13 +294,45 @@ template <typename T> void compare(const char *level, const Kernels<T> &kernels,
   }
 }
 
+// c (+)= a·b against sums in fp64, by sizes with rests in every direction and more than one panel of k at each level.
+template <typename W> void products(const char *level, Multiply<W> multiply) {
+  for (const int64_t m : {1, 5, 6, 13}) {
+    for (const int64_t n : {1, 7, 16, 17, 130}) {
+      for (const int64_t k : {1, 17, 300, 1100}) {
+        for (const bool add : {false, true}) {
+          const int64_t lda = k + 3, ldb = n + 1, ldc = n + 2;
+          const Buffer<W> a((m - 1) * lda + k), b((k - 1) * ldb + n), before((m - 1) * ldc + n);
+          Buffer<W> c((m - 1) * ldc + n);
+          multiply(m, n, k, lda, ldb, ldc, add, a, b, c);
+          Results found;
+          found.add_rows("multiply", c, m, n, ldc);
+          for (int64_t i = 0; i < m * n; ++i) {
+            const int64_t row = i / n, column = i % n;
+            double sum = add ? static_cast<double>(before[row * ldc + column]) : 0.0;
+            for (int64_t l = 0; l < k; ++l) {
+              sum += static_cast<double>(a[row * lda + l]) * static_cast<double>(b[l * ldb + column]);
+            }
+            const double is = found.values[static_cast<size_t>(i)].is;
+            if (!(std::abs(is - sum) <= tolerance<W>() * std::max(1.0, std::abs(sum)))) {
+              std::printf("%s, %zu bytes: multiply gives %g, expected %g\n", level, sizeof(W), is, sum);
+              std::exit(1);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// As csrc/fused/levels.cpp, which needs libtorch.
 bool runs(const Level &level) {
-  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  const bool fma = __builtin_cpu_supports("fma") != 0;
+  const bool avx512 = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (&level == &kernels_avx512bf16) {
     return avx512 && __builtin_cpu_supports("avx512bf16");
   }
-  return &level == &kernels_default || (&level == &kernels_avx512 ? avx512 : __builtin_cpu_supports("avx2") != 0);
+  return &level == &kernels_default || (&level == &kernels_avx512 ? avx512 : fma && __builtin_cpu_supports("avx2") != 0);
 }
 
 } // namespace
@@ -315,6 +347,10 @@ int main() {
     compare(level->name, level->of_bf16, kernels_default.of_bf16);
     compare(level->name, level->of_float, kernels_default.of_float);
     compare(level->name, level->of_double, kernels_default.of_double);
+    products(level->name, level->multiply_double);
+    if (level->multiply_float != nullptr) {
+      products(level->name, level->multiply_float);
+    }
     std::printf("%s: every kernel at every size\n", level->name);
   }
 }

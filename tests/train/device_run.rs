@@ -1,10 +1,10 @@
 //! Whole runs on the device's path, forced on the CPU with `UNTIE_STEP=device`: what is read late is right when it is read.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use crate::common::{stderr, Workshop};
+use crate::runs::metrics;
 use serde_json::Value;
 
 /// A run of 40 steps that unties at 20, with `settings` on top; what it wrote to stderr.
@@ -15,18 +15,6 @@ fn train(workshop: &Workshop, run_dir: &str, settings: &[&str]) -> String {
     let output = workshop.command(&arguments).env("UNTIE_STEP", "device").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     stderr(&output)
-}
-
-/// step → tag → value of the tags that do not depend on the clock.
-fn metrics(run: &Path) -> BTreeMap<u64, serde_json::Map<String, Value>> {
-    let mut rows: BTreeMap<u64, serde_json::Map<String, Value>> = BTreeMap::new();
-    for line in fs::read_to_string(run.join("metrics.jsonl")).unwrap().lines() {
-        let mut row: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
-        let step = row.remove("step").and_then(|step| step.as_u64()).unwrap();
-        row.retain(|tag, _| !matches!(tag.as_str(), "train/tokens_per_second" | "train/mfu"));
-        rows.entry(step).or_default().extend(row);
-    }
-    rows
 }
 
 fn weights(run: &Path) -> Vec<u8> {

@@ -122,7 +122,8 @@ impl Side {
 /// Largest difference, in units of the learning rate.
 fn difference(left: &Side, right: &Side) -> f64 {
     let pairs = left.tensors().into_iter().zip(right.tensors());
-    pairs.map(|(left, right)| f64::try_from((left - right).abs().max()).unwrap()).fold(0.0, f64::max) / LEARNING_RATE
+    let far = |(left, right): (Tensor, Tensor)| f64::try_from((left - right).abs().max()).unwrap();
+    pairs.map(far).inspect(|far| assert!(!far.is_nan())).fold(0.0, f64::max) / LEARNING_RATE
 }
 
 const SCALED: ScalerState = ScalerState { scale: 65_536.0, growth_tracker: 0 };

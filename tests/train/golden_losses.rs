@@ -2,8 +2,8 @@
 //!
 //! What a CPU computes depends on its vector instructions: they decide in which order products are added up. The elementwise
 //! kernels, libtorch's and ours, go by `ATEN_CPU_CAPABILITY`, and the matrix products of MKL by `MKL_CBWR`; with AVX2 and
-//! `COMPATIBLE` these are the same on every x86-64 processor. Where there is AVX-512 the fp32 products of our kernels are oneDNN's,
-//! which goes by the processor alone: so the losses must be equal on the kind of CPU that made the file, and near on others.
+//! `COMPATIBLE` these are the same on every x86-64 processor. With AVX2 the products of our kernels are ours too
+//! (csrc/kernels/product.h). The losses must be equal on the kind of CPU that made the file, and near on others.
 //!
 //! `UNTIE_WRITE_GOLDEN=1` writes the file anew: only after a change that was meant to change losses, which says so.
 

@@ -14,7 +14,7 @@ const MOST_REPLACED: f64 = 0.05;
 /// Share above which the file is refused if hardly anything beyond ASCII is valid: Latin-1 has this much in most languages.
 const MOST_REPLACED_OF_ASCII: f64 = 0.003;
 /// So many valid characters beyond ASCII make up for one that is replaced.
-const VALID_FOR_REPLACED: f64 = 0.25;
+const VALID_FOR_REPLACED: u64 = 4;
 /// Share of control characters that text may have.
 const MOST_CONTROL: f64 = 0.02;
 
@@ -45,7 +45,7 @@ impl Tally {
 
     /// Whether so much was replaced that the file is no damaged UTF-8, but something else.
     pub(super) fn is_refused(&self) -> bool {
-        let few_valid = self.beyond_ascii as f64 * VALID_FOR_REPLACED < self.replaced as f64;
+        let few_valid = self.beyond_ascii < VALID_FOR_REPLACED * self.replaced;
         self.replaced >= LEAST_REPLACED
             && (self.share() > MOST_REPLACED || (few_valid && self.share() > MOST_REPLACED_OF_ASCII))
     }

@@ -36,7 +36,7 @@ pub enum CorpusError {
     /// A file that holds something else: a picture, an archive, a pointer of Git LFS, text that is not UTF-8.
     #[error("the file is {}", .0.what)]
     Other(Other),
-    /// Compressed data that is whole, but cannot be unpacked just so.
+    /// Compressed data that is complete, but needs something that this reader does not have.
     #[error("{what}")]
     Packed {
         /// What stands in the way.

@@ -50,8 +50,8 @@ pub enum InputError {
     NoFiles { path: PathBuf, passed_over: usize },
     /// A file name that does not tell the format.
     #[error(
-        "cannot tell the format of `{}`: expected `.xml`, `.jsonl`, `.json` or `.txt`, perhaps with `.gz`, `.bz2`, `.zst`, `.xz` \
-         or `.lz4`, `.parquet` or `wiki_00`",
+        "cannot tell the format of `{}`: expected `.xml`, `.jsonl`, `.json` or `.txt`, perhaps with `.gz`, `.bz2`, `.zst`, `.xz`, \
+         `.lzma` or `.lz4`, `.parquet` or `wiki_00`",
         path.display()
     )]
     UnknownFormat { path: PathBuf },
@@ -151,7 +151,7 @@ impl CorpusFile {
         })))
     }
 
-    /// Reads the start of the file, to find out at once what would else be found when its turn comes.
+    /// Reads the start of the file, so that a wrong file is found before the work begins.
     ///
     /// # Errors
     /// If the file cannot be opened or is something else, and if its first records are not as they should be.

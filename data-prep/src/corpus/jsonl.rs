@@ -39,7 +39,7 @@ impl CorpusReader for Jsonl {
         let source = if has_values {
             Source::Values(Values::new(input, &self.options))
         } else {
-            Source::Lines(Lines::new(input, self.options.strict))
+            Source::Lines { first: None, lines: Lines::new(input, self.options.strict) }
         };
         Objects::new(source, &self.options).into_records()
     }
@@ -66,10 +66,13 @@ impl CorpusReader for Jsonl {
 
 /// Where objects come from.
 pub(super) enum Source {
-    /// From lines.
-    Lines(Lines),
-    /// From lines, of which the first was already read, to tell the format.
-    LinesAfter(Line, Lines),
+    /// From lines, of which the first may already have been read, to tell the format.
+    Lines {
+        /// That line.
+        first: Option<Line>,
+        /// The lines behind it.
+        lines: Lines,
+    },
     /// From whatever stands between and around them.
     Values(Values),
 }
@@ -77,21 +80,17 @@ pub(super) enum Source {
 impl Source {
     fn next(&mut self, limit: usize) -> Result<Option<Line>, CorpusError> {
         match self {
-            Source::Lines(lines) => lines.next_line(limit),
+            Source::Lines { first, lines } => match first.take() {
+                Some(line) => Ok(Some(line)),
+                None => lines.next_line(limit),
+            },
             Source::Values(values) => values.next(limit),
-            Source::LinesAfter(..) => {
-                // an empty input takes its place for a moment
-                let nothing = Source::Lines(Lines::new(Box::new(std::io::empty()), false));
-                let Source::LinesAfter(first, lines) = std::mem::replace(self, nothing) else { return Ok(None) };
-                *self = Source::Lines(lines);
-                Ok(Some(first))
-            }
         }
     }
 
     fn line(&self) -> u64 {
         match self {
-            Source::Lines(lines) | Source::LinesAfter(_, lines) => lines.number,
+            Source::Lines { lines, .. } => lines.number,
             Source::Values(values) => values.line,
         }
     }
@@ -152,10 +151,9 @@ impl Objects {
         match parse(text, &self.options.text_field, self.options.strict) {
             Ok(Object { text: Field::Text(_), .. }) => self.is_proven = true,
             Ok(Object { text: field, .. }) => {
-                let fields = parse::fields(text);
                 // an empty object says nothing
                 if self.found.as_ref().is_none_or(|found| found.fields.is_empty()) {
-                    self.found = Some(Found { fields, kind: field.kind() });
+                    self.found = Some(Found { fields: parse::fields(text), kind: field.kind() });
                 }
             }
             Err(error) => {

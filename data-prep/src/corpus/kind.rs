@@ -3,11 +3,13 @@
 //! Names lie: a download may have brought an error page, a clone without git-lfs brings pointers, a folder holds files of
 //! other programs. So every file is looked at before it is read, and what is no text is named with what to do about it.
 
+use super::lines::without_mark;
 use super::CorpusError;
+use crate::placeholder::{is_git_lfs, is_html};
 use std::borrow::Cow;
 
 /// The bytes that tell the kind of a file: up to the magic of tar, which is at 257.
-pub(crate) const KIND_BYTES: usize = 512;
+pub(crate) use crate::placeholder::HEAD_BYTES as KIND_BYTES;
 
 const UNPACK: &str = "unpack it, and name the files that were in it";
 const EXPORT: &str = "save its text as plain text first";
@@ -135,7 +137,7 @@ pub(super) fn encoded(name: &str, iconv: &str) -> Other {
 
 /// What a clone without git-lfs or git-annex has in the place of a file.
 pub(crate) fn pointer(start: &[u8]) -> Option<Other> {
-    if start.starts_with(b"version https://git-lfs.github.com/spec/") || start.starts_with(b"version https://hawser.") {
+    if is_git_lfs(start) {
         let text = String::from_utf8_lossy(start);
         let size = text.lines().find_map(|line| line.strip_prefix("size ")?.trim().parse::<u64>().ok());
         let size = size.map_or(String::new(), |size| format!(" of {size} bytes"));
@@ -166,9 +168,9 @@ fn byte_order_mark(start: &[u8]) -> Option<(&'static str, &'static str)> {
 /// A web page, or what a server says instead of giving a file.
 fn page(start: &[u8]) -> Option<Other> {
     const HINT: &str = "a download may have brought an error page: look into the file, and fetch it again";
-    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    let start = without_mark(&start[..start.len().min(KIND_BYTES)]).trim_ascii_start();
     let text = String::from_utf8_lossy(start).to_ascii_lowercase();
-    if text.starts_with("<!doctype html") || text.starts_with("<html") {
+    if is_html(&text) {
         return Some(Other::new("an HTML page", HINT));
     }
     let (declared, rest) = match text.strip_prefix("<?xml").and_then(|rest| rest.split_once("?>")) {
@@ -178,7 +180,7 @@ fn page(start: &[u8]) -> Option<Other> {
     if rest.starts_with("<error>") && (declared || rest.contains("<code>")) {
         return Some(Other::new("the error message of a server", HINT));
     }
-    (declared && rest.starts_with("<!doctype html")).then(|| Other::new("an HTML page", HINT))
+    (declared && is_html(rest)).then(|| Other::new("an HTML page", HINT))
 }
 
 #[cfg(test)]

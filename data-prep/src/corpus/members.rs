@@ -92,7 +92,8 @@ enum Member {
     Lz4(Box<Lz4>),
 }
 
-/// A decoder of an LZ4 frame. That of the crate takes an end between two blocks for the end of the frame: the last bytes tell.
+/// A decoder of an LZ4 frame. The crate's decoder takes the end of the input between two blocks for the end of the
+/// frame, so the last bytes are checked for the end mark.
 struct Lz4 {
     decoder: lz4_flex::frame::FrameDecoder<Tail>,
     /// Bytes behind the end mark; nothing for the legacy format, which has no end mark.

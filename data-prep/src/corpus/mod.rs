@@ -153,7 +153,8 @@ pub const NO_FIELD: &str = "no text field";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// By the file name: `.xml` is `mediawiki`, `.jsonl`, `.ndjson` and `.json` are `jsonl`, `.txt` is `text`, `wiki_00` is
+    /// By the file name: `.xml` is `mediawiki`, `.jsonl`, `.jsonlines`, `.ndjson` and `.json` are `jsonl`, `.txt` and `.text` are
+    /// `text`, `wiki_00` is
     /// `wikiextractor`, each also with `.gz`, `.bz2`, `.zst`, `.xz`, `.lzma` or `.lz4` behind it; `.parquet` is `parquet`
     #[default]
     Auto,
@@ -161,7 +162,7 @@ pub enum Format {
     Text,
     /// Plain text, several documents a file, separated by blank lines (the input format of Google's BERT)
     Blocks,
-    /// One JSON object a line, with the text in the field `text` and, if there is one, a `title`
+    /// JSON objects, one a line, on several lines or in one array, with the text in the field `text` and, if there is one, a `title`
     Jsonl,
     /// A MediaWiki XML dump, such as Wikipedia's pages-articles
     Mediawiki,

@@ -111,13 +111,6 @@ impl Compression {
     }
 
     /// Wraps `raw`, compressed bytes, into a decoder that uses up to `threads` threads.
-    ///
-    /// # Errors
-    /// If the decoder cannot be built (out of memory).
-    pub fn decode(self, raw: impl Read + Send + 'static, threads: usize) -> io::Result<Input> {
-        Ok(self.decode_raw(Lookahead::new(Box::new(raw)), threads))
-    }
-
     fn decode_raw(self, raw: Raw, threads: usize) -> Input {
         match self {
             Compression::None => Box::new(raw),
@@ -236,13 +229,15 @@ mod tests {
                 encoder.write_all(bytes).unwrap();
                 encoder.finish().unwrap()
             }
-            Compression::Xz | Compression::Lzma => unreachable!("made by the tool itself, in tests/packed.rs"),
+            Compression::Xz | Compression::Lzma => {
+                unreachable!("made by the tool itself, in tests/prepare/corpus/packed.rs")
+            }
         }
     }
 
     fn unpacked(compression: Compression, bytes: Vec<u8>, threads: usize) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        compression.decode(Cursor::new(bytes), threads)?.read_to_end(&mut out)?;
+        compression.decode_raw(Lookahead::new(Box::new(Cursor::new(bytes))), threads).read_to_end(&mut out)?;
         Ok(out)
     }
 

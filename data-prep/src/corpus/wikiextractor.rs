@@ -32,7 +32,7 @@ impl CorpusReader for Wikiextractor {
                 let message = "expected `<doc …>` or a JSON object".to_owned();
                 Box::new(std::iter::once(Err(CorpusError::Wikiextractor { position: lines.position(), message })))
             }
-            Ok(Some(line)) => Objects::new(Source::LinesAfter(line, lines), &self.options).into_records(),
+            Ok(Some(line)) => Objects::new(Source::Lines { first: Some(line), lines }, &self.options).into_records(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A first look at every file, before the work begins: hours of reading are not to end at a file that is none of the corpus.
+//! A first look at every file, before the work begins, so that hours of reading do not end at a file that is not text.
 //!
 //! Each file is opened, its first bytes are decompressed and its first records parsed, on all workers. Cost: 256 KiB of
 //! decompressed text a file, as a rule.

@@ -78,7 +78,7 @@ pub(super) fn of_unknown(
     }
     if report.long_words > 0 {
         reasons.push(format!(
-            "{:.2} % words longer than a tokenizer of BERT allows (100 characters), as in scripts without spaces",
+            "{:.2} % words longer than a tokenizer of BERT allows, as in scripts without spaces",
             share(report.long_words)
         ));
     }

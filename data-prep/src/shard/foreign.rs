@@ -8,6 +8,7 @@
 //! split, and nothing is written. Cost of holding out: every token is read once on all cores; 16 bytes a held-out document.
 
 use super::{natural_order, with_suffix, Shard, ShardError, Split, MAGIC};
+use crate::corpus::kind::KIND_BYTES;
 use rayon::prelude::*;
 use std::fs::{self, File};
 use std::io::Read;
@@ -74,7 +75,7 @@ fn indices(dir: &Path) -> Result<Vec<String>, ShardError> {
         let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".idx")) else { continue };
         let path = dir.join(&name);
         let mut start = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(512).read_to_end(&mut start));
+        let read = File::open(&path).and_then(|file| file.take(KIND_BYTES as u64).read_to_end(&mut start));
         read.map_err(|source| ShardError::Io { path: path.clone(), source })?;
         super::refuse_pointer(&path, &start)?;
         if start.starts_with(MAGIC) || is_old(&start) {

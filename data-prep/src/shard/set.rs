@@ -64,7 +64,7 @@ pub struct Piece {
 #[derive(Debug)]
 pub struct ShardSet {
     shards: Vec<Shard>,
-    /// What of them is in the split: all, or what is not held out, or what is.
+    /// The documents of the split.
     pieces: Vec<Piece>,
     /// What lies before each piece, and all there is at the end.
     starts: Vec<Start>,

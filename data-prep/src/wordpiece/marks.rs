@@ -101,7 +101,8 @@ mod tests {
         }
         let lost = marks.lost();
         let example = |word: &str, bare: &str| Some((word.to_owned(), bare.to_owned()));
-        // 3 of 6 characters of the first word are marks of their own: ि ् ी, of which ी is a spacing one; 8 of 15 kana
+        // Of the 6 characters of the Hindi word only ् is a nonspacing mark (ि and ी are spacing). Of the 15 kana 8 change: パ
+        // 3 times, and ダ 5 times.
         assert_eq!(
             lost,
             [

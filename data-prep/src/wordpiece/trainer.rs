@@ -24,14 +24,12 @@ const MIN_PAIR_COUNT: u64 = 2;
 ///
 /// Without a limit these are the 1000 most frequent characters; further ones that are at least one in ten million, as far as
 /// they take half of the vocabulary or less; and as many more as the vocabulary has room for once no pair is left to merge.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alphabet {
     /// Different characters that have a token.
     pub num_characters: usize,
     /// Different characters of the text that have none.
     pub num_left_out: usize,
-    /// Their share of the text's characters, 0 to 1.
-    pub share_left_out: f64,
 }
 
 type Words = [(String, u64)];
@@ -88,13 +86,7 @@ pub(super) fn learn(
             None => that_fit(&characters[number..], &inner, vocab_size - tokens.len()),
         };
         if more == 0 {
-            let left_out: u64 = characters[number..].iter().map(|entry| entry.1).sum();
-            let alphabet = Alphabet {
-                num_characters: number,
-                num_left_out: characters.len() - number,
-                share_left_out: left_out as f64 / total.max(1) as f64,
-            };
-            return Ok((tokens, alphabet));
+            return Ok((tokens, Alphabet { num_characters: number, num_left_out: characters.len() - number }));
         }
         number += more;
     }
@@ -347,7 +339,7 @@ mod tests {
         assert_eq!((tokens.len(), alphabet.num_characters), (3000, 1000));
         // the same text with more room than it has pairs
         let (_, alphabet) = learn(&words, 30_000, None).unwrap();
-        assert_eq!((alphabet.num_left_out, alphabet.share_left_out), (0, 0.0));
+        assert_eq!(alphabet.num_left_out, 0);
     }
 
     #[test]

@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
-use untie_data::table::{self, Values};
+use untie_data::table::Values;
 
 use super::rows::{Gatherer, Raw};
 use super::Rows;
 use crate::error::{Error, Result};
+use crate::finetune::shards::columns;
 use crate::finetune::task::{GlueSet, GlueTask, Split};
 
 const LABEL: &str = "label";
@@ -69,14 +70,7 @@ impl Shard {
     fn open(task: &GlueTask, set: &GlueSet, path: &Path) -> Result<Self> {
         let (first, second) = task.hub_columns;
         let wanted: Vec<&str> = [LABEL, INDEX, first].into_iter().chain(second).collect();
-        let table = table::read(path, &wanted).map_err(|error| {
-            let hint = error.hint();
-            let outer = Error::data(format!("cannot read `{}`", path.display())).caused_by(error);
-            match hint {
-                Some(hint) => outer.hint(hint),
-                None => outer,
-            }
-        })?;
+        let table = columns(path, &wanted)?;
         let missing = |name: &str| {
             let found: Vec<String> = table.names.iter().map(|name| format!("`{name}`")).collect();
             Error::data(format!("`{}` has no column `{name}`: found {}", path.display(), found.join(", ")))

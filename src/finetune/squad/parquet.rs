@@ -6,25 +6,19 @@
 
 use std::sync::Arc;
 
-use untie_data::table::{self, Values};
+use untie_data::table::Values;
 
 use super::paragraph::Paragraph;
 use super::read::{Gatherer, Place, Raw};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::finetune::shards;
 
 const COLUMNS: [&str; 6] = ["id", "title", "context", "question", "answers.text", "answers.answer_start"];
 
 /// Takes the questions of the gatherer's file.
 pub(super) fn read(gatherer: &mut Gatherer<'_>) -> Result<()> {
     let path = gatherer.path;
-    let table = table::read(path, &COLUMNS).map_err(|error| {
-        let hint = error.hint();
-        let outer = Error::data(format!("cannot read `{}`", path.display())).caused_by(error);
-        match hint {
-            Some(hint) => outer.hint(hint),
-            None => outer,
-        }
-    })?;
+    let table = shards::columns(path, &COLUMNS)?;
     let names: Vec<String> = table.names.iter().map(|name| format!("`{name}`")).collect();
     let mut columns = COLUMNS.into_iter().zip(table.columns);
     let mut next = || columns.next().unwrap_or(("", None));

@@ -41,7 +41,10 @@ fn difference(norm: Norm, start: usize, rule: RuleKind, kind: Kind, compute: Kin
             rules::within_groups(&gradients, &labels).into_iter().map(|(lower, _, value)| (lower, value)).collect()
         };
         assert_eq!(check.watched.len(), watched.len(), "{name}");
-        let mut compare = |got: f64, expected: f64| largest = largest.max((got - expected).abs());
+        let mut compare = |got: f64, expected: f64| {
+            assert!(!got.is_nan(), "{name}");
+            largest = largest.max((got - expected).abs());
+        };
         for (found, (lower, value)) in check.watched.iter().zip(watched) {
             assert_eq!(found.lower, lower, "{name}");
             compare(found.value, value);

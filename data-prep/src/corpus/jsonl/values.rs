@@ -4,14 +4,14 @@
 //! default, `indent=2`) and objects one behind the other are all the same here: values between brackets, commas and white
 //! space. Only strings and brackets are looked at. Cost: one value; a longer one than the limit is read past.
 
-use crate::corpus::lines::{decode, Line};
+use crate::corpus::lines::{decode, without_mark, Line};
 use crate::corpus::{CorpusError, Input, Position, ReaderOptions};
 use std::io::BufRead;
 
 /// Whether a file that starts so is split here: it begins with an array, or with an object that goes on behind its line or is
 /// not alone on it.
 pub(super) fn has_values(start: &[u8]) -> bool {
-    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let start = without_mark(start);
     let is_space = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'\x1e';
     let at = start.iter().position(|byte| !is_space(byte)).unwrap_or(start.len());
     let start = &start[at..];

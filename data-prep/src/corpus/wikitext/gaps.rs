@@ -1,4 +1,4 @@
-//! Where a sentence lost a word: what stood there is not known here, and the reader of the page sees it.
+//! Gaps: places where a sentence lost words that the reader of the page sees, because a template or an element is unknown.
 //!
 //! While passes go over a page a gap is a mark and four digits behind a [`super::HOLE`]: control characters, which no
 //! input holds at this point. In the end a gap counts if its paragraph is kept, and if it does not stand behind the end of a
@@ -23,7 +23,8 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// Appends the mark of a gap that `name` leaves. Beyond 65,536 on one page it is the last one's.
+    /// Appends the mark of a gap that `name` leaves. After 65,536 gaps on one page, further ones get the number of the
+    /// last.
     pub(super) fn mark(&mut self, name: String, out: &mut String) {
         if self.names.len() < 1 << (4 * NUM_DIGITS) {
             self.names.push(name);

@@ -1,4 +1,4 @@
-//! Pass 4: lines. Rules go, the marks of headings and lists go, lines that belong together become one paragraph.
+//! Pass 5: lines. Rules go, the marks of headings and lists go, lines that belong together become one paragraph.
 //!
 //! A blank line ends a paragraph, and so does a line of which only removed markup was left (an infobox, a figure). List items
 //! and lines that start with a space (preformatted) are paragraphs of their own. `; term : definition` stays in one.

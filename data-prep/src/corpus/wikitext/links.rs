@@ -1,4 +1,4 @@
-//! Pass 3: links. `[[target|text]]` and `[http://target text]` leave their text; files, categories and language links nothing.
+//! Pass 4: links. `[[target|text]]` and `[http://target text]` leave their text; files, categories and language links nothing.
 //!
 //! A stack of open brackets; a link's target is dropped from the output when its first `|` comes, so closing costs nothing.
 //! As in MediaWiki an external link ends with its line, a target does not hold a newline, and `[[a [[b]]` has only the inner

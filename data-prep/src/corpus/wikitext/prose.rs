@@ -1,4 +1,4 @@
-//! The paragraphs that are kept, in one string: pass 5 and the choice among headings and list items.
+//! The paragraphs that are kept, in one string: pass 6 and the choice among headings and list items.
 
 use super::gaps::{self, Gaps};
 use super::{tidy, CleanOptions, Cleaned, ListItems, LINK_END, LINK_START};

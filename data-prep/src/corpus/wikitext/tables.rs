@@ -1,4 +1,4 @@
-//! Pass 2: tables. `{|` and `|}` pair where they start a line (after spaces and `:`), nested as deep as they come.
+//! Pass 3: tables. `{|` and `|}` pair where they start a line (after spaces and `:`), nested as deep as they come.
 //!
 //! An opening that nothing closes stays, for [`super::lines`] to drop with the lines that belong to it.
 

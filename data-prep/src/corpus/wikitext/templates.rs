@@ -4,7 +4,7 @@
 //! or the name of what is not known here. Cost: linear in that text.
 //!
 //! A new template is a row of the table of its language in [`tables`]; one that computes is a [`Shows`] and its line in
-//! [`render`]. A row of the wiki's own language goes before one of the English table, which holds in all languages, as its
+//! [`shown`]. A row of the wiki's own language goes before one of the English table, which holds in all languages, as its
 //! templates have been copied to most wikis.
 
 mod arguments;

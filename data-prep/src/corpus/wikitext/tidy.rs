@@ -1,4 +1,4 @@
-//! Pass 5: a paragraph's last touch: entities, white space, and the punctuation around holes.
+//! Pass 6: a paragraph's last touch: entities, white space, and the punctuation around holes.
 //!
 //! `Foo ({{lang-el|…}}; born 1970) {{x}}, bar` reads `Foo (born 1970), bar`. Only punctuation beside a hole is touched: `f()`
 //! and the spaced punctuation of French stay.

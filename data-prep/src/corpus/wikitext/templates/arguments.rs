@@ -12,21 +12,12 @@ impl<'a> Arguments<'a> {
     /// Splits at the bars outside of links. `3=…` is the third positional argument, and the last one of a number counts.
     pub(super) fn new(text: Option<&'a str>) -> Arguments<'a> {
         let mut arguments = Arguments { positional: Vec::new(), named: Vec::new(), num_counted: 0 };
-        let Some(text) = text else { return arguments };
-        let bytes = text.as_bytes();
-        let (mut start, mut num_open) = (0, 0_usize);
-        for (at, &byte) in bytes.iter().enumerate() {
-            match byte {
-                b'[' => num_open += 1,
-                b']' => num_open = num_open.saturating_sub(1),
-                b'|' if num_open == 0 => {
-                    arguments.push(&text[start..at]);
-                    start = at + 1;
-                }
-                _ => {}
-            }
+        let mut left = text;
+        while let Some(rest) = left {
+            let (first, others) = split_first(rest);
+            arguments.push(first);
+            left = others;
         }
-        arguments.push(&text[start..]);
         arguments
     }
 
@@ -76,5 +67,22 @@ impl<'a> Arguments<'a> {
             Ok(number) if number > 0 => self.get(number),
             _ => self.named(key),
         }
+    }
+}
+
+/// What stands before the first bar outside of links, blanks aside, and what stands behind it.
+pub(super) fn split_first(text: &str) -> (&str, Option<&str>) {
+    let mut num_open = 0_usize;
+    let bar = text.bytes().position(|byte| {
+        match byte {
+            b'[' => num_open += 1,
+            b']' => num_open = num_open.saturating_sub(1),
+            _ => {}
+        }
+        byte == b'|' && num_open == 0
+    });
+    match bar {
+        Some(at) => (text[..at].trim(), Some(&text[at + 1..])),
+        None => (text.trim(), None),
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn shown(value: f64) -> String {
     }
     let exponent = value.abs().log10().floor() as i32;
     if !(-5..15).contains(&exponent) {
-        return format!("{value:E}").replace("E-", "E-");
+        return format!("{value:E}");
     }
     let decimals = (DIGITS as i32 - 1 - exponent).max(0) as usize;
     let text = format!("{value:.decimals$}");

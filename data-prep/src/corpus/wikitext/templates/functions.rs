@@ -1,7 +1,7 @@
 //! Parser functions and variables: what MediaWiki itself makes of `{{name:…}}` and `{{NAME}}`, as its documentation says
 //! (Help:Magic words, Help:Extension:ParserFunctions).
 
-use super::arguments::Arguments;
+use super::arguments::{split_first, Arguments};
 use super::{dates, expression, is_blank, numbers, Context, Shown};
 use crate::corpus::wikitext::HOLE;
 
@@ -31,7 +31,7 @@ const TABLE: &[(&str, Function)] = &[
     ("ns|nse|espacen|nr", Function::Namespace),
     ("#titleparts", Function::TitleParts),
     ("#tag", Function::Tag),
-    // a message of the wiki: its name is as near as we come, and most are links
+    // a message of the wiki, whose text is not in the dump
     ("int", Function::Unknown),
     ("#invoke|#property|#statements|#section|#lst|#section-h|#lsth|#babel|#related|localurl|fullurl|canonicalurl|filepath", Function::Unknown),
     ("defaultsort|defaultsortkey|defaultcategorysort|displaytitle|#seo|#coordinates|#related_articles|#widget|sortierung|seitentitel|ordena|cléDeTri|titreaffiché|tri|afficher_titre|защита|сортировка_по_умолчанию|ключ_сортировки|claveordenar|predefinisort|sortuj|domyślnie_sortuj|standaardsortering|standardsortering|noexternallanglinks|protectionlevel|cascadingsources|pagesincategory|#target|#ask|#set", Function::Nothing),
@@ -177,24 +177,7 @@ pub(super) fn function(name: &str, rest: &str, context: &Context) -> Option<Show
     })
 }
 
-/// What stands before the first bar outside of links, blanks aside, and what stands behind it.
-fn split_first(text: &str) -> (&str, Option<&str>) {
-    let mut num_open = 0_usize;
-    let bar = text.bytes().position(|byte| {
-        match byte {
-            b'[' => num_open += 1,
-            b']' => num_open = num_open.saturating_sub(1),
-            _ => {}
-        }
-        byte == b'|' && num_open == 0
-    });
-    match bar {
-        Some(at) => (text[..at].trim(), Some(&text[at + 1..])),
-        None => (text.trim(), None),
-    }
-}
-
-/// `then|else`. (Their `=` is text, so that [`Arguments`] are not for them.)
+/// `then|else`. (`=` is plain text in them, so [`Arguments`] must not split them.)
 fn choose(is_true: bool, branches: Option<&str>) -> Shown {
     let (then, others) = split_first(branches.unwrap_or_default());
     let (otherwise, _) = split_first(others.unwrap_or_default());
@@ -224,7 +207,7 @@ fn switch(value: &str, cases: Option<&str>) -> Shown {
     Shown::text(default)
 }
 
-/// Upper case, tags, entities and links aside: those that are left at this point are few, and their names must stay.
+/// Upper case; entities stay, for their names have a case.
 fn upper(text: &str) -> String {
     let mut in_entity = false;
     text.split_inclusive(['&', ';'])

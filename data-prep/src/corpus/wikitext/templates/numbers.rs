@@ -4,10 +4,9 @@
 /// grouped: from MediaWiki's `languages/messages`. Others write as English does.
 const SEPARATORS: &[(&str, &str, &str, usize)] = &[
     ("fr", "\u{202f}", ",", 4),
-    ("sv nb no nn fi cs sk uk et lv lt hu it sq ka kk eo ce tt oc br wa", "\u{a0}", ",", 4),
+    ("sv nb no nn fi cs sk uk et lv lt hu it sq ka kk eo ce tt oc br wa af", "\u{a0}", ",", 4),
     ("pl ru es pt bg be hy uz ky", "\u{a0}", ",", 5),
     ("de nl da id tr vi el ro sl hr bs sr sh ca eu gl is mk az pt-br jv ms-arab", ".", ",", 4),
-    ("af", "\u{a0}", ",", 4),
     ("gsw als", "’", ".", 4),
 ];
 

@@ -3,7 +3,7 @@
 //! `{1}` is the first positional argument, `{name}` a named one, `{text/2}` the first of them that is there, `{1=x}` the argument
 //! or else `x`, `{1#}` a number as the wiki's language writes it, `{1^}` digits above the line, `{2?a:x}` is `x` if the second
 //! argument is `a`. `[…]` is left out unless all arguments in it are there. If an
-//! argument outside of brackets is missing the template shows nothing that is known. A `; ` that is left in front goes.
+//! argument outside of brackets is missing, the template counts as unknown. A `; ` at the start is removed.
 
 use super::arguments::Arguments;
 use super::{numbers, quantities};

@@ -1,4 +1,4 @@
-//! Templates that compute, of wikis in other languages and of the newer English ones: quantities, centuries, coordinates.
+//! Quantities with units, centuries, coordinates, heights, ordinals and currencies.
 
 use super::arguments::Arguments;
 use super::numbers;

@@ -12,7 +12,7 @@ pub(super) fn is_silent(name: &str) -> bool {
         || ENDS.iter().any(|end| name.ends_with(end))
 }
 
-/// How many names start.
+/// What the names of many such templates start with.
 const BEGINNINGS: [&str; 68] = [
     // pronunciations, and the sources of what is computed
     "ipa-",
@@ -88,7 +88,7 @@ const BEGINNINGS: [&str; 68] = [
     "pronunciation",
 ];
 
-/// How many names end.
+/// What the names of many such templates end with.
 const ENDS: [&str; 9] = ["-stub", " stub", "-inline", " inline", "-icon", " icon", "infobox", "box", "-note"];
 
 const NAMES: &str = "
