@@ -7,7 +7,7 @@
 
 void untie_keep_heap() noexcept {
 #ifdef __GLIBC__
-  // The largest threshold that glibc allows; by default it returns buffers of every step to the kernel, which hands them out
+  // The largest threshold that glibc allows (32 MiB); by default it returns buffers of every step to the kernel, which hands them out
   // again as zeroed pages.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, INT32_MAX);

@@ -35,7 +35,7 @@ public:
       const T *query = data<T>(qkv) + first * stride + head * size;
       const T *key = query + shape.width(), *value = key + shape.width();
       T *right = zeroed_scratch<T>(size * QUERIES), *left = zeroed_scratch<T>(size * depth);
-      T *packed = zeroed_scratch<T>(depth * QUERIES), *narrow = scratch<T>(size * QUERIES);
+      T *packed = zeroed_scratch<T>(depth * QUERIES);
       W *scores = scratch<W>(length * QUERIES), *out = scratch<W>(size * QUERIES);
       kernels.transpose(length, size, value, stride, left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
@@ -48,8 +48,7 @@ public:
         kernels.softmax_forward(tile(task, at, queries), scores, drop(task), packed,
                                 data<W>(log_sum) + task * rounded(length) + at);
         multiply(size, queries, depth, depth, queries, queries, false, left, packed, out);
-        kernels.narrow(size, queries, out, queries, narrow, queries);
-        kernels.transpose(size, count, narrow, queries,
+        kernels.transpose(size, count, narrowed<T>(size, queries, out), queries,
                           data<T>(context) + (first + at) * shape.width() + head * size, shape.width());
       }
     });
@@ -71,9 +70,16 @@ public:
       T *keys_left = zeroed_scratch<T>(size * depth), *gradient_right = zeroed_scratch<T>(depth * QUERIES);
       T *dropped = scratch<T>(length * QUERIES), *gradient = scratch<T>(length * QUERIES);
       W *scores = scratch<W>(length * QUERIES), *d_scores = scratch<W>(length * QUERIES);
-      W *key_sum = scratch<W>(length * size), *value_sum = scratch<W>(length * size);
+      // Sums over blocks of queries: in the gradient itself, where that is as precise.
+      constexpr bool in_place = std::is_same_v<T, W>;
+      W *key_sum, *value_sum;
+      if constexpr (in_place) {
+        key_sum = d_key, value_sum = d_value;
+      } else {
+        key_sum = scratch<W>(length * size), value_sum = scratch<W>(length * size);
+      }
+      const int64_t to_next = in_place ? stride : size;
       W *turned = scratch<W>(size * QUERIES), *delta = zeroed_scratch<W>(QUERIES);
-      T *narrow = scratch<T>(size * QUERIES);
       kernels.transpose(length, size, key, stride, keys_left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
         const int64_t count = std::min(QUERIES, length - at), queries = rounded(count);
@@ -92,15 +98,16 @@ public:
         kernels.softmax_backward(tile(task, at, queries), scores, d_scores, drop(task),
                                  data<W>(log_sum) + task * rounded(length) + at, delta, dropped,
                                  gradient, gradient_right);
-        multiply(length, size, queries, queries, size, size, again, dropped, d_rows, value_sum);
-        multiply(length, size, queries, queries, size, size, again, gradient, query_rows, key_sum);
+        multiply(length, size, queries, queries, size, to_next, again, dropped, d_rows, value_sum);
+        multiply(length, size, queries, queries, size, to_next, again, gradient, query_rows, key_sum);
         multiply(size, queries, depth, depth, queries, queries, false, keys_left, gradient_right,
                  turned);
-        kernels.narrow(size, queries, turned, queries, narrow, queries);
-        kernels.transpose(size, count, narrow, queries, d_query + at * stride, stride);
+        kernels.transpose(size, count, narrowed<T>(size, queries, turned), queries, d_query + at * stride, stride);
       }
-      kernels.narrow(length, size, key_sum, size, d_key, stride);
-      kernels.narrow(length, size, value_sum, size, d_value, stride);
+      if (!in_place) {
+        kernels.narrow(length, size, key_sum, size, d_key, stride);
+        kernels.narrow(length, size, value_sum, size, d_value, stride);
+      }
     });
   }
 

@@ -28,7 +28,8 @@ private:
 };
 
 // leftᵀ·right for left [rows, m] and right [rows, n], which is dW where left is dy and right is x, and dWᵀ the other way
-// round. The wider of the two is better off right: rows in pairs are less work than a transposition.
+// round. The wider of the two is better off right: rows in pairs are less work than a transposition. Right is laid out in blocks of
+// columns, each [rows, width], as products read them: of 64 columns, or panels for our kernel.
 template <typename T> class WeightGradient {
   using W = Wide<T>;
   // Of a task's tile, and rows summed at a time: what brgemm is fastest with on AMX, of what the first-level cache holds.
@@ -42,10 +43,10 @@ public:
 
   // In `memory` of `size` elements.
   WeightGradient(Form result, int64_t rows, int64_t left_features, int64_t right_features, T *memory)
-      : form(result), m(left_features), n(right_features), depth(sizeof(T) == 2 ? even(rows) : rows), left(memory),
-        right(memory + left_size(rows, m)) {}
+      : form(result), m(left_features), n(right_features), depth(sizeof(T) == 2 ? even(rows) : rows),
+        block(own == nullptr ? WIDTH : PANEL), left(memory), right(memory + left_size(rows, m)) {}
   static int64_t size(int64_t rows, int64_t left_features, int64_t right_features) {
-    return left_size(rows, left_features) + even(rows) * right_features;
+    return left_size(rows, left_features) + even(rows) * in_panels(right_features);
   }
 
   // Rows first..first + count of left: some of those from one multiple of 256 to the next, `first` even.
@@ -54,17 +55,15 @@ public:
   }
   // The same of right.
   void set_right(int64_t first, int64_t count, const T *from) const {
-    for (int64_t column = 0; column < n; column += WIDTH) {
-      kernels.pack_rows(count, width(column), from + column, n, right_at(first, column), width(column));
+    for (int64_t column = 0; column < n; column += block) {
+      kernels.pack_rows(count, std::min(block, n - column), from + column, n, right_at(first, column), right_row(column));
     }
   }
-  // Where right's row `first`, an even one, has its column: for who lays out rows himself, `right_width(column)` elements
-  // apart.
-  T *right_at(int64_t first, int64_t column) const {
-    const int64_t start = column / WIDTH * WIDTH, within = column - start;
-    return right + start * depth + first * width(start) + within * IN_A_COLUMN<T>;
-  }
-  int64_t right_width(int64_t column) const { return width(column / WIDTH * WIDTH); }
+  // Where right's row `first`, an even one, has its column, a multiple of 64: for who lays out 64 columns of rows himself,
+  // `right_row(column)` elements from row to row and `right_column()` from a column, a multiple of 16, to the next.
+  T *right_at(int64_t first, int64_t column) const { return right + column * depth + first * right_row(column); }
+  int64_t right_row(int64_t column) const { return own == nullptr ? width(column) : PANEL; }
+  int64_t right_column() const { return own == nullptr ? IN_A_COLUMN<T> : depth; }
 
   int64_t num_tasks() const { return down() * across(); }
   // Adds a tile to `sum`, and to `copy` where there is one. It is summed by itself first and then added, so that a copy of its
@@ -73,10 +72,8 @@ public:
     const int64_t row = task / across() * HEIGHT, column = task % across() * WIDTH;
     const int64_t height = std::min(HEIGHT, m - row), breadth = width(column);
     W *tile = scratch<W>(height * breadth);
-    const T *b = right + column * depth;
     for (int64_t at = 0; at < depth; at += DEPTH) {
-      multiply(height, breadth, std::min(DEPTH, depth - at), STRIDE, breadth, breadth, at > 0, left_at(at, row),
-               b + at * breadth, tile);
+      product(height, breadth, std::min(DEPTH, depth - at), at > 0, left_at(at, row), right_at(at, column), tile);
     }
     const bool turned = form == TRANSPOSED;
     const int64_t place = turned ? column * m + row : row * n + column;
@@ -92,9 +89,20 @@ private:
   int64_t width(int64_t column) const { return std::min(WIDTH, n - column); }
   T *left_at(int64_t row, int64_t feature) const { return left + (row / DEPTH * m + feature) * STRIDE; }
 
+  void product(int64_t height, int64_t breadth, int64_t rows, bool add, const T *a, const T *b, W *tile) const {
+    if constexpr (std::is_same_v<T, W>) {
+      if (own != nullptr) {
+        own(height, breadth, rows, STRIDE, PANEL, PANEL * depth, breadth, add, a, b, tile);
+        return;
+      }
+    }
+    multiply(height, breadth, rows, STRIDE, breadth, breadth, add, a, b, tile);
+  }
+
   const Kernels<T> &kernels = Scalar<T>::kernels();
+  const Multiply<T> own = own_multiply<T>();
   Form form;
-  int64_t m, n, depth;
+  int64_t m, n, depth, block;
   T *left, *right;
 };
 

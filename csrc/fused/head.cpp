@@ -94,7 +94,7 @@ public:
                             data<W>(kept.statistics) + count + first, value(NORM), nullptr, d_after, sums.of(task, 0),
                             sums.of(task, 1));
       kernels.widen(rows * width, d_after, wide);
-      kernels.gelu_backward(rows, width, wide, at(kept.inner, first), width, d_inner, width, nullptr, nullptr, 0,
+      kernels.gelu_backward(rows, width, wide, at(kept.inner, first), width, d_inner, width, nullptr, nullptr, 0, 0,
                             sums.of(task, 2));
       weight.set_right(first, rows, d_inner);
       weight.set_left(first, rows, at(kept.gathered, first));
@@ -152,7 +152,7 @@ private:
       for (int64_t i = first; i < first + rows; ++i) {
         std::memcpy(at(now.gathered, i), at(hidden, now.rows[i]), static_cast<size_t>(width) * sizeof(T));
       }
-      W *tile = scratch<W>(rows * Packed<T>::BLOCK);
+      W *tile = scratch<W>(rows * Packed<T>::TILE);
       each_tile(rows, at(now.gathered, first), width, to_inner, tile, [&](int64_t column, int64_t n, W *made) {
         kernels.gelu_forward(rows, n, made, value(DENSE_BIAS) + column, at(now.inner, first) + column, width,
                              at(now.after, first) + column, width);

@@ -35,7 +35,7 @@ public:
     const Packed<T> &to_qkv = qkv->forward(), &to_out = out->forward(), &to_inner = inner->forward(),
                     &to_outer = outer->forward();
     each_block(rows, [&](int64_t, int64_t first, int64_t count) {
-      W *tile = scratch<W>(count * Packed<T>::BLOCK);
+      W *tile = scratch<W>(count * Packed<T>::TILE);
       T *normed = kept_or_scratch(now.normed, first, count, width);
       if (config.pre_norm) {
         norm(NORM1, first, count, at(now.x, first), normed, now.statistics);
@@ -48,7 +48,7 @@ public:
     const Dropout drop1 = dropout_of(pass.keys, pass.site + 1, pass.hidden_dropout, length);
     const Dropout drop2 = dropout_of(pass.keys, pass.site + 2, pass.hidden_dropout, length);
     each_block(rows, [&](int64_t, int64_t first, int64_t count) {
-      W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::BLOCK);
+      W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::TILE);
       T *after = scratch<T>(count * apart<T>(breadth));
       T *sum1 = kept_or_scratch(now.sum1, first, count, width), *middle = kept_or_scratch(now.middle, first, count, width);
       whole(count, at(now.context, first), width, to_out, wide);
@@ -93,7 +93,7 @@ public:
       T *d_context = operands + 2 * of_inner + of_out;
       const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward();
       each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
-        W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::BLOCK);
+        W *tile = scratch<W>(count * Packed<T>::TILE);
         T *d_sum2 = scratch<T>(count * width), *d_middle = scratch<T>(count * width);
         T *d_branch = scratch<T>(count * width), *d_inner = scratch<T>(count * apart<T>(breadth));
         const T *d = at(d_out, first);
@@ -105,26 +105,26 @@ public:
         d_outer_weight.set_left(first, count, d_branch);
         d_inner_weight.set_left(first, count, at(kept.middle, first));
         const T *before = data<T>(kept.inner) + first * breadth;
-        prefetch(count, Packed<T>::BLOCK, before, breadth);
+        prefetch(count, Packed<T>::TILE, before, breadth);
         each_tile(count, d_branch, width, from_outer, tile, [&](int64_t column, int64_t n, W *made) {
-          prefetch(count, std::min(Packed<T>::BLOCK, breadth - column - n), before + column + n, breadth);
+          prefetch(count, std::min(Packed<T>::TILE, breadth - column - n), before + column + n, breadth);
           kernels.gelu_backward(count, n, made, before + column, breadth, d_inner + column, apart<T>(breadth),
                                 d_inner_weight.right_at(first, column), d_outer_weight.right_at(first, column),
-                                d_outer_weight.right_width(column), sums.of(task, INNER_BIAS) + column);
+                                d_outer_weight.right_row(column), d_outer_weight.right_column(), sums.of(task, INNER_BIAS) + column);
         });
-        whole(count, d_inner, apart<T>(breadth), from_inner, wide);
         if (config.pre_norm) {
-          kernels.narrow(count, width, wide, width, d_middle, width);
+          whole_narrow(count, d_inner, apart<T>(breadth), from_inner, d_middle);
           norm_backward(NORM2, first, count, d_middle, kept.sum1, kept.statistics, d, d_sum1 + first * width, sums, task);
         } else {
+          W *wide = scratch<W>(count * width);
+          whole(count, d_inner, apart<T>(breadth), from_inner, wide);
           kernels.add(count * width, wide, d, d_middle);
           norm_backward(NORM1, first, count, d_middle, kept.sum1, kept.statistics, nullptr, d_sum1 + first * width, sums, task);
         }
         kernels.dropout(first, count, width, d_sum1 + first * width, drop1, d_branch, sums.of(task, OUT_BIAS));
         d_out_weight.set_left(first, count, d_branch);
         d_out_weight.set_right(first, count, at(kept.context, first));
-        whole(count, d_branch, width, from_out, wide);
-        kernels.narrow(count, width, wide, width, d_context + first * width, width);
+        whole_narrow(count, d_branch, width, from_out, d_context + first * width);
       });
       add_gradients({{OUTER, &d_outer_weight}, {INNER, &d_inner_weight}, {OUT, &d_out_weight}});
       attention(d_out, pass).backward(kept.qkv, kept.context, kept.log_sum, d_context, d_qkv);
@@ -133,17 +133,17 @@ public:
     const Packed<T> &from_qkv = qkv->backward();
     const auto d_x = buffer<T>({rows, width});
     each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
-      W *wide = scratch<W>(count * width);
       const T *d = d_qkv + first * 3 * width;
       kernels.column_sums(count, 3 * width, d, sums.of(task, QKV_BIAS));
       d_qkv_weight.set_right(first, count, d);
       d_qkv_weight.set_left(first, count, at(kept.normed, first));
-      whole(count, d, 3 * width, from_qkv, wide);
       if (config.pre_norm) {
         T *d_normed = scratch<T>(count * width);
-        kernels.narrow(count, width, wide, width, d_normed, width);
+        whole_narrow(count, d, 3 * width, from_qkv, d_normed);
         norm_backward(NORM1, first, count, d_normed, kept.x, kept.statistics, d_sum1 + first * width, at(d_x, first), sums, task);
       } else {
+        W *wide = scratch<W>(count * width);
+        whole(count, d, 3 * width, from_qkv, wide);
         kernels.add(count * width, wide, d_sum1 + first * width, at(d_x, first));
       }
     });

@@ -2,7 +2,7 @@
 //
 // bfloat16 and float go to libtorch's brgemm, oneDNN's batch-reduce kernel that AMX and AVX512-BF16 run at full speed; its
 // right operand is packed (kernels/pack.h). Sums are in float. double, and float at the levels without AVX-512, take a
-// kernel of ours (kernels/product.h).
+// kernel of ours (kernels/product.h), which is fastest with a right operand in panels of 16 columns.
 #pragma once
 
 #include "parallel.h"
@@ -41,10 +41,10 @@ template <typename Run> auto of_kind(at::ScalarType kind, Run run) {
   }
 }
 
-// Elements from one column of a packed right operand to the next: bfloat16 has its rows in pairs.
-template <typename T> constexpr int64_t IN_A_COLUMN = sizeof(T) == 2 ? 2 : 1;
-
 template <typename T> T *data(const at::Tensor &tensor) { return static_cast<T *>(tensor.data_ptr()); }
+
+// Columns of a right operand that our kernel reads at a time.
+constexpr int64_t PANEL = 16;
 
 // c [m, n] (+)= a [m, k] · b [k, n], b packed; lda, ldb, ldc: elements from row to row.
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const bf16 *a,
@@ -55,14 +55,24 @@ inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, 
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const float *a,
                      const float *b, float *c) {
   if (const auto own = level().multiply_float; own != nullptr) {
-    own(m, n, k, lda, ldb, ldc, add, a, b, c);
+    own(m, n, k, lda, ldb, PANEL, ldc, add, a, b, c);
   } else {
     at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/false);
   }
 }
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const double *a,
                      const double *b, double *c) {
-  level().multiply_double(m, n, k, lda, ldb, ldc, add, a, b, c);
+  level().multiply_double(m, n, k, lda, ldb, PANEL, ldc, add, a, b, c);
+}
+
+// Our kernel for T's products, null where it has none.
+template <typename T> Multiply<T> own_multiply() {
+  if constexpr (std::is_same_v<T, double>) {
+    return level().multiply_double;
+  } else if constexpr (std::is_same_v<T, float>) {
+    return level().multiply_float;
+  }
+  return nullptr;
 }
 
 // Elements from row to row of a left operand of one's own. Rows a power of two apart, as most layers' widths are, would all
@@ -88,23 +98,39 @@ inline Dropout dropout_of(const at::Tensor &keys, uint32_t site, double probabil
 }
 
 inline int64_t even(int64_t size) { return size + size % 2; }
+inline int64_t in_panels(int64_t columns) { return (columns + PANEL - 1) / PANEL * PANEL; }
+
+// `wide` [rows, width] in the precision of the products: itself, where that is the same.
+template <typename T> T *narrowed(int64_t rows, int64_t width, Wide<T> *wide) {
+  if constexpr (std::is_same_v<T, Wide<T>>) {
+    return wide;
+  } else {
+    T *out = scratch<T>(rows * width);
+    Scalar<T>::kernels().narrow(rows, width, wide, width, out, width);
+    return out;
+  }
+}
 
 template <typename T> at::Tensor buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::kind); }
 template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::wide); }
 
-// Matrices [rows, width] in one piece of memory. What comes and goes together is one hole in the heap; buffers of many sizes
-// leave gaps between those that stay, a quarter of all activations.
+// Matrices [rows, width] in as few pieces of memory as glibc's allocator keeps when they are freed (heap.cpp): a larger one comes
+// as fresh pages in every step. What comes and goes together is one hole in the heap; buffers of many sizes leave gaps between
+// those that stay, a quarter of all activations.
 template <typename T> std::vector<at::Tensor> buffers(int64_t rows, std::initializer_list<int64_t> widths) {
+  const int64_t most = ((int64_t{32} << 20) - 4096) / static_cast<int64_t>(sizeof(T));
   const auto aligned = [&](int64_t width) { return (rows * width + 63) / 64 * 64; };
-  int64_t size = 0, place = 0;
-  for (const int64_t width : widths) {
-    size += aligned(width);
-  }
-  const auto all = buffer<T>({size});
   std::vector<at::Tensor> matrices;
-  for (const int64_t width : widths) {
-    matrices.push_back(all.narrow(0, place, rows * width).view({rows, width}));
-    place += aligned(width);
+  for (auto first = widths.begin(); first != widths.end();) {
+    int64_t size = aligned(*first);
+    auto last = std::next(first);
+    for (; last != widths.end() && size + aligned(*last) <= most; ++last) {
+      size += aligned(*last);
+    }
+    const auto piece = buffer<T>({size});
+    for (int64_t place = 0; first != last; place += aligned(*first++)) {
+      matrices.push_back(piece.narrow(0, place, rows * *first).view({rows, *first}));
+    }
   }
   return matrices;
 }

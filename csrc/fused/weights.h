@@ -5,15 +5,33 @@
 
 namespace untie {
 
-// A right operand [k, n] in blocks of columns, each packed by itself (kernels/pack.h).
+// A right operand [k, n] in blocks of columns, each packed by itself (kernels/pack.h): of 64 columns, or panels for our kernel.
 template <typename T> struct Packed {
-  static constexpr int64_t BLOCK = 64;
-  int64_t k = 0, n = 0;
-  at::Tensor storage;
+  // The most columns that a product makes at a time.
+  static constexpr int64_t TILE = 64;
 
-  int64_t blocks() const { return (n + BLOCK - 1) / BLOCK; }
-  int64_t width(int64_t block) const { return std::min(BLOCK, n - block * BLOCK); }
-  T *at(int64_t block) const { return data<T>(storage) + block * BLOCK * even(k); }
+  Packed(int64_t rows, int64_t columns) : k(rows), n(columns), storage(buffer<T>({even(k) * in_panels(n)})) {}
+
+  int64_t block() const { return own == nullptr ? TILE : PANEL; }
+  // Of the block that starts at `column`: its columns, and the elements from row to row.
+  int64_t width(int64_t column) const { return std::min(block(), n - column); }
+  int64_t stride(int64_t column) const { return own == nullptr ? width(column) : PANEL; }
+  T *at(int64_t column) const { return data<T>(storage) + column * even(k); }
+
+  // out [rows, width] = a [rows, k] · `width` columns from `column` on, a multiple of TILE.
+  void product(int64_t rows, const T *a, int64_t lda, int64_t column, int64_t width, Wide<T> *out, int64_t ldc) const {
+    if constexpr (std::is_same_v<T, Wide<T>>) {
+      if (own != nullptr) {
+        own(rows, width, k, lda, PANEL, PANEL * even(k), ldc, false, a, at(column), out);
+        return;
+      }
+    }
+    multiply(rows, width, k, lda, width, ldc, false, a, at(column), out);
+  }
+
+  int64_t k, n;
+  at::Tensor storage;
+  Multiply<T> own = own_multiply<T>(); // that the layout is for
 };
 
 // Copies of a weight that whoever changes it may bring up to date, rows while they are in cache.
@@ -63,7 +81,7 @@ public:
 private:
   static constexpr int64_t NONE = -1;
   struct Side {
-    Side(int64_t k, int64_t n) : packed{k, n, buffer<T>({even(k) * n})} {}
+    Side(int64_t k, int64_t n) : packed(k, n) {}
     bool is_made() const { return version != NONE; }
     Packed<T> packed;
     // Of the weight that was packed; set when all of it is, so that a packing that ran out of memory is done again.
@@ -71,7 +89,8 @@ private:
   };
 
   const Packed<T> &fresh(Side &side) {
-    if (side.version != master._version()) {
+    if (side.version != master._version() || side.packed.own != own_multiply<T>()) {
+      side.packed.own = own_multiply<T>();
       const int64_t out = master.size(0);
       in_parallel((out + ROWS - 1) / ROWS, [&](int64_t block) {
         pack(block * ROWS, std::min(ROWS, out - block * ROWS), &side == &columns, &side == &rows);
@@ -84,37 +103,48 @@ private:
   void pack(int64_t first, int64_t count, bool to_columns, bool to_rows) {
     const auto &kernels = Scalar<T>::kernels();
     const int64_t in = master.size(1);
-    T *narrowed = scratch<T>(count * in);
-    kernels.narrow(count, in, data<Wide<T>>(master) + first * in, in, narrowed, in);
-    if (to_columns) {
-      kernels.pack_columns(count, in, narrowed, in, columns.packed.at(first / ROWS), count);
+    const T *from = narrowed<T>(count, in, data<Wide<T>>(master) + first * in);
+    for (int64_t row = 0; to_columns && row < count; row += columns.packed.block()) {
+      const int64_t column = first + row;
+      kernels.pack_columns(columns.packed.width(column), in, from + row * in, in, columns.packed.at(column),
+                           columns.packed.stride(column));
     }
-    for (int64_t block = 0; to_rows && block < rows.packed.blocks(); ++block) {
-      const int64_t width = rows.packed.width(block);
-      kernels.pack_rows(count, width, narrowed + block * Packed<T>::BLOCK, in, rows.packed.at(block) + first * width, width);
+    for (int64_t column = 0; to_rows && column < in; column += rows.packed.block()) {
+      const int64_t stride = rows.packed.stride(column);
+      kernels.pack_rows(count, rows.packed.width(column), from + column, in, rows.packed.at(column) + first * stride, stride);
     }
   }
 
-  static_assert(ROWS == Packed<T>::BLOCK, "a block of columns is one of rows of the weight");
+  static_assert(ROWS % Packed<T>::TILE == 0, "blocks of columns are rows of the weight that are packed at once");
   at::Tensor master;
   Side columns, rows;
 };
 
-// a [rows, k] · b block by block: use(first column, width, tile) sees each tile [rows, width], in `tile` [rows, 64].
+// a [rows, k] · b tile by tile: use(first column, width, tile) sees each tile [rows, width], in `tile` [rows, 64].
 template <typename T, typename Use>
 void each_tile(int64_t rows, const T *a, int64_t lda, const Packed<T> &b, Wide<T> *tile, Use use) {
-  for (int64_t block = 0; block < b.blocks(); ++block) {
-    const int64_t width = b.width(block);
-    multiply(rows, width, b.k, lda, width, width, false, a, b.at(block), tile);
-    use(block * Packed<T>::BLOCK, width, tile);
+  for (int64_t column = 0; column < b.n; column += Packed<T>::TILE) {
+    const int64_t width = std::min(Packed<T>::TILE, b.n - column);
+    b.product(rows, a, lda, column, width, tile, width);
+    use(column, width, tile);
   }
 }
 
 // out [rows, n] = a [rows, k] · b.
 template <typename T> void whole(int64_t rows, const T *a, int64_t lda, const Packed<T> &b, Wide<T> *out) {
-  for (int64_t block = 0; block < b.blocks(); ++block) {
-    const int64_t width = b.width(block);
-    multiply(rows, width, b.k, lda, width, b.n, false, a, b.at(block), out + block * Packed<T>::BLOCK);
+  for (int64_t column = 0; column < b.n; column += Packed<T>::TILE) {
+    b.product(rows, a, lda, column, std::min(Packed<T>::TILE, b.n - column), out + column, b.n);
+  }
+}
+
+// The same in the precision of the products.
+template <typename T> void whole_narrow(int64_t rows, const T *a, int64_t lda, const Packed<T> &b, T *out) {
+  if constexpr (std::is_same_v<T, Wide<T>>) {
+    whole(rows, a, lda, b, out);
+  } else {
+    Wide<T> *wide = scratch<Wide<T>>(rows * b.n);
+    whole(rows, a, lda, b, wide);
+    Scalar<T>::kernels().narrow(rows, b.n, wide, b.n, out, b.n);
   }
 }
 

@@ -87,7 +87,7 @@ void softmax_forward(Scores tile, Wide<T> *scores, Dropout dropout, T *packed, W
       const bool both = k + 1 < keys;
       const auto first = load(scores + k * queries + j) * inverse;
       const auto second = both ? load(scores + (k + 1) * queries + j) * inverse : Vector<W>{};
-      store_pair<T>(packed, k, j, queries, first, second, LANES, both);
+      store_pair<T>(packed + k * queries + j * IN_A_COLUMN<T>, queries, first, second, LANES, both);
     }
   }
   if (dropout.threshold == 0) {
@@ -107,7 +107,7 @@ void softmax_forward(Scores tile, Wide<T> *scores, Dropout dropout, T *packed, W
       const auto first = load(scores + k * queries + j) * factors.value[0][lane];
       const auto second =
           both ? load(scores + (k + 1) * queries + j) * factors.value[1][lane] : Vector<W>{};
-      store_pair<T>(packed, k, j, queries, first, second, LANES, both);
+      store_pair<T>(packed + k * queries + j * IN_A_COLUMN<T>, queries, first, second, LANES, both);
     }
   }
 }
@@ -145,7 +145,7 @@ void softmax_backward(Scores tile, const Wide<T> *scores, const Wide<T> *d_score
         result[which] = probability * (load(d_scores + at) * factor - deltas) * scale;
         store(gradient + at, result[which]);
       }
-      store_pair<T>(packed_gradient, k, j, queries, result[0], result[1], LANES, both);
+      store_pair<T>(packed_gradient + k * queries + j * IN_A_COLUMN<T>, queries, result[0], result[1], LANES, both);
     }
   }
 }

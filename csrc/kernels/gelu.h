@@ -27,7 +27,8 @@ void gelu_forward(int64_t rows, int64_t width, const Wide<T> *wide, const Wide<T
 // Two rows at a time, as the packed layout has them.
 template <typename T>
 void gelu_backward(int64_t rows, int64_t width, const Wide<T> *wide, const T *before, int64_t stride, T *gradient,
-                   int64_t gradient_stride, T *packed_gradient, T *packed_after, int64_t packed_width, Wide<T> *bias_sum) {
+                   int64_t gradient_stride, T *packed_gradient, T *packed_after, int64_t packed_row, int64_t packed_column,
+                   Wide<T> *bias_sum) {
   for (int64_t i = 0; i < rows; i += 2) {
     const bool both = i + 1 < rows;
     for (int64_t j = 0; j < width; j += LANES) {
@@ -44,8 +45,9 @@ void gelu_backward(int64_t rows, int64_t width, const Wide<T> *wide, const T *be
       }
       store(bias_sum + j, load(bias_sum + j, count) + d[0] + d[1], count);
       if (packed_gradient != nullptr) {
-        store_pair<T>(packed_gradient, i, j, packed_width, d[0], d[1], count, both);
-        store_pair<T>(packed_after, i, j, packed_width, after[0], after[1], count, both);
+        const int64_t at = i * packed_row + j * packed_column;
+        store_pair<T>(packed_gradient + at, packed_row, d[0], d[1], count, both);
+        store_pair<T>(packed_after + at, packed_row, after[0], after[1], count, both);
       }
     }
   }

@@ -23,6 +23,9 @@ template <> struct WideOf<bf16> {
 };
 template <typename T> using Wide = typename WideOf<T>::type;
 
+// Elements from one column of a packed right operand to the next: bfloat16 has its rows in pairs (pack.h).
+template <typename T> constexpr int64_t IN_A_COLUMN = sizeof(T) == 2 ? 2 : 1;
+
 // Dropout of one site for rows that belong to sequences: element (t, j) of a sequence is dropped when its 16 random bits
 // are below `threshold`. The bits are a function of (key of the sequence, site, t, j) alone; see dropout.h.
 struct Dropout {
@@ -98,9 +101,11 @@ template <typename T> struct Kernels {
   void (*gelu_forward)(int64_t rows, int64_t width, const W *wide, const W *bias, T *before, int64_t stride, T *after,
                        int64_t after_stride);
   // wide is the gradient of `after`: gradient of `before`, its sums over the rows, and, where wanted, both it and `after`
-  // again as rows of a right operand, `packed_width` wide.
+  // again as rows of a right operand: `packed_row` elements from row to row, `packed_column` from column to column of a multiple
+  // of 16.
   void (*gelu_backward)(int64_t rows, int64_t width, const W *wide, const T *before, int64_t stride, T *gradient,
-                        int64_t gradient_stride, T *packed_gradient, T *packed_after, int64_t packed_width, W *bias_sum);
+                        int64_t gradient_stride, T *packed_gradient, T *packed_after, int64_t packed_row,
+                        int64_t packed_column, W *bias_sum);
 
   // norm.h; the first row of a tile says which sequences it is of
   // sum = residual + dropout(wide + bias).
@@ -132,10 +137,10 @@ template <typename T> struct Kernels {
   double (*squares)(int64_t count, const W *x);
 };
 
-// product.h: c [m, n] (+)= a [m, k] · b [k, n]; lda, ldb, ldc: elements from row to row.
+// product.h: c [m, n] (+)= a [m, k] · b [k, n]; lda, ldb, ldc: elements from row to row; panel: from 16 columns of b to the next.
 template <typename W>
-using Multiply = void (*)(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const W *a,
-                          const W *b, W *c);
+using Multiply = void (*)(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t panel, int64_t ldc, bool add,
+                          const W *a, const W *b, W *c);
 
 // The kernels of one level.
 struct Level {

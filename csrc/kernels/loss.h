@@ -61,7 +61,7 @@ void logits_backward(Logits tile, const Wide<T> *scores, const Wide<T> *bias, co
         total[which] += result[which];
         store(gradient + row * tile.columns + j, result[which]);
       }
-      store_pair<T>(packed, r, j, tile.columns, result[0], result[1], LANES, both);
+      store_pair<T>(packed + r * tile.columns + j * IN_A_COLUMN<T>, tile.columns, result[0], result[1], LANES, both);
     }
     for (int64_t which = 0; which < (both ? 2 : 1); ++which) {
       bias_sum[r + which] += sum<W>(total[which]);

@@ -182,20 +182,21 @@ template <> struct Pack<bf16> {
   }
 };
 
-// Two rows of B as the functions above lay them out, from vectors: elements (k, j..j+16) and (k + 1, j..j+16), k even.
+// Two rows of B as the functions above lay them out, from vectors: elements (k, j..j+16) and (k + 1, j..j+16), k even, of which
+// the first is at `packed`.
 template <typename T>
-INLINE void store_pair(T *packed, int64_t k, int64_t j, int64_t width, Vector<Wide<T>> first, Vector<Wide<T>> second,
-                       int64_t count, bool both) {
-  store(packed + k * width + j, first, count);
+INLINE void store_pair(T *packed, int64_t to_next_row, Vector<Wide<T>> first, Vector<Wide<T>> second, int64_t count,
+                       bool both) {
+  store(packed, first, count);
   if (both) {
-    store(packed + (k + 1) * width + j, second, count);
+    store(packed + to_next_row, second, count);
   }
 }
 template <>
-inline __attribute__((always_inline)) void store_pair<bf16>(bf16 *packed, int64_t k, int64_t j, int64_t width,
-                                                            f32x16 first, f32x16 second, int64_t count, bool) {
+inline __attribute__((always_inline)) void store_pair<bf16>(bf16 *packed, int64_t, f32x16 first, f32x16 second,
+                                                            int64_t count, bool) {
   const u32x16 low = convert<uint32_t>(narrow(first)), high = convert<uint32_t>(narrow(second));
-  write(packed + k * width + 2 * j, low | (high << 16), count);
+  write(packed, low | (high << 16), count);
 }
 
 template <typename T>

@@ -173,7 +173,7 @@ private:
       Buffer<T> gradient(rows * (width + 2)), packed_gradient(packed(rows) * width), packed_after(packed(rows) * width);
       Buffer<W> bias_sum(width);
       kernels.gelu_backward(rows, width, wide, inner, stride, gradient, width + 2, kept ? packed_gradient.get() : nullptr,
-                            kept ? packed_after.get() : nullptr, width, bias_sum);
+                            kept ? packed_after.get() : nullptr, width, IN_A_COLUMN<T>, bias_sum);
       results.add_rows("gelu_backward", gradient, rows, width, width + 2);
       results.add("gelu_backward", packed_gradient);
       results.add("gelu_backward", packed_after);
@@ -294,23 +294,26 @@ template <typename T> void compare(const char *level, const Kernels<T> &kernels,
   }
 }
 
-// c (+)= a·b against sums in fp64, by sizes with rests in every direction and more than one panel of k at each level.
+// c (+)= a·b against sums in fp64, b by rows and in panels of 16 columns; sizes with rests in every direction, and a k of which
+// a panel is done in several parts.
 template <typename W> void products(const char *level, Multiply<W> multiply) {
-  for (const int64_t m : {1, 5, 6, 13}) {
+  for (const int64_t m : {1, 5, 8, 13}) {
     for (const int64_t n : {1, 7, 16, 17, 130}) {
       for (const int64_t k : {1, 17, 300, 1100}) {
-        for (const bool add : {false, true}) {
-          const int64_t lda = k + 3, ldb = n + 1, ldc = n + 2;
-          const Buffer<W> a((m - 1) * lda + k), b((k - 1) * ldb + n), before((m - 1) * ldc + n);
+        for (const int how : {0, 1, 2, 3}) {
+          const bool add = how % 2 == 1, in_panels = how / 2 == 1;
+          const int64_t lda = k + 3, ldb = in_panels ? 16 : n + 1, panel = in_panels ? 16 * k + 5 : 16, ldc = n + 2;
+          const int64_t size_of_b = in_panels ? (n + 15) / 16 * panel : (k - 1) * ldb + n;
+          const Buffer<W> a((m - 1) * lda + k), b(size_of_b), before((m - 1) * ldc + n);
           Buffer<W> c((m - 1) * ldc + n);
-          multiply(m, n, k, lda, ldb, ldc, add, a, b, c);
+          multiply(m, n, k, lda, ldb, panel, ldc, add, a, b, c);
           Results found;
           found.add_rows("multiply", c, m, n, ldc);
           for (int64_t i = 0; i < m * n; ++i) {
             const int64_t row = i / n, column = i % n;
             double sum = add ? static_cast<double>(before[row * ldc + column]) : 0.0;
             for (int64_t l = 0; l < k; ++l) {
-              sum += static_cast<double>(a[row * lda + l]) * static_cast<double>(b[l * ldb + column]);
+              sum += static_cast<double>(a[row * lda + l]) * static_cast<double>(b[l * ldb + column / 16 * panel + column % 16]);
             }
             const double is = found.values[static_cast<size_t>(i)].is;
             if (!(std::abs(is - sum) <= tolerance<W>() * std::max(1.0, std::abs(sum)))) {
