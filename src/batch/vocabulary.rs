@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokenizers::Tokenizer;
 use untie_data::manifest::{Manifest, TokenizerStamp, MANIFEST_FILE, TOKENIZER_FILE};
 use untie_data::shard::{ShardError, ShardSet, Split};
-use untie_data::wordpiece::{self, Casing, SpecialTokens, TokenizerError, CONTINUATION};
+use untie_data::wordpiece::{self, Casing, Pretrained, SpecialTokens, TokenizerError, CONTINUATION};
 
 use crate::batch::config::DataConfig;
 use crate::error::{Error, Result};
@@ -79,12 +79,12 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// Reads a tokenizer as [`wordpiece::open`] does.
+    /// The vocabulary of a tokenizer.
     ///
     /// # Errors
-    /// What is no WordPiece tokenizer, or lacks a special token.
-    pub fn read(path: &Path) -> Result<Self> {
-        Self::of(&wordpiece::import(path, true).map_err(tokenizer_error)?)
+    /// As [`Pretrained::for_shards`].
+    pub fn new(found: Pretrained) -> Result<Self> {
+        Self::of(&found.for_shards().map_err(tokenizer_error)?)
     }
 
     /// The tokenizer at `path`, and how it treats case and accents. A vocabulary that says nothing about case is that of the shards in

@@ -78,7 +78,7 @@ impl EvalArgs {
         let vocabulary = Vocabulary::open(&data)?;
         let kind = Precision::Fp32.weight_kind();
         let loaded = hub::load(&self.model, kind, device)?;
-        vocabulary.fits(&Vocabulary::read(&loaded.tokenizer)?, loaded.config.vocab_size).map_err(|error| {
+        vocabulary.fits(&Vocabulary::new(loaded.open_tokenizer()?)?, loaded.config.vocab_size).map_err(|error| {
             Error::data(format!("`{}` and `{}` do not fit each other", self.model.display(), self.data.display()))
                 .hint("prepare the data with `--tokenizer` of the model")
                 .caused_by(error)
