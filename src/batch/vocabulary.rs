@@ -29,6 +29,8 @@ pub struct Vocabulary {
     pub tokens: Arc<str>,
     /// For each id, whether the token continues a word, that is, begins with `##`.
     pub continues: Arc<[bool]>,
+    /// What may surprise in the tokenizer's files, a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Vocabulary {
@@ -84,15 +86,15 @@ impl Vocabulary {
     /// # Errors
     /// As [`Pretrained::for_shards`].
     pub fn new(found: Pretrained) -> Result<Self> {
-        Self::of(&found.for_shards().map_err(tokenizer_error)?)
+        let notes = found.notes.clone();
+        Self::of(&found.for_shards().map_err(tokenizer_error)?, notes)
     }
 
     /// The tokenizer at `path`, and how it treats case and accents. A vocabulary that says nothing about case is that of the shards in
     /// `dir`, with all that their own tokenizer does to text.
     fn as_in(path: &Path, dir: &Path) -> Result<(Self, Option<Casing>)> {
         let found = wordpiece::open(path, true).map_err(tokenizer_error)?;
-        found.notes.iter().for_each(|note| eprintln!("warning: {note}"));
-        let says_case = found.says_case;
+        let (says_case, notes) = (found.says_case, found.notes.clone());
         let mut tokenizer = found.for_shards().map_err(tokenizer_error)?;
         if let (false, Some(manifest)) = (says_case, manifest(dir)?) {
             let own = dir.join(TOKENIZER_FILE);
@@ -105,10 +107,10 @@ impl Vocabulary {
                 }
             };
         }
-        Ok((Self::of(&tokenizer)?, wordpiece::casing(&tokenizer)))
+        Ok((Self::of(&tokenizer, notes)?, wordpiece::casing(&tokenizer)))
     }
 
-    fn of(tokenizer: &Tokenizer) -> Result<Self> {
+    fn of(tokenizer: &Tokenizer, notes: Vec<String>) -> Result<Self> {
         let tokens = wordpiece::vocab_txt(tokenizer);
         Ok(Self {
             json: wordpiece::to_json(tokenizer).map_err(tokenizer_error)?,
@@ -117,6 +119,7 @@ impl Vocabulary {
             special: SpecialTokens::of(tokenizer).map_err(tokenizer_error)?,
             continues: tokens.lines().map(|token| token.starts_with(CONTINUATION)).collect(),
             tokens: tokens.into(),
+            notes,
         })
     }
 

@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use tokenizers::Tokenizer;
 use untie_data::wordpiece::{Pretrained, Role};
 
+use crate::cli::warn;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::model::{Bert, Input, Mode};
@@ -79,7 +80,7 @@ pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Re
     let model = hub::load(model_dir, Kind::Float, device)?;
     model.require_head(model_dir)?;
     let Pretrained { mut tokenizer, notes, .. } = model.open_tokenizer()?;
-    notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    warn(&notes);
     tokenizer.with_truncation(None).map_err(|error| Error::failed("the tokenizer fails").caused_by(error))?;
     let sentence = Sentence::new(&tokenizer, text, model.config.max_position_embeddings)?;
 

@@ -8,7 +8,7 @@ use tch::{Device, Kind};
 use untie_data::wordpiece::Pretrained;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::cli::{named, warn_of};
+use crate::cli::{named, warn, warn_of};
 use crate::config::tables;
 use crate::error::Result;
 use crate::finetune::{
@@ -98,7 +98,7 @@ impl FinetuneArgs {
         let model = hub::model_folder(&self.model)?;
         let bert = hub::load_config(&model)?;
         let Pretrained { tokenizer, notes, .. } = hub::open_tokenizer(&model, bert.vocab_size)?;
-        notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        warn(&notes);
         check_model(&config, &bert, &tokenizer, &model)?;
         let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
         let folder = self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model, config.task.name));
