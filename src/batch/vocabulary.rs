@@ -209,19 +209,9 @@ fn corpus_hash(dir: &Path, config: &DataConfig) -> Result<String> {
 
 /// A data error with the hint that the shard reader knows.
 pub fn shard_error(error: ShardError) -> Error {
-    let outer = Error::data("the data cannot be used");
-    let outer = match error.hint() {
-        Some(hint) => outer.hint(hint),
-        None => outer,
-    };
-    outer.caused_by(error)
+    Error::data("the data cannot be used").hint_if_any(error.hint()).caused_by(error)
 }
 
 fn tokenizer_error(error: TokenizerError) -> Error {
-    let outer = Error::data("the tokenizer cannot be used");
-    let outer = match &error {
-        TokenizerError::Placeholder { what, .. } => outer.hint(what.hint()),
-        _ => outer,
-    };
-    outer.caused_by(error)
+    Error::data("the tokenizer cannot be used").hint_if_any(error.hint()).caused_by(error)
 }

@@ -9,11 +9,11 @@ use tch::{Device, Kind, Tensor};
 use untie_data::wordpiece::Pretrained;
 
 use super::config::{describe, Description};
-use super::folder::{check_index, list, model_folder, read, weight_files};
+use super::folder::{check_index, model_folder, read, weight_files};
 use super::labels::problem_type;
 use super::names::{canonical, is_buffer, is_ignored, parts, ALIASES, MLM_HEAD, PAIR_HEAD};
 use super::{open_tokenizer, CONFIG_FILE};
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, is_of_pooler, is_of_task_head, Spec};
 use crate::model::{BertConfig, TaskHead, Weights};
@@ -196,9 +196,9 @@ fn from_files<T>(
         }
         take(stored)
     };
-    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let verb = if shown.len() == 1 { "is" } else { "are" };
-    found().map_err(|error: Error| Error::data(format!("{} {verb} invalid", list(&shown))).caused_by(error))
+    let shown = quoted(paths.iter().map(|path| path.display()));
+    let verb = if paths.len() == 1 { "is" } else { "are" };
+    found().map_err(|error: Error| Error::data(format!("{shown} {verb} invalid")).caused_by(error))
 }
 
 /// The tensors of one file.

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
-use untie_data::wordpiece::{self, Pretrained, Role, TokenizerError};
+use untie_data::wordpiece::{self, Pretrained, Role};
 
 use crate::error::{Error, Result};
 
@@ -16,10 +16,8 @@ use crate::error::{Error, Result};
 /// When there is none, it is damaged or of a kind that is not read, or an id has no embedding.
 pub fn open_tokenizer(path: &Path, vocab_size: i64) -> Result<Pretrained> {
     let found = wordpiece::open(path, true).map_err(|error| {
-        let hint = match &error {
-            TokenizerError::Placeholder { what, .. } => what.hint(),
-            _ => "save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`",
-        };
+        let otherwise = "save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`";
+        let hint = error.hint().unwrap_or(otherwise);
         Error::data(format!("`{}` has no tokenizer that can be used", path.display())).hint(hint).caused_by(error)
     })?;
     match found.tokenizer.get_vocab(true).into_iter().find(|&(_, id)| i64::from(id) >= vocab_size) {
