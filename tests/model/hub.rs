@@ -1,7 +1,6 @@
 //! Hugging Face directories: what is written is read back bit for bit, and every way in which a directory can be wrong
 //! has its sentence.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +12,7 @@ use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::model::{BertConfig, Norm, Weights};
 
-fn fixture(norm: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(norm)
-}
+use crate::fixtures::{fixture, Tensors};
 
 fn tokenizer() -> PathBuf {
     fixture("post").join("tokenizer.json")
@@ -99,7 +96,7 @@ impl Copy {
         self
     }
 
-    fn tensors(self, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> Self {
+    fn tensors(self, change: impl FnOnce(&mut Tensors)) -> Self {
         let path = self.path().join("model.safetensors");
         let mut tensors = Tensor::read_safetensors(&path).unwrap().into_iter().collect();
         change(&mut tensors);
@@ -283,7 +280,7 @@ fn a_config_of_another_model_is_refused_by_name() {
 
 #[test]
 fn a_missing_foreign_or_misshapen_tensor_is_named() {
-    type Change = fn(&mut HashMap<String, Tensor>);
+    type Change = fn(&mut Tensors);
     let cases: [(Change, &str); 7] = [
         (|all| drop(all.remove("cls.predictions.bias")), "`cls.predictions.bias` is missing"),
         (
