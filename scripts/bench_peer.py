@@ -5,10 +5,9 @@
     python scripts/bench_peer.py measure --init DIR --batch-file FILE --dropout P --precision bf16 [--compile]
 
 `start` writes a Hugging Face directory whose layers all have the values of the first, so that tied and untied layers compute the
-same function; its tokenizer knows one word, since a directory must have one. `measure` prints the JSON object of
-`untie bench`; utilisation needs our product rate and is left to scripts/bench.py. A step is what a transformers user writes:
-labels -100 outside the masked positions, sdpa attention, autocast for bf16, clip_grad_norm_ and AdamW(fused=True), and with
---compile torch.compile of the model. Needs torch 2.11 and transformers 5.
+same function. `measure` prints the JSON object of `untie bench`; utilisation needs our product rate and is left to
+scripts/bench.py. A step is what a transformers user writes: labels -100 outside the masked positions, sdpa attention, autocast for
+bf16, clip_grad_norm_ and AdamW(fused=True), and with --compile torch.compile of the model. Needs torch 2.11 and transformers 5.
 """
 
 import argparse
@@ -24,8 +23,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 import transformers
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
 from transformers import BertConfig, BertForMaskedLM
 
 FEWEST_STEPS = 3  # as `untie bench`
@@ -46,7 +43,6 @@ def start(arguments):
     for layer in others:
         layer.load_state_dict(first.state_dict())
     model.save_pretrained(arguments.out)
-    Tokenizer(WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(arguments.out / "tokenizer.json"))
 
 
 def reset_peak(device):

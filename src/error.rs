@@ -68,6 +68,14 @@ impl Error {
         self
     }
 
+    /// The same, where there is something.
+    pub fn hint_if_any(self, hint: Option<impl Into<String>>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     /// Adds the error below this one.
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
@@ -108,6 +116,12 @@ impl Error {
         }
         text
     }
+}
+
+/// Names as messages list them: each in backticks, with commas between.
+pub fn quoted<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
 }
 
 impl fmt::Display for Error {

@@ -85,6 +85,16 @@ pub enum TokenizerError {
     Tokenise(String),
 }
 
+impl TokenizerError {
+    /// What the user can do about it, whoever reads the tokenizer, where there is something.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Placeholder { what, .. } => Some(what.hint()),
+            _ => None,
+        }
+    }
+}
+
 /// Trains a vocabulary of up to `vocab_size` tokens on `texts`. The same texts give the same tokenizer, byte for byte, in any
 /// order and with any number of threads. Where the text does not have that many pieces that occur twice, the vocabulary is
 /// smaller.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokenizers::Tokenizer;
 use untie_data::manifest::{Manifest, TokenizerStamp, MANIFEST_FILE, TOKENIZER_FILE};
 use untie_data::shard::{ShardError, ShardSet, Split};
-use untie_data::wordpiece::{self, Casing, SpecialTokens, TokenizerError, CONTINUATION};
+use untie_data::wordpiece::{self, Casing, Pretrained, SpecialTokens, TokenizerError, CONTINUATION};
 
 use crate::batch::config::DataConfig;
 use crate::error::{Error, Result};
@@ -29,6 +29,8 @@ pub struct Vocabulary {
     pub tokens: Arc<str>,
     /// For each id, whether the token continues a word, that is, begins with `##`.
     pub continues: Arc<[bool]>,
+    /// What may surprise in the tokenizer's files, a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Vocabulary {
@@ -79,20 +81,20 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
-    /// Reads a tokenizer as [`wordpiece::open`] does.
+    /// The vocabulary of a tokenizer.
     ///
     /// # Errors
-    /// What is no WordPiece tokenizer, or lacks a special token.
-    pub fn read(path: &Path) -> Result<Self> {
-        Self::of(&wordpiece::import(path, true).map_err(tokenizer_error)?)
+    /// As [`Pretrained::for_shards`].
+    pub fn new(found: Pretrained) -> Result<Self> {
+        let notes = found.notes.clone();
+        Self::of(&found.for_shards().map_err(tokenizer_error)?, notes)
     }
 
     /// The tokenizer at `path`, and how it treats case and accents. A vocabulary that says nothing about case is that of the shards in
     /// `dir`, with all that their own tokenizer does to text.
     fn as_in(path: &Path, dir: &Path) -> Result<(Self, Option<Casing>)> {
         let found = wordpiece::open(path, true).map_err(tokenizer_error)?;
-        found.notes.iter().for_each(|note| eprintln!("warning: {note}"));
-        let says_case = found.says_case;
+        let (says_case, notes) = (found.says_case, found.notes.clone());
         let mut tokenizer = found.for_shards().map_err(tokenizer_error)?;
         if let (false, Some(manifest)) = (says_case, manifest(dir)?) {
             let own = dir.join(TOKENIZER_FILE);
@@ -105,10 +107,10 @@ impl Vocabulary {
                 }
             };
         }
-        Ok((Self::of(&tokenizer)?, wordpiece::casing(&tokenizer)))
+        Ok((Self::of(&tokenizer, notes)?, wordpiece::casing(&tokenizer)))
     }
 
-    fn of(tokenizer: &Tokenizer) -> Result<Self> {
+    fn of(tokenizer: &Tokenizer, notes: Vec<String>) -> Result<Self> {
         let tokens = wordpiece::vocab_txt(tokenizer);
         Ok(Self {
             json: wordpiece::to_json(tokenizer).map_err(tokenizer_error)?,
@@ -117,6 +119,7 @@ impl Vocabulary {
             special: SpecialTokens::of(tokenizer).map_err(tokenizer_error)?,
             continues: tokens.lines().map(|token| token.starts_with(CONTINUATION)).collect(),
             tokens: tokens.into(),
+            notes,
         })
     }
 
@@ -206,19 +209,9 @@ fn corpus_hash(dir: &Path, config: &DataConfig) -> Result<String> {
 
 /// A data error with the hint that the shard reader knows.
 pub fn shard_error(error: ShardError) -> Error {
-    let outer = Error::data("the data cannot be used");
-    let outer = match error.hint() {
-        Some(hint) => outer.hint(hint),
-        None => outer,
-    };
-    outer.caused_by(error)
+    Error::data("the data cannot be used").hint_if_any(error.hint()).caused_by(error)
 }
 
 fn tokenizer_error(error: TokenizerError) -> Error {
-    let outer = Error::data("the tokenizer cannot be used");
-    let outer = match &error {
-        TokenizerError::Placeholder { what, .. } => outer.hint(what.hint()),
-        _ => outer,
-    };
-    outer.caused_by(error)
+    Error::data("the tokenizer cannot be used").hint_if_any(error.hint()).caused_by(error)
 }

@@ -9,7 +9,7 @@ use untie_data::shard::Split;
 
 use crate::batch::samples::Vocabulary;
 use crate::batch::{Batch, DataConfig, Objective, Packing, Samples};
-use crate::cli::named;
+use crate::cli::{named, warn};
 use crate::error::{Error, Result};
 
 /// Samples that are shown.
@@ -89,6 +89,7 @@ impl InspectSamplesArgs {
         };
         config.validate()?;
         let vocabulary = Vocabulary::open(&config)?;
+        warn(&vocabulary.notes);
         let samples = Samples::open(&config, &vocabulary, Split::Train, self.seed)?;
         let batch = samples.batch(0, NUM_SAMPLES)?;
         let tokenizer = vocabulary.json.parse::<Tokenizer>();

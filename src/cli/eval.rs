@@ -7,7 +7,7 @@ use untie_data::shard::{ShardSet, Split};
 
 use crate::batch::samples::Vocabulary;
 use crate::batch::{DataConfig, Objective, Samples};
-use crate::cli::named;
+use crate::cli::{named, warn};
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::layer_map::LayerMap;
@@ -76,9 +76,10 @@ impl EvalArgs {
         }
         let device = resolve_device(&self.device)?;
         let vocabulary = Vocabulary::open(&data)?;
+        warn(&vocabulary.notes);
         let kind = Precision::Fp32.weight_kind();
         let loaded = hub::load(&self.model, kind, device)?;
-        vocabulary.fits(&Vocabulary::read(&loaded.tokenizer)?, loaded.config.vocab_size).map_err(|error| {
+        vocabulary.fits(&Vocabulary::new(loaded.open_tokenizer()?)?, loaded.config.vocab_size).map_err(|error| {
             Error::data(format!("`{}` and `{}` do not fit each other", self.model.display(), self.data.display()))
                 .hint("prepare the data with `--tokenizer` of the model")
                 .caused_by(error)

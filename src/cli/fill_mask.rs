@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use tokenizers::Tokenizer;
 use untie_data::wordpiece::{Pretrained, Role};
 
+use crate::cli::warn;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::model::{Bert, Input, Mode};
@@ -78,8 +79,8 @@ pub struct Candidate {
 pub fn fill_mask(model_dir: &Path, text: &str, top: usize, device: Device) -> Result<Vec<Vec<Candidate>>> {
     let model = hub::load(model_dir, Kind::Float, device)?;
     model.require_head(model_dir)?;
-    let Pretrained { mut tokenizer, notes, .. } = hub::open_tokenizer(&model.tokenizer)?;
-    notes.iter().for_each(|note| eprintln!("warning: {note}"));
+    let Pretrained { mut tokenizer, notes, .. } = model.open_tokenizer()?;
+    warn(&notes);
     tokenizer.with_truncation(None).map_err(|error| Error::failed("the tokenizer fails").caused_by(error))?;
     let sentence = Sentence::new(&tokenizer, text, model.config.max_position_embeddings)?;
 

@@ -8,7 +8,7 @@ use tch::{Device, Kind};
 use untie_data::wordpiece::Pretrained;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::cli::{named, warn_of};
+use crate::cli::{named, warn, warn_of};
 use crate::config::tables;
 use crate::error::Result;
 use crate::finetune::{
@@ -96,9 +96,10 @@ impl FinetuneArgs {
         };
         warn_of(config.train.precision, device);
         let model = hub::model_folder(&self.model)?;
-        let Pretrained { tokenizer, notes, .. } = hub::open_tokenizer(&model)?;
-        notes.iter().for_each(|note| eprintln!("warning: {note}"));
-        check_model(&config, &hub::load_config(&model)?, &tokenizer, &model)?;
+        let bert = hub::load_config(&model)?;
+        let Pretrained { tokenizer, notes, .. } = hub::open_tokenizer(&model, bert.vocab_size)?;
+        warn(&notes);
+        check_model(&config, &bert, &tokenizer, &model)?;
         let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
         let folder = self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model, config.task.name));
         let open = || -> Result<Problem> {

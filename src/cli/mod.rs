@@ -100,6 +100,11 @@ pub(crate) fn fail(error: &Error) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
+/// Tells what may surprise, a warning each.
+pub(crate) fn warn(notes: &[String]) {
+    notes.iter().for_each(|note| eprintln!("warning: {note}"));
+}
+
 /// Tells what `precision`, decided, costs on `device` where that is more than one would think.
 pub(crate) fn warn_of(precision: Precision, device: tch::Device) {
     if let Some(words) = precision.warning(device) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::checkpoint::{self, Entry};
-use crate::error::{io, Error, Result};
+use crate::error::{io, quoted, Error, Result};
 use crate::files::FolderLock;
 use crate::metrics::human::{human_count, human_integer};
 
@@ -32,8 +32,8 @@ impl RunsArgs {
             find(folder, DEPTH, &mut runs)?;
         }
         if runs.is_empty() {
-            let names: Vec<String> = self.folders.iter().map(|folder| format!("`{}`", folder.display())).collect();
-            return Err(Error::data(format!("there is no run in {}", names.join(", "))));
+            let names = quoted(self.folders.iter().map(|folder| folder.display()));
+            return Err(Error::data(format!("there is no run in {names}")));
         }
         for run in runs {
             match described(&run) {

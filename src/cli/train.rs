@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::checkpoint::{self, DataStamp};
-use crate::cli::warn_of;
+use crate::cli::{warn, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
@@ -193,6 +193,9 @@ pub(super) fn plan(
     }
     config.train.kernels = config.train.kernels.resolve(config.train.precision.compute_kind(), device);
     let vocabulary = Vocabulary::open(&config.data)?;
+    if world.is_first() {
+        warn(&vocabulary.notes);
+    }
     let decided = |config: &RunConfig| decided(config, &vocabulary, device, world);
     let chooses_micro_batch = config.train.micro_batch == MicroBatch::AUTO;
     if chooses_micro_batch {

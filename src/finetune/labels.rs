@@ -4,7 +4,7 @@
 //! Words that say nothing (`LABEL_0`) stand for the order of the task. There, other words are ignored with a warning; here
 //! they are an error, for the scores would be those of labels that were mixed up.
 
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 use crate::finetune::task::{Labels, Task};
 
 /// For each label of the task, which output of a model with these words stands for it; none where they have the same order, or
@@ -29,14 +29,12 @@ pub fn label_outputs(task: Task, words: &[String]) -> Result<Option<Vec<usize>>>
     match [own, row.names].into_iter().filter(|known| !known.is_empty()).find_map(order) {
         Some(order) => Ok((!order.is_sorted()).then_some(order)),
         None => {
-            let listed = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
             let known: Vec<String> =
-                [own, row.names].into_iter().filter(|known| !known.is_empty()).map(listed).collect();
-            let got: Vec<&str> = words.iter().map(String::as_str).collect();
+                [own, row.names].into_iter().filter(|known| !known.is_empty()).map(quoted).collect();
             Err(Error::data(format!(
                 "the model has other labels than `{task}`: expected {} in any order, got {}",
                 known.join(" or "),
-                listed(&got)
+                quoted(words)
             ))
             .hint(
                 "name them so in `id2label` and `label2id` of the model's config.json; `LABEL_0`, `LABEL_1`, … stand for the \

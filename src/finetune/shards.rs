@@ -11,11 +11,7 @@ use crate::error::{io, Error, Result};
 pub(super) fn columns(path: &Path, names: &[&str]) -> Result<Table> {
     table::read(path, names).map_err(|error| {
         let hint = error.hint();
-        let outer = Error::data(format!("cannot read `{}`", path.display())).caused_by(error);
-        match hint {
-            Some(hint) => outer.hint(hint),
-            None => outer,
-        }
+        Error::data(format!("cannot read `{}`", path.display())).hint_if_any(hint).caused_by(error)
     })
 }
 

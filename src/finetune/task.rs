@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 use crate::finetune::glue::table::GLUE;
 use crate::finetune::scores::Metric;
 
@@ -92,10 +92,10 @@ impl FromStr for Task {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|task| task.name() == name).ok_or_else(|| {
-            let names = Self::ALL.map(|task| format!("`{task}`"));
-            Error::config(format!("`{name}` is not a task: expected one of {}", names.join(", ")))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|task| task.name() == name)
+            .ok_or_else(|| Error::config(format!("`{name}` is not a task: expected one of {}", quoted(Self::ALL))))
     }
 }
 

@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::folder::list;
 use super::MODEL_FILE;
-use crate::error::Error;
+use crate::error::{quoted, Error};
 
 /// How PyTorch's own files become one model.safetensors. Only tensors are loaded, no code of the file runs, and what a
 /// wrapper such as `{"state_dict": ..}` holds is taken out of it.
@@ -32,7 +31,7 @@ pub(super) fn unreadable(dir: &Path, names: &[String]) -> Error {
             "pytorch_model*-of-*.bin"
         };
         let command = FROM_PICKLE.replace("FILES", files);
-        return missing(format!(", only {}, which is not read", list(&pickles))).hint(format!(
+        return missing(format!(", only {}, which is not read", quoted(&pickles))).hint(format!(
             "convert it once (`pip install torch safetensors numpy`):\npython3 -c \"{command}\" {argument}"
         ));
     }
@@ -45,24 +44,25 @@ pub(super) fn unreadable(dir: &Path, names: &[String]) -> Error {
     };
     let flax = of(&|name| name.starts_with("flax_model") && name.contains(".msgpack"));
     if !flax.is_empty() {
-        return missing(format!(", only weights of Flax: {}", list(&flax))).hint(through("from_flax", "flax"));
+        return missing(format!(", only weights of Flax: {}", quoted(&flax))).hint(through("from_flax", "flax"));
     }
     let keras = of(&|name| name.starts_with("tf_model") && name.contains(".h5"));
     if !keras.is_empty() {
-        return missing(format!(", only weights of TensorFlow: {}", list(&keras))).hint(through("from_tf", "tf-keras"));
+        return missing(format!(", only weights of TensorFlow: {}", quoted(&keras)))
+            .hint(through("from_tf", "tf-keras"));
     }
     if names.iter().any(|name| name.contains(".ckpt")) {
         return missing(", only a checkpoint of TensorFlow".into()).hint(google(dir));
     }
     let adapters = of(&|name| name.starts_with("adapter_model."));
     if !adapters.is_empty() {
-        return missing(format!(", only an adapter: {}", list(&adapters)))
+        return missing(format!(", only an adapter: {}", quoted(&adapters)))
             .hint("merge it into its base model with PEFT's `merge_and_unload()` and `save_pretrained` the result");
     }
     let others = of(&|name| {
         [".safetensors", ".onnx", ".ot", ".gguf", ".bin", ".pt", ".pth", ".npz"].iter().any(|end| name.ends_with(end))
     });
-    let found = if others.is_empty() { String::new() } else { format!("; it has {}", list(&others)) };
+    let found = if others.is_empty() { String::new() } else { format!("; it has {}", quoted(&others)) };
     missing(found).hint(format!(
         "give a folder with `{MODEL_FILE}`, as `untie export` or transformers' `save_pretrained` writes it"
     ))

@@ -44,7 +44,7 @@ pub fn export_labelled(
     tokenizer: &Path,
     labels: &[String],
 ) -> Result<()> {
-    let tokenizer = tokenizer::read(tokenizer, config.vocab_size)?;
+    let tokenizer = tokenizer::open_tokenizer(tokenizer, config.vocab_size)?.tokenizer;
     let config_json = to_json(config, Role::Pad.token(&tokenizer).map(|(_, id)| id), labels)?;
     let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
     let vocab = tokenizer::vocab_txt(&tokenizer)?;

@@ -13,7 +13,7 @@ use untie_data::placeholder::{Placeholder, HEAD_BYTES};
 
 use super::convert;
 use super::{CONFIG_FILE, MODEL_FILE};
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 
 /// What a folder of weights in several files has beside them.
 const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -113,7 +113,7 @@ fn variant(dir: &Path) -> Result<Vec<PathBuf>> {
         _ => Err(Error::data(format!(
             "`{}` has no `{MODEL_FILE}` but several variants of it: {}",
             dir.display(),
-            list(&found)
+            quoted(&found)
         ))
         .hint(format!("rename the one that you want to `{MODEL_FILE}`"))),
     }
@@ -125,11 +125,6 @@ fn names(dir: &Path) -> Result<Vec<String>> {
         entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     Ok(names)
-}
-
-/// `a`, `b` and so on, in backticks.
-pub(super) fn list(names: &[impl AsRef<str>]) -> String {
-    names.iter().map(|name| format!("`{}`", name.as_ref())).collect::<Vec<_>>().join(", ")
 }
 
 /// The part of an index that matters.
@@ -163,7 +158,7 @@ fn shards(path: &Path) -> Result<Vec<PathBuf>> {
             files.len(),
             if missing.len() == 1 { "is" } else { "are" },
             path.display(),
-            list(&missing)
+            quoted(&missing)
         ))
         .hint("download the files that are missing into the same folder"));
     }

@@ -1,4 +1,4 @@
-//! A directory of transformers → configuration, weights and tokenizer.
+//! A directory of transformers → configuration and weights, and the tokenizer for those that ask.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use tch::{Device, Kind, Tensor};
+use untie_data::wordpiece::Pretrained;
 
 use super::config::{describe, Description};
-use super::folder::{check_index, list, model_folder, read, weight_files};
+use super::folder::{check_index, model_folder, read, weight_files};
 use super::labels::problem_type;
 use super::names::{canonical, is_buffer, is_ignored, parts, ALIASES, MLM_HEAD, PAIR_HEAD};
-use super::{tokenizer, CONFIG_FILE};
-use crate::error::{Error, Result};
+use super::{open_tokenizer, CONFIG_FILE};
+use crate::error::{quoted, Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, is_of_pooler, is_of_task_head, Spec};
 use crate::model::{BertConfig, TaskHead, Weights};
@@ -27,8 +28,8 @@ pub struct HubModel {
     pub config: BertConfig,
     /// Its weights, every layer its own: they go with [`HubModel::layer_map`].
     pub weights: Weights,
-    /// Where its tokenizer is, for [`super::open_tokenizer`]: the directory.
-    pub tokenizer: PathBuf,
+    /// The directory itself, where the tokenizer is.
+    pub dir: PathBuf,
     /// Whether the weights' masked-language-model head is the file's. A file without one (a `BertModel`, such as sentence
     /// encoders) gives BERT's random start, from a fixed seed; a model with a task head has none at all.
     pub has_head: bool,
@@ -55,6 +56,14 @@ impl HubModel {
         ))
     }
 
+    /// Its tokenizer.
+    ///
+    /// # Errors
+    /// As [`open_tokenizer`].
+    pub fn open_tokenizer(&self) -> Result<Pretrained> {
+        open_tokenizer(&self.dir, self.config.vocab_size)
+    }
+
     /// The sharing of `weights`: none.
     pub fn layer_map(&self) -> LayerMap {
         LayerMap::untied(self.config.num_hidden_layers)
@@ -67,7 +76,7 @@ impl HubModel {
 ///
 /// # Errors
 /// When a file is missing, is damaged or is of another model; when a tensor is missing, unexpected or of another shape
-/// (the message names it); and when the tokenizer has more tokens than the model.
+/// (the message names it).
 pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
     let dir = model_folder(dir)?;
     let Description { mut config, is_tied, foreign, .. } = describe(&dir)?;
@@ -94,7 +103,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
             Ok((weights, unused, has_head))
         },
     )?;
-    Ok(HubModel { config, weights, tokenizer: dir, has_head, new_tensors, unused_tensors, labels: Vec::new() })
+    Ok(HubModel { config, weights, dir, has_head, new_tensors, unused_tensors, labels: Vec::new() })
 }
 
 /// Reads the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
@@ -122,7 +131,7 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
         })
     })?;
     let labels = Vec::new();
-    Ok(HubModel { config, weights, tokenizer: dir, has_head: false, new_tensors, unused_tensors, labels })
+    Ok(HubModel { config, weights, dir, has_head: false, new_tensors, unused_tensors, labels })
 }
 
 /// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
@@ -162,17 +171,16 @@ pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel
         |stored| stored.weights(&config, kind, device, |stored, spec| stored.take(spec)),
     )?;
     let new_tensors = Vec::new();
-    Ok(HubModel { config, weights, tokenizer: dir, has_head: false, new_tensors, unused_tensors, labels })
+    Ok(HubModel { config, weights, dir, has_head: false, new_tensors, unused_tensors, labels })
 }
 
-/// Checks the tokenizer and lets `read` take tensors out of the files, those whose [`canonical`] name `is_used`.
+/// Lets `take` take tensors out of the files, those whose [`canonical`] name `is_used`.
 fn from_files<T>(
     dir: &Path,
     config: &BertConfig,
     is_used: impl Fn(&str) -> bool,
     take: impl FnOnce(Stored<'_>) -> Result<T>,
 ) -> Result<T> {
-    tokenizer::read(dir, config.vocab_size)?;
     let paths = weight_files(dir)?;
     let contents = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let files = paths.iter().zip(&contents).map(|(path, bytes)| parse(path, bytes)).collect::<Result<Vec<_>>>()?;
@@ -188,9 +196,9 @@ fn from_files<T>(
         }
         take(stored)
     };
-    let shown: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let verb = if shown.len() == 1 { "is" } else { "are" };
-    found().map_err(|error: Error| Error::data(format!("{} {verb} invalid", list(&shown))).caused_by(error))
+    let shown = quoted(paths.iter().map(|path| path.display()));
+    let verb = if paths.len() == 1 { "is" } else { "are" };
+    found().map_err(|error: Error| Error::data(format!("{shown} {verb} invalid")).caused_by(error))
 }
 
 /// The tensors of one file.

@@ -5,37 +5,28 @@ use std::path::Path;
 use serde_json::json;
 use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
-use untie_data::wordpiece::{self, Pretrained, Role, TokenizerError};
+use untie_data::wordpiece::{self, Pretrained, Role};
 
 use crate::error::{Error, Result};
 
-/// The tokenizer of a folder, or of a tokenizer.json or vocab.txt, as transformers reads it ([`wordpiece::open`]).
+/// The tokenizer of a folder, or of a tokenizer.json or vocab.txt, as transformers reads it ([`wordpiece::open`]), for a model
+/// with `vocab_size` embeddings.
 ///
 /// # Errors
-/// When there is none, or it is damaged or of a kind that is not read.
-pub fn open_tokenizer(path: &Path) -> Result<Pretrained> {
-    wordpiece::open(path, true).map_err(|error| {
-        let hint = match &error {
-            TokenizerError::Placeholder { what, .. } => what.hint(),
-            _ => "save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`",
-        };
+/// When there is none, it is damaged or of a kind that is not read, or an id has no embedding.
+pub fn open_tokenizer(path: &Path, vocab_size: i64) -> Result<Pretrained> {
+    let found = wordpiece::open(path, true).map_err(|error| {
+        let otherwise = "save it with transformers: `AutoTokenizer.from_pretrained(..).save_pretrained(..)`";
+        let hint = error.hint().unwrap_or(otherwise);
         Error::data(format!("`{}` has no tokenizer that can be used", path.display())).hint(hint).caused_by(error)
-    })
-}
-
-/// The same, for a model with `vocab_size` embeddings, which must know every token.
-///
-/// # Errors
-/// As [`open_tokenizer`], and when an id lies outside the vocabulary.
-pub(super) fn read(path: &Path, vocab_size: i64) -> Result<Tokenizer> {
-    let tokenizer = open_tokenizer(path)?.tokenizer;
-    match tokenizer.get_vocab(true).into_iter().find(|&(_, id)| i64::from(id) >= vocab_size) {
+    })?;
+    match found.tokenizer.get_vocab(true).into_iter().find(|&(_, id)| i64::from(id) >= vocab_size) {
         Some((token, id)) => Err(Error::data(format!(
             "the tokenizer of `{}` does not fit the model: expected ids below {vocab_size}, got {id} for `{token}`",
             path.display()
         ))
         .hint("take the tokenizer that the model was trained with")),
-        None => Ok(tokenizer),
+        None => Ok(found),
     }
 }
 

@@ -210,7 +210,7 @@ fn initial_weights(plan: &Plan, map: &LayerMap, directory: &Path) -> Result<Weig
     let kind = plan.train.precision.weight_kind();
     let source = hub::load(directory, kind, plan.device)?;
     let shown = directory.display();
-    let vocabulary = Vocabulary::read(&source.tokenizer)?;
+    let vocabulary = Vocabulary::new(source.open_tokenizer()?)?;
     plan.vocabulary.fits(&vocabulary, source.config.vocab_size).map_err(|error| {
         Error::data(format!("`model.init`: the data do not fit the model in `{shown}`"))
             .hint("prepare the data with `--tokenizer` of that model")

@@ -14,6 +14,7 @@ fn vocabulary() -> Vocabulary {
         tokens: "".into(),
         special: SpecialTokens { pad: PAD, unk: 1, cls: CLS, sep: SEP, mask: MASK },
         continues: (0..VOCAB_SIZE).map(continues).collect(),
+        notes: Vec::new(),
     }
 }
 

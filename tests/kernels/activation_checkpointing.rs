@@ -1,9 +1,8 @@
 //! Activation checkpointing changes no bit of training: losses, norms, checks, weights and gradients with and without it.
 
-use std::fs;
-
 use crate::common::{stderr, Workshop};
 use crate::own_process::in_own_process;
+use crate::runs::metrics;
 use tch::{Device, Kind, Tensor};
 use untie::batch::Batch;
 use untie::bench::batch::made_up;
@@ -94,17 +93,6 @@ fn compare_runs() {
 #[test]
 fn a_run_turns_it_on_and_goes_on_alike() {
     let workshop = Workshop::new();
-    let metrics = |name: &str| -> Vec<String> {
-        let text = fs::read_to_string(workshop.path(name).join("metrics.jsonl")).unwrap();
-        let timeless = |line: &str| {
-            let mut object: serde_json::Value = serde_json::from_str(line).unwrap();
-            for tag in ["train/tokens_per_second", "train/mfu"] {
-                object.as_object_mut().unwrap().remove(tag);
-            }
-            object.to_string()
-        };
-        text.lines().map(timeless).collect()
-    };
     let run = |dir: &str, arguments: &[&str]| {
         let base = ["train", "--config", "run.toml", "--run-dir", dir, "--set", "train.steps=12"];
         let output = workshop.untie(&[&base[..], arguments].concat());
@@ -114,7 +102,7 @@ fn a_run_turns_it_on_and_goes_on_alike() {
     let on = ["--set", "train.activation_checkpointing=true"];
     run("off", &[]);
     run("on", &on);
-    assert_eq!(metrics("off"), metrics("on"));
+    assert_eq!(metrics(&workshop.path("off")), metrics(&workshop.path("on")));
     let text = run("off", &[&on[..], &["--resume"]].concat());
     assert!(text.contains("resume: `train.activation_checkpointing`: false → true"), "{text}");
 }

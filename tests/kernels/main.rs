@@ -7,3 +7,5 @@ mod common;
 mod fused;
 #[path = "../common/own_process.rs"]
 mod own_process;
+#[path = "../common/runs.rs"]
+mod runs;

@@ -1,7 +1,6 @@
 //! Hugging Face directories: what is written is read back bit for bit, and every way in which a directory can be wrong
 //! has its sentence.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +12,7 @@ use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::model::{BertConfig, Norm, Weights};
 
-fn fixture(norm: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(norm)
-}
+use crate::fixtures::{fixture, Tensors};
 
 fn tokenizer() -> PathBuf {
     fixture("post").join("tokenizer.json")
@@ -25,8 +22,9 @@ fn load(dir: &Path) -> Result<HubModel> {
     hub::load(dir, Kind::Float, Device::Cpu)
 }
 
+/// What is said of a directory whose weights or tokenizer cannot be used.
 fn refused(dir: &Path) -> String {
-    load(dir).unwrap_err().report()
+    load(dir).and_then(|model| model.open_tokenizer()).unwrap_err().report()
 }
 
 fn random(norm: Norm, map: &LayerMap) -> (BertConfig, Weights) {
@@ -98,7 +96,7 @@ impl Copy {
         self
     }
 
-    fn tensors(self, change: impl FnOnce(&mut HashMap<String, Tensor>)) -> Self {
+    fn tensors(self, change: impl FnOnce(&mut Tensors)) -> Self {
         let path = self.path().join("model.safetensors");
         let mut tensors = Tensor::read_safetensors(&path).unwrap().into_iter().collect();
         change(&mut tensors);
@@ -124,9 +122,9 @@ fn an_export_is_read_back_bit_for_bit_with_every_layer_its_own() {
             let read = load(&dir).unwrap();
             assert_eq!(read.config, config);
             assert!(read.has_head);
-            let [ours, theirs] =
-                [&read.tokenizer, &tokenizer()].map(|path| hub::open_tokenizer(path).unwrap().tokenizer);
-            assert_eq!(ours.to_string(false).unwrap(), theirs.to_string(false).unwrap());
+            let theirs = hub::open_tokenizer(&tokenizer(), config.vocab_size).unwrap();
+            let [ours, theirs] = [read.open_tokenizer().unwrap(), theirs].map(|found| found.tokenizer.to_string(false));
+            assert_eq!(ours.unwrap(), theirs.unwrap());
             for weight in read.weights.entries() {
                 let name = &weight.spec.name;
                 let own = weight.spec.group.map_or(name.clone(), |layer| {
@@ -179,6 +177,23 @@ fn an_export_with_a_larger_tokenizer_is_refused_before_anything_is_written() {
     let error = hub::export(&parent.path().join("model"), &config, &map, &weights, &tokenizer()).unwrap_err();
     assert!(error.report().contains("expected ids below 60, got 60 for `##k`"), "{}", error.report());
     assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn weights_need_no_tokenizer_and_a_tokenizer_no_more_than_its_rows() {
+    let rows = |count: i64| {
+        Copy::new().set("vocab_size", json!(count)).tensors(|tensors| {
+            for name in ["bert.embeddings.word_embeddings.weight", "cls.predictions.bias"] {
+                let shorter = tensors[name].narrow(0, 0, count).contiguous();
+                tensors.insert(name.into(), shorter);
+            }
+        })
+    };
+    let (whole, short) = (rows(61), rows(60));
+    assert!(refused(short.path()).contains("expected ids below 60, got 60 for `##k`\nhint:"));
+    fs::remove_file(whole.path().join("tokenizer.json")).unwrap();
+    load(whole.path()).unwrap();
+    assert!(refused(whole.path()).contains("has no tokenizer that can be used"));
 }
 
 #[test]
@@ -247,7 +262,6 @@ fn a_config_of_another_model_is_refused_by_name() {
         ("num_hidden_layers", json!(1_000_000), "must be between 1 and 1024, got 1000000"),
         ("num_hidden_layers", json!(1000), "expected 1000 layers"),
         ("vocab_size", json!(i64::MAX), "`vocab_size` must be"),
-        ("vocab_size", json!(60), "expected ids below 60"),
         ("type_vocab_size", json!(0), "`type_vocab_size` must be"),
         ("layer_norm_eps", json!(0.0), "`layer_norm_eps` must be"),
         ("initializer_range", json!(-1.0), "`initializer_range` must be"),
@@ -266,7 +280,7 @@ fn a_config_of_another_model_is_refused_by_name() {
 
 #[test]
 fn a_missing_foreign_or_misshapen_tensor_is_named() {
-    type Change = fn(&mut HashMap<String, Tensor>);
+    type Change = fn(&mut Tensors);
     let cases: [(Change, &str); 7] = [
         (|all| drop(all.remove("cls.predictions.bias")), "`cls.predictions.bias` is missing"),
         (

@@ -1,25 +1,14 @@
 //! transformers computes the same: hidden states, logits, one training step, fill-mask. The expected numbers are those
 //! of tests/fixtures/hub/make_fixtures.py, in fp64; scripts/parity.py does the same with real weights.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
 use tch::{Device, Kind, Tensor};
 use untie::cli::fill_mask::fill_mask;
 use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
-use untie::model::{Bert, Input, Mode, Weights};
+use untie::model::{Bert, Mode, Weights};
 use untie::optim::{adamw_update, clip::scaling, GroupGradient, Moments, OptimConfig};
 
-const NORMS: [&str; 2] = ["post", "pre"];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(name)
-}
-
-fn read(name: &str) -> HashMap<String, Tensor> {
-    Tensor::read_safetensors(fixture(name)).unwrap().into_iter().collect()
-}
+use crate::fixtures::{distance, fixture, input, read, NORMS};
 
 fn load(norm: &str, kind: Kind) -> (HubModel, Bert) {
     let model = hub::load(&fixture(norm), kind, Device::Cpu).unwrap();
@@ -27,26 +16,12 @@ fn load(norm: &str, kind: Kind) -> (HubModel, Bert) {
     (model, bert)
 }
 
-fn input(batch: &HashMap<String, Tensor>) -> Input<'_> {
-    Input {
-        token_types: Some(&batch["token_type_ids"]),
-        attention_mask: Some(&batch["attention_mask"]),
-        ..Input::full(&batch["input_ids"])
-    }
-}
-
-/// Largest absolute difference, in fp64.
-fn distance(got: &Tensor, expected: &Tensor) -> f64 {
-    assert_eq!(got.size(), expected.size());
-    f64::try_from((got.to_kind(Kind::Double) - expected).abs().max()).unwrap()
-}
-
 /// fp32: values are below 16, where neighbouring numbers are 1e-6 apart.
 #[test]
 fn hidden_states_and_logits_are_those_of_transformers() {
     let _no_grad = tch::no_grad_guard();
     for norm in NORMS {
-        let expected = read(&format!("{norm}-outputs.safetensors"));
+        let expected = read(&fixture(&format!("{norm}-outputs.safetensors")));
         for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 5e-6)] {
             let (model, bert) = load(norm, kind);
             assert!(model.has_head);
@@ -79,7 +54,7 @@ fn one_step_is_that_of_pytorch_with_mean_gradients() {
         ("untied", LayerMap::untied(3)),
     ];
     for norm in NORMS {
-        let batch = read(&format!("{norm}-step.safetensors"));
+        let batch = read(&fixture(&format!("{norm}-step.safetensors")));
         for (sharing, map) in &maps {
             for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-6)] {
                 let (start, _) = load(norm, kind);

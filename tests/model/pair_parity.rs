@@ -1,8 +1,8 @@
 //! Pairs of segments and isolated documents: transformers computes the same. The expected numbers are those of
 //! tests/fixtures/hub/make_pair_fixtures.py, in fp64.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 use untie::batch::Batch;
@@ -13,30 +13,18 @@ use untie::model::{Bert, Input, Mode, Weights};
 use untie::optim::{GroupGradient, Moments, OptimConfig};
 use untie::step::{train_step, Update};
 
-const NORMS: [&str; 2] = ["post", "pre"];
+use crate::fixtures::{distance, fixture, read, Tensors, NORMS};
+
 /// fp32: logits are below 16, where neighbouring numbers are 1e-6 apart.
 const KINDS: [(Kind, f64); 2] = [(Kind::Double, 1e-10), (Kind::Float, 5e-6)];
 const LENGTH: usize = 12;
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(name)
-}
-
-fn read(name: &str) -> HashMap<String, Tensor> {
-    Tensor::read_safetensors(fixture(name)).unwrap().into_iter().collect()
-}
 
 fn list(tensor: &Tensor) -> Vec<i64> {
     Vec::try_from(tensor.flatten(0, -1)).unwrap()
 }
 
-fn distance(got: &Tensor, expected: &Tensor) -> f64 {
-    assert_eq!(got.size(), expected.size());
-    f64::try_from((got.to_kind(Kind::Double) - expected).abs().max()).unwrap()
-}
-
 /// The fixture's sequences from `first` to `last` as a batch, with four target slots each.
-fn batch(found: &HashMap<String, Tensor>, first: usize, last: usize) -> Batch {
+fn batch(found: &Tensors, first: usize, last: usize) -> Batch {
     const CAPACITY: usize = 4;
     let rows = |name: &str| Some(list(&found[name])[first * LENGTH..last * LENGTH].to_vec());
     let mut batch = Batch {
@@ -66,7 +54,7 @@ fn batch(found: &HashMap<String, Tensor>, first: usize, last: usize) -> Batch {
 fn logits_of_both_heads_are_those_of_transformers() {
     let _no_grad = tch::no_grad_guard();
     for norm in NORMS {
-        let expected = read(&format!("{norm}-pairs.safetensors"));
+        let expected = read(&fixture(&format!("{norm}-pairs.safetensors")));
         for (kind, tolerance) in KINDS {
             let model = hub::load(&fixture(&format!("{norm}-pairs")), kind, Device::Cpu).unwrap();
             assert!(model.config.pair_head && model.has_head);
@@ -99,7 +87,7 @@ fn tied(source: &Weights, config: &untie::model::BertConfig, kind: Kind) -> Weig
 #[test]
 fn one_step_is_that_of_transformers_and_pytorch() {
     for norm in NORMS {
-        let expected = read(&format!("{norm}-pairs.safetensors"));
+        let expected = read(&fixture(&format!("{norm}-pairs.safetensors")));
         for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-6)] {
             let model = hub::load(&fixture(&format!("{norm}-pairs")), kind, Device::Cpu).unwrap();
             let map = LayerMap::tied(3);
@@ -146,11 +134,9 @@ fn an_export_with_a_pair_head_is_what_transformers_saves() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("export");
         hub::export(&out, &model.config, &model.layer_map(), &model.weights, &source.join("tokenizer.json")).unwrap();
-        let tensors = |dir: &Path| -> HashMap<String, Tensor> {
-            Tensor::read_safetensors(dir.join("model.safetensors")).unwrap().into_iter().collect()
-        };
+        let tensors = |dir: &Path| read(&dir.join("model.safetensors"));
         let (expected, got) = (tensors(&source), tensors(&out));
-        let names = |tensors: &HashMap<String, Tensor>| tensors.keys().cloned().collect::<BTreeSet<String>>();
+        let names = |tensors: &Tensors| tensors.keys().cloned().collect::<BTreeSet<String>>();
         assert_eq!(names(&got), names(&expected), "{norm}");
         for (name, tensor) in &expected {
             assert_eq!(&got[name], tensor, "{norm}: `{name}`");
@@ -181,7 +167,7 @@ fn a_part_of_a_pair_head_is_passed_over() {
 fn isolated_documents_see_themselves_alone() {
     let _no_grad = tch::no_grad_guard();
     for norm in NORMS {
-        let found = read(&format!("{norm}-isolated.safetensors"));
+        let found = read(&fixture(&format!("{norm}-isolated.safetensors")));
         for (kind, tolerance) in KINDS {
             let model = hub::load(&fixture(&format!("{norm}-pairs")), kind, Device::Cpu).unwrap();
             let bert = Bert::new(&model.config, &model.layer_map(), &model.weights, kind).unwrap();

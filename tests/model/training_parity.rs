@@ -2,9 +2,8 @@
 //! torch.optim.AdamW (fp64 numbers of tests/fixtures/hub/make_fixtures.py), gradients of tied layers against those of
 //! separate copies, and the samples of a small stream against windows written down by hand.
 
-use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
@@ -19,11 +18,7 @@ use untie::optim::{GroupGradient, Moments, OptimConfig};
 use untie::step::{train_step, Update};
 use untie_data::shard::{ShardWriter, Split, TokenType};
 
-const NORMS: [&str; 2] = ["post", "pre"];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(name)
-}
+use crate::fixtures::{distance, fixture, read, NORMS};
 
 fn start(norm: &str, kind: Kind) -> HubModel {
     hub::load(&fixture(norm), kind, Device::Cpu).unwrap()
@@ -36,12 +31,6 @@ fn shared(start: &HubModel, map: &LayerMap, kind: Kind) -> Weights {
         Ok(own.in_file(&own.tensor).detach())
     })
     .unwrap()
-}
-
-/// Largest absolute difference, in fp64.
-fn distance(got: &Tensor, expected: &Tensor) -> f64 {
-    assert_eq!(got.size(), expected.size());
-    f64::try_from((got.to_kind(Kind::Double) - expected).abs().max()).unwrap()
 }
 
 /// The norm of the difference over the norm of what is expected.
@@ -91,8 +80,7 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
     // The rate that counts is the argument of each step.
     let optim = OptimConfig { lr: 1.0, eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0, ..OptimConfig::default() };
     for norm in NORMS {
-        let path = fixture(&format!("{norm}-training.safetensors"));
-        let expected: HashMap<String, Tensor> = Tensor::read_safetensors(path).unwrap().into_iter().collect();
+        let expected = read(&fixture(&format!("{norm}-training.safetensors")));
         for (sharing, map) in &maps {
             for (kind, tolerance) in [(Kind::Double, 1e-10), (Kind::Float, 1e-6)] {
                 let case = format!("{norm} {sharing} {kind:?}");
@@ -153,8 +141,7 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
 fn unused_slots_count_for_nothing() {
     let start = start("post", Kind::Double);
     let model = Bert::new(&start.config, &start.layer_map(), &start.weights, Kind::Double).unwrap();
-    let expected: HashMap<String, Tensor> =
-        Tensor::read_safetensors(fixture("post-training.safetensors")).unwrap().into_iter().collect();
+    let expected = read(&fixture("post-training.safetensors"));
     let mut batch = by_hand(&expected["token_ids"].get(0), &expected["labels"].get(0), 6);
     let numbers = |batch: &Batch| {
         let found = masked_lm(&model, &batch.to_device(Device::Cpu).unwrap(), batch.num_targets, Mode::Eval).unwrap();
@@ -187,8 +174,7 @@ fn gradients_of_tied_layers_add_up_in_fp32() {
     const BOUND: f64 = 1e-5;
     for norm in NORMS {
         let config = BertConfig { num_hidden_layers: LAYERS, ..start(norm, Kind::Float).config };
-        let batches: HashMap<String, Tensor> =
-            Tensor::read_safetensors(fixture(&format!("{norm}-training.safetensors"))).unwrap().into_iter().collect();
+        let batches = read(&fixture(&format!("{norm}-training.safetensors")));
         let (token_ids, labels) = (batches["token_ids"].get(0), batches["labels"].get(0));
         let batches = micro_batches(&token_ids, &labels, [4, 2], 5);
         let maps = [LayerMap::tied(LAYERS), LayerMap::untied(LAYERS)];

@@ -81,7 +81,7 @@ fn a_step_is_profiled_as_a_table() {
 }
 
 #[test]
-fn a_start_and_a_batch_are_taken_from_files() {
+fn a_start_without_a_tokenizer_and_a_batch_are_taken_from_files() {
     let workshop = Workshop::new();
     let short = ["--run-dir", "run", "--set", "train.steps=12", "--set", "sharing.rule=never"];
     let output = workshop.untie(&[&["train", "--config", "run.toml"][..], &short[..]].concat());
@@ -91,6 +91,10 @@ fn a_start_and_a_batch_are_taken_from_files() {
         json!({ "token_ids": [[2, 5, 6, 3], [2, 7, 8, 3]], "positions": [1, 6], "labels": [9, 10] }).to_string(),
     )
     .unwrap();
+    // The weights need none.
+    for name in ["tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
+        fs::remove_file(workshop.path("run/export").join(name)).unwrap();
+    }
     let start = |sharing: &str| {
         let files =
             ["bench", "--init", "run/export", "--batch-file", "batch.json", "--dropout", "0", "--start", sharing];

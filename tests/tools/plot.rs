@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::common::stderr;
 use serde_json::{json, Map, Value};
 
 struct Workshop {
@@ -39,10 +40,6 @@ impl Workshop {
         assert!(output.status.success(), "{}", stderr(&output));
         fs::read_to_string(self.path("picture.svg")).unwrap()
     }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn line(step: u64, values: &[(&str, Value)]) -> String {

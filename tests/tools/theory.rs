@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::common::stderr;
+
 fn theory(out: &Path, threads: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_untie"))
         .arg("theory")
@@ -25,7 +27,7 @@ fn a_quick_run_holds_and_repeats() {
     let (first, second) = (folder.path().join("a/b"), folder.path().join("c"));
     let output = theory(&first, "1", &QUICK);
     let text = String::from_utf8(output.stdout.clone()).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(text.matches("| yes |").count(), 4, "{text}");
     // R'(0)/R(0) = −2L at L = 6, and 3 for the exponent of ZAS's bound where 1/(4L³ξ⁶) is the smaller part.
     assert!(text.contains("| 6 | −2 | −2.00000 | −2L = −12 | −12.00000 |"), "{text}");

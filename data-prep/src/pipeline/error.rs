@@ -133,13 +133,13 @@ impl PrepareError {
             E::TooFewDocuments { .. } => "hold nothing out with `--valid-fraction 0`; a text file is one document, `--format blocks` splits it at blank lines",
             E::NoTraining { .. } => "lower `--valid-fraction`",
             E::Tokenizer(TokenizerError::VocabularyTooSmall { .. }) => "raise `--vocab-size`",
-            E::Tokenizer(TokenizerError::Placeholder { what, .. }) => what.hint(),
             E::Tokenizer(
                 TokenizerError::MissingSpecialToken { .. }
                 | TokenizerError::NotWordPiece { .. }
                 | TokenizerError::NotThere { .. }
                 | TokenizerError::Class { .. },
             ) => "name a BERT tokenizer with `--tokenizer`, or train one with `--vocab-size`",
+            E::Tokenizer(error) => return error.hint().map(Cow::Borrowed),
             E::Shard(error) => return error.hint().map(Cow::Borrowed),
             _ => return None,
         };

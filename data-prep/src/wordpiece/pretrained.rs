@@ -122,8 +122,7 @@ pub fn open(path: &Path, casing: impl Into<Casing>) -> Result<Pretrained, Tokeni
     }
     let has_types = match class {
         Class::Bert { has_types } => has_types,
-        // Where nobody names a class, segments are those of the file.
-        Class::AsItIs { is_named } => !is_named,
+        Class::AsItIs { is_bert } => is_bert,
     };
     if !settings.input_has_types()?.unwrap_or(has_types) {
         template::drop_types(&mut tokenizer)?;
@@ -148,7 +147,7 @@ pub fn files_hash(path: &Path) -> Result<String, TokenizerError> {
 fn surround(tokenizer: &mut Tokenizer, class: Class, settings: &Settings) -> Result<(), TokenizerError> {
     let is_bert = match class {
         Class::Bert { .. } => true,
-        Class::AsItIs { is_named } => !is_named && tokenizer.get_post_processor().is_none(),
+        Class::AsItIs { is_bert } => is_bert && tokenizer.get_post_processor().is_none(),
     };
     if is_bert {
         let name = |role: Role| settings.name(role).unwrap_or_else(|| role.standard().to_owned());

@@ -13,7 +13,7 @@ use clap::Args;
 
 use crate::cli::named;
 use crate::config::RunConfig;
-use crate::error::{io, Error, Result};
+use crate::error::{io, quoted, Error, Result};
 use crate::files::write_aside;
 use crate::report::tables::paper::{PaperTable, TABLES};
 use crate::report::tables::{assemble, Format};
@@ -54,9 +54,9 @@ impl TableArgs {
         }
         let folders = find(paper, &self.runs)?;
         if folders.is_empty() {
-            let places: Vec<String> = self.runs.iter().map(|path| format!("`{}`", path.display())).collect();
+            let places = quoted(self.runs.iter().map(|path| path.display()));
             let names: Vec<&str> = paper.rows.iter().map(|row| row.run).collect();
-            eprintln!("warning: {} has no run of table {}: {}", places.join(", "), self.number, names.join(", "));
+            eprintln!("warning: {places} has no run of table {}: {}", self.number, names.join(", "));
         }
         let mut facts = BTreeMap::new();
         let mut ours = String::new();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 use crate::finetune::shards::shards;
 use crate::finetune::task::{GlueSet, GlueTask, TsvFile};
 
@@ -23,15 +23,14 @@ pub(super) fn find(task: &GlueTask, set: &GlueSet, dir: &Path) -> Result<Found> 
     if let Some(found) = look(task, set, dir)? {
         return Ok(found);
     }
-    let names: Vec<String> = set.tsv.iter().map(|file| format!("`{}`", file.name)).collect();
     let hub = set.hub;
     Err(Error::data(format!(
         "no `{}` set of `{}` in `{}`: looked for {}, `{hub}.parquet` and `{hub}-00000-of-….parquet`, also in {}",
         set.name,
         task.task,
         dir.display(),
-        names.join(", "),
-        inner(task).map(|name| format!("`{name}`")).join(", "),
+        quoted(set.tsv.iter().map(|file| file.name)),
+        quoted(inner(task)),
     ))
     .hint("data-prep/recipes/README.md says how to get GLUE"))
 }

@@ -10,7 +10,7 @@ use untie_data::table::Values;
 
 use super::rows::{Gatherer, Raw};
 use super::Rows;
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 use crate::finetune::shards::columns;
 use crate::finetune::task::{GlueSet, GlueTask, Split};
 
@@ -72,8 +72,7 @@ impl Shard {
         let wanted: Vec<&str> = [LABEL, INDEX, first].into_iter().chain(second).collect();
         let table = columns(path, &wanted)?;
         let missing = |name: &str| {
-            let found: Vec<String> = table.names.iter().map(|name| format!("`{name}`")).collect();
-            Error::data(format!("`{}` has no column `{name}`: found {}", path.display(), found.join(", ")))
+            Error::data(format!("`{}` has no column `{name}`: found {}", path.display(), quoted(&table.names)))
                 .hint("`--data` is the folder of this task's own files")
         };
         let other = |name: &str, values: &Values, expected: &str| {

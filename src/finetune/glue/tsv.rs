@@ -10,7 +10,7 @@ use std::path::Path;
 
 use super::rows::{shortened, Gatherer, Raw};
 use super::{Reason, Rows};
-use crate::error::{io, Error, Result};
+use crate::error::{io, quoted, Error, Result};
 use crate::finetune::task::{GlueSet, GlueTask, Split, TsvFile};
 
 /// The longest line that is read, in bytes: GLUE's longest, with parse trees, have a few thousand.
@@ -87,8 +87,8 @@ impl Columns {
         };
         let needed = |name: &str| {
             optional(name)?.ok_or_else(|| {
-                let found: Vec<String> = names.iter().map(|name| format!("`{}`", shortened(name))).collect();
-                wrong(format!("the header has no column `{name}`: found {}", found.join(", ")))
+                let found = quoted(names.iter().map(|name| shortened(name)));
+                wrong(format!("the header has no column `{name}`: found {found}"))
             })
         };
         Ok(Self {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Split, Version};
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 use crate::finetune::shards::shards;
 
 /// The files of a set in `dir`: the official one, one named like the set, or the Parquet files of Hugging Face, also in the
@@ -33,14 +33,13 @@ pub fn find(dir: &Path, version: Version, split: Split) -> Result<Vec<PathBuf>> 
             }
         }
     }
-    let looked: Vec<String> = files.iter().map(|name| format!("`{name}`")).collect();
     let set = names[names.len() - 1];
     Err(Error::data(format!(
         "no `{}` set in `{}`: looked for {}, `{set}.parquet` and `{set}-00000-of-….parquet`, also in {}",
         names[0],
         dir.display(),
-        looked.join(", "),
-        folders[1..].iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        quoted(files),
+        quoted(&folders[1..])
     ))
     .hint(
         "data-prep/recipes/README.md says how to get SQuAD; another file is named with `--train-file` or `--dev-file`",

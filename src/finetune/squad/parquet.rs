@@ -10,7 +10,7 @@ use untie_data::table::Values;
 
 use super::paragraph::Paragraph;
 use super::read::{Gatherer, Place, Raw};
-use crate::error::Result;
+use crate::error::{quoted, Result};
 use crate::finetune::shards;
 
 const COLUMNS: [&str; 6] = ["id", "title", "context", "question", "answers.text", "answers.answer_start"];
@@ -19,12 +19,12 @@ const COLUMNS: [&str; 6] = ["id", "title", "context", "question", "answers.text"
 pub(super) fn read(gatherer: &mut Gatherer<'_>) -> Result<()> {
     let path = gatherer.path;
     let table = shards::columns(path, &COLUMNS)?;
-    let names: Vec<String> = table.names.iter().map(|name| format!("`{name}`")).collect();
+    let names = quoted(&table.names);
     let mut columns = COLUMNS.into_iter().zip(table.columns);
     let mut next = || columns.next().unwrap_or(("", None));
     let wrong = |(name, values): (&str, Option<Values>), expected: &str| match values {
         Some(values) => gatherer.error(format_args!("holds {} in column `{name}`: expected {expected}", values.kind())),
-        None => gatherer.error(format_args!("has no column `{name}`: found {}", names.join(", "))),
+        None => gatherer.error(format_args!("has no column `{name}`: found {names}")),
     };
     let ids: Vec<Option<String>> = match next() {
         (_, Some(Values::Text(ids))) => ids,

@@ -5,7 +5,7 @@ use untie::hub::load_for_task;
 use untie::model::{Bert, BertConfig, Mode, TaskHead};
 use untie::shim::{dropout_factors, KeyedDropout};
 
-use super::fixture;
+use crate::fixtures::fixture;
 
 /// Number of the dropout after the pooler; embeddings have 0, layers 4 and above.
 const POOLED_SITE: u32 = 1;

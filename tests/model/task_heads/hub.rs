@@ -13,7 +13,8 @@ use untie::layer_map::LayerMap;
 use untie::model::weights::{initial_values, specs};
 use untie::model::{BertConfig, Norm, TaskHead, Weights};
 
-use super::{expected, fixture, output_layer, read, Tensors, HEADS, NORMS};
+use super::{expected, output_layer, HEADS};
+use crate::fixtures::{fixture, read, Tensors, NORMS};
 
 const POOLER: [&str; 2] = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"];
 const PAIR: TaskHead = TaskHead::Sequence { num_labels: 2 };

@@ -4,14 +4,12 @@
 mod dropout;
 mod hub;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
 use tch::{Device, Kind, Reduction, Tensor};
 use untie::hub::{load_for_task, HubModel};
-use untie::model::{Bert, Input, Mode, TaskHead};
+use untie::model::{Bert, Mode, TaskHead};
 
-const NORMS: [&str; 2] = ["post", "pre"];
+use crate::fixtures::{distance, fixture, input, read, Tensors, NORMS};
+
 const HEADS: [(&str, TaskHead); 4] = [
     ("sequence-2", TaskHead::Sequence { num_labels: 2 }),
     ("sequence-3", TaskHead::Sequence { num_labels: 3 }),
@@ -19,26 +17,8 @@ const HEADS: [(&str, TaskHead); 4] = [
     ("span", TaskHead::Span),
 ];
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hub").join(name)
-}
-
-type Tensors = HashMap<String, Tensor>;
-
-fn read(path: &Path) -> Tensors {
-    Tensor::read_safetensors(path).unwrap().into_iter().collect()
-}
-
 fn expected(norm: &str) -> Tensors {
     read(&fixture(&format!("{norm}-tasks.safetensors")))
-}
-
-fn input(batch: &Tensors) -> Input<'_> {
-    Input {
-        token_types: Some(&batch["token_type_ids"]),
-        attention_mask: Some(&batch["attention_mask"]),
-        ..Input::full(&batch["input_ids"])
-    }
 }
 
 fn output_layer(head: TaskHead) -> &'static str {
@@ -71,14 +51,6 @@ fn logits(bert: &Bert, head: TaskHead, batch: &Tensors, mode: Mode) -> Tensor {
             Tensor::stack(&[starts, ends], 0)
         }
     }
-}
-
-/// Largest absolute difference, in fp64.
-fn distance(got: &Tensor, expected: &Tensor) -> f64 {
-    assert_eq!(got.size(), expected.size());
-    let error = f64::try_from((got.to_kind(Kind::Double) - expected).abs().max()).unwrap();
-    assert!(!error.is_nan());
-    error
 }
 
 fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {

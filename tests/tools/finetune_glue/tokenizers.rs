@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
+use tokenizers::Tokenizer;
 use untie::cli::fill_mask::fill_mask;
 use untie::finetune::features::features;
 use untie::finetune::glue::Example;
@@ -42,10 +43,14 @@ fn folders() -> Folders {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
+fn tokenizer(dir: &Path) -> Tokenizer {
+    untie_data::wordpiece::open(dir, true).unwrap().tokenizer
+}
+
 /// The folder's files in `dir`, with config.json and weights of a small random model.
 fn write(folder: &Folder, dir: &Path) {
     folder.files.iter().for_each(|(name, content)| fs::write(dir.join(name), content).unwrap());
-    let tokenizer = hub::open_tokenizer(dir).unwrap().tokenizer;
+    let tokenizer = tokenizer(dir);
     let said: Value = serde_json::from_str(&folder.files["config.json"]).unwrap();
     let config = BertConfig {
         vocab_size: tokenizer.get_vocab_size(true) as i64,
@@ -97,7 +102,7 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
             let found = fill_mask(dir.path(), &folder.masked.text, 1, Device::Cpu);
             let found = found.unwrap_or_else(|error| panic!("{name}: {}", error.report()));
             let (token, probability) = likeliest(&model, &folder.masked, 4);
-            let tokenizer = hub::open_tokenizer(dir.path()).unwrap().tokenizer;
+            let tokenizer = tokenizer(dir.path());
             assert_eq!(found[0][0].token, tokenizer.id_to_token(token as u32).unwrap(), "{name}");
             assert!((found[0][0].probability - probability).abs() < 1e-9, "{name}");
         }
@@ -109,7 +114,7 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
             label: None,
         };
         let check = |dir: &Path, what: &str, has_side: bool| {
-            let tokenizer = hub::open_tokenizer(dir).unwrap().tokenizer;
+            let tokenizer = tokenizer(dir);
             let of = |example: Example, longest| features(&tokenizer, &[example], longest).unwrap().items.remove(0);
             for (example, longest, expected) in [
                 (example(&folder.masked.text, None), 64, &folder.masked),
@@ -140,7 +145,7 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
         let says = |name: &str| folder.files.get("tokenizer_config.json").is_some_and(|config| config.contains(name));
         if name == "as it is, no post-processor" {
             // Pre-training puts both around texts, whatever the folder does.
-            let around = hub::open_tokenizer(&out).unwrap().tokenizer.encode("", true).unwrap();
+            let around = tokenizer(&out).encode("", true).unwrap();
             assert_eq!(around.get_ids(), [2, 3]);
         } else if !says("split_special_tokens") {
             // Neither that nor the side is in tokenizer.json.

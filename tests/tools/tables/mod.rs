@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use shop::{cell, fields, mixed, stderr, Made, Shop};
+use crate::common::stderr;
+use shop::{cell, fields, mixed, Made, Shop};
 use untie::metrics::results::{file_hash, ResultRow};
 use untie::report::tables::paper::TABLES;
 use untie::report::tables::PAPER_COLUMNS;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use crate::common::stderr;
 use serde_json::Value;
 use tch::{Device, Kind};
 use untie::checkpoint::{self, DataStamp, RunState, Totals, Untying, FORMAT};
@@ -210,10 +211,6 @@ pub fn fields(line: &str) -> Vec<String> {
     }
     fields.push(field);
     fields
-}
-
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// A table with every kind of cell: shown, of one seed and of three, and each reason for a dash.

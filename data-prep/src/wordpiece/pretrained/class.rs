@@ -8,8 +8,8 @@ use crate::wordpiece::TokenizerError;
 pub(super) enum Class {
     /// The vocabulary alone counts; without `has_types`, segments are not told apart by default.
     Bert { has_types: bool },
-    /// tokenizer.json counts; `is_named`: a file says so.
-    AsItIs { is_named: bool },
+    /// tokenizer.json counts; with `is_bert`, what it leaves open is as in BERT: segments, and the tokens around texts.
+    AsItIs { is_bert: bool },
 }
 
 /// Classes that transformers 5 makes `BertTokenizer`s, without the `Fast` of some.
@@ -83,16 +83,16 @@ const OTHERS: [&str; 32] = [
 /// # Errors
 /// If it is one that is not read.
 pub(super) fn of(settings: &Settings, files: &Files) -> Result<Class, TokenizerError> {
-    let as_it_is = |is_named| match files.json() {
-        Some(_) => Class::AsItIs { is_named },
+    let as_it_is = |is_bert| match files.json() {
+        Some(_) => Class::AsItIs { is_bert },
         // transformers has nothing for this; a vocabulary is BERT's.
         None => Class::Bert { has_types: true },
     };
     let Some(name) = settings.class() else {
         return Ok(match settings.model_type() {
             Some(kind) if BERT_TYPES.contains(&kind) => Class::Bert { has_types: true },
-            Some(_) => as_it_is(true),
-            None => as_it_is(false),
+            Some(_) => as_it_is(false),
+            None => as_it_is(true),
         });
     };
     let name = name.strip_suffix("Fast").unwrap_or(name);
@@ -101,10 +101,10 @@ pub(super) fn of(settings: &Settings, files: &Files) -> Result<Class, TokenizerE
     } else if name == "DistilBertTokenizer" {
         Ok(Class::Bert { has_types: false })
     } else if AS_THE_FILE.contains(&name) {
-        Ok(as_it_is(false))
+        Ok(as_it_is(true))
     } else if OTHERS.contains(&name) {
         Err(TokenizerError::Class { path: files.path().to_owned(), class: name.to_owned() })
     } else {
-        Ok(as_it_is(true))
+        Ok(as_it_is(false))
     }
 }
