@@ -273,26 +273,15 @@ fn every_command_says_the_same_of_a_folder_without_readable_weights() {
     fs::copy(workshop.path("data/train.tsv"), workshop.path("data/dev.tsv")).unwrap();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
     let weights = fs::read(folder.join("model.safetensors")).unwrap();
-    let check = |words: &[&str]| {
-        for arguments in [
-            &["fill-mask", "--model", "model", "a [MASK]"][..],
-            &["eval", "--model", "model", "--data", "data", "--sequence-length", "32"],
-            &[
-                "finetune",
-                "--task",
-                "sst2",
-                "--model",
-                "model",
-                "--data",
-                "data",
-                "--max-length",
-                "32",
-                "--run-dir",
-                "tuned",
-            ],
-            &["train", "--config", "run.toml", "--run-dir", "run"],
-            &["bench", "--init", "model", "--batch", "1", "--sequence-length", "8", "--dropout", "0"],
-        ] {
+    let commands: [&[&str]; 5] = [
+        &["fill-mask", "--model", "model", "a [MASK]"],
+        &["eval", "--model", "model", "--data", "data", "--sequence-length", "32"],
+        &["finetune", "--task=sst2", "--model=model", "--data=data", "--max-length=32", "--run-dir=tuned"],
+        &["train", "--config", "run.toml", "--run-dir", "run"],
+        &["bench", "--init", "model", "--batch", "1", "--sequence-length", "8", "--dropout", "0"],
+    ];
+    let check = |commands: &[&[&str]], words: &[&str]| {
+        for arguments in commands {
             let output = workshop.untie(arguments);
             let text = stderr(&output);
             assert_eq!(output.status.code(), Some(3), "{arguments:?}: {text}");
@@ -302,15 +291,19 @@ fn every_command_says_the_same_of_a_folder_without_readable_weights() {
         }
     };
     fs::write(folder.join("model.safetensors"), pointer).unwrap();
-    check(&["`model/model.safetensors` is a Git LFS pointer", "hint: install Git LFS"]);
+    check(&commands, &["`model/model.safetensors` is a Git LFS pointer", "hint: install Git LFS"]);
     fs::rename(folder.join("model.safetensors"), folder.join("pytorch_model.bin")).unwrap();
-    check(&["`model` has no `model.safetensors`, only `pytorch_model.bin`", "hint: convert it once", "torch.load"]);
+    check(
+        &commands,
+        &["`model` has no `model.safetensors`, only `pytorch_model.bin`", "hint: convert it once", "torch.load"],
+    );
     fs::remove_file(folder.join("pytorch_model.bin")).unwrap();
     fs::write(folder.join("model.safetensors.index.json"), "{\"weight_map\": {\"a\": \"b.safetensors\"}}").unwrap();
-    check(&["1 of the 1 files with the weights is missing", "`b.safetensors`", "hint: download"]);
+    check(&commands, &["1 of the 1 files with the weights is missing", "`b.safetensors`", "hint: download"]);
     fs::write(folder.join("model.safetensors"), weights).unwrap();
     fs::write(folder.join("tokenizer.json"), pointer).unwrap();
-    check(&["tokenizer.json`", "a Git LFS pointer", "`git lfs pull`"]);
+    // All but the last, which needs none.
+    check(&commands[..4], &["tokenizer.json`", "a Git LFS pointer", "`git lfs pull`"]);
     fs::rename(folder.join("config.json"), folder.join("bert_config.json")).unwrap();
-    check(&["`model` holds no model", "a checkpoint of Google's BERT"]);
+    check(&commands, &["`model` holds no model", "a checkpoint of Google's BERT"]);
 }
