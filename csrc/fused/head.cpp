@@ -113,7 +113,8 @@ public:
   }
 
 private:
-  static int64_t rounded(int64_t count) { return (count + 63) / 64 * 64; }
+  // Columns of logits for `count` targets: what brgemm is fastest with, or panels of our kernel.
+  static int64_t rounded(int64_t count) { return own_multiply<T>() == nullptr ? (count + 63) / 64 * 64 : in_panels(count); }
   T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * width; }
   const W *value(HeadPart part) const { return data<W>(parts[part]); }
   template <typename Use> static void each_column_block(int64_t columns, Use use) {
