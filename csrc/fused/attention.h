@@ -35,7 +35,7 @@ public:
       const T *query = data<T>(qkv) + first * stride + head * size;
       const T *key = query + shape.width(), *value = key + shape.width();
       T *right = zeroed_scratch<T>(size * QUERIES), *left = zeroed_scratch<T>(size * depth);
-      T *packed = zeroed_scratch<T>(depth * QUERIES);
+      T *packed = zeroed_scratch<T>(depth * QUERIES), *narrow = scratch<T>(size * QUERIES);
       W *scores = scratch<W>(length * QUERIES), *out = scratch<W>(size * QUERIES);
       kernels.transpose(length, size, value, stride, left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
@@ -48,7 +48,7 @@ public:
         kernels.softmax_forward(tile(task, at, queries), scores, drop(task), packed,
                                 data<W>(log_sum) + task * rounded(length) + at);
         multiply(size, queries, depth, depth, queries, queries, false, left, packed, out);
-        kernels.transpose(size, count, narrowed<T>(size, queries, out), queries,
+        kernels.transpose(size, count, narrowed(size, queries, out, narrow), queries,
                           data<T>(context) + (first + at) * shape.width() + head * size, shape.width());
       }
     });
@@ -80,6 +80,7 @@ public:
       }
       const int64_t to_next = in_place ? stride : size;
       W *turned = scratch<W>(size * QUERIES), *delta = zeroed_scratch<W>(QUERIES);
+      T *narrow = scratch<T>(size * QUERIES);
       kernels.transpose(length, size, key, stride, keys_left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
         const int64_t count = std::min(QUERIES, length - at), queries = rounded(count);
@@ -102,7 +103,7 @@ public:
         multiply(length, size, queries, queries, size, to_next, again, gradient, query_rows, key_sum);
         multiply(size, queries, depth, depth, queries, queries, false, keys_left, gradient_right,
                  turned);
-        kernels.transpose(size, count, narrowed<T>(size, queries, turned), queries, d_query + at * stride, stride);
+        kernels.transpose(size, count, narrowed(size, queries, turned, narrow), queries, d_query + at * stride, stride);
       }
       if (!in_place) {
         kernels.narrow(length, size, key_sum, size, d_key, stride);

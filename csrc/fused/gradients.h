@@ -44,7 +44,7 @@ public:
   // In `memory` of `size` elements.
   WeightGradient(Form result, int64_t rows, int64_t left_features, int64_t right_features, T *memory)
       : form(result), m(left_features), n(right_features), depth(sizeof(T) == 2 ? even(rows) : rows),
-        block(own == nullptr ? WIDTH : PANEL), left(memory), right(memory + left_size(rows, m)) {}
+        block(panels ? PANEL : WIDTH), left(memory), right(memory + left_size(rows, m)) {}
   static int64_t size(int64_t rows, int64_t left_features, int64_t right_features) {
     return left_size(rows, left_features) + even(rows) * in_panels(right_features);
   }
@@ -62,8 +62,8 @@ public:
   // Where right's row `first`, an even one, has its column, a multiple of 64: for who lays out 64 columns of rows himself,
   // `right_row(column)` elements from row to row and `right_column()` from a column, a multiple of 16, to the next.
   T *right_at(int64_t first, int64_t column) const { return right + column * depth + first * right_row(column); }
-  int64_t right_row(int64_t column) const { return own == nullptr ? width(column) : PANEL; }
-  int64_t right_column() const { return own == nullptr ? IN_A_COLUMN<T> : depth; }
+  int64_t right_row(int64_t column) const { return panels ? PANEL : width(column); }
+  int64_t right_column() const { return panels ? depth : IN_A_COLUMN<T>; }
 
   int64_t num_tasks() const { return down() * across(); }
   // Adds a tile to `sum`, and to `copy` where there is one. It is summed by itself first and then added, so that a copy of its
@@ -73,7 +73,8 @@ public:
     const int64_t height = std::min(HEIGHT, m - row), breadth = width(column);
     W *tile = scratch<W>(height * breadth);
     for (int64_t at = 0; at < depth; at += DEPTH) {
-      product(height, breadth, std::min(DEPTH, depth - at), at > 0, left_at(at, row), right_at(at, column), tile);
+      multiply(height, breadth, std::min(DEPTH, depth - at), STRIDE, right_row(column), breadth, at > 0, left_at(at, row),
+               right_at(at, column), tile, PANEL * depth);
     }
     const bool turned = form == TRANSPOSED;
     const int64_t place = turned ? column * m + row : row * n + column;
@@ -89,18 +90,8 @@ private:
   int64_t width(int64_t column) const { return std::min(WIDTH, n - column); }
   T *left_at(int64_t row, int64_t feature) const { return left + (row / DEPTH * m + feature) * STRIDE; }
 
-  void product(int64_t height, int64_t breadth, int64_t rows, bool add, const T *a, const T *b, W *tile) const {
-    if constexpr (std::is_same_v<T, W>) {
-      if (own != nullptr) {
-        own(height, breadth, rows, STRIDE, PANEL, PANEL * depth, breadth, add, a, b, tile);
-        return;
-      }
-    }
-    multiply(height, breadth, rows, STRIDE, breadth, breadth, add, a, b, tile);
-  }
-
   const Kernels<T> &kernels = Scalar<T>::kernels();
-  const Multiply<T> own = own_multiply<T>();
+  const bool panels = is_own_product<T>();
   Form form;
   int64_t m, n, depth, block;
   T *left, *right;

@@ -26,7 +26,7 @@ public:
     const int64_t count = static_cast<int64_t>(weights.size()), columns = rounded(count);
     now.labels.resize(columns, -1);
     transform(hidden.contiguous(), now);
-    const auto right = right_operand(now.normed);
+    const auto right = right_operand(now.normed, columns);
     const int64_t tiles = (vocabulary + ENTRIES - 1) / ENTRIES;
     const auto sums = at::zeros({3, tiles, columns}, Scalar<T>::wide), best = at::zeros({tiles, columns}, at::kInt);
     const auto sum_at = [&](int64_t which, int64_t tile, int64_t column) {
@@ -114,7 +114,7 @@ public:
 
 private:
   // Columns of logits for `count` targets: what brgemm is fastest with, or panels of our kernel.
-  static int64_t rounded(int64_t count) { return own_multiply<T>() == nullptr ? (count + 63) / 64 * 64 : in_panels(count); }
+  static int64_t rounded(int64_t count) { return is_own_product<T>() ? in_panels(count) : (count + 63) / 64 * 64; }
   T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * width; }
   const W *value(HeadPart part) const { return data<W>(parts[part]); }
   template <typename Use> static void each_column_block(int64_t columns, Use use) {
@@ -164,8 +164,8 @@ private:
   }
 
   // normedᵀ [C, columns] as a right operand.
-  at::Tensor right_operand(const at::Tensor &normed) const {
-    const int64_t count = normed.size(0), columns = rounded(count);
+  at::Tensor right_operand(const at::Tensor &normed, int64_t columns) const {
+    const int64_t count = normed.size(0);
     const auto right = at::zeros({width * columns}, Scalar<T>::kind);
     kernels.pack_columns(count, width, data<T>(normed), width, data<T>(right), columns);
     return right;
@@ -181,8 +181,8 @@ private:
 
   // The gradients of embeddings, bias and `normed`, given each target's part in the loss.
   at::Tensor decoder_backward(const HeadKept &kept, const at::Tensor &factors) const {
-    const int64_t count = kept.normed.size(0), columns = rounded(count);
-    const auto right = right_operand(kept.normed);
+    const int64_t count = kept.normed.size(0), columns = static_cast<int64_t>(kept.labels.size());
+    const auto right = right_operand(kept.normed, columns);
     const auto packed_rows = at::zeros({columns * width}, Scalar<T>::kind);
     kernels.pack_rows(count, width, data<T>(kept.normed), width, data<T>(packed_rows), width);
     const int64_t tiles = (vocabulary + ENTRIES - 1) / ENTRIES;

@@ -93,7 +93,7 @@ public:
       T *d_context = operands + 2 * of_inner + of_out;
       const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward();
       each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
-        W *tile = scratch<W>(count * Packed<T>::TILE);
+        W *wide = scratch<W>(count * width), *tile = scratch<W>(count * Packed<T>::TILE);
         T *d_sum2 = scratch<T>(count * width), *d_middle = scratch<T>(count * width);
         T *d_branch = scratch<T>(count * width), *d_inner = scratch<T>(count * apart<T>(breadth));
         const T *d = at(d_out, first);
@@ -113,10 +113,9 @@ public:
                                 d_outer_weight.right_row(column), d_outer_weight.right_column(), sums.of(task, INNER_BIAS) + column);
         });
         if (config.pre_norm) {
-          whole_narrow(count, d_inner, apart<T>(breadth), from_inner, d_middle);
+          whole_narrow(count, d_inner, apart<T>(breadth), from_inner, wide, d_middle);
           norm_backward(NORM2, first, count, d_middle, kept.sum1, kept.statistics, d, d_sum1 + first * width, sums, task);
         } else {
-          W *wide = scratch<W>(count * width);
           whole(count, d_inner, apart<T>(breadth), from_inner, wide);
           kernels.add(count * width, wide, d, d_middle);
           norm_backward(NORM1, first, count, d_middle, kept.sum1, kept.statistics, nullptr, d_sum1 + first * width, sums, task);
@@ -124,7 +123,7 @@ public:
         kernels.dropout(first, count, width, d_sum1 + first * width, drop1, d_branch, sums.of(task, OUT_BIAS));
         d_out_weight.set_left(first, count, d_branch);
         d_out_weight.set_right(first, count, at(kept.context, first));
-        whole_narrow(count, d_branch, width, from_out, d_context + first * width);
+        whole_narrow(count, d_branch, width, from_out, wide, d_context + first * width);
       });
       add_gradients({{OUTER, &d_outer_weight}, {INNER, &d_inner_weight}, {OUT, &d_out_weight}});
       attention(d_out, pass).backward(kept.qkv, kept.context, kept.log_sum, d_context, d_qkv);
@@ -133,16 +132,16 @@ public:
     const Packed<T> &from_qkv = qkv->backward();
     const auto d_x = buffer<T>({rows, width});
     each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
+      W *wide = scratch<W>(count * width);
       const T *d = d_qkv + first * 3 * width;
       kernels.column_sums(count, 3 * width, d, sums.of(task, QKV_BIAS));
       d_qkv_weight.set_right(first, count, d);
       d_qkv_weight.set_left(first, count, at(kept.normed, first));
       if (config.pre_norm) {
         T *d_normed = scratch<T>(count * width);
-        whole_narrow(count, d, 3 * width, from_qkv, d_normed);
+        whole_narrow(count, d, 3 * width, from_qkv, wide, d_normed);
         norm_backward(NORM1, first, count, d_normed, kept.x, kept.statistics, d_sum1 + first * width, at(d_x, first), sums, task);
       } else {
-        W *wide = scratch<W>(count * width);
         whole(count, d, 3 * width, from_qkv, wide);
         kernels.add(count * width, wide, d_sum1 + first * width, at(d_x, first));
       }

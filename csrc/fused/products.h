@@ -43,36 +43,29 @@ template <typename Run> auto of_kind(at::ScalarType kind, Run run) {
 
 template <typename T> T *data(const at::Tensor &tensor) { return static_cast<T *>(tensor.data_ptr()); }
 
-// Columns of a right operand that our kernel reads at a time.
-constexpr int64_t PANEL = 16;
-
-// c [m, n] (+)= a [m, k] · b [k, n], b packed; lda, ldb, ldc: elements from row to row.
+// c [m, n] (+)= a [m, k] · b [k, n], b packed; lda, ldb, ldc: elements from row to row. Where the product is our own, b may be in
+// panels of 16 columns, `panel` elements from one to the next, and ldb = 16.
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const bf16 *a,
-                     const bf16 *b, float *c) {
+                     const bf16 *b, float *c, int64_t = PANEL) {
   at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, reinterpret_cast<const at::BFloat16 *>(a),
                               reinterpret_cast<const at::BFloat16 *>(b), c, /*is_vnni=*/true);
 }
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const float *a,
-                     const float *b, float *c) {
+                     const float *b, float *c, int64_t panel = PANEL) {
   if (const auto own = level().multiply_float; own != nullptr) {
-    own(m, n, k, lda, ldb, PANEL, ldc, add, a, b, c);
+    own(m, n, k, lda, ldb, panel, ldc, add, a, b, c);
   } else {
     at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/false);
   }
 }
 inline void multiply(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc, bool add, const double *a,
-                     const double *b, double *c) {
-  level().multiply_double(m, n, k, lda, ldb, PANEL, ldc, add, a, b, c);
+                     const double *b, double *c, int64_t panel = PANEL) {
+  level().multiply_double(m, n, k, lda, ldb, panel, ldc, add, a, b, c);
 }
 
-// Our kernel for T's products, null where it has none.
-template <typename T> Multiply<T> own_multiply() {
-  if constexpr (std::is_same_v<T, double>) {
-    return level().multiply_double;
-  } else if constexpr (std::is_same_v<T, float>) {
-    return level().multiply_float;
-  }
-  return nullptr;
+// Whether the products of T are our own, at the level in use.
+template <typename T> bool is_own_product() {
+  return std::is_same_v<T, double> || (std::is_same_v<T, float> && level().multiply_float != nullptr);
 }
 
 // Elements from row to row of a left operand of one's own. Rows a power of two apart, as most layers' widths are, would all
@@ -100,12 +93,11 @@ inline Dropout dropout_of(const at::Tensor &keys, uint32_t site, double probabil
 inline int64_t even(int64_t size) { return size + size % 2; }
 inline int64_t in_panels(int64_t columns) { return (columns + PANEL - 1) / PANEL * PANEL; }
 
-// `wide` [rows, width] in the precision of the products: itself, where that is the same.
-template <typename T> T *narrowed(int64_t rows, int64_t width, Wide<T> *wide) {
+// `wide` [rows, width] in the precision of the products: itself where that is the same, else in `out`.
+template <typename T> const T *narrowed(int64_t rows, int64_t width, const Wide<T> *wide, T *out) {
   if constexpr (std::is_same_v<T, Wide<T>>) {
     return wide;
   } else {
-    T *out = scratch<T>(rows * width);
     Scalar<T>::kernels().narrow(rows, width, wide, width, out, width);
     return out;
   }
@@ -115,7 +107,7 @@ template <typename T> at::Tensor buffer(at::IntArrayRef shape) { return at::empt
 template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::wide); }
 
 // Matrices [rows, width] in as few pieces of memory as glibc's allocator keeps when they are freed (heap.cpp): a larger one comes
-// as fresh pages in every step. What comes and goes together is one hole in the heap; buffers of many sizes leave gaps between
+// as fresh pages in every step, also a single matrix. What comes and goes together is one hole in the heap; buffers of many sizes leave gaps between
 // those that stay, a quarter of all activations.
 template <typename T> std::vector<at::Tensor> buffers(int64_t rows, std::initializer_list<int64_t> widths) {
   const int64_t most = ((int64_t{32} << 20) - 4096) / static_cast<int64_t>(sizeof(T));

@@ -12,26 +12,20 @@ template <typename T> struct Packed {
 
   Packed(int64_t rows, int64_t columns) : k(rows), n(columns), storage(buffer<T>({even(k) * in_panels(n)})) {}
 
-  int64_t block() const { return own == nullptr ? TILE : PANEL; }
+  int64_t block() const { return panels ? PANEL : TILE; }
   // Of the block that starts at `column`: its columns, and the elements from row to row.
   int64_t width(int64_t column) const { return std::min(block(), n - column); }
-  int64_t stride(int64_t column) const { return own == nullptr ? width(column) : PANEL; }
+  int64_t stride(int64_t column) const { return panels ? PANEL : width(column); }
   T *at(int64_t column) const { return data<T>(storage) + column * even(k); }
 
   // out [rows, width] = a [rows, k] · `width` columns from `column` on, a multiple of TILE.
   void product(int64_t rows, const T *a, int64_t lda, int64_t column, int64_t width, Wide<T> *out, int64_t ldc) const {
-    if constexpr (std::is_same_v<T, Wide<T>>) {
-      if (own != nullptr) {
-        own(rows, width, k, lda, PANEL, PANEL * even(k), ldc, false, a, at(column), out);
-        return;
-      }
-    }
-    multiply(rows, width, k, lda, width, ldc, false, a, at(column), out);
+    multiply(rows, width, k, lda, stride(column), ldc, false, a, at(column), out, PANEL * even(k));
   }
 
   int64_t k, n;
   at::Tensor storage;
-  Multiply<T> own = own_multiply<T>(); // that the layout is for
+  bool panels = is_own_product<T>();
 };
 
 // Copies of a weight that whoever changes it may bring up to date, rows while they are in cache.
@@ -89,8 +83,8 @@ private:
   };
 
   const Packed<T> &fresh(Side &side) {
-    if (side.version != master._version() || side.packed.own != own_multiply<T>()) {
-      side.packed.own = own_multiply<T>();
+    if (side.version != master._version() || side.packed.panels != is_own_product<T>()) {
+      side.version = NONE, side.packed.panels = is_own_product<T>();
       const int64_t out = master.size(0);
       in_parallel((out + ROWS - 1) / ROWS, [&](int64_t block) {
         pack(block * ROWS, std::min(ROWS, out - block * ROWS), &side == &columns, &side == &rows);
@@ -103,7 +97,7 @@ private:
   void pack(int64_t first, int64_t count, bool to_columns, bool to_rows) {
     const auto &kernels = Scalar<T>::kernels();
     const int64_t in = master.size(1);
-    const T *from = narrowed<T>(count, in, data<Wide<T>>(master) + first * in);
+    const T *from = narrowed(count, in, data<Wide<T>>(master) + first * in, scratch<T>(count * in));
     for (int64_t row = 0; to_columns && row < count; row += columns.packed.block()) {
       const int64_t column = first + row;
       kernels.pack_columns(columns.packed.width(column), in, from + row * in, in, columns.packed.at(column),
@@ -137,12 +131,12 @@ template <typename T> void whole(int64_t rows, const T *a, int64_t lda, const Pa
   }
 }
 
-// The same in the precision of the products.
-template <typename T> void whole_narrow(int64_t rows, const T *a, int64_t lda, const Packed<T> &b, T *out) {
+// The same in the precision of the products; `wide` [rows, n] is used where the sums have another.
+template <typename T>
+void whole_narrow(int64_t rows, const T *a, int64_t lda, const Packed<T> &b, Wide<T> *wide, T *out) {
   if constexpr (std::is_same_v<T, Wide<T>>) {
     whole(rows, a, lda, b, out);
   } else {
-    Wide<T> *wide = scratch<Wide<T>>(rows * b.n);
     whole(rows, a, lda, b, wide);
     Scalar<T>::kernels().narrow(rows, b.n, wide, b.n, out, b.n);
   }

@@ -23,6 +23,9 @@ template <> struct WideOf<bf16> {
 };
 template <typename T> using Wide = typename WideOf<T>::type;
 
+// Columns of a right operand that products of our own (product.h) read at a time.
+constexpr int64_t PANEL = 16;
+
 // Elements from one column of a packed right operand to the next: bfloat16 has its rows in pairs (pack.h).
 template <typename T> constexpr int64_t IN_A_COLUMN = sizeof(T) == 2 ? 2 : 1;
 
@@ -101,8 +104,8 @@ template <typename T> struct Kernels {
   void (*gelu_forward)(int64_t rows, int64_t width, const W *wide, const W *bias, T *before, int64_t stride, T *after,
                        int64_t after_stride);
   // wide is the gradient of `after`: gradient of `before`, its sums over the rows, and, where wanted, both it and `after`
-  // again as rows of a right operand: `packed_row` elements from row to row, `packed_column` from column to column of a multiple
-  // of 16.
+  // again as rows of a right operand (pack.h): element (i, j) of an even i and a j that is a multiple of 16 is at
+  // i · packed_row + j · packed_column.
   void (*gelu_backward)(int64_t rows, int64_t width, const W *wide, const T *before, int64_t stride, T *gradient,
                         int64_t gradient_stride, T *packed_gradient, T *packed_after, int64_t packed_row,
                         int64_t packed_column, W *bias_sum);

@@ -23,6 +23,7 @@ template <typename W> class Product {
   static constexpr int64_t SIZE = REGISTER_BYTES / sizeof(W), ROWS = 6, COLUMNS = 2 * SIZE;
   static constexpr int64_t DEPTH = 16384 / (LANES * sizeof(W)); // of a panel: 16 KiB, half of the first-level cache
   static constexpr int64_t PANELS = 4;                          // copied at once, so that B is read in one stream
+  static_assert(PANEL == LANES && PANEL % SIZE == 0, "a panel's row is a vector");
 
 public:
   // c [m, n] (+)= a [m, k] · b [k, n]; lda, ldb, ldc: elements from row to row. Column j of b starts at

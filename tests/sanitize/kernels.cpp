@@ -174,6 +174,15 @@ private:
       Buffer<W> bias_sum(width);
       kernels.gelu_backward(rows, width, wide, inner, stride, gradient, width + 2, kept ? packed_gradient.get() : nullptr,
                             kept ? packed_after.get() : nullptr, width, IN_A_COLUMN<T>, bias_sum);
+      if constexpr (sizeof(T) != 2) {
+        const int64_t panels = (width + PANEL - 1) / PANEL;
+        Buffer<T> gradient_panels(panels * PANEL * rows), after_panels(panels * PANEL * rows);
+        Buffer<W> again(width);
+        kernels.gelu_backward(rows, width, wide, inner, stride, gradient, width + 2, gradient_panels, after_panels, PANEL, rows,
+                              again);
+        results.add("gelu_backward", gradient_panels);
+        results.add("gelu_backward", after_panels);
+      }
       results.add_rows("gelu_backward", gradient, rows, width, width + 2);
       results.add("gelu_backward", packed_gradient);
       results.add("gelu_backward", packed_after);
