@@ -63,10 +63,9 @@ def peak_mib(device):
 
 
 def resident_mib(name):
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    return None
+    """VmRSS or VmHWM without mapped files: how much of them is resident depends on how they came into the system's cache."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return round((int(status[name].split()[0]) - int(status["RssFile"].split()[0])) / 1024, 1)
 
 
 def cpu_name():

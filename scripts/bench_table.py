@@ -47,7 +47,7 @@ def markdown(report):
              f"{report['system']}, {report['device']}, {report['precision']}"
              f"{', level ' + report['cpu_capability'] if report.get('cpu_capability') else ''}. {versions}.", "",
              f"Medians of rounds ({report['rounds']}) of at least {report['seconds']:g} s and 3 steps each, after "
-             f"{report['warmup_steps']} steps of warm-up{apart}. Peaks hold program and libraries, before there is a model: {baselines}.",
+             f"{report['warmup_steps']} steps of warm-up{apart}. Peaks are resident memory without mapped files. Before there is a model it is: {baselines}.",
              "", *table(report["cases"])]
     data = report["data"]
     if data:

@@ -1,10 +1,10 @@
-//! The most memory that steps took: on the CPU the resident size of this process as Linux counts it (program, libraries, and
-//! what has been allocated and touched), on a GPU what its tensors had there.
+//! The most memory that steps took: on the CPU the resident size of this process without mapped files, on a GPU what its tensors
+//! had there.
 
 use tch::Device;
 
 use crate::shim::{peak_cuda_memory, reset_peak_cuda_memory};
-use crate::train::memory::machine::from_status;
+use crate::train::memory::machine::peak_resident_bytes;
 
 /// Forgets the peak so far; whether that was possible.
 pub fn reset_peak(device: Device) -> bool {
@@ -18,7 +18,7 @@ pub fn reset_peak(device: Device) -> bool {
 pub fn peak_bytes(device: Device) -> Option<u64> {
     match device {
         Device::Cuda(index) => peak_cuda_memory(index).ok(),
-        _ => from_status("VmHWM:"),
+        _ => peak_resident_bytes(),
     }
 }
 

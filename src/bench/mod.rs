@@ -57,7 +57,7 @@ pub struct Measured {
     pub micro_seconds: Vec<f64>,
     /// What each step waited for its batch; no part of the step's time.
     pub wait_seconds: Vec<f64>,
-    /// Largest resident size during the measured steps; none where the system does not tell, and on GPUs.
+    /// Largest resident size, without mapped files, during the measured steps; none where the system does not tell, and on GPUs.
     pub peak_bytes: Option<u64>,
 }
 

@@ -1,13 +1,14 @@
 //! Configuration, weights and tokenizer → a directory of transformers.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::TensorView;
+use safetensors::tensor::View;
 use safetensors::Dtype;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 use untie_data::wordpiece::Role;
 
 use super::config::{is_our_export, to_json};
@@ -60,36 +61,51 @@ pub fn export_labelled(
     target.put_in_place()
 }
 
-/// One of our tensors on its way to the file: its bytes, and the names of its equal parts by row.
-struct Rows {
-    names: Vec<String>,
+/// A tensor of the file: contiguous fp32 on the CPU. Its bytes are copied when they are written, one tensor at a time.
+struct Part {
     shape: Vec<usize>,
-    bytes: Vec<u8>,
+    values: Tensor,
 }
 
-impl Rows {
-    fn new(weight: &Weight, map: &LayerMap) -> Result<Self> {
-        let values = tch::no_grad(|| {
-            weight.in_file(&weight.tensor).f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
-        })?;
-        let count = values.numel();
-        let mut bytes = vec![0; count * size_of::<f32>()];
-        values.f_copy_data_u8(&mut bytes, count)?;
-        let own = parts(&weight.spec.name);
-        let mut shape: Vec<usize> = weight.spec.shape.iter().map(|&size| size as usize).collect();
-        shape[0] /= own.len();
-        let names = match weight.spec.group {
-            None => own,
-            Some(group) => expanded(&own, map, group),
-        };
-        Ok(Self { names, shape, bytes })
+impl View for Part {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
     }
 
-    /// Name and part of the bytes of every tensor in the file; a group's layers share the bytes.
-    fn views(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let length = self.shape.iter().product::<usize>() * size_of::<f32>();
-        self.names.iter().zip(self.bytes.chunks(length).cycle()).map(|(name, bytes)| (name.as_str(), bytes))
+    fn shape(&self) -> &[usize] {
+        &self.shape
     }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = vec![0; self.data_len()];
+        self.values.copy_data_u8(&mut bytes, self.values.numel());
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.values.numel() * size_of::<f32>()
+    }
+}
+
+/// The tensors of the file that `weight` becomes: its equal parts by row, once for each layer that uses it.
+fn parts_of(weight: &Weight, map: &LayerMap) -> Result<Vec<(String, Part)>> {
+    let values = tch::no_grad(|| {
+        weight.in_file(&weight.tensor).f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
+    })?;
+    let own = parts(&weight.spec.name);
+    let mut shape: Vec<usize> = weight.spec.shape.iter().map(|&size| size as usize).collect();
+    shape[0] /= own.len();
+    let rows = shape[0] as i64;
+    let names = match weight.spec.group {
+        None => own.clone(),
+        Some(group) => expanded(&own, map, group),
+    };
+    let starts = (0..own.len() as i64).map(|part| part * rows).cycle();
+    names
+        .into_iter()
+        .zip(starts)
+        .map(|(name, start)| Ok((name, Part { shape: shape.clone(), values: values.f_narrow(0, start, rows)? })))
+        .collect()
 }
 
 /// The names of a group's tensors, once for each layer that uses it.
@@ -106,19 +122,15 @@ fn expanded(names: &[String], map: &LayerMap, group: usize) -> Vec<String> {
 
 fn write_model(dir: &Path, map: &LayerMap, weights: &Weights) -> Result<()> {
     let path = dir.join(MODEL_FILE);
-    let rows = weights.entries().iter().map(|weight| Rows::new(weight, map)).collect::<Result<Vec<_>>>()?;
-    let failed = |error| Error::failed(format!("cannot write `{}`", path.display())).caused_by(error);
     let mut views = Vec::new();
-    for rows in &rows {
-        for (name, bytes) in rows.views() {
-            views.push((name, TensorView::new(Dtype::F32, rows.shape.clone(), bytes).map_err(failed)?));
-        }
+    for weight in weights.entries() {
+        views.extend(parts_of(weight, map)?);
     }
     // transformers refuses a file that does not say which framework's layout it has.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), &path).map_err(|error| match error {
         safetensors::SafeTensorError::IoError(error) => io("write", &path, error),
-        other => failed(other),
+        other => Error::failed(format!("cannot write `{}`", path.display())).caused_by(other),
     })?;
     // The crate writes through a temporary file that only its owner may read.
     let readable = fs::metadata(dir.join(CONFIG_FILE)).map_err(|error| io("read", dir, error))?.permissions();

@@ -11,14 +11,24 @@ use crate::shim::free_cuda_memory;
 /// The part of free memory that is not counted on: other programs want some, and a prediction is not exact.
 const MARGIN: f64 = 0.1;
 
-/// The resident size of this process now, in bytes: program and libraries, and what has been allocated and touched.
+/// The resident size of this process now, in bytes, without mapped files: what has been allocated and touched, and what the
+/// loader changed of program and libraries.
+///
+/// Pages of mapped files, the code of libtorch among them, are not counted. The system takes them back where it needs memory, and how
+/// many are there depends on how each file came into its cache: 70 MiB or 180 MiB for the same program.
 pub fn resident_bytes() -> Option<u64> {
-    from_status("VmRSS:")
+    without_files("VmRSS:")
 }
 
-/// A line of /proc/self/status in bytes.
-pub fn from_status(name: &str) -> Option<u64> {
-    kibibytes(&fs::read_to_string("/proc/self/status").ok()?, name)
+/// The largest resident size so far, likewise.
+pub fn peak_resident_bytes() -> Option<u64> {
+    without_files("VmHWM:")
+}
+
+/// A line of /proc/self/status in bytes, less the mapped files.
+fn without_files(name: &str) -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    Some(kibibytes(&status, name)?.saturating_sub(kibibytes(&status, "RssFile:")?))
 }
 
 /// Bytes that tensors on `device` may have in all, with a margin; on the CPU with what the process has already. `None` where the

@@ -1,7 +1,7 @@
 //! What the peak of a training step is made of: a count of the buffers that exist then.
 //!
 //! In: the sizes of a step. Out: bytes by kind, [`Memory`]. On the CPU the total is resident memory of the process, without
-//! the mapped files of the data, which the system takes back where it needs memory. On CUDA it is memory of the device that
+//! mapped files (data, code of libraries), which the system takes back where it needs memory. On CUDA it is memory of the device that
 //! tensors take.
 
 mod layers;
