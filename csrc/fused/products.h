@@ -106,9 +106,9 @@ template <typename T> const T *narrowed(int64_t rows, int64_t width, const Wide<
 template <typename T> at::Tensor buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::kind); }
 template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::wide); }
 
-// Matrices [rows, width] in as few pieces of memory as glibc's allocator keeps when they are freed (heap.cpp): a larger one comes
-// as fresh pages in every step, also a single matrix. What comes and goes together is one hole in the heap; buffers of many sizes leave gaps between
-// those that stay, a quarter of all activations.
+// Matrices [rows, width] in as few pieces of memory as glibc's allocator keeps when they are freed (heap.cpp). A larger piece comes
+// as fresh pages in every step, also where it is a single matrix. What comes and goes together is one hole in the heap; buffers of
+// many sizes leave gaps between those that stay, a quarter of all activations.
 template <typename T> std::vector<at::Tensor> buffers(int64_t rows, std::initializer_list<int64_t> widths) {
   const int64_t most = ((int64_t{32} << 20) - 4096) / static_cast<int64_t>(sizeof(T));
   const auto aligned = [&](int64_t width) { return (rows * width + 63) / 64 * 64; };

@@ -34,21 +34,22 @@ public:
     for (int64_t first = 0; first < k; first += DEPTH) {
       const int64_t depth = smaller(DEPTH, k - first);
       for (int64_t column = 0; column < n; column += LANES) {
-        const W *from = b + first * ldb + column / LANES * panel;
-        int64_t to_next = panel;
-        if (ldb != LANES) {
+        const W *from = b + first * ldb + column / LANES * panel, *next;
+        if (ldb == LANES) {
+          next = next_panel(n, k, first, column, panel, b);
+        } else {
           const int64_t place = column / LANES % PANELS;
           if (place == 0) {
             copy_panels(depth, smaller(n - column, PANELS * LANES), from, ldb, copied);
           }
           from = copied + place * depth * LANES;
-          to_next = depth * LANES;
+          next = from + depth * LANES;
         }
         for (int64_t row = 0; row < m;) {
           // No strip of one or two rows behind strips of six, if possible: it takes as long as one of four.
           const int64_t left = m - row, rows = left == 7 || left == 8 ? 4 : smaller(ROWS, left);
-          for (int64_t l = 2 * row; l < 2 * (row + rows) && l < depth; ++l) {
-            __builtin_prefetch(from + to_next + l * LANES, 0, 2); // the next panel, a part at each strip
+          for (int64_t l = 2 * row; l < 2 * (row + rows) && l < DEPTH; ++l) {
+            __builtin_prefetch(next + l * LANES, 0, 2); // a part at each strip
           }
           strip(rows, smaller(LANES, n - column), depth, a + row * lda + first, lda, from, c + row * ldc + column, ldc,
                 add || first > 0);
@@ -60,6 +61,14 @@ public:
 
 private:
   static int64_t smaller(int64_t x, int64_t y) { return x < y ? x : y; }
+
+  // The panel that is read after the one at (first, column): of the same rows of b, of the next ones, or of the next columns.
+  static const W *next_panel(int64_t n, int64_t k, int64_t first, int64_t column, int64_t panel, const W *b) {
+    if (column + LANES < n) {
+      return b + first * LANES + (column / LANES + 1) * panel;
+    }
+    return first + DEPTH < k ? b + (first + DEPTH) * LANES : b + (n + LANES - 1) / LANES * panel;
+  }
 
   // Rows by rows into panels one behind the other, each [depth, 16]; columns that are not there are 0.
   static void copy_panels(int64_t depth, int64_t width, const W *from, int64_t stride, W *to) {
