@@ -19,7 +19,7 @@ use untie::error::{Error, Result};
 use untie::hub;
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, Norm, TaskHead, Weights};
-use untie::optim::{adamw_update, clip::scaling, GroupGradient, Moments, OptimConfig};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
 
 /// Words for the labels of `sequence`.
 const LABELS: [&str; 3] = ["entailment", "neutral", "contradiction"];
@@ -196,11 +196,11 @@ fn step(model: &Path, input: &Path, output: &Path, kind: &str, sharing: &str) ->
     // Near ln V ≈ 10 two fp32 numbers are 1e-6 apart: a mean in fp32 could not be compared to 1e-6.
     let loss = surprise.f_mean(Kind::Double)?;
     loss.f_backward()?;
-    let scaling = scaling(&weights, GroupGradient::Mean, 1.0)?;
-    let optim = OptimConfig { lr: 1e-4, eps: 1e-6, weight_decay: 0.01, ..OptimConfig::default() };
-    adamw_update(&weights, &mut Moments::zeros(&weights)?, &optim, optim.lr, &scaling)?;
+    let optim = OptimConfig { eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0, ..OptimConfig::default() };
+    let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, Reads::AtOnce)?;
+    let numbers = optimizer.update(&weights, &mut Moments::zeros(&weights)?, &optim, 1e-4)?;
     let own_kind = surprise.f_mean(surprise.kind())?.f_detach()?;
-    let mut found = vec![("loss", loss.detach()), ("loss_own_kind", own_kind), ("norm", Tensor::from(scaling.norm))];
+    let mut found = vec![("loss", loss.detach()), ("loss_own_kind", own_kind), ("norm", numbers.f_select(0, 1)?)];
     found.extend(weights.entries().iter().map(|weight| {
         let values = weight.in_file(&weight.tensor).detach().contiguous();
         (weight.spec.name.as_str(), values)

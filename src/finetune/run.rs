@@ -27,8 +27,8 @@ use crate::keys::flatten;
 use crate::metrics::console::{Line, Progress};
 use crate::metrics::Recorder;
 use crate::model::{Bert, Mode, TaskHead, Weights};
-use crate::optim::{GroupGradient, Moments, OptimConfig, ScalerState, Schedule};
-use crate::step::{StepReport, Stepper, Update};
+use crate::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads, ScalerState, Schedule};
+use crate::step::{train_step, StepReport, Update};
 
 /// Batches that share their examples when those are grouped by length.
 pub const POOLED_BATCHES: u64 = 50;
@@ -119,7 +119,7 @@ struct Run<'a> {
     weights: Weights,
     moments: Moments,
     model: Bert,
-    stepper: Stepper,
+    optimizer: Optimizer,
     clock: Instant,
 }
 
@@ -148,7 +148,8 @@ impl<'a> Run<'a> {
         let compute = config.train.precision.compute_kind();
         let model = Bert::new(&state.bert, &state.layer_map, &weights, compute)?;
         let scaler = (compute == Kind::Half).then(|| state.scaler.unwrap_or_default());
-        let stepper = Stepper::new(&weights, &moments, GroupGradient::Mean, scaler)?;
+        let num_updates = moments.num_updates;
+        let optimizer = Optimizer::new(&weights, num_updates, GroupGradient::Mean, scaler, Reads::usual(session.device))?;
         let recorder = match is_fresh {
             true => Recorder::create(folder, &config.metrics)?,
             false => Recorder::resume(folder, &config.metrics, state.step)?,
@@ -169,7 +170,7 @@ impl<'a> Run<'a> {
             weights,
             moments,
             model,
-            stepper,
+            optimizer,
             clock,
         })
     }
@@ -269,8 +270,9 @@ impl<'a> Run<'a> {
         };
         let chunks: Vec<&[u64]> = examples.chunks(config.micro_batch()).collect();
         let (model, total) = (&self.model, examples.len());
-        let update = Update { optim: &self.optim, learning_rate, gradient: GroupGradient::Mean, gradients: None };
-        let pending = self.stepper.step(&self.weights, &mut self.moments, update, chunks.len(), |index| {
+        let update = Update { optim: &self.optim, learning_rate, gradients: None };
+        let (optimizer, moments) = (&mut self.optimizer, &mut self.moments);
+        let pending = train_step(optimizer, &self.weights, moments, update, chunks.len(), |index| {
             // Where libtorch drops out; our own kernels go by the examples' keys.
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
             tch::manual_seed(xxh3_64(&words) as i64);
@@ -280,7 +282,7 @@ impl<'a> Run<'a> {
             loss(model, &batch, total, Mode::Train)
         })?;
         let report = pending.read()?;
-        self.state.totals.skipped_steps += self.stepper.settle(&mut self.moments)?;
+        self.state.totals.skipped_steps += self.optimizer.settle(&mut self.moments)?;
         let tokens = examples.iter().map(|&at| problem.train[at as usize].token_ids.len() as u64).sum();
         self.state.step += 1;
         self.state.samples_consumed += total as u64;
@@ -297,7 +299,7 @@ impl<'a> Run<'a> {
         self.state.totals.wall_seconds += self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
         self.state.num_updates = self.moments.num_updates;
-        self.state.scaler = self.stepper.scaler()?;
+        self.state.scaler = self.optimizer.scaler()?;
         // Metrics on disk first: a checkpoint must never be ahead of them.
         self.recorder.flush()?;
         self.saver.save(&self.state, &self.weights, &self.moments)

@@ -5,11 +5,9 @@
 //! (docs/architecture.md, "Numerics").
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::Result;
-use crate::model::Weights;
-use crate::shim::norms;
 
 /// What the layers of a group, which share weights, hand on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,26 +30,65 @@ impl GroupGradient {
 }
 
 /// What the gradients of a step are multiplied with before AdamW sees them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Scaling {
-    /// Global norm before clipping, a group's mean counted once a member.
-    pub norm: f64,
-    /// One factor a weight: 1/n for the mean over its n layers, and clipping. Meaningless where the norm is not finite.
-    pub factors: Vec<f64>,
+    /// Global norm before clipping, a group's mean counted once a member; an fp64 scalar.
+    pub norm: Tensor,
+    /// One factor a weight, fp64: 1/n for the mean over its n layers, clipping, and 1/scale. Meaningless where the norm is not
+    /// finite.
+    pub factors: Tensor,
 }
 
-/// What turns the gradients of `weights`, sums over tied layers, into what `gradient` says, with a global norm of at most
-/// `clip_norm` (0: no limit). The gradients themselves stay as they are.
+/// What turns gradients, sums over tied layers times the loss `scale` (none: 1), into means with a global norm of at most
+/// `clip_norm` (0: no limit). `norms` are those of the gradients and `divisors` the n of each, fp64 `[number of weights]`.
 ///
 /// # Errors
-/// When a weight has no gradient, and libtorch's own.
-pub fn scaling(weights: &Weights, gradient: GroupGradient, clip_norm: f64) -> Result<Scaling> {
-    let gradients: Vec<Tensor> = weights.entries().iter().map(|weight| weight.tensor.grad()).collect();
-    let divisors: Vec<f64> = weights.entries().iter().map(|weight| gradient.divisor(weight.members)).collect();
-    // n·‖sum/n‖² = ‖sum‖²/n
-    let squares = norms(&gradients)?.into_iter().zip(&divisors).map(|(norm, n)| norm * norm / n);
-    let norm = squares.sum::<f64>().sqrt();
-    // The 1e-6 is torch.nn.utils.clip_grad_norm_'s.
-    let coefficient = if clip_norm > 0.0 { (clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
-    Ok(Scaling { norm, factors: divisors.iter().map(|n| coefficient / n).collect() })
+/// libtorch's own.
+pub fn scaling(norms: &Tensor, divisors: &Tensor, scale: Option<&Tensor>, clip_norm: f64) -> Result<Scaling> {
+    let unscaled = |value: Tensor| match scale {
+        Some(scale) => value.f_div(scale),
+        None => Ok(value),
+    };
+    // n·‖sum/n‖² = ‖sum‖²/n, added one after the other, so that the sum does not depend on the device or the threads.
+    let squares = norms.f_square()?.f_div(divisors)?;
+    let norm = unscaled(squares.f_cumsum(0, Kind::Double)?.f_select(0, -1)?.f_sqrt()?)?;
+    let coefficient = match clip_norm > 0.0 {
+        // The 1e-6 is torch.nn.utils.clip_grad_norm_'s.
+        true => norm.f_full_like(clip_norm)?.f_div(&norm.f_add_scalar(1e-6)?)?.f_clamp_max(1.0)?,
+        false => norm.f_ones_like()?,
+    };
+    Ok(Scaling { factors: unscaled(coefficient.f_div(divisors)?)?, norm })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// The same formula in plain fp64, to the last bit: a run's losses depend on it.
+    #[test]
+    fn tensors_round_as_numbers_do() {
+        let numbers: Vec<f64> = (0..200).map(|at| f64::from(at * at % 97 + 1) / 7.3).collect();
+        let divisors: Vec<f64> = (0..200).map(|at| [1.0, 12.0, 7.0][at % 3]).collect();
+        let tensors = [&numbers, &divisors].map(|values| Tensor::from_slice(values));
+        for (clip_norm, scale) in [(0.0, None), (1.0, None), (1e9, None), (1.0, Some(65_536.0))] {
+            let scale_tensor = scale.map(Tensor::from);
+            let found = scaling(&tensors[0], &tensors[1], scale_tensor.as_ref(), clip_norm).unwrap();
+            let squares: f64 = numbers.iter().zip(&divisors).map(|(norm, n)| norm * norm / n).sum();
+            let norm = squares.sqrt() / scale.unwrap_or(1.0);
+            let coefficient = if clip_norm > 0.0 { (clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+            let factors: Vec<f64> = divisors.iter().map(|n| coefficient / n / scale.unwrap_or(1.0)).collect();
+            assert_eq!(f64::try_from(&found.norm).unwrap(), norm);
+            assert_eq!(Vec::<f64>::try_from(&found.factors).unwrap(), factors);
+        }
+    }
+
+    #[test]
+    fn a_norm_that_is_not_finite_stays_so() {
+        for bad in [f64::NAN, f64::INFINITY] {
+            let norms = Tensor::from_slice(&[1.0, bad]);
+            let found = scaling(&norms, &Tensor::ones([2], (Kind::Double, Device::Cpu)), None, 1.0).unwrap();
+            assert!(!f64::try_from(&found.norm).unwrap().is_finite());
+        }
+    }
 }

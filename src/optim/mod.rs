@@ -6,7 +6,7 @@
 
 pub mod clip;
 pub mod config;
-pub mod device;
+pub mod optimizer;
 pub mod scaler;
 pub mod schedule;
 
@@ -14,11 +14,10 @@ use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::shim::{adamw, AdamWArguments, AdamWTensors, ScaledTensors};
 
-pub use clip::{GroupGradient, Scaling};
+pub use clip::GroupGradient;
 pub use config::{OptimConfig, ScheduleKind, Warmup};
-pub use device::DeviceStep;
+pub use optimizer::{Optimizer, Reads};
 pub use scaler::ScalerState;
 pub use schedule::Schedule;
 
@@ -44,40 +43,4 @@ impl Moments {
         };
         Ok(Self { exp_avg: zeros()?, exp_avg_sq: zeros()?, num_updates: 0 })
     }
-}
-
-/// One AdamW update with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2):
-/// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + ε), with m̂, v̂ corrected for bias.
-/// λ is 0 for biases and LayerNorm. g is the gradient of a weight times its factor in `scaling`.
-///
-/// # Errors
-/// When a weight has no gradient, and libtorch's own.
-pub fn adamw_update(
-    weights: &Weights,
-    moments: &mut Moments,
-    config: &OptimConfig,
-    learning_rate: f64,
-    scaling: &Scaling,
-) -> Result<()> {
-    let gradients: Vec<Tensor> = weights.entries().iter().map(|weight| weight.tensor.grad()).collect();
-    let step = moments.num_updates + 1;
-    let parameters: Vec<ScaledTensors<'_>> = weights
-        .entries()
-        .iter()
-        .enumerate()
-        .map(|(at, weight)| ScaledTensors {
-            tensors: AdamWTensors {
-                parameter: &weight.tensor,
-                gradient: &gradients[at],
-                exp_avg: &moments.exp_avg[at],
-                exp_avg_sq: &moments.exp_avg_sq[at],
-            },
-            gradient_scale: scaling.factors[at],
-            weight_decay: if weight.spec.decays() { config.weight_decay } else { 0.0 },
-        })
-        .collect();
-    let [beta1, beta2] = config.betas;
-    adamw(&parameters, AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps, step })?;
-    moments.num_updates = step;
-    Ok(())
 }

@@ -32,23 +32,11 @@ impl Gradients {
         self.world.overlaps().then(|| self.reducer.clone())
     }
 
-    /// After the last backward of a step: sums all gradients, and `loss`.
+    /// After the last backward of a step: sums all gradients, and `loss`, a scalar on their device.
     ///
     /// # Errors
     /// A process that is gone, by its number.
-    pub fn finish(&self, loss: &mut f64) -> Result<()> {
-        self.world.done(self.reducer.finish())?;
-        let mut sum = [*loss];
-        self.world.sum(&mut sum)?;
-        *loss = sum[0];
-        Ok(())
-    }
-
-    /// The same with a loss on the device.
-    ///
-    /// # Errors
-    /// A process that is gone, by its number.
-    pub fn finish_on_device(&self, loss: &Tensor) -> Result<()> {
+    pub fn finish(&self, loss: &Tensor) -> Result<()> {
         self.world.done(self.reducer.finish())?;
         self.world.all_reduce(loss)
     }

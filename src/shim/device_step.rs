@@ -19,16 +19,8 @@ pub struct DeviceScalars<'a> {
     pub found_inf: &'a Tensor,
 }
 
-/// The Euclidean norm of each tensor, fp64 `[N]` on their device.
-///
-/// # Errors
-/// When there is no tensor, or one is undefined, not of a floating kind, or on another device than the first.
-pub fn device_norms(tensors: &[Tensor]) -> Result<Tensor> {
-    floating(tensors)?;
-    match tensors.first().map(Tensor::device) {
-        Some(device) if tensors.iter().all(|tensor| tensor.device() == device) => {}
-        _ => return Err(Error::failed("expected tensors on one device, at least one")),
-    }
+/// The Euclidean norm of each of `tensors`, which are defined and of a floating kind, fp64 `[N]` on their device.
+pub(super) fn device_norms(tensors: &[Tensor]) -> Result<Tensor> {
     let list = pointers(tensors);
     let mut norms = null_mut();
     // SAFETY: `list` has `tensors.len()` entries, defined above; they live through the call.
@@ -37,8 +29,8 @@ pub fn device_norms(tensors: &[Tensor]) -> Result<Tensor> {
     Ok(unsafe { Tensor::from_ptr(norms) })
 }
 
-/// One AdamW update of all `tensors`, in libtorch's fused kernel, with the numbers in `scalars`;
-/// `arguments.step` is not read. The gradients are left divided.
+/// One AdamW update of all `tensors`, in libtorch's fused kernel, with the numbers in `scalars`. The
+/// gradients are left divided.
 ///
 /// # Errors
 /// When a gradient is missing, shapes, precisions or devices differ, or a tensor is not contiguous.
@@ -99,6 +91,7 @@ fn is_scalar(name: &str, tensor: &Tensor, device: Device) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::optim::norms;
     use super::*;
 
     fn values(values: [f32; 4]) -> Tensor {
@@ -111,7 +104,7 @@ mod tests {
 
     const DECAY: f64 = 0.01;
     const ARGUMENTS: AdamWArguments =
-        AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, step: 3 };
+        AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6 };
 
     /// parameter, gradient, first and second moment
     fn four() -> [Tensor; 4] {
@@ -167,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        assert!(device_norms(&[]).is_err());
+        assert!(norms(&[]).is_err());
         let (device, one, wide) = (four(), scalar(1.0), scalar(1.0).to_kind(Kind::Double));
         let scalars = DeviceScalars { step: &one, divisor: &wide, found_inf: &one };
         let message = device_adamw(&of(&device), DECAY, ARGUMENTS, scalars).unwrap_err().to_string();

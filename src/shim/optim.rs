@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::device_step::device_norms;
 use super::ffi::{check, pointers, untie_adamw, untie_norms, CAdamW};
 use crate::error::{Error, Result};
 
@@ -40,17 +41,15 @@ pub struct AdamWArguments {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Number of this update, from 1.
-    pub step: u64,
 }
 
-/// One AdamW update of all `parameters` in one pass over them (csrc/fused/optimizer.cpp). Copies of the parameters that layers
+/// AdamW's update number `step`, from 1, of all `parameters` in one pass over them (csrc/fused/optimizer.cpp). Copies of the parameters that layers
 /// keep packed are brought up to date in the same pass.
 ///
 /// # Errors
 /// When a gradient is missing, shapes, precisions or devices differ, or a tensor is not contiguous or not on the CPU.
-pub fn adamw(parameters: &[ScaledTensors<'_>], arguments: AdamWArguments) -> Result<()> {
-    if arguments.step == 0 {
+pub fn adamw(parameters: &[ScaledTensors<'_>], arguments: AdamWArguments, step: u64) -> Result<()> {
+    if step == 0 {
         // The bias correction would divide by 1 − β⁰ = 0.
         return Err(Error::failed("an AdamW update is numbered from 1, got 0"));
     }
@@ -73,22 +72,32 @@ pub fn adamw(parameters: &[ScaledTensors<'_>], arguments: AdamWArguments) -> Res
             weight_decay,
         })
         .collect();
-    let AdamWArguments { learning_rate, beta1, beta2, epsilon, step } = arguments;
+    let AdamWArguments { learning_rate, beta1, beta2, epsilon } = arguments;
     // SAFETY: live tensors, checked above to be defined, contiguous and alike; C++ checks that they are on the CPU.
     check(unsafe { untie_adamw(entries.len(), entries.as_ptr(), learning_rate, beta1, beta2, epsilon, step) })
 }
 
-/// The Euclidean norm of each tensor, on the host.
+/// The Euclidean norm of each tensor, fp64 `[N]` on their device. Squares are added in fp64.
 ///
 /// # Errors
-/// When a tensor is undefined or is not of a floating kind.
-pub fn norms(tensors: &[Tensor]) -> Result<Vec<f64>> {
+/// When there is no tensor, or one is undefined, not of a floating kind, or on another device than the first.
+pub fn norms(tensors: &[Tensor]) -> Result<Tensor> {
     floating(tensors)?;
+    match tensors.first().map(Tensor::device) {
+        Some(device) if tensors.iter().all(|tensor| tensor.device() == device) => match device.is_cuda() {
+            true => device_norms(tensors),
+            false => host_norms(tensors),
+        },
+        _ => Err(Error::failed("expected tensors on one device, at least one")),
+    }
+}
+
+fn host_norms(tensors: &[Tensor]) -> Result<Tensor> {
     let list = pointers(tensors);
     let mut norms = vec![0.0; tensors.len()];
     // SAFETY: `list` and `norms` both have `tensors.len()` entries; the tensors live through the call.
     check(unsafe { untie_norms(tensors.len(), list.as_ptr(), norms.as_mut_ptr()) })?;
-    Ok(norms)
+    Ok(Tensor::f_from_slice(&norms)?)
 }
 
 pub(super) fn floating<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<()> {
@@ -131,7 +140,7 @@ mod tests {
     }
 
     const ARGUMENTS: AdamWArguments =
-        AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6, step: 1 };
+        AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6 };
 
     fn entry<'a>(parameter: &'a Tensor, gradient: &'a Tensor, moments: [&'a Tensor; 2]) -> ScaledTensors<'a> {
         let [exp_avg, exp_avg_sq] = moments;
@@ -145,12 +154,12 @@ mod tests {
         let (parameter, gradient) = (ones(3) * 2.0, ones(3));
         let (exp_avg, exp_avg_sq) = (ones(3) * 0.0, ones(3) * 0.0);
         let tensors = [entry(&parameter, &gradient, [&exp_avg, &exp_avg_sq])];
-        adamw(&tensors, ARGUMENTS).unwrap();
+        adamw(&tensors, ARGUMENTS, 1).unwrap();
         let expected = 2.0 * (1.0 - 0.1 * 0.01) - 0.1 / (1.0 + 1e-6);
         assert!((parameter.double_value(&[0]) - expected).abs() < 1e-6);
         assert!((exp_avg.double_value(&[0]) - 0.1).abs() < 1e-7);
         assert!((exp_avg_sq.double_value(&[0]) - 0.001).abs() < 1e-8);
-        assert!(adamw(&tensors, AdamWArguments { step: 0, ..ARGUMENTS }).is_err());
+        assert!(adamw(&tensors, ARGUMENTS, 0).is_err());
     }
 
     /// Ten updates of odd sizes and scaled gradients against libtorch's operations in fp64, which follow the formula:
@@ -171,7 +180,7 @@ mod tests {
                 weight = weight * (1.0 - 0.1 * decay) - mean / (square.sqrt() + 1e-6) * 0.1;
                 let mut tensors = [entry(&parts[0], &gradient, [&parts[1], &parts[2]])];
                 (tensors[0].gradient_scale, tensors[0].weight_decay) = (scale, decay);
-                adamw(&tensors, AdamWArguments { step: step as u64, ..ARGUMENTS }).unwrap();
+                adamw(&tensors, ARGUMENTS, step as u64).unwrap();
             }
             for (found, expected) in parts.iter().zip([&weight, &first, &second]) {
                 let error = (found.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
@@ -184,20 +193,21 @@ mod tests {
     fn mismatched_and_undefined_tensors_are_refused() {
         let (three, four) = (ones(3), ones(4));
         let wrong = [entry(&three, &four, [&three, &three])];
-        assert!(adamw(&wrong, ARGUMENTS).unwrap_err().to_string().contains("gradient: expected"));
+        assert!(adamw(&wrong, ARGUMENTS, 1).unwrap_err().to_string().contains("gradient: expected"));
         let undefined = three.grad();
         let missing = [entry(&three, &undefined, [&three, &three])];
-        assert!(adamw(&missing, ARGUMENTS).unwrap_err().to_string().contains("has no gradient"));
+        assert!(adamw(&missing, ARGUMENTS, 1).unwrap_err().to_string().contains("has no gradient"));
         assert!(norms(&[three.to_kind(Kind::Int64)]).is_err());
     }
 
     /// n equal values v have the norm v·√n; adding 23 M squares in fp32 would be 1e-3 off.
     #[test]
     fn norms_of_large_tensors_are_exact() {
+        let values = |tensors: &[Tensor]| Vec::<f64>::try_from(norms(tensors).unwrap()).unwrap();
         let tensor = Tensor::full([30_522, 768], 0.01, (Kind::Float, Device::Cpu));
         let expected = f64::from(0.01_f32) * (30_522.0_f64 * 768.0).sqrt();
-        let relative = norms(&[tensor]).unwrap()[0] / expected - 1.0;
+        let relative = values(&[tensor])[0] / expected - 1.0;
         assert!(relative.abs() < 1e-12, "{relative:e}");
-        assert_eq!(norms(&[ones(4), ones(9) * 2.0]).unwrap(), [2.0, 6.0]);
+        assert_eq!(values(&[ones(4), ones(9) * 2.0]), [2.0, 6.0]);
     }
 }

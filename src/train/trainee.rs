@@ -15,11 +15,11 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, LayerGradients, Weights};
-use crate::optim::{Moments, OptimConfig, ScalerState};
+use crate::optim::{Moments, OptimConfig, Optimizer, Reads, ScalerState};
 use crate::parallel::{Gradients, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::{trim_heap, Bucket};
-use crate::step::{Pending, Stepper, Update};
+use crate::step::{train_step, Pending, Update};
 
 /// What decides how a model is trained, besides its data.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ pub struct Trainee {
     weights: Weights,
     moments: Moments,
     model: Bert,
-    stepper: Stepper,
+    optimizer: Optimizer,
     world: Rc<World>,
     gradients: Option<Gradients>,
     /// Skipped steps that nobody has asked for yet.
@@ -72,10 +72,10 @@ impl Trainee {
         weights.make_gradients()?;
         let model = Bert::new(&recipe.bert, &map, &weights, recipe.compute)?;
         let scaler = (recipe.compute == Kind::Half).then(ScalerState::default);
-        let stepper = Stepper::new(&weights, &moments, recipe.sharing.gradient, scaler)?;
+        let optimizer = optimizer(&weights, &moments, &recipe, scaler)?;
         trim_heap();
         let world = Rc::new(World::alone());
-        Ok(Self { recipe, rule, map, weights, moments, model, stepper, world, gradients: None, num_skipped: 0 })
+        Ok(Self { recipe, rule, map, weights, moments, model, optimizer, world, gradients: None, num_skipped: 0 })
     }
 
     /// From now on its steps are those of `world`'s processes together, which must all have the same weights.
@@ -107,7 +107,7 @@ impl Trainee {
     /// libtorch's own.
     pub fn rescale(&mut self, scaler: ScalerState) -> Result<()> {
         let scaler = (self.recipe.compute == Kind::Half).then_some(scaler);
-        self.stepper = Stepper::new(&self.weights, &self.moments, self.recipe.sharing.gradient, scaler)?;
+        self.optimizer = optimizer(&self.weights, &self.moments, &self.recipe, scaler)?;
         Ok(())
     }
 
@@ -151,16 +151,17 @@ impl Trainee {
         num_micro_batches: usize,
         mut loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
     ) -> Result<(Pending, Option<Check>)> {
-        let Recipe { bert, optim, sharing, compute, .. } = &self.recipe;
+        let Recipe { bert, optim, compute, .. } = &self.recipe;
         let probed = match self.is_probed(number) {
             true => Some(Bert::probed(bert, &self.map, &self.weights, *compute)?),
             false => None,
         };
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
-        let update = Update { optim, learning_rate, gradient: sharing.gradient, gradients: self.gradients.as_ref() };
+        let update = Update { optim, learning_rate, gradients: self.gradients.as_ref() };
         // A probed step keeps each layer's gradient apart first.
         let overlapping = self.gradients.as_ref().filter(|_| probed.is_none()).and_then(Gradients::overlapping);
-        let pending = self.stepper.step(&self.weights, &mut self.moments, update, num_micro_batches, |index| {
+        let Self { optimizer, weights, moments, .. } = self;
+        let pending = train_step(optimizer, weights, moments, update, num_micro_batches, |index| {
             model.mark_for(overlapping.clone().filter(|_| index + 1 == num_micro_batches));
             loss(model, index)
         })?;
@@ -178,7 +179,7 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn settle(&mut self) -> Result<u64> {
-        let num_skipped = self.stepper.settle(&mut self.moments)?;
+        let num_skipped = self.optimizer.settle(&mut self.moments)?;
         Ok(num_skipped + take(&mut self.num_skipped))
     }
 
@@ -187,7 +188,7 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn scaler(&self) -> Result<Option<ScalerState>> {
-        self.stepper.scaler()
+        self.optimizer.scaler()
     }
 
     fn is_probed(&self, number: u64) -> bool {
@@ -224,8 +225,8 @@ impl Trainee {
     /// As [`transition()`].
     pub fn untie(&mut self, map: LayerMap) -> Result<()> {
         // The copies go on from the count of updates, and from the scale.
-        self.num_skipped += self.stepper.settle(&mut self.moments)?;
-        let scaler = self.stepper.scaler()?;
+        self.num_skipped += self.optimizer.settle(&mut self.moments)?;
+        let scaler = self.optimizer.scaler()?;
         // What the last step and the evaluation left free, before copies are made.
         trim_heap();
         let (weights, moments) = (take(&mut self.weights), take(&mut self.moments));
@@ -240,10 +241,20 @@ impl Trainee {
         self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
         // Beside the old model, so that weights which stay keep their packed copies.
         self.model = Bert::new(&self.recipe.bert, &self.map, &self.weights, self.recipe.compute)?;
-        self.stepper = Stepper::new(&self.weights, &self.moments, sharing.gradient, scaler)?;
+        self.optimizer = optimizer(&self.weights, &self.moments, &self.recipe, scaler)?;
         trim_heap();
         self.check_same()
     }
+}
+
+fn optimizer(
+    weights: &Weights,
+    moments: &Moments,
+    recipe: &Recipe,
+    scaler: Option<ScalerState>,
+) -> Result<Optimizer> {
+    let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
+    Optimizer::new(weights, moments.num_updates, recipe.sharing.gradient, scaler, Reads::usual(device))
 }
 
 /// The weights by where a backward has finished their gradients: see [`Bert::mark_for`].

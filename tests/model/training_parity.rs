@@ -14,7 +14,7 @@ use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, Weights};
-use untie::optim::{GroupGradient, Moments, OptimConfig};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
 use untie::step::{train_step, Update};
 use untie_data::shard::{ShardWriter, Split, TokenType};
 
@@ -89,6 +89,7 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
                 let weights = shared(&start, map, kind);
                 let model = Bert::new(&start.config, map, &weights, kind).unwrap();
                 let mut moments = Moments::zeros(&weights).unwrap();
+                let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
                 let (mut loss_error, mut norm_error) = (0.0_f64, 0.0_f64);
                 for (step, (learning_rate, sizes, targets)) in
                     [(1e-4, [4, 2], [10, 3]), (5e-5, [2, 4], [5, 11])].into_iter().enumerate()
@@ -97,15 +98,15 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
                     let batches = micro_batches(&of_step("token_ids"), &of_step("labels"), sizes, 6);
                     assert_eq!([batches[0].num_targets, batches[1].num_targets], targets);
                     let (num_targets, mut num_correct) = (targets[0] + targets[1], 0.0);
-                    let update =
-                        Update { optim: &optim, learning_rate, gradient: GroupGradient::Mean, gradients: None };
-                    let report = train_step(&weights, &mut moments, update, 2, |index| {
+                    let update = Update { optim: &optim, learning_rate, gradients: None };
+                    let pending = train_step(&mut optimizer, &weights, &mut moments, update, 2, |index| {
                         let batch = batches[index].to_device(Device::Cpu)?;
                         let found = masked_lm(&model, &batch, num_targets, Mode::Train)?;
                         num_correct += f64::try_from(&found.num_correct)?;
                         Ok(found.loss)
                     })
                     .unwrap();
+                    let report = pending.read().unwrap();
                     let number = |name: &str| of_step(&format!("{sharing}/{name}")).double_value(&[]);
                     assert!(report.applied, "{case}");
                     assert_eq!(num_correct, number("corrects"), "{case}: right guesses of step {step}");

@@ -10,7 +10,7 @@ use untie::batch::{Batch, BatchTensors};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weight, Weights};
-use untie::optim::{GroupGradient, Moments, OptimConfig};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
 use untie::sharing::{transition, MomentsAt};
 use untie::step::{train_step, Update};
 
@@ -53,8 +53,11 @@ fn loss(model: &Bert) -> f64 {
 fn step(config: &BertConfig, map: &LayerMap, weights: &Weights, moments: &mut Moments) {
     let model = Bert::new(config, map, weights, weights.entries()[0].tensor.kind()).unwrap();
     let optim = OptimConfig { lr: 1e-2, ..Default::default() };
-    let update = Update { optim: &optim, learning_rate: 1e-2, gradient: GroupGradient::Mean, gradients: None };
-    train_step(weights, moments, update, 1, |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss)).unwrap();
+    let update = Update { optim: &optim, learning_rate: 1e-2, gradients: None };
+    let num_updates = moments.num_updates;
+    let mut optimizer = Optimizer::new(weights, num_updates, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
+    let loss = |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss);
+    train_step(&mut optimizer, weights, moments, update, 1, loss).unwrap();
 }
 
 /// A model after three updates, so that weights and moments are no longer what they started as.

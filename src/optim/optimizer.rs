@@ -1,0 +1,229 @@
+//! AdamW over the weights of a model, on their device.
+//!
+//! In: gradients as autograd leaves them, sums over tied layers times the loss scale. Out: updated weights and moments, and
+//! a tensor of what happened. Nothing here waits for the device: CUDA's numbers stay there until they are asked for, and its
+//! kernel skips by itself a step that is not finite. On the CPU the same tensors are read where they are needed.
+//! Cost: one pass over the gradients for the norms and one over everything for the update; a few dozen launches on CUDA.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::model::Weights;
+use crate::optim::clip::{scaling, GroupGradient, Scaling};
+use crate::optim::scaler::{LossScaler, ScalerState};
+use crate::optim::{Moments, OptimConfig};
+use crate::shim::{adamw, device_adamw, norms, AdamWArguments, AdamWTensors, DeviceScalars, ScaledTensors};
+
+/// When the host learns what a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Before the step returns.
+    AtOnce,
+    /// When it asks, so that it can go on while the device works.
+    Late,
+}
+
+/// Set to `device`, it makes runs on the CPU read late too; for tests.
+const FORCE: &str = "UNTIE_STEP";
+
+impl Reads {
+    /// Late on CUDA, which works beside the host.
+    pub fn usual(device: Device) -> Self {
+        let is_forced = std::env::var_os(FORCE).is_some_and(|path| path == "device");
+        match device.is_cuda() || is_forced {
+            true => Self::Late,
+            false => Self::AtOnce,
+        }
+    }
+}
+
+/// AdamW with clipping and, if asked for, loss scaling. The moments are kept beside it ([`Moments`]).
+#[derive(Debug)]
+pub struct Optimizer {
+    /// Weights that share decay and divisor, one call of CUDA's kernel each.
+    groups: Vec<Group>,
+    /// What each weight's gradient is divided by for the mean over its layers, fp64 `[number of weights]`.
+    divisors: Tensor,
+    /// Updates applied, a float32 scalar: exact to 2^24, as torch.optim's.
+    num_updates: Tensor,
+    /// Loss of the step under way, an fp64 scalar.
+    loss: Tensor,
+    scaler: Option<LossScaler>,
+    reads: Reads,
+    /// `num_updates` at the last [`Self::settle`], and steps since.
+    settled: (u64, u64),
+}
+
+#[derive(Debug)]
+struct Group {
+    weights: Vec<usize>,
+    decays: bool,
+    divisor: f64,
+}
+
+impl Optimizer {
+    /// For `weights` on their device, after `num_updates` updates; with `scaler`, losses are scaled.
+    ///
+    /// # Errors
+    /// No weights, weights on CUDA that are not fp32, and libtorch's own.
+    pub fn new(
+        weights: &Weights,
+        num_updates: u64,
+        gradient: GroupGradient,
+        scaler: Option<ScalerState>,
+        reads: Reads,
+    ) -> Result<Self> {
+        let Some(first) = weights.entries().first() else { return Err(Error::failed("expected weights, got none")) };
+        let (device, kind) = (first.tensor.device(), first.tensor.kind());
+        if device.is_cuda() && kind != Kind::Float {
+            return Err(Error::failed(format!("AdamW on CUDA: expected weights of kind Float, got {kind:?}")));
+        }
+        let mut groups: Vec<Group> = Vec::new();
+        let mut divisors = Vec::new();
+        for (at, weight) in weights.entries().iter().enumerate() {
+            let (decays, divisor) = (weight.spec.decays(), gradient.divisor(weight.members));
+            divisors.push(divisor);
+            match groups.iter_mut().find(|group| group.decays == decays && group.divisor == divisor) {
+                Some(group) => group.weights.push(at),
+                None => groups.push(Group { weights: vec![at], decays, divisor }),
+            }
+        }
+        Ok(Self {
+            groups,
+            divisors: Tensor::f_from_slice(&divisors)?.f_to_device(device)?,
+            num_updates: Tensor::from(num_updates as f32).f_to_device(device)?,
+            loss: Tensor::f_zeros([], (Kind::Double, device))?,
+            scaler: scaler.map(|state| LossScaler::new(state, device)).transpose()?,
+            reads,
+            settled: (num_updates, 0),
+        })
+    }
+
+    /// Begins a step: no loss yet.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn begin(&mut self) -> Result<()> {
+        let _ = self.loss.f_zero_()?;
+        Ok(())
+    }
+
+    /// Adds a micro-batch's share of the loss, a scalar with a graph, and runs its backward.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn backward(&mut self, share: &Tensor) -> Result<()> {
+        let _ = self.loss.f_add_(&share.detach())?;
+        match &self.scaler {
+            Some(scaler) => share.f_mul(scaler.scale())?.f_backward()?,
+            None => share.f_backward()?,
+        }
+        Ok(())
+    }
+
+    /// The loss so far, an fp64 scalar on the device.
+    pub fn loss(&self) -> &Tensor {
+        &self.loss
+    }
+
+    /// Ends the step with its update, from the gradients of `weights`: AdamW with decoupled weight decay (Loshchilov & Hutter 2019,
+    /// algorithm 2), m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + ε), with m̂, v̂ corrected for bias.
+    /// λ is 0 for biases and LayerNorm; g is the gradient times its factor ([`Scaling`]). Returns what happened, fp64 `[4]` on the device: loss,
+    /// gradient norm before clipping, 1 if the update was skipped else 0, loss scale (1 where losses are not scaled).
+    ///
+    /// # Errors
+    /// When a weight has no gradient, and libtorch's own.
+    pub fn update(
+        &mut self,
+        weights: &Weights,
+        moments: &mut Moments,
+        config: &OptimConfig,
+        learning_rate: f64,
+    ) -> Result<Tensor> {
+        let gradients: Vec<Tensor> = weights.entries().iter().map(|weight| weight.tensor.grad()).collect();
+        let scale = self.scaler.as_ref().map(|scaler| scaler.scale().f_to_kind(Kind::Double)).transpose()?;
+        let Scaling { norm, factors } = scaling(&norms(&gradients)?, &self.divisors, scale.as_ref(), config.clip_norm)?;
+        let skipped = norm.f_add(&self.loss)?.f_isfinite()?.f_logical_not()?.f_to_kind(Kind::Float)?;
+        // Before the update, whose number it is, from 1; a skipped step does not count.
+        let _ = self.num_updates.f_add_(&skipped.f_rsub_scalar(1.0)?)?;
+        let tensors: Vec<AdamWTensors<'_>> = weights
+            .entries()
+            .iter()
+            .enumerate()
+            .map(|(at, weight)| AdamWTensors {
+                parameter: &weight.tensor,
+                gradient: &gradients[at],
+                exp_avg: &moments.exp_avg[at],
+                exp_avg_sq: &moments.exp_avg_sq[at],
+            })
+            .collect();
+        let decay = |decays| if decays { config.weight_decay } else { 0.0 };
+        let [beta1, beta2] = config.betas;
+        let arguments = AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps };
+        if self.loss.device().is_cuda() {
+            let divisors = factors.f_reciprocal()?.f_to_kind(Kind::Float)?;
+            for group in &self.groups {
+                let of_group: Vec<_> = group.weights.iter().map(|&at| tensors[at]).collect();
+                let divisor = divisors.f_select(0, group.weights[0] as i64)?;
+                let scalars = DeviceScalars { step: &self.num_updates, divisor: &divisor, found_inf: &skipped };
+                device_adamw(&of_group, decay(group.decays), arguments, scalars)?;
+            }
+        } else if f64::try_from(&skipped)? == 0.0 {
+            let factors = Vec::<f64>::try_from(&factors)?;
+            let scaled: Vec<ScaledTensors<'_>> = tensors
+                .iter()
+                .zip(weights.entries())
+                .zip(factors)
+                .map(|((&tensors, weight), gradient_scale)| ScaledTensors {
+                    tensors,
+                    gradient_scale,
+                    weight_decay: decay(weight.spec.decays()),
+                })
+                .collect();
+            adamw(&scaled, arguments, self.read_num_updates()?)?;
+        }
+        if let Some(scaler) = &mut self.scaler {
+            scaler.update(&skipped)?;
+        }
+        self.settled.1 += 1;
+        if self.reads == Reads::AtOnce {
+            moments.num_updates = self.read_num_updates()?;
+        }
+        let scale = scale.map_or_else(|| self.loss.f_ones_like(), Ok)?;
+        Ok(Tensor::f_stack(&[&self.loss, &norm, &skipped.f_to_kind(Kind::Double)?, &scale], 0)?)
+    }
+
+    fn read_num_updates(&self) -> Result<u64> {
+        Ok(f64::try_from(&self.num_updates)? as u64)
+    }
+
+    /// Brings `moments.num_updates` up to date, and returns how many steps were skipped since the last time. Waits for the
+    /// device.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn settle(&mut self, moments: &mut Moments) -> Result<u64> {
+        let (before, num_steps) = self.settled;
+        let num_updates = self.read_num_updates()?;
+        (self.settled, moments.num_updates) = ((num_updates, 0), num_updates);
+        Ok(num_steps - (num_updates - before))
+    }
+
+    /// When the host learns what a step did.
+    pub fn reads(&self) -> Reads {
+        self.reads
+    }
+
+    /// Whether losses are scaled.
+    pub fn is_scaled(&self) -> bool {
+        self.scaler.is_some()
+    }
+
+    /// The loss scaler's state; none where losses are not scaled. Waits for the device.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn scaler(&self) -> Result<Option<ScalerState>> {
+        self.scaler.as_ref().map(LossScaler::state).transpose()
+    }
+}
