@@ -16,11 +16,11 @@ use crate::layer_map::LayerMap;
 use crate::model::Weights;
 use crate::optim::Moments;
 use crate::sharing::{RuleKind, SharingConfig};
+use crate::train::active_phase::ActivePhase;
 use crate::train::costs::{Costs, PhaseCosts};
 use crate::train::evaluate::evaluate;
 use crate::train::open::first_state;
 use crate::train::plan::Plan;
-use crate::train::stretch::Stretch;
 use crate::train::trainee::{Recipe, Trainee};
 use crate::train::update::{loss_totals, update};
 
@@ -44,18 +44,18 @@ impl Plan {
         let mut costs = Costs::default();
         for phase in self.phases.list() {
             let begin = Instant::now();
-            let stretch = Stretch::open(self, *phase)?;
+            let active = ActivePhase::open(self, *phase)?;
             costs.opening += begin.elapsed().as_secs_f64();
-            let mut rehearsal = Rehearsal::new(self, &stretch, &untied, false)?;
+            let mut rehearsal = Rehearsal::new(self, &active, &untied, false)?;
             let untied_step = rehearsal.seconds_of_a_step(share)?;
             let evaluation = rehearsal.seconds_of_an_evaluation()?;
             drop(rehearsal);
             let at_start = match maps {
                 1 => untied_step,
-                _ => Rehearsal::new(self, &stretch, &start, false)?.seconds_of_a_step(share)?,
+                _ => Rehearsal::new(self, &active, &start, false)?.seconds_of_a_step(share)?,
             };
             let check = match self.sharing.has_checks() {
-                true => (Rehearsal::new(self, &stretch, &start, true)?.seconds_of_a_step(share)? - at_start).max(0.0),
+                true => (Rehearsal::new(self, &active, &start, true)?.seconds_of_a_step(share)? - at_start).max(0.0),
                 false => 0.0,
             };
             let sequence_length = phase.sequence_length;
@@ -100,14 +100,14 @@ fn random(plan: &Plan, map: &LayerMap) -> Result<(Weights, Moments)> {
 /// A model that takes steps of one phase, to be timed.
 struct Rehearsal<'a> {
     plan: &'a Plan,
-    stretch: &'a Stretch,
+    active: &'a ActivePhase,
     trainee: Trainee,
     loader: Loader,
 }
 
 impl<'a> Rehearsal<'a> {
     /// Shared as `map` to the end; `checks`: every step measures its layers' gradients.
-    fn new(plan: &'a Plan, stretch: &'a Stretch, map: &LayerMap, checks: bool) -> Result<Self> {
+    fn new(plan: &'a Plan, active: &'a ActivePhase, map: &LayerMap, checks: bool) -> Result<Self> {
         let sharing = SharingConfig {
             rule: Some(RuleKind::Never),
             transition: Vec::new(),
@@ -118,14 +118,14 @@ impl<'a> Rehearsal<'a> {
         let (weights, moments) = random(plan, map)?;
         let mut trainee = Trainee::new(Recipe { sharing, ..plan.recipe() }, map.clone(), weights, moments, None)?;
         trainee.join(plan.world.clone())?;
-        let loader = stretch.loader(plan, stretch.phase.start, 0)?;
-        Ok(Self { plan, stretch, trainee, loader })
+        let loader = active.loader(plan, active.phase.start, 0)?;
+        Ok(Self { plan, active, trainee, loader })
     }
 
     /// Seconds of a whole step, by steps of `share` seconds together. A step of more than two micro-batches takes what one of them
     /// does, and what each further one adds.
     fn seconds_of_a_step(&mut self, share: f64) -> Result<f64> {
-        match self.stretch.phase.num_micro_batches() {
+        match self.active.phase.num_micro_batches() {
             all @ (1 | 2) => self.seconds_of(all, share),
             all => {
                 let one = self.seconds_of(1, share / 2.0)?;
@@ -167,12 +167,12 @@ impl<'a> Rehearsal<'a> {
     /// Seconds of an evaluation, by a part of its batches.
     fn seconds_of_an_evaluation(&self) -> Result<f64> {
         let Plan { device, world, train, eval, .. } = self.plan;
-        let batch = self.stretch.phase.micro_batch;
-        let whole = eval.sequences.min(self.stretch.valid.num_samples());
+        let batch = self.active.phase.micro_batch;
+        let whole = eval.sequences.min(self.active.valid.num_samples());
         let part = whole.min(EVALUATED * (batch * world.size()) as u64);
         let begin = Instant::now();
         let model = self.trainee.model_in(train.precision.weight_kind())?;
-        evaluate(&model, &self.stretch.valid, part, batch, *device, world)?;
+        evaluate(&model, &self.active.valid, part, batch, *device, world)?;
         Ok(begin.elapsed().as_secs_f64() * whole as f64 / part.max(1) as f64)
     }
 }

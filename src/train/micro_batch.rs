@@ -147,17 +147,17 @@ impl Run {
     /// # Errors
     /// `error` itself, where nothing can be done.
     pub(super) fn make_room(&mut self, error: Error, progress: &Progress) -> Result<()> {
-        let before = self.stretch.phase.micro_batch;
+        let before = self.active.phase.micro_batch;
         // The other processes are in the middle of the same step.
         if !self.plan.world.is_alone()
             || !error.is_out_of_memory()
             || !self.plan.chooses_micro_batch
-            || !self.plan.shrink(&mut self.stretch.phase)?
+            || !self.plan.shrink(&mut self.active.phase)?
         {
             return Err(error);
         }
         self.write_config()?;
-        let now = self.stretch.phase.micro_batch;
+        let now = self.active.phase.micro_batch;
         progress.note(&format!(
             "step {}: out of memory; micro-batches of {now} sequences instead of {before} from here on, the step is \
              repeated ({error})",

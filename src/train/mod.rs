@@ -1,5 +1,6 @@
 //! Pre-training: the loop, evaluation, and what is printed around them.
 
+mod active_phase;
 pub mod calibrate;
 pub mod config;
 pub mod costs;
@@ -19,7 +20,6 @@ pub mod process;
 pub mod resume;
 pub mod run;
 pub mod stop;
-mod stretch;
 pub mod summary;
 pub mod trainee;
 mod update;

@@ -17,10 +17,10 @@ use crate::model::weights::is_of_pair_head;
 use crate::model::Weights;
 use crate::optim::{Moments, Schedule};
 use crate::sharing::GroupInit;
+use crate::train::active_phase::ActivePhase;
 use crate::train::guard::Guard;
 use crate::train::plan::Plan;
 use crate::train::run::Run;
-use crate::train::stretch::Stretch;
 use crate::train::trainee::Trainee;
 use crate::train::{environment, init, resume};
 
@@ -52,7 +52,7 @@ impl Run {
             None => fresh(&plan),
             Some(path) => go_on(&plan, path, &facts),
         })?;
-        let stretch = Stretch::open(&plan, plan.phases.after(start.state.step))?;
+        let active = ActivePhase::open(&plan, plan.phases.after(start.state.step))?;
         let recorder = match world.is_first() {
             true => {
                 std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
@@ -85,7 +85,7 @@ impl Run {
             is_fresh,
             totals: state.totals,
             untying: state.untying,
-            stretch,
+            active,
             numbers,
             recorder,
             trainee,

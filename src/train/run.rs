@@ -18,6 +18,7 @@ use crate::optim::Schedule;
 use crate::parallel::World;
 use crate::sharing::{Check, Decision};
 use crate::step::StepReport;
+use crate::train::active_phase::ActivePhase;
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
 use crate::train::guard::{Guard, SpikeAction};
@@ -25,7 +26,6 @@ use crate::train::numbers::Numbers;
 use crate::train::phases::Phase;
 use crate::train::plan::Plan;
 use crate::train::stop::{Stop, StopFlag};
-use crate::train::stretch::Stretch;
 use crate::train::summary::Summary;
 use crate::train::trainee::Trainee;
 use crate::train::update::{loss_totals, update};
@@ -45,7 +45,7 @@ pub enum Outcome {
 pub struct Run {
     pub(super) plan: Plan,
     pub(super) folder: PathBuf,
-    pub(super) stretch: Stretch,
+    pub(super) active: ActivePhase,
     pub(super) numbers: Numbers,
     pub(super) recorder: Recorder,
     pub(super) saver: Saver,
@@ -66,9 +66,9 @@ pub struct Run {
 impl Run {
     /// What a step and the whole run amount to, and how fast the machine's matrix products are.
     pub fn describe(&self) -> String {
-        let rate = self.stretch.product_rate * self.plan.world.size() as f64;
+        let rate = self.active.product_rate * self.plan.world.size() as f64;
         let mut text = self.plan.describe(&self.numbers, rate);
-        for share in self.stretch.valid.held_out() {
+        for share in self.active.valid.held_out() {
             text.push_str(&format!("\nheld out           {share}; `data.valid_fraction` = {}", share.fraction));
         }
         text
@@ -102,7 +102,7 @@ impl Run {
             let saved = self.saver.poll();
             self.tolerate(saved, &progress)?;
             // The first evaluation of a process is foreseen from its steps, which take three times as long.
-            let evaluation = slowest.mul_f64(self.plan.eval.sequences as f64 / self.stretch.phase.part() as f64);
+            let evaluation = slowest.mul_f64(self.plan.eval.sequences as f64 / self.active.phase.part() as f64);
             let needed = slowest + self.time_of_a_save() + if has_evaluated { Duration::ZERO } else { evaluation };
             if let Some(reason) = agreed(stop.requested(2 * needed), &world)? {
                 self.settle(None, &progress)?;
@@ -116,11 +116,11 @@ impl Run {
                 progress.finish();
                 return Ok(Outcome::Stopped(reason, self.step));
             }
-            if self.step == self.stretch.phase.end {
-                self.stretch = Stretch::open(&self.plan, self.plan.phases.after(self.step))?;
+            if self.step == self.active.phase.end {
+                self.active = ActivePhase::open(&self.plan, self.plan.phases.after(self.step))?;
                 self.guard.forget_losses();
                 loader = self.loader()?;
-                let Phase { sequence_length, global_batch, .. } = self.stretch.phase;
+                let Phase { sequence_length, global_batch, .. } = self.active.phase;
                 progress.note(&format!(
                     "step {}: from here on {global_batch} sequences of {sequence_length} tokens, also held-out ones",
                     self.step
@@ -129,7 +129,7 @@ impl Run {
             let begin = Instant::now();
             let learning_rate = self.schedule.learning_rate(self.step);
             let (batches, totals, (pending, check, sums)) = loop {
-                let numbers = 0..self.stretch.phase.num_micro_batches();
+                let numbers = 0..self.active.phase.num_micro_batches();
                 let batches: Vec<Batch> = numbers.map(|_| loader.next_batch()).collect::<Result<_>>()?;
                 let totals = loss_totals(&batches, &world)?;
                 match update(&self.plan, &mut self.trainee, (self.step, learning_rate), &batches, totals) {
@@ -139,7 +139,7 @@ impl Run {
                 // The same samples, in smaller micro-batches.
                 loader = self.loader()?;
             };
-            let tokens = self.stretch.phase.tokens();
+            let tokens = self.active.phase.tokens();
             self.step += 1;
             self.totals.tokens += tokens;
             let ends = self.step == steps;
@@ -148,7 +148,7 @@ impl Run {
             let saves = ends || is_due(self.step, self.plan.checkpoint.every);
             // Where reading waits for the device, only what is about to be used is read, so that the host can work ahead.
             // Also before a phase is opened, whose measurement would wait for steps outside of their time.
-            let uses = check.is_some() || logs || evaluates || saves || self.step == self.stretch.phase.end;
+            let uses = check.is_some() || logs || evaluates || saves || self.step == self.active.phase.end;
             let report = match pending.is_read() || uses {
                 true => Some(pending.read()?),
                 false => None,
@@ -261,7 +261,7 @@ impl Run {
 
     /// Micro-batches from here on.
     fn loader(&self) -> Result<Loader> {
-        self.stretch.loader(&self.plan, self.step, self.samples_skipped)
+        self.active.loader(&self.plan, self.step, self.samples_skipped)
     }
 
     /// Splits groups as `decision` says. `found` is the evaluation of this step, if there was one.
@@ -309,11 +309,11 @@ impl Run {
         // The same tensors in the precision of the weights, as `untie eval` computes.
         let model = self.trainee.model_in(train.precision.weight_kind())?;
         let Plan { device, world, .. } = &self.plan;
-        evaluate(&model, &self.stretch.valid, sequences, self.stretch.phase.micro_batch, *device, world)
+        evaluate(&model, &self.active.valid, sequences, self.active.phase.micro_batch, *device, world)
     }
 
     fn step_values(&self, values: &mut Values, report: &StepReport, learning_rate: f64, rate: f64) {
-        let Stretch { phase, train, product_seconds, .. } = &self.stretch;
+        let ActivePhase { phase, train, product_seconds, .. } = &self.active;
         values.insert("train/loss", report.loss);
         values.insert("train/lr", learning_rate);
         values.insert("train/grad_norm", report.grad_norm);

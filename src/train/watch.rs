@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use crate::metrics::console::Progress;
 use crate::metrics::Recorder;
 use crate::step::StepReport;
+use crate::train::active_phase::ActivePhase;
 use crate::train::guard::{Guard, Spike};
 use crate::train::open::{shared, trainee};
 use crate::train::run::Run;
-use crate::train::stretch::Stretch;
 
 impl Run {
     /// Goes back to the checkpoint that `guard.rollback_checkpoints` names, counted from the last one before `spike`; from
@@ -56,7 +56,7 @@ impl Run {
         if world.is_first() {
             self.recorder = Recorder::resume(&self.folder, &self.plan.metrics, self.step)?;
         }
-        self.stretch = Stretch::open(&self.plan, self.plan.phases.after(self.step))?;
+        self.active = ActivePhase::open(&self.plan, self.plan.phases.after(self.step))?;
         progress.note(&format!(
             "step {step_before}: back to the checkpoint of step {}, and on with the samples from {read} on",
             self.step
