@@ -141,15 +141,15 @@ fn save(plan: &Plan, subject: &Subject, map: &LayerMap, folder: &Path) -> Result
 
 /// What a step waits for each of a few checkpoints.
 fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path, background: bool) -> Result<Vec<f64>> {
-    let trainee = watch.trainee();
-    let first = first_state(plan, trainee.map())?;
-    let mut state = RunState { num_updates: trainee.moments().num_updates, rule: trainee.rule().state(), ..first };
+    let state = watch.state();
+    let first = first_state(plan, state.map())?;
+    let mut saved = RunState { num_updates: state.moments().num_updates, rule: state.rule().state(), ..first };
     let mut saver = Saver::new(folder, &CheckpointConfig { background, ..Default::default() });
     let mut times = Vec::new();
     for step in 1..=NUM_SAVES {
-        state.step = step;
+        saved.step = step;
         let begin = Instant::now();
-        saver.save(&state, trainee.weights(), trainee.moments())?;
+        saver.save(&saved, state.weights(), state.moments())?;
         times.push(begin.elapsed().as_secs_f64());
         saver.wait()?;
     }

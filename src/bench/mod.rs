@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::loss::{pretraining, Totals};
 use crate::model::Mode;
 use crate::train::calibrate::synchronise;
-use crate::train::Trainee;
+use crate::train::TrainState;
 
 pub use spread::Spread;
 pub use subject::Subject;
@@ -64,7 +64,7 @@ pub struct Measured {
 /// A model in training whose steps are timed.
 #[derive(Debug)]
 pub struct Stopwatch {
-    trainee: Trainee,
+    state: TrainState,
     device: Device,
     learning_rate: f64,
     /// Steps so far.
@@ -79,14 +79,14 @@ struct Lap {
 }
 
 impl Stopwatch {
-    /// Times the steps of `trainee` on `device`, all with one learning rate.
-    pub fn new(trainee: Trainee, device: Device, learning_rate: f64) -> Self {
-        Self { trainee, device, learning_rate, steps: 0 }
+    /// Times the steps of `state` on `device`, all with one learning rate.
+    pub fn new(state: TrainState, device: Device, learning_rate: f64) -> Self {
+        Self { state, device, learning_rate, steps: 0 }
     }
 
     /// The model in training.
-    pub fn trainee(&self) -> &Trainee {
-        &self.trainee
+    pub fn state(&self) -> &TrainState {
+        &self.state
     }
 
     /// Takes warm-up steps and then measured ones, on the micro-batches that `next` gives.
@@ -133,7 +133,7 @@ impl Stopwatch {
         let begin = Instant::now();
         // The time when each micro-batch begins and the work of the one before is done.
         let mut begins = Vec::with_capacity(batches.len());
-        let (pending, _check) = self.trainee.step(step, self.learning_rate, batches.len(), |model, index| {
+        let (pending, _check) = self.state.step(step, self.learning_rate, batches.len(), |model, index| {
             if index > 0 {
                 synchronise(device);
             }

@@ -21,7 +21,7 @@ use crate::train::costs::{Costs, PhaseCosts};
 use crate::train::evaluate::evaluate;
 use crate::train::open::first_state;
 use crate::train::plan::Plan;
-use crate::train::trainee::{Recipe, Trainee};
+use crate::train::state::{TrainSpec, TrainState};
 use crate::train::update::{loss_totals, update};
 
 /// Steps before the measured ones, where a step is shorter than its share of the time.
@@ -101,7 +101,7 @@ fn random(plan: &Plan, map: &LayerMap) -> Result<(Weights, Moments)> {
 struct Rehearsal<'a> {
     plan: &'a Plan,
     active: &'a ActivePhase,
-    trainee: Trainee,
+    state: TrainState,
     loader: Loader,
 }
 
@@ -116,10 +116,10 @@ impl<'a> Rehearsal<'a> {
             ..plan.sharing.clone()
         };
         let (weights, moments) = random(plan, map)?;
-        let mut trainee = Trainee::new(Recipe { sharing, ..plan.recipe() }, map.clone(), weights, moments, None)?;
-        trainee.join(plan.world.clone())?;
+        let mut state = TrainState::new(TrainSpec { sharing, ..plan.spec() }, map.clone(), weights, moments, None)?;
+        state.join(plan.world.clone())?;
         let loader = active.loader(plan, active.phase.start, 0)?;
-        Ok(Self { plan, active, trainee, loader })
+        Ok(Self { plan, active, state, loader })
     }
 
     /// Seconds of a whole step, by steps of `share` seconds together. A step of more than two micro-batches takes what one of them
@@ -156,9 +156,9 @@ impl<'a> Rehearsal<'a> {
         let batches: Vec<Batch> = (0..count).map(|_| self.loader.next_batch()).collect::<Result<_>>()?;
         let totals = loss_totals(&batches, &self.plan.world)?;
         // With no rate the weights stay as they are, and finite.
-        let (pending, ..) = update(self.plan, &mut self.trainee, (0, 0.0), &batches, totals)?;
+        let (pending, ..) = update(self.plan, &mut self.state, (0, 0.0), &batches, totals)?;
         pending.read()?;
-        self.trainee.settle()?;
+        self.state.settle()?;
         let mut seconds = [begin.elapsed().as_secs_f64()];
         self.plan.world.largest(&mut seconds)?;
         Ok(seconds[0])
@@ -171,7 +171,7 @@ impl<'a> Rehearsal<'a> {
         let whole = eval.sequences.min(self.active.valid.num_samples());
         let part = whole.min(EVALUATED * (batch * world.size()) as u64);
         let begin = Instant::now();
-        let model = self.trainee.model_in(train.precision.weight_kind())?;
+        let model = self.state.model_in(train.precision.weight_kind())?;
         evaluate(&model, &self.active.valid, part, batch, *device, world)?;
         Ok(begin.elapsed().as_secs_f64() * whole as f64 / part.max(1) as f64)
     }

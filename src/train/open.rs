@@ -21,7 +21,7 @@ use crate::train::active_phase::ActivePhase;
 use crate::train::guard::Guard;
 use crate::train::plan::Plan;
 use crate::train::run::Run;
-use crate::train::trainee::Trainee;
+use crate::train::state::TrainState;
 use crate::train::{environment, init, resume};
 
 impl Run {
@@ -68,27 +68,27 @@ impl Run {
             }
             false => Recorder::silent(),
         };
-        let (state, trainee) = trainee(&plan, start, is_fresh)?;
-        let guard = match state.guard {
+        let (saved, state) = train_state(&plan, start, is_fresh)?;
+        let guard = match saved.guard {
             Value::Null => Guard::default(),
             memory => serde_json::from_value(memory)
                 .map_err(|error| Error::data("the checkpoint holds no guard").caused_by(error))?,
         };
         let run = Self {
             guard,
-            samples_skipped: state.samples_skipped,
+            samples_skipped: saved.samples_skipped,
             schedule: Schedule::new(&plan.optim, plan.train.steps),
             saver: Saver::new(folder, &plan.checkpoint),
             _lock: lock,
             folder: folder.into(),
-            step: state.step,
+            step: saved.step,
             is_fresh,
-            totals: state.totals,
-            untying: state.untying,
+            totals: saved.totals,
+            untying: saved.untying,
             active,
             numbers,
             recorder,
-            trainee,
+            state,
             plan,
         };
         run.write_config()?;
@@ -105,15 +105,15 @@ impl Run {
 }
 
 /// What training goes on with, on every process of the run, and the rest of what was loaded.
-pub(super) fn trainee(plan: &Plan, loaded: checkpoint::Loaded, is_fresh: bool) -> Result<(RunState, Trainee)> {
-    let checkpoint::Loaded { state, weights, moments } = loaded;
-    let rule_state = Some(&state.rule).filter(|_| !is_fresh);
-    let mut trainee = Trainee::new(plan.recipe(), state.layer_map.clone(), weights, moments, rule_state)?;
-    if let Some(scaler) = state.scaler {
-        trainee.rescale(scaler)?;
+pub(super) fn train_state(plan: &Plan, loaded: checkpoint::Loaded, is_fresh: bool) -> Result<(RunState, TrainState)> {
+    let checkpoint::Loaded { state: saved, weights, moments } = loaded;
+    let rule_state = Some(&saved.rule).filter(|_| !is_fresh);
+    let mut state = TrainState::new(plan.spec(), saved.layer_map.clone(), weights, moments, rule_state)?;
+    if let Some(scaler) = saved.scaler {
+        state.rescale(scaler)?;
     }
-    trainee.join(plan.world.clone())?;
-    Ok((state, trainee))
+    state.join(plan.world.clone())?;
+    Ok((saved, state))
 }
 
 /// What rank 0 loads, on every process of the run: the others need not see its disk.

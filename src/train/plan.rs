@@ -28,7 +28,7 @@ use crate::train::guard::GuardConfig;
 use crate::train::length::{self, Asked};
 use crate::train::numbers::{Numbers, PhaseNumbers};
 use crate::train::phases::{Phase, Phases};
-use crate::train::trainee::Recipe;
+use crate::train::state::TrainSpec;
 
 /// The part of `train.time` in which steps are measured.
 const MEASURING: f64 = 0.04;
@@ -165,8 +165,8 @@ impl Plan {
     }
 
     /// What decides how the model is trained, besides its data.
-    pub fn recipe(&self) -> Recipe {
-        Recipe {
+    pub fn spec(&self) -> TrainSpec {
+        TrainSpec {
             bert: self.bert.clone(),
             optim: self.optim.clone(),
             sharing: self.sharing.clone(),

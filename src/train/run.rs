@@ -25,9 +25,9 @@ use crate::train::guard::{Guard, SpikeAction};
 use crate::train::numbers::Numbers;
 use crate::train::phases::Phase;
 use crate::train::plan::Plan;
+use crate::train::state::TrainState;
 use crate::train::stop::{Stop, StopFlag};
 use crate::train::summary::Summary;
-use crate::train::trainee::Trainee;
 use crate::train::update::{loss_totals, update};
 use crate::train::values::{padding, Speed, Values};
 
@@ -50,7 +50,7 @@ pub struct Run {
     pub(super) recorder: Recorder,
     pub(super) saver: Saver,
     pub(super) schedule: Schedule,
-    pub(super) trainee: Trainee,
+    pub(super) state: TrainState,
     pub(super) step: u64,
     /// Whether nothing has been recorded yet.
     pub(super) is_fresh: bool,
@@ -90,10 +90,10 @@ impl Run {
         let mut last = None;
         if self.is_fresh {
             let mut values = Values::new();
-            if let Some(decision) = self.trainee.decide(0, None) {
+            if let Some(decision) = self.state.decide(0, None) {
                 self.untie(decision, &mut values, None, &progress)?;
             }
-            values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
+            values.insert("sharing/groups", self.state.map().num_groups() as f64);
             self.recorder.record(0, &values.list())?;
         }
         let mut speed = Speed::default();
@@ -132,7 +132,7 @@ impl Run {
                 let numbers = 0..self.active.phase.num_micro_batches();
                 let batches: Vec<Batch> = numbers.map(|_| loader.next_batch()).collect::<Result<_>>()?;
                 let totals = loss_totals(&batches, &world)?;
-                match update(&self.plan, &mut self.trainee, (self.step, learning_rate), &batches, totals) {
+                match update(&self.plan, &mut self.state, (self.step, learning_rate), &batches, totals) {
                     Ok(done) => break (batches, totals, done),
                     Err(error) => self.make_room(error, &progress)?,
                 }
@@ -175,7 +175,7 @@ impl Run {
                 progress.note(&format!("step {}: held-out {found}", self.step));
             }
             // Also after the last step: a run that is made longer goes on from here as one that was always that long.
-            let decision = self.trainee.decide(self.step, check.as_ref());
+            let decision = self.state.decide(self.step, check.as_ref());
             if let Some(check) = &check {
                 self.record_check(&mut values, check, &progress)?;
             }
@@ -200,7 +200,7 @@ impl Run {
             if saves {
                 let before = self.saver.wait();
                 self.tolerate(before, &progress)?;
-                self.trainee.check_same()?;
+                self.state.check_same()?;
                 let saved = self.save(&mut clock);
                 match ends {
                     true => saved.and_then(|()| self.saver.wait())?,
@@ -219,7 +219,7 @@ impl Run {
         let export = self.folder.join("export");
         if world.is_first() {
             let tokenizer = self.folder.join("tokenizer.json");
-            hub::export(&export, &self.plan.bert, self.trainee.map(), self.trainee.weights(), &tokenizer)?;
+            hub::export(&export, &self.plan.bert, self.state.map(), self.state.weights(), &tokenizer)?;
         }
         world.barrier()?;
         let (totals, untying) = (self.totals, self.untying.clone());
@@ -228,7 +228,7 @@ impl Run {
 
     /// Counts and tells the steps that were skipped since the last time; `report` is that of the last step, if it was read.
     fn settle(&mut self, report: Option<&StepReport>, progress: &Progress) -> Result<()> {
-        let num_skipped = self.trainee.settle()?;
+        let num_skipped = self.state.settle()?;
         if num_skipped == 0 {
             // Without a report no step has been taken since the last time.
             if report.is_some() {
@@ -252,7 +252,7 @@ impl Run {
                 self.step
             ),
         };
-        if let Some(scaler) = self.trainee.scaler()? {
+        if let Some(scaler) = self.state.scaler()? {
             note.push_str(&format!("; the loss scale is now {}", scaler.scale));
         }
         progress.note(&note);
@@ -276,9 +276,9 @@ impl Run {
             Some(found) => found,
             None => self.evaluate()?,
         };
-        let before = self.trainee.map().num_groups();
-        self.trainee.untie(decision.map)?;
-        let groups = self.trainee.map().num_groups();
+        let before = self.state.map().num_groups();
+        self.state.untie(decision.map)?;
+        let groups = self.state.map().num_groups();
         self.untying.push(Untying { step: self.step, groups, mlm_accuracy: found.accuracy });
         values.evaluation(found);
         values.insert("sharing/groups", groups as f64);
@@ -293,7 +293,7 @@ impl Run {
         let threshold = self.plan.sharing.threshold;
         values.check(check, threshold);
         self.recorder.record_matrix(self.step, "sharing/correlation_matrix", &check.matrix)?;
-        let standing = self.trainee.rule().standing(self.trainee.map());
+        let standing = self.state.rule().standing(self.state.map());
         let standing = standing.map_or(String::new(), |standing| format!("; {standing}"));
         let (below, pairs) = check.below(threshold);
         progress.note(&format!(
@@ -307,7 +307,7 @@ impl Run {
     fn evaluate(&self) -> Result<Evaluation> {
         let (train, sequences) = (&self.plan.train, self.plan.eval.sequences);
         // The same tensors in the precision of the weights, as `untie eval` computes.
-        let model = self.trainee.model_in(train.precision.weight_kind())?;
+        let model = self.state.model_in(train.precision.weight_kind())?;
         let Plan { device, world, .. } = &self.plan;
         evaluate(&model, &self.active.valid, sequences, self.active.phase.micro_batch, *device, world)
     }
@@ -323,7 +323,7 @@ impl Run {
         values.insert("train/tokens_per_second", rate);
         // What the products of one process's part take at its rate.
         values.insert("train/mfu", rate * product_seconds / self.plan.world.size() as f64);
-        values.insert("sharing/groups", self.trainee.map().num_groups() as f64);
+        values.insert("sharing/groups", self.state.map().num_groups() as f64);
         values.insert(
             "data/epoch",
             (phase.position(self.step) + self.samples_skipped) as f64 / train.num_samples() as f64,
@@ -333,18 +333,18 @@ impl Run {
     fn save(&mut self, clock: &mut Instant) -> Result<()> {
         self.totals.wall_seconds += clock.elapsed().as_secs_f64();
         *clock = Instant::now();
-        let state = RunState {
+        let saved = RunState {
             format: checkpoint::FORMAT,
             step: self.step,
-            layer_map: self.trainee.map().clone(),
-            num_updates: self.trainee.moments().num_updates,
-            scaler: self.trainee.scaler()?,
+            layer_map: self.state.map().clone(),
+            num_updates: self.state.moments().num_updates,
+            scaler: self.state.scaler()?,
             samples_consumed: self.plan.phases.samples_consumed(self.step) + self.samples_skipped,
             samples_skipped: self.samples_skipped,
             guard: serde_json::to_value(&self.guard)
                 .map_err(|error| Error::failed("the guard has no JSON form").caused_by(error))?,
             data: self.plan.data_stamp.clone(),
-            rule: self.trainee.rule().state(),
+            rule: self.state.rule().state(),
             config: self.plan.config.clone(),
             totals: self.totals,
             environment: environment::environment(self.plan.device)?,
@@ -356,7 +356,7 @@ impl Run {
         }
         // Metrics on disk first: a checkpoint must never be ahead of them.
         self.recorder.flush()?;
-        self.saver.save(&state, self.trainee.weights(), self.trainee.moments())
+        self.saver.save(&saved, self.state.weights(), self.state.moments())
     }
 
     /// A checkpoint that could not be written ends the run, or is told, as `checkpoint.on_error` says.
@@ -372,7 +372,7 @@ impl Run {
         const SLOW_DISK: f64 = 50e6; // bytes a second
         match self.saver.longest() {
             Duration::ZERO => {
-                let weights: usize = self.trainee.weights().entries().iter().map(|weight| weight.tensor.numel()).sum();
+                let weights: usize = self.state.weights().entries().iter().map(|weight| weight.tensor.numel()).sum();
                 Duration::from_secs_f64(12.0 * weights as f64 / SLOW_DISK)
             }
             longest => longest,

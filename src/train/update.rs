@@ -11,14 +11,14 @@ use crate::parallel::World;
 use crate::sharing::Check;
 use crate::step::Pending;
 use crate::train::plan::Plan;
-use crate::train::trainee::Trainee;
+use crate::train::state::TrainState;
 use crate::train::values::Sums;
 
-/// Step `step` + 1 of `trainee` on `batches`; its report, the correlations of its gradients if a check was due, and what the
+/// Step `step` + 1 of `state` on `batches`; its report, the correlations of its gradients if a check was due, and what the
 /// model got right.
 pub(super) fn update(
     plan: &Plan,
-    trainee: &mut Trainee,
+    state: &mut TrainState,
     (step, learning_rate): (u64, f64),
     batches: &[Batch],
     totals: loss::Totals,
@@ -27,7 +27,7 @@ pub(super) fn update(
     // Numbered through all processes, so that any split into pieces of this size draws the same.
     let first = plan.world.rank() * batches.len();
     let mut sums = Sums::default();
-    let (pending, check) = trainee.step(step + 1, learning_rate, batches.len(), |model, index| -> Result<Tensor> {
+    let (pending, check) = state.step(step + 1, learning_rate, batches.len(), |model, index| -> Result<Tensor> {
         // Where libtorch drops out, from (seed, step, micro-batch), a resumed run draws what the other drew; our own
         // kernels go by the sequences' keys.
         let words = [seed, step, (first + index) as u64].map(u64::to_le_bytes).concat();

@@ -8,7 +8,7 @@ use crate::metrics::Recorder;
 use crate::step::StepReport;
 use crate::train::active_phase::ActivePhase;
 use crate::train::guard::{Guard, Spike};
-use crate::train::open::{shared, trainee};
+use crate::train::open::{shared, train_state};
 use crate::train::run::Run;
 
 impl Run {
@@ -44,13 +44,13 @@ impl Run {
             let (entry, _) = checkpoint::roll_back(&self.folder, Some(target))?;
             checkpoint::load(&entry.path, self.plan.train.precision.weight_kind(), self.plan.device)
         })?;
-        let state;
-        (state, self.trainee) = trainee(&self.plan, loaded, false)?;
-        let step_before = std::mem::replace(&mut self.step, state.step);
+        let saved;
+        (saved, self.state) = train_state(&self.plan, loaded, false)?;
+        let step_before = std::mem::replace(&mut self.step, saved.step);
         // Time and skips stay on the account of the run, the tokens of the steps that are done again do not count twice.
-        self.totals.tokens = state.totals.tokens;
+        self.totals.tokens = saved.totals.tokens;
         self.totals.rollbacks += 1;
-        self.untying = state.untying;
+        self.untying = saved.untying;
         self.guard = Guard::default();
         self.samples_skipped = read - self.plan.phases.samples_consumed(self.step);
         if world.is_first() {

@@ -13,7 +13,7 @@ use untie::loss::{pretraining, Totals};
 use untie::model::{Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::SharingConfig;
-use untie::train::{Recipe, Trainee};
+use untie::train::{TrainSpec, TrainState};
 
 const AUTO: [&str; 2] = ["--set", "train.micro_batch=auto"];
 
@@ -70,19 +70,19 @@ fn a_step_that_ran_out_of_memory_is_done_again() -> Result<()> {
     };
     let bert = sizes.resolve(90)?;
     let map = LayerMap::tied(3);
-    let start = || -> Result<Trainee> {
+    let start = || -> Result<TrainState> {
         let weights = Weights::initialise(&bert, &map, 3, Kind::Float, Device::Cpu)?;
         let moments = Moments::zeros(&weights)?;
         // Every step is probed, so that the gradients apart are made anew as well.
         let sharing = SharingConfig { monitor: true, check_every: 1, ..Default::default() };
         let (optim, compute) = (OptimConfig::default(), Kind::Float);
-        let recipe = Recipe { bert: bert.clone(), optim, sharing, compute, steps: 100 };
-        Trainee::new(recipe, map.clone(), weights, moments, None)
+        let spec = TrainSpec { bert: bert.clone(), optim, sharing, compute, steps: 100 };
+        TrainState::new(spec, map.clone(), weights, moments, None)
     };
     let whole: Vec<Batch> = (0..2).map(|at| made_up(4, 16, 60 + at)).collect();
     let totals = Totals { targets: whole.iter().map(|batch| batch.num_targets).sum(), sequences: 8 };
-    let step = |trainee: &mut Trainee, batches: &[Batch], number: u64, failing: Option<usize>| {
-        trainee.step(number, 1e-2, batches.len(), |model, index| {
+    let step = |state: &mut TrainState, batches: &[Batch], number: u64, failing: Option<usize>| {
+        state.step(number, 1e-2, batches.len(), |model, index| {
             if failing == Some(index) {
                 return Err(libtorch("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to"));
             }

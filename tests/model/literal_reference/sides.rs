@@ -10,7 +10,7 @@ use untie::model::{BertConfig, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{Check, SharingConfig};
 use untie::step::StepReport;
-use untie::train::trainee::{Recipe, Trainee};
+use untie::train::state::{TrainSpec, TrainState};
 
 use crate::literal::dice::Dice;
 use crate::literal::{self, border, Adam, Combine, Reference};
@@ -46,16 +46,16 @@ pub fn config(norm: Norm, hidden: i64, dropout: f64) -> BertConfig {
     sizes.resolve(VOCABULARY as usize).unwrap()
 }
 
-/// A run's recipe; clipping is at work in some steps and not in others.
-pub fn recipe(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> Recipe {
+/// The spec of a run; clipping is at work in some steps and not in others.
+pub fn spec(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> TrainSpec {
     let optim = OptimConfig { clip_norm: 1.5, weight_decay: 0.05, ..Default::default() };
-    Recipe { bert, optim, sharing, compute, steps: 1000 }
+    TrainSpec { bert, optim, sharing, compute, steps: 1000 }
 }
 
 /// A model whose tensors all differ, biases from 0 and scales from 1, so that none can stand for another.
-pub fn trainee(recipe: Recipe, weight_kind: Kind) -> Trainee {
-    let map = recipe.sharing.start_map(LAYERS).unwrap();
-    let weights = Weights::from_named(&recipe.bert, &map, weight_kind, Device::Cpu, |spec| {
+pub fn train_state(spec: TrainSpec, weight_kind: Kind) -> TrainState {
+    let map = spec.sharing.start_map(LAYERS).unwrap();
+    let weights = Weights::from_named(&spec.bert, &map, weight_kind, Device::Cpu, |spec| {
         let mut dice = Dice::new(spec.name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte)));
         let centre = if spec.init == Init::One { 1.0 } else { 0.0 };
         // fp32, so that every precision starts from the same values.
@@ -64,18 +64,18 @@ pub fn trainee(recipe: Recipe, weight_kind: Kind) -> Trainee {
     })
     .unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    Trainee::new(recipe, map, weights, moments, None).unwrap()
+    TrainState::new(spec, map, weights, moments, None).unwrap()
 }
 
-/// Weights, first and second moments of `trainee` in fp64, as in files, under the reference's names.
-pub fn state(trainee: &Trainee, labels: &[usize]) -> [BTreeMap<String, Tensor>; 3] {
-    let entries = trainee.weights().entries();
+/// Weights, first and second moments of `state` in fp64, as in files, under the reference's names.
+pub fn tensors(state: &TrainState, labels: &[usize]) -> [BTreeMap<String, Tensor>; 3] {
+    let entries = state.weights().entries();
     let named = |tensor: &dyn Fn(usize) -> Tensor| {
         let in_file = |at: usize| entries[at].in_file(&tensor(at)).to_kind(Kind::Double);
         let house = (0..entries.len()).map(|at| (entries[at].spec.name.clone(), in_file(at)));
         border::copies(&house.collect(), labels)
     };
-    let moments = trainee.moments();
+    let moments = state.moments();
     [
         named(&|at| entries[at].tensor.detach()),
         named(&|at| moments.exp_avg[at].shallow_clone()),
@@ -83,9 +83,9 @@ pub fn state(trainee: &Trainee, labels: &[usize]) -> [BTreeMap<String, Tensor>; 
     ]
 }
 
-/// A reference that starts from the weights of `trainee`, whose layers share as `labels` says.
-pub fn reference(recipe: &Recipe, trainee: &Trainee, labels: &[usize], combine: Combine) -> Reference {
-    let Recipe { bert, optim, .. } = recipe;
+/// A reference that starts from the weights of `state`, whose layers share as `labels` says.
+pub fn reference(spec: &TrainSpec, state: &TrainState, labels: &[usize], combine: Combine) -> Reference {
+    let TrainSpec { bert, optim, .. } = spec;
     let sizes = literal::Sizes {
         layers: LAYERS,
         hidden: bert.hidden_size,
@@ -100,7 +100,7 @@ pub fn reference(recipe: &Recipe, trainee: &Trainee, labels: &[usize], combine: 
         weight_decay: optim.weight_decay,
         clip_norm: optim.clip_norm,
     };
-    let [weights, ..] = state(trainee, labels);
+    let [weights, ..] = tensors(state, labels);
     Reference::new(sizes, labels.to_vec(), weights, adam, combine)
 }
 
@@ -154,9 +154,9 @@ fn house(batch: &literal::Batch) -> Batch {
 }
 
 /// One step of the product.
-pub fn step(trainee: &mut Trainee, number: u64, batches: &[literal::Batch; 2]) -> (StepReport, Option<Check>) {
+pub fn step(state: &mut TrainState, number: u64, batches: &[literal::Batch; 2]) -> (StepReport, Option<Check>) {
     let num_targets = batches.iter().map(|batch| batch.targets.len()).sum();
-    let result = trainee.step(number, learning_rate(number), batches.len(), |model, index| {
+    let result = state.step(number, learning_rate(number), batches.len(), |model, index| {
         // As a run does: where layers are composed, dropout comes from libtorch's generator.
         tch::manual_seed((number * 100 + index as u64) as i64);
         let batch = house(&batches[index]).to_device(Device::Cpu)?;

@@ -23,7 +23,7 @@ use crate::step::{Pending, Stepper, Update};
 
 /// What decides how a model is trained, besides its data.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub struct TrainSpec {
     /// Sizes of the model.
     pub bert: BertConfig,
     /// AdamW and clipping.
@@ -38,8 +38,8 @@ pub struct Recipe {
 
 /// A model in training.
 #[derive(Debug)]
-pub struct Trainee {
-    recipe: Recipe,
+pub struct TrainState {
+    spec: TrainSpec,
     rule: Rule,
     map: LayerMap,
     weights: Weights,
@@ -52,30 +52,30 @@ pub struct Trainee {
     num_skipped: u64,
 }
 
-impl Trainee {
+impl TrainState {
     /// Goes on from `weights`, shared as `map`, their moments, and the state of the rule (`None` at the start of a run).
     /// Losses are scaled where activations are fp16, from the scale of a new run: see [`Self::rescale`].
     ///
     /// # Errors
-    /// Tensors that do not fit the recipe, and the state of another rule.
+    /// Tensors that do not fit the spec, and the state of another rule.
     pub fn new(
-        recipe: Recipe,
+        spec: TrainSpec,
         map: LayerMap,
         weights: Weights,
         moments: Moments,
         rule_state: Option<&Value>,
     ) -> Result<Self> {
-        let mut rule = Rule::new(&recipe.sharing, map.num_layers(), recipe.steps)?;
+        let mut rule = Rule::new(&spec.sharing, map.num_layers(), spec.steps)?;
         if let Some(state) = rule_state {
             rule.restore(state)?;
         }
         weights.make_gradients()?;
-        let model = Bert::new(&recipe.bert, &map, &weights, recipe.compute)?;
-        let scaler = (recipe.compute == Kind::Half).then(ScalerState::default);
-        let stepper = Stepper::new(&weights, &moments, recipe.sharing.gradient, scaler)?;
+        let model = Bert::new(&spec.bert, &map, &weights, spec.compute)?;
+        let scaler = (spec.compute == Kind::Half).then(ScalerState::default);
+        let stepper = Stepper::new(&weights, &moments, spec.sharing.gradient, scaler)?;
         trim_heap();
         let world = Rc::new(World::alone());
-        Ok(Self { recipe, rule, map, weights, moments, model, stepper, world, gradients: None, num_skipped: 0 })
+        Ok(Self { spec, rule, map, weights, moments, model, stepper, world, gradients: None, num_skipped: 0 })
     }
 
     /// From now on its steps are those of `world`'s processes together, which must all have the same weights.
@@ -106,8 +106,8 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn rescale(&mut self, scaler: ScalerState) -> Result<()> {
-        let scaler = (self.recipe.compute == Kind::Half).then_some(scaler);
-        self.stepper = Stepper::new(&self.weights, &self.moments, self.recipe.sharing.gradient, scaler)?;
+        let scaler = (self.spec.compute == Kind::Half).then_some(scaler);
+        self.stepper = Stepper::new(&self.weights, &self.moments, self.spec.sharing.gradient, scaler)?;
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn model_in(&self, kind: Kind) -> Result<Bert> {
-        Bert::new(&self.recipe.bert, &self.map, &self.weights, kind)
+        Bert::new(&self.spec.bert, &self.map, &self.weights, kind)
     }
 
     /// Step `number` of the run, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a
@@ -151,7 +151,7 @@ impl Trainee {
         num_micro_batches: usize,
         mut loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
     ) -> Result<(Pending, Option<Check>)> {
-        let Recipe { bert, optim, sharing, compute, .. } = &self.recipe;
+        let TrainSpec { bert, optim, sharing, compute, .. } = &self.spec;
         let probed = match self.is_probed(number) {
             true => Some(Bert::probed(bert, &self.map, &self.weights, *compute)?),
             false => None,
@@ -191,14 +191,14 @@ impl Trainee {
     }
 
     fn is_probed(&self, number: u64) -> bool {
-        let sharing = &self.recipe.sharing;
+        let sharing = &self.spec.sharing;
         number.is_multiple_of(sharing.check_every) && (sharing.monitor || self.rule.watches(&self.map).is_some())
     }
 
     fn check(&self, gradients: &LayerGradients) -> Result<Check> {
         // Rules that do not watch are shown what SWE-A would see.
         let watched = self.rule.watches(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
-        let drifting = if self.recipe.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
+        let drifting = if self.spec.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
         // Those of leaves are sums over the processes already.
         if self.gradients.is_some() {
             gradients.apart()?.iter().try_for_each(|gradient| self.world.all_reduce(gradient))?;
@@ -229,7 +229,7 @@ impl Trainee {
         // What the last step and the evaluation left free, before copies are made.
         trim_heap();
         let (weights, moments) = (take(&mut self.weights), take(&mut self.moments));
-        let sharing = &self.recipe.sharing;
+        let sharing = &self.spec.sharing;
         (self.weights, self.moments) = transition(&self.map, weights, moments, &map, sharing.moments)?;
         self.map = map;
         // Several processes have gradients of their own making: the old ones go first.
@@ -239,7 +239,7 @@ impl Trainee {
         }
         self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
         // Beside the old model, so that weights which stay keep their packed copies.
-        self.model = Bert::new(&self.recipe.bert, &self.map, &self.weights, self.recipe.compute)?;
+        self.model = Bert::new(&self.spec.bert, &self.map, &self.weights, self.spec.compute)?;
         self.stepper = Stepper::new(&self.weights, &self.moments, sharing.gradient, scaler)?;
         trim_heap();
         self.check_same()
