@@ -19,7 +19,7 @@ use crate::checkpoint::{CheckpointConfig, RunState, Saver};
 use crate::error::{io, Result};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
-use crate::train::numbers::PhaseNumbers;
+use crate::train::run_stats::PhaseStats;
 use crate::train::{first_state, Memory, Phase, Plan};
 
 /// Micro-batches of a measured step.
@@ -52,13 +52,12 @@ pub fn calibrate(plan: &Plan, effort: Effort, save_in: Option<&Path>) -> Result<
     let (start, untied) = (plan.sharing.start_map(layers)?, LayerMap::untied(layers));
     let untie_at = plan.sharing.steps_at_start(layers, plan.train.steps)?;
     let (mut phases, mut seconds) = (Vec::new(), 0.0);
-    for numbers in &plan.numbers()?.phases {
-        let phase = numbers.phase;
-        let (rows, targets) = (phase.micro_batch * phase.sequence_length, phase.micro_batch * numbers.capacity());
+    for stats in &plan.stats()?.phases {
+        let phase = stats.phase;
+        let (rows, targets) = (phase.micro_batch * phase.sequence_length, phase.micro_batch * stats.capacity());
         let products = Products::of(&subject, rows, targets, effort)?;
-        let before = pace(plan, &subject, &start, numbers, products, effort)?;
-        let after =
-            if start == untied { None } else { Some(pace(plan, &subject, &untied, numbers, products, effort)?) };
+        let before = pace(plan, &subject, &start, stats, products, effort)?;
+        let after = if start == untied { None } else { Some(pace(plan, &subject, &untied, stats, products, effort)?) };
         let border = untie_at.clamp(phase.start, phase.end);
         let later = after.as_ref().map_or(before.step_seconds, |pace| pace.step_seconds);
         seconds += (border - phase.start) as f64 * before.step_seconds + (phase.end - border) as f64 * later;
@@ -91,11 +90,11 @@ fn pace(
     plan: &Plan,
     subject: &Subject,
     map: &LayerMap,
-    numbers: &PhaseNumbers,
+    stats: &PhaseStats,
     products: Products,
     effort: Effort,
 ) -> Result<Pace> {
-    let phase: Phase = numbers.phase;
+    let phase: Phase = stats.phase;
     let loader = Loader::start(Arc::new(plan.samples(&phase)?), 0, Share::whole(phase.micro_batch), plan.data.workers)?;
     let all = phase.num_micro_batches();
     let some = all.min(MOST_MICRO_BATCHES);
@@ -105,7 +104,7 @@ fn pace(
         phase.sequence_length,
         map.num_groups()
     );
-    let predicted = Memory::of(&numbers.step(&plan.bert, map, &plan.train, (plan.device, false)));
+    let predicted = Memory::of(&stats.step(&plan.bert, map, &plan.train, (plan.device, false)));
     let mut watch = subject.start(map, plan.init.as_deref())?;
     let next = || (0..some).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>();
     let measured = watch.measure(effort, next)?;

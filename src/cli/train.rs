@@ -115,10 +115,10 @@ impl TrainArgs {
         let plan =
             Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier, world, (&folder, begin))? };
         if self.dry_run {
-            let numbers = plan.numbers()?;
-            let first = &numbers.phases[0];
+            let stats = plan.stats()?;
+            let first = &stats.phases[0];
             let rate = plan.product_rate(&plan.products(&first.phase, first.capacity()))?;
-            println!("{}", plan.describe(&numbers, rate));
+            println!("{}", plan.describe(&stats, rate));
             return Ok(0);
         }
         let DataStamp { vocabulary, shards } = &plan.data_stamp;

@@ -104,7 +104,7 @@ impl Costs {
     }
 
     /// The measured times in a fixed order, so that processes can take the largest of each.
-    pub(super) fn numbers_mut(&mut self) -> Vec<&mut f64> {
+    pub(super) fn times_mut(&mut self) -> Vec<&mut f64> {
         let phases = self.phases.iter_mut();
         let of_phases = phases.flat_map(|of| [&mut of.at_start, &mut of.untied, &mut of.check, &mut of.evaluation]);
         of_phases.chain([&mut self.opening, &mut self.save, &mut self.export]).collect()

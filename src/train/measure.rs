@@ -72,10 +72,10 @@ impl Plan {
             hub::export(&aside.0.join("export"), &self.bert, &untied, &weights, &tokenizer)?;
             costs.export = begin.elapsed().as_secs_f64();
         }
-        let mut numbers = costs.numbers_mut();
-        let mut values: Vec<f64> = numbers.iter().map(|number| **number).collect();
+        let mut times = costs.times_mut();
+        let mut values: Vec<f64> = times.iter().map(|time| **time).collect();
         self.world.largest(&mut values)?;
-        numbers.iter_mut().zip(values).for_each(|(number, value)| **number = value);
+        times.iter_mut().zip(values).for_each(|(time, value)| **time = value);
         Ok(costs)
     }
 

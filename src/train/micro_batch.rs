@@ -13,10 +13,10 @@ use crate::error::{Error, Result};
 use crate::metrics::console::Progress;
 use crate::train::config::TrainConfig;
 use crate::train::memory::machine;
-use crate::train::numbers::PhaseNumbers;
 use crate::train::phases::Phase;
 use crate::train::plan::Plan;
 use crate::train::run::Run;
+use crate::train::run_stats::PhaseStats;
 
 /// Larger ones are not chosen on the CPU, where they run no faster: the step's tiles are of 64 tokens whatever its size.
 const MOST_ON_CPU: usize = 64;
@@ -95,16 +95,16 @@ impl Plan {
     pub fn fitting_micro_batches(&self) -> Result<Vec<usize>> {
         let on_this_device = if self.device.is_cuda() { 1 } else { self.world.local_size() };
         let budget = machine::budget(self.device)?.unwrap_or(0.0) / on_this_device as f64;
-        let phases = self.numbers()?.phases;
-        let fits = |numbers: &PhaseNumbers, size: usize| -> Result<bool> {
-            let phase = Phase { micro_batch: size, ..numbers.phase };
-            let sized = self.numbers_of(vec![PhaseNumbers { phase, ..*numbers }])?;
+        let phases = self.stats()?.phases;
+        let fits = |stats: &PhaseStats, size: usize| -> Result<bool> {
+            let phase = Phase { micro_batch: size, ..stats.phase };
+            let sized = self.stats_of(vec![PhaseStats { phase, ..*stats }])?;
             Ok(sized.memory.highest() <= budget)
         };
         let most = if self.device.is_cuda() { usize::MAX } else { MOST_ON_CPU };
-        let choose = |numbers: &PhaseNumbers| -> Result<usize> {
-            for size in divisors(numbers.phase.part(), most) {
-                if fits(numbers, size)? {
+        let choose = |stats: &PhaseStats| -> Result<usize> {
+            for size in divisors(stats.phase.part(), most) {
+                if fits(stats, size)? {
                     return Ok(size);
                 }
             }

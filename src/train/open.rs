@@ -32,7 +32,7 @@ impl Run {
     /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
     pub fn open(plan: Plan, folder: &Path, resume: bool) -> Result<Self> {
         // All phases: a run must not find out after days that the data is too short for the last one.
-        let numbers = plan.numbers()?;
+        let stats = plan.stats()?;
         let facts = environment::environment(plan.device)?;
         let world = plan.world.clone();
         let (mut lock, mut found) = (None, None);
@@ -86,7 +86,7 @@ impl Run {
             totals: saved.totals,
             untying: saved.untying,
             active,
-            numbers,
+            stats,
             recorder,
             state,
             plan,

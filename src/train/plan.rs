@@ -1,6 +1,6 @@
 //! What a run is, decided before it begins.
 //!
-//! In: a configuration, the data's vocabulary and sizes, a device and the processes. Out: what the run computes, and its numbers.
+//! In: a configuration, the data's vocabulary and sizes, a device and the processes. Out: what the run computes, and its [`RunStats`].
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -26,8 +26,8 @@ use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::costs::Course;
 use crate::train::guard::GuardConfig;
 use crate::train::length::{self, Asked};
-use crate::train::numbers::{Numbers, PhaseNumbers};
 use crate::train::phases::{Phase, Phases};
+use crate::train::run_stats::{PhaseStats, RunStats};
 use crate::train::state::TrainSpec;
 
 /// The part of `train.time` in which steps are measured.
@@ -92,40 +92,40 @@ impl Plan {
         Ok(samples.for_phase(phase.number))
     }
 
-    /// The derived numbers of the run.
+    /// The derived statistics of the run.
     ///
     /// # Errors
     /// As [`Self::samples`], and a sharing pattern that does not fit.
-    pub fn numbers(&self) -> Result<Numbers> {
+    pub fn stats(&self) -> Result<RunStats> {
         let phases = self.phases.list().iter().map(|phase| {
             let samples = self.samples(phase)?;
-            Ok(PhaseNumbers::new(&self.bert, *phase, samples.capacity(), samples.num_samples()))
+            Ok(PhaseStats::new(&self.bert, *phase, samples.capacity(), samples.num_samples()))
         });
-        self.numbers_of(phases.collect::<Result<_>>()?)
+        self.stats_of(phases.collect::<Result<_>>()?)
     }
 
     /// Those of a run through `phases`.
-    pub(super) fn numbers_of(&self, phases: Vec<PhaseNumbers>) -> Result<Numbers> {
+    pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
         let walk = self.sharing.walk(self.bert.num_hidden_layers, self.train.steps)?;
         let place = (self.device, self.sharing.has_checks(), self.checkpoint.background);
-        Ok(Numbers::new(&self.bert, &walk, &self.train, place, phases))
+        Ok(RunStats::new(&self.bert, &walk, &self.train, place, phases))
     }
 
-    /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
+    /// What a step and the whole run amount to, for a person, from its [`Self::stats`]; `rate` as [`Self::product_rate`] gives
     /// it.
-    pub fn describe(&self, numbers: &Numbers, rate: f64) -> String {
+    pub fn describe(&self, stats: &RunStats, rate: f64) -> String {
         let length = self.train.steps_from.as_ref().map(|from| format!("\nsteps              decided from {from}"));
         let length = length.unwrap_or_default();
         let kernels = self.train.kernels.describe(&self.bert, self.train.precision.compute_kind(), self.device);
         let sharing = self.sharing.describe(self.bert.num_hidden_layers, self.train.steps);
-        format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", numbers.describe(rate))
+        format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", stats.describe(rate))
     }
 
     /// The steps of a run that asks for time or epochs; for a time as `folder`'s disk and this machine take it now, of which `begin`
     /// is the start. All processes get the same. `check` says whether a run of so many steps is possible.
     ///
     /// # Errors
-    /// A time or epochs without room for the run, and as [`Self::numbers`].
+    /// A time or epochs without room for the run, and as [`Self::stats`].
     pub fn decide_steps(
         &self,
         asked: Asked,
@@ -135,7 +135,7 @@ impl Plan {
         let course = Course::of(self);
         match asked {
             Asked::Epochs(epochs) => {
-                let sizes: Vec<u64> = self.numbers()?.phases.iter().map(|phase| phase.samples_per_epoch).collect();
+                let sizes: Vec<u64> = self.stats()?.phases.iter().map(|phase| phase.samples_per_epoch).collect();
                 length::steps_of_epochs(epochs, check, |steps| {
                     let phases = course.phases(steps)?;
                     let samples = phases.list().iter().map(|phase| phase.position(steps) as f64);

@@ -22,9 +22,9 @@ use crate::train::active_phase::ActivePhase;
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
 use crate::train::guard::{Guard, SpikeAction};
-use crate::train::numbers::Numbers;
 use crate::train::phases::Phase;
 use crate::train::plan::Plan;
+use crate::train::run_stats::RunStats;
 use crate::train::state::TrainState;
 use crate::train::stop::{Stop, StopFlag};
 use crate::train::summary::Summary;
@@ -46,7 +46,7 @@ pub struct Run {
     pub(super) plan: Plan,
     pub(super) folder: PathBuf,
     pub(super) active: ActivePhase,
-    pub(super) numbers: Numbers,
+    pub(super) stats: RunStats,
     pub(super) recorder: Recorder,
     pub(super) saver: Saver,
     pub(super) schedule: Schedule,
@@ -67,7 +67,7 @@ impl Run {
     /// What a step and the whole run amount to, and how fast the machine's matrix products are.
     pub fn describe(&self) -> String {
         let rate = self.active.product_rate * self.plan.world.size() as f64;
-        let mut text = self.plan.describe(&self.numbers, rate);
+        let mut text = self.plan.describe(&self.stats, rate);
         for share in self.active.valid.held_out() {
             text.push_str(&format!("\nheld out           {share}; `data.valid_fraction` = {}", share.fraction));
         }

@@ -205,10 +205,10 @@ impl TrainState {
         }
         let mut check = Check::new(gradients, &watched, &drifting)?;
         if self.gradients.is_some() {
-            let numbers: Vec<f64> = check.numbers_mut().map(|number| *number).collect();
-            let first = Tensor::f_from_slice(&numbers)?;
+            let values: Vec<f64> = check.values_mut().map(|value| *value).collect();
+            let first = Tensor::f_from_slice(&values)?;
             self.world.broadcast(&first)?;
-            check.numbers_mut().zip(Vec::<f64>::try_from(&first)?).for_each(|(number, first)| *number = first);
+            check.values_mut().zip(Vec::<f64>::try_from(&first)?).for_each(|(value, first)| *value = first);
         }
         Ok(check)
     }
