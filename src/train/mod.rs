@@ -11,6 +11,7 @@ pub mod init;
 pub mod length;
 mod measure;
 pub mod memory;
+mod metrics;
 pub mod micro_batch;
 mod open;
 pub mod phases;
@@ -23,7 +24,6 @@ pub mod state;
 pub mod stop;
 pub mod summary;
 mod update;
-mod values;
 mod watch;
 
 pub use config::{resolve_device, EvalConfig, TrainConfig};

@@ -22,6 +22,7 @@ use crate::train::active_phase::ActivePhase;
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
 use crate::train::guard::{Guard, SpikeAction};
+use crate::train::metrics::{padding, Speed, StepMetrics};
 use crate::train::phases::Phase;
 use crate::train::plan::Plan;
 use crate::train::run_stats::RunStats;
@@ -29,7 +30,6 @@ use crate::train::state::TrainState;
 use crate::train::stop::{Stop, StopFlag};
 use crate::train::summary::Summary;
 use crate::train::update::{loss_totals, update};
-use crate::train::values::{padding, Speed, Values};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -89,12 +89,12 @@ impl Run {
         let mut clock = Instant::now();
         let mut last = None;
         if self.is_fresh {
-            let mut values = Values::new();
+            let mut metrics = StepMetrics::new();
             if let Some(decision) = self.state.decide(0, None) {
-                self.untie(decision, &mut values, None, &progress)?;
+                self.untie(decision, &mut metrics, None, &progress)?;
             }
-            values.insert("sharing/groups", self.state.map().num_groups() as f64);
-            self.recorder.record(0, &values.list())?;
+            metrics.insert("sharing/groups", self.state.map().num_groups() as f64);
+            self.recorder.record(0, &metrics.list())?;
         }
         let mut speed = Speed::default();
         let (mut slowest, mut has_evaluated) = (Duration::ZERO, self.plan.eval.every == 0);
@@ -128,7 +128,7 @@ impl Run {
             }
             let begin = Instant::now();
             let learning_rate = self.schedule.learning_rate(self.step);
-            let (batches, totals, (pending, check, sums)) = loop {
+            let (batches, totals, (pending, check, counts)) = loop {
                 let numbers = 0..self.active.phase.num_micro_batches();
                 let batches: Vec<Batch> = numbers.map(|_| loader.next_batch()).collect::<Result<_>>()?;
                 let totals = loss_totals(&batches, &world)?;
@@ -168,34 +168,34 @@ impl Run {
                     continue;
                 }
             }
-            let mut values = Values::new();
+            let mut metrics = StepMetrics::new();
             last = if evaluates { Some(self.evaluate()?) } else { None };
             if let Some(found) = last {
-                values.evaluation(found);
+                metrics.evaluation(found);
                 progress.note(&format!("step {}: held-out {found}", self.step));
             }
             // Also after the last step: a run that is made longer goes on from here as one that was always that long.
             let decision = self.state.decide(self.step, check.as_ref());
             if let Some(check) = &check {
-                self.record_check(&mut values, check, &progress)?;
+                self.record_check(&mut metrics, check, &progress)?;
             }
             if let Some(decision) = decision {
-                self.untie(decision, &mut values, last, &progress)?;
+                self.untie(decision, &mut metrics, last, &progress)?;
             }
             if let Some(report) = report.filter(|_| logs) {
                 let rate = speed.take();
-                self.step_values(&mut values, &report, learning_rate, rate);
-                let right = sums.accuracies(totals, &world)?;
-                values.accuracies(&right);
+                self.step_metrics(&mut metrics, &report, learning_rate, rate);
+                let right = counts.accuracies(totals, &world)?;
+                metrics.accuracies(&right);
                 if let Some(padding) = padding(&batches, &world)? {
-                    values.insert("data/padding", padding);
+                    metrics.insert("data/padding", padding);
                 }
                 let accuracy = Some(right.mlm_accuracy);
                 let line = Line { loss: report.loss, accuracy, learning_rate, tokens_per_second: rate };
                 progress.update(self.step, &line);
             }
-            if !values.is_empty() {
-                self.recorder.record(self.step, &values.list())?;
+            if !metrics.is_empty() {
+                self.recorder.record(self.step, &metrics.list())?;
             }
             if saves {
                 let before = self.saver.wait();
@@ -268,7 +268,7 @@ impl Run {
     fn untie(
         &mut self,
         decision: Decision,
-        values: &mut Values,
+        metrics: &mut StepMetrics,
         found: Option<Evaluation>,
         progress: &Progress,
     ) -> Result<()> {
@@ -280,8 +280,8 @@ impl Run {
         self.state.untie(decision.map)?;
         let groups = self.state.map().num_groups();
         self.untying.push(Untying { step: self.step, groups, mlm_accuracy: found.accuracy });
-        values.evaluation(found);
-        values.insert("sharing/groups", groups as f64);
+        metrics.evaluation(found);
+        metrics.insert("sharing/groups", groups as f64);
         progress.note(&format!(
             "step {}: untied, {before} → {groups} sets of layer weights: {}; held-out just before: {found}",
             self.step, decision.reason
@@ -289,9 +289,9 @@ impl Run {
         Ok(())
     }
 
-    fn record_check(&mut self, values: &mut Values, check: &Check, progress: &Progress) -> Result<()> {
+    fn record_check(&mut self, metrics: &mut StepMetrics, check: &Check, progress: &Progress) -> Result<()> {
         let threshold = self.plan.sharing.threshold;
-        values.check(check, threshold);
+        metrics.check(check, threshold);
         self.recorder.record_matrix(self.step, "sharing/correlation_matrix", &check.matrix)?;
         let standing = self.state.rule().standing(self.state.map());
         let standing = standing.map_or(String::new(), |standing| format!("; {standing}"));
@@ -312,19 +312,19 @@ impl Run {
         evaluate(&model, &self.active.valid, sequences, self.active.phase.micro_batch, *device, world)
     }
 
-    fn step_values(&self, values: &mut Values, report: &StepReport, learning_rate: f64, rate: f64) {
+    fn step_metrics(&self, metrics: &mut StepMetrics, report: &StepReport, learning_rate: f64, rate: f64) {
         let ActivePhase { phase, train, product_seconds, .. } = &self.active;
-        values.insert("train/loss", report.loss);
-        values.insert("train/lr", learning_rate);
-        values.insert("train/grad_norm", report.grad_norm);
+        metrics.insert("train/loss", report.loss);
+        metrics.insert("train/lr", learning_rate);
+        metrics.insert("train/grad_norm", report.grad_norm);
         if let Some(scale) = report.loss_scale {
-            values.insert("train/loss_scale", scale);
+            metrics.insert("train/loss_scale", scale);
         }
-        values.insert("train/tokens_per_second", rate);
+        metrics.insert("train/tokens_per_second", rate);
         // What the products of one process's part take at its rate.
-        values.insert("train/mfu", rate * product_seconds / self.plan.world.size() as f64);
-        values.insert("sharing/groups", self.state.map().num_groups() as f64);
-        values.insert(
+        metrics.insert("train/mfu", rate * product_seconds / self.plan.world.size() as f64);
+        metrics.insert("sharing/groups", self.state.map().num_groups() as f64);
+        metrics.insert(
             "data/epoch",
             (phase.position(self.step) + self.samples_skipped) as f64 / train.num_samples() as f64,
         );
