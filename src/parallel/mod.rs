@@ -7,12 +7,12 @@
 
 mod config;
 mod gradients;
-mod place;
+mod launch_env;
 mod waiting;
 mod watch;
 mod world;
 
 pub use config::{BackendChoice, ParallelConfig, Wire};
 pub use gradients::Gradients;
-pub use place::{Place, LAUNCHED};
+pub use launch_env::{LaunchEnv, LAUNCHED};
 pub use world::World;

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::parallel::place::Place;
+use crate::parallel::launch_env::LaunchEnv;
 use crate::shim::Store;
 
 /// Between two signs.
@@ -42,7 +42,7 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct Shared {
-    place: Place,
+    env: LaunchEnv,
     heartbeat: Duration,
     begin: Instant,
     ends: AtomicBool,
@@ -63,10 +63,10 @@ impl Shared {
 }
 
 impl Watch {
-    /// Watches over the processes of the run at `place` by a connection of its own, `store`.
-    pub(super) fn start(place: Place, store: Store, heartbeat: Duration) -> Result<Self> {
+    /// Watches over the processes of the run of `env` by a connection of its own, `store`.
+    pub(super) fn start(env: LaunchEnv, store: Store, heartbeat: Duration) -> Result<Self> {
         let shared = Arc::new(Shared {
-            place,
+            env,
             heartbeat,
             begin: Instant::now(),
             ends: AtomicBool::new(false),
@@ -119,7 +119,7 @@ impl Drop for Watch {
 
 /// Gives signs, and as rank 0 looks for those of the others, until the process ends or the store does not answer any more.
 fn talk(shared: &Shared, store: &Store) {
-    let Place { rank, size, .. } = shared.place;
+    let LaunchEnv { rank, size, .. } = shared.env;
     // Count and time of the last new sign of every process; a process that is not there yet is waited for elsewhere.
     let mut signs = vec![(0, Instant::now()); size];
     let mut has_told = false;
@@ -161,7 +161,7 @@ fn talk(shared: &Shared, store: &Store) {
 
 /// Ends a process that a verdict finds in a collective which will never be done.
 fn judge(shared: &Shared) {
-    let Place { rank, size, master: (host, port), .. } = &shared.place;
+    let LaunchEnv { rank, size, master: (host, port), .. } = &shared.env;
     let mut since = None;
     while !shared.ends.load(Ordering::Relaxed) {
         thread::sleep(BEAT / 5);
@@ -183,11 +183,11 @@ fn judge(shared: &Shared) {
     }
 }
 
-/// Tells the others through `store` why the process at `place` ends; the one that serves it waits until they have heard.
-pub(super) fn tell(store: &Store, place: &Place, words: &str) {
+/// Tells the others through `store` why the process of `env` ends; the one that serves it waits until they have heard.
+pub(super) fn tell(store: &Store, env: &LaunchEnv, words: &str) {
     // Where the store is gone, nobody can be told.
-    let told = store.set(VERDICT, &format!("rank {} ended: {words}", place.rank));
-    if told.is_ok() && place.serves && place.size > 1 {
+    let told = store.set(VERDICT, &format!("rank {} ended: {words}", env.rank));
+    if told.is_ok() && env.serves && env.size > 1 {
         thread::sleep(3 * BEAT);
     }
 }
