@@ -105,9 +105,9 @@ fn pace(
         map.num_groups()
     );
     let predicted = Memory::of(&stats.step(&plan.bert, map, &plan.train, (plan.device, false)));
-    let mut watch = subject.start(map, plan.init.as_deref())?;
+    let mut stopwatch = subject.start(map, plan.init.as_deref())?;
     let next = || (0..some).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>();
-    let measured = watch.measure(effort, next)?;
+    let measured = stopwatch.measure(effort, next)?;
     let median = |values: &[f64]| Spread::of(values).map_or(0.0, |spread| spread.median);
     let step_seconds = median(&measured.step_seconds) + (all - some) as f64 * median(&measured.micro_seconds);
     let json = json!({
@@ -130,8 +130,8 @@ fn pace(
 fn save(plan: &Plan, subject: &Subject, map: &LayerMap, folder: &Path) -> Result<Map<String, Value>> {
     let aside = folder.join(format!("untie-bench-{}", std::process::id()));
     fs::create_dir_all(&aside).map_err(|error| io("create", &aside, error))?;
-    let watch = subject.start(map, plan.init.as_deref())?;
-    let times = [false, true].map(|background| save_to(plan, &watch, &aside, background));
+    let stopwatch = subject.start(map, plan.init.as_deref())?;
+    let times = [false, true].map(|background| save_to(plan, &stopwatch, &aside, background));
     fs::remove_dir_all(&aside).map_err(|error| io("remove", &aside, error))?;
     let [whole, stalls] = times;
     let times = [("checkpoint_seconds", whole?), ("checkpoint_stall_seconds", stalls?)];
@@ -139,8 +139,8 @@ fn save(plan: &Plan, subject: &Subject, map: &LayerMap, folder: &Path) -> Result
 }
 
 /// What a step waits for each of a few checkpoints.
-fn save_to(plan: &Plan, watch: &Stopwatch, folder: &Path, background: bool) -> Result<Vec<f64>> {
-    let state = watch.state();
+fn save_to(plan: &Plan, stopwatch: &Stopwatch, folder: &Path, background: bool) -> Result<Vec<f64>> {
+    let state = stopwatch.state();
     let first = first_state(plan, state.map())?;
     let mut saved = RunState { num_updates: state.moments().num_updates, rule: state.rule().state(), ..first };
     let mut saver = Saver::new(folder, &CheckpointConfig { background, ..Default::default() });

@@ -17,12 +17,12 @@ const ENGINE: &str = "autograd::engine::evaluate_function";
 ///
 /// # Errors
 /// As [`Stopwatch::measure`].
-pub fn profile(watch: &mut Stopwatch, effort: Effort, next: impl Fn() -> Result<Vec<Batch>>) -> Result<String> {
+pub fn profile(stopwatch: &mut Stopwatch, effort: Effort, next: impl Fn() -> Result<Vec<Batch>>) -> Result<String> {
     let warmup = Effort { seconds: 0.0, ..effort };
-    watch.measure(warmup, &next)?;
+    stopwatch.measure(warmup, &next)?;
     let begin = Instant::now();
     let measured = Effort { warmup_steps: 0, ..effort };
-    let (Measured { step_seconds, .. }, ops) = shim::profile(|| watch.measure(measured, &next))?;
+    let (Measured { step_seconds, .. }, ops) = shim::profile(|| stopwatch.measure(measured, &next))?;
     eprintln!("profiled {} steps in {:.1} s", step_seconds.len(), begin.elapsed().as_secs_f64());
     Ok(table(ops, step_seconds.iter().sum(), step_seconds.len()))
 }

@@ -149,15 +149,15 @@ impl BenchArgs {
         let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
         let baseline = resident_bytes();
         let predicted = Memory::of(&subject.step(&map, &batch, self.activation_checkpointing));
-        let mut watch = subject.start(&map, self.init.as_deref())?;
+        let mut stopwatch = subject.start(&map, self.init.as_deref())?;
         let next = || Ok(vec![batch.clone()]);
         if self.profile {
-            print!("{}", profile::profile(&mut watch, effort, next)?);
+            print!("{}", profile::profile(&mut stopwatch, effort, next)?);
             return Ok(());
         }
-        let measured = watch.measure(effort, next)?;
+        let measured = stopwatch.measure(effort, next)?;
         // Its memory is free for the products.
-        drop(watch);
+        drop(stopwatch);
         println!("{}", report::report(&subject, &map, &batch, effort, &measured, (baseline, predicted))?);
         Ok(())
     }

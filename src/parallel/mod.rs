@@ -7,9 +7,9 @@
 
 mod config;
 mod gradients;
+mod heartbeat;
 mod launch_env;
 mod waiting;
-mod watch;
 mod world;
 
 pub use config::{BackendChoice, ParallelConfig, Wire};

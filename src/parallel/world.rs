@@ -7,9 +7,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::parallel::config::{BackendChoice, ParallelConfig, Wire};
+use crate::parallel::heartbeat::{tell, Heartbeat};
 use crate::parallel::launch_env::LaunchEnv;
 use crate::parallel::waiting::Waiting;
-use crate::parallel::watch::{tell, Watch};
 use crate::shim::{Backend, Bucket, GradientReducer, ProcessGroups, Store};
 
 /// The processes of a run as one of them sees them. Alone, every call returns at once.
@@ -22,7 +22,7 @@ struct Connected {
     config: ParallelConfig,
     groups: ProcessGroups,
     store: Store,
-    watch: Watch,
+    heartbeat: Heartbeat,
     has_failed: Cell<bool>,
 }
 
@@ -82,9 +82,15 @@ impl World {
         }
         let groups = ProcessGroups::meet(&store, rank, size, timeout, (&address, &interface), backend)
             .map_err(|error| cannot("cannot connect to the others", error).hint(hint))?;
-        let watch = Watch::start(env.clone(), store.another()?, Duration::from_secs(config.heartbeat))?;
-        let world =
-            Self(Some(Connected { env, config: config.clone(), groups, store, watch, has_failed: Cell::new(false) }));
+        let heartbeat = Heartbeat::start(env.clone(), store.another()?, Duration::from_secs(config.heartbeat))?;
+        let world = Self(Some(Connected {
+            env,
+            config: config.clone(),
+            groups,
+            store,
+            heartbeat,
+            has_failed: Cell::new(false),
+        }));
         world.barrier()?;
         drop(waiting);
         Ok(world)
@@ -263,7 +269,7 @@ impl Connected {
         result.map_err(|error| {
             self.has_failed.set(true);
             let LaunchEnv { rank, size, .. } = self.env;
-            let why = self.watch.explain().unwrap_or_else(|| "every process still gives signs of life".into());
+            let why = self.heartbeat.explain().unwrap_or_else(|| "every process still gives signs of life".into());
             Error::failed(format!("rank {rank} of {size}: a collective failed, {why}"))
                 .caused_by(error)
                 .hint("checkpoints are as they were: start all processes again with `--resume`")

@@ -18,13 +18,13 @@ pub mod phases;
 pub mod plan;
 pub mod process;
 pub mod resume;
+mod rollback;
 pub mod run;
 pub mod run_stats;
 pub mod state;
 pub mod stop;
 pub mod summary;
 mod update;
-mod watch;
 
 pub use config::{resolve_device, EvalConfig, TrainConfig};
 pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};

@@ -157,7 +157,7 @@ impl Run {
             let mut spike = None;
             if let Some(report) = &report {
                 self.settle(Some(report), &progress)?;
-                spike = self.watch(report, &progress);
+                spike = self.check_loss(report, &progress);
             }
             if let Some(spike) = spike.filter(|_| self.plan.guard.spike == SpikeAction::Rollback) {
                 if self.go_back(spike, &progress)? {

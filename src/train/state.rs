@@ -192,12 +192,12 @@ impl TrainState {
 
     fn is_probed(&self, number: u64) -> bool {
         let sharing = &self.spec.sharing;
-        number.is_multiple_of(sharing.check_every) && (sharing.monitor || self.rule.watches(&self.map).is_some())
+        number.is_multiple_of(sharing.check_every) && (sharing.monitor || self.rule.pairs(&self.map).is_some())
     }
 
     fn check(&self, gradients: &LayerGradients) -> Result<Check> {
         // Rules that do not watch are shown what SWE-A would see.
-        let watched = self.rule.watches(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
+        let watched = self.rule.pairs(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
         let drifting = if self.spec.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
         // Those of leaves are sums over the processes already.
         if self.gradients.is_some() {

@@ -80,9 +80,9 @@ impl Run {
     }
 
     /// Holds the loss of a step against those before it, and tells a spike.
-    pub(super) fn watch(&mut self, report: &StepReport, progress: &Progress) -> Option<Spike> {
+    pub(super) fn check_loss(&mut self, report: &StepReport, progress: &Progress) -> Option<Spike> {
         let config = &self.plan.guard;
-        let spike = self.guard.watch(config, self.step, report.loss)?;
+        let spike = self.guard.check_loss(config, self.step, report.loss)?;
         let Spike { loss, median, score, in_a_row, .. } = spike;
         progress.note(&format!(
             "step {}: the loss spikes: {loss:.4} after a median of {median:.4}, {score:.1} robust standard deviations above it, \
