@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
         };
         let chunks: Vec<&[u64]> = examples.chunks(config.micro_batch()).collect();
         let (model, total) = (&self.model, examples.len());
-        let update = Update { optim: &self.optim, learning_rate, gradient: GroupGradient::Mean, gradients: None };
+        let update = Update { optim: &self.optim, learning_rate, gradient: GroupGradient::Mean, sync: None };
         let pending = self.stepper.step(&self.weights, &mut self.moments, update, chunks.len(), |index| {
             // Where libtorch drops out; our own kernels go by the examples' keys.
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();

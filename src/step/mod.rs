@@ -17,7 +17,7 @@ use tch::{Kind, Tensor};
 use crate::error::Result;
 use crate::model::Weights;
 use crate::optim::{adamw_update, clip, DeviceStep, GroupGradient, Moments, OptimConfig, ScalerState};
-use crate::parallel::Gradients;
+use crate::parallel::GradientSync;
 
 /// Set to `device`, it forces the device's path on the CPU, which has its operations too; for tests.
 const FORCE: &str = "UNTIE_STEP";
@@ -32,7 +32,7 @@ pub struct Update<'a> {
     /// What tied layers hand to AdamW.
     pub gradient: GroupGradient,
     /// Sums gradients over processes; `None` where there is one.
-    pub gradients: Option<&'a Gradients>,
+    pub sync: Option<&'a GradientSync>,
 }
 
 /// What a step did.
@@ -156,8 +156,8 @@ impl Stepper {
                 for index in 0..num_micro_batches {
                     step.backward(&loss(index)?)?;
                 }
-                if let Some(gradients) = update.gradients {
-                    gradients.finish_on_device(step.loss())?;
+                if let Some(sync) = update.sync {
+                    sync.finish_on_device(step.loss())?;
                 }
                 let numbers = step.update(weights, moments, update.optim, update.learning_rate)?;
                 Ok(Pending(Report::OnDevice(numbers, step.is_scaled())))
@@ -208,8 +208,8 @@ pub fn train_step(
         share.f_backward()?;
         total += f64::try_from(&share)?;
     }
-    if let Some(gradients) = update.gradients {
-        gradients.finish(&mut total)?;
+    if let Some(sync) = update.sync {
+        sync.finish(&mut total)?;
     }
     let scaling = clip::scaling(weights, update.gradient, update.optim.clip_norm)?;
     let applied = total.is_finite() && scaling.norm.is_finite();

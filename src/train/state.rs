@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig, ScalerState};
-use crate::parallel::{Gradients, World};
+use crate::parallel::{GradientSync, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::{trim_heap, Bucket};
 use crate::step::{Pending, Stepper, Update};
@@ -47,7 +47,7 @@ pub struct TrainState {
     model: Bert,
     stepper: Stepper,
     world: Rc<World>,
-    gradients: Option<Gradients>,
+    sync: Option<GradientSync>,
     /// Skipped steps that nobody has asked for yet.
     num_skipped: u64,
 }
@@ -75,7 +75,7 @@ impl TrainState {
         let stepper = Stepper::new(&weights, &moments, spec.sharing.gradient, scaler)?;
         trim_heap();
         let world = Rc::new(World::alone());
-        Ok(Self { spec, rule, map, weights, moments, model, stepper, world, gradients: None, num_skipped: 0 })
+        Ok(Self { spec, rule, map, weights, moments, model, stepper, world, sync: None, num_skipped: 0 })
     }
 
     /// From now on its steps are those of `world`'s processes together, which must all have the same weights.
@@ -84,7 +84,7 @@ impl TrainState {
     /// Weights that differ, a process that is gone, and libtorch's own.
     pub fn join(&mut self, world: Rc<World>) -> Result<()> {
         self.world = world;
-        self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
+        self.sync = GradientSync::new(&self.world, &buckets(&self.weights, &self.map))?;
         self.check_same()
     }
 
@@ -93,7 +93,7 @@ impl TrainState {
     /// # Errors
     /// Weights that differ, by the first of them, and a process that is gone.
     pub fn check_same(&self) -> Result<()> {
-        if self.gradients.is_none() {
+        if self.sync.is_none() {
             return Ok(());
         }
         let entries = self.weights.entries();
@@ -157,9 +157,9 @@ impl TrainState {
             false => None,
         };
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
-        let update = Update { optim, learning_rate, gradient: sharing.gradient, gradients: self.gradients.as_ref() };
+        let update = Update { optim, learning_rate, gradient: sharing.gradient, sync: self.sync.as_ref() };
         // A probed step keeps each layer's gradient apart first.
-        let overlapping = self.gradients.as_ref().filter(|_| probed.is_none()).and_then(Gradients::overlapping);
+        let overlapping = self.sync.as_ref().filter(|_| probed.is_none()).and_then(GradientSync::overlapping);
         let pending = self.stepper.step(&self.weights, &mut self.moments, update, num_micro_batches, |index| {
             model.mark_for(overlapping.clone().filter(|_| index + 1 == num_micro_batches));
             loss(model, index)
@@ -200,11 +200,11 @@ impl TrainState {
         let watched = self.rule.pairs(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
         let drifting = if self.spec.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
         // Those of leaves are sums over the processes already.
-        if self.gradients.is_some() {
+        if self.sync.is_some() {
             gradients.apart()?.iter().try_for_each(|gradient| self.world.all_reduce(gradient))?;
         }
         let mut check = Check::new(gradients, &watched, &drifting)?;
-        if self.gradients.is_some() {
+        if self.sync.is_some() {
             let values: Vec<f64> = check.values_mut().map(|value| *value).collect();
             let first = Tensor::f_from_slice(&values)?;
             self.world.broadcast(&first)?;
@@ -233,11 +233,11 @@ impl TrainState {
         (self.weights, self.moments) = transition(&self.map, weights, moments, &map, sharing.moments)?;
         self.map = map;
         // Several processes have gradients of their own making: the old ones go first.
-        self.gradients = None;
+        self.sync = None;
         if self.world.is_alone() {
             self.weights.make_gradients()?;
         }
-        self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
+        self.sync = GradientSync::new(&self.world, &buckets(&self.weights, &self.map))?;
         // Beside the old model, so that weights which stay keep their packed copies.
         self.model = Bert::new(&self.spec.bert, &self.map, &self.weights, self.spec.compute)?;
         self.stepper = Stepper::new(&self.weights, &self.moments, sharing.gradient, scaler)?;

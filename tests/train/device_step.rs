@@ -105,7 +105,7 @@ impl Side {
     /// One step whose loss is multiplied by `factor`.
     fn step(&mut self, factor: f64) -> StepReport {
         let Self { weights, moments, stepper, model, optim, gradient, device } = self;
-        let update = Update { optim, learning_rate: LEARNING_RATE, gradient: *gradient, gradients: None };
+        let update = Update { optim, learning_rate: LEARNING_RATE, gradient: *gradient, sync: None };
         let pending = stepper
             .step(weights, moments, update, 2, |index| Ok(loss_on(*device, model, index)?.f_mul_scalar(factor)?))
             .unwrap();

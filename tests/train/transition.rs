@@ -53,7 +53,7 @@ fn loss(model: &Bert) -> f64 {
 fn step(config: &BertConfig, map: &LayerMap, weights: &Weights, moments: &mut Moments) {
     let model = Bert::new(config, map, weights, weights.entries()[0].tensor.kind()).unwrap();
     let optim = OptimConfig { lr: 1e-2, ..Default::default() };
-    let update = Update { optim: &optim, learning_rate: 1e-2, gradient: GroupGradient::Mean, gradients: None };
+    let update = Update { optim: &optim, learning_rate: 1e-2, gradient: GroupGradient::Mean, sync: None };
     train_step(weights, moments, update, 1, |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss)).unwrap();
 }
 
