@@ -11,7 +11,7 @@ use untie_data::manifest::Manifest;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
-use crate::checkpoint::{self, DataStamp};
+use crate::checkpoint::{self, DataFingerprint};
 use crate::cli::{warn, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -121,7 +121,7 @@ impl TrainArgs {
             println!("{}", plan.describe(&stats, rate));
             return Ok(0);
         }
-        let DataStamp { vocabulary, shards } = &plan.data_stamp;
+        let DataFingerprint { vocabulary, shards } = &plan.data_fingerprint;
         let parts = [("the vocabulary", vocabulary), ("the training shards", shards)];
         check_same_parts(world, &parts.map(|(name, hash)| (name.to_owned(), hash.clone())))?;
         let stop = StopFlag::on_signals()?.until(begin, self.max_wall_time);
@@ -223,7 +223,7 @@ fn decided(config: &RunConfig, vocabulary: &Vocabulary, device: tch::Device, wor
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
         bert: config.bert(vocabulary.size)?,
-        data_stamp: DataStamp { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data)? },
+        data_fingerprint: DataFingerprint { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data)? },
         vocabulary: vocabulary.clone(),
         init: config.model.init.clone(),
         data: config.data.clone(),

@@ -172,7 +172,7 @@ fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<c
     let state = &loaded.state;
     let changes = resume::changes(&state.config, &plan.config, &plan.defaults, plan.classes);
     changes.check(plan.allow_changes)?;
-    resume::same_data(&state.data, &plan.data_stamp, plan.allow_changes)?;
+    resume::same_data(&state.data, &plan.data_fingerprint, plan.allow_changes)?;
     let mut bert = state.bert.clone();
     if plan.allow_changes {
         // Dropout and initialisation do not change the shape of the model.
@@ -295,7 +295,7 @@ pub fn first_state(plan: &Plan, map: &LayerMap) -> Result<RunState> {
         totals: Totals::default(),
         environment: environment::environment(plan.device)?,
         untying: Vec::new(),
-        data: plan.data_stamp.clone(),
+        data: plan.data_fingerprint.clone(),
         bert: plan.bert.clone(),
     })
 }

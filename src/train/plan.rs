@@ -12,7 +12,7 @@ use untie_data::shard::Split;
 
 use crate::batch::samples::Vocabulary;
 use crate::batch::{DataConfig, Samples};
-use crate::checkpoint::{CheckpointConfig, DataStamp};
+use crate::checkpoint::{CheckpointConfig, DataFingerprint};
 use crate::error::Result;
 use crate::keys::Classes;
 use crate::metrics::human::{human_duration, human_integer};
@@ -43,7 +43,7 @@ pub struct Plan {
     /// The tokenizer that made the data.
     pub vocabulary: Vocabulary,
     /// What the vocabulary and the shards are.
-    pub data_stamp: DataStamp,
+    pub data_fingerprint: DataFingerprint,
     /// Weights to start from.
     pub init: Option<PathBuf>,
     /// `[data]`.

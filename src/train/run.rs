@@ -343,7 +343,7 @@ impl Run {
             samples_skipped: self.samples_skipped,
             guard: serde_json::to_value(&self.guard)
                 .map_err(|error| Error::failed("the guard has no JSON form").caused_by(error))?,
-            data: self.plan.data_stamp.clone(),
+            data: self.plan.data_fingerprint.clone(),
             rule: self.state.rule().state(),
             config: self.plan.config.clone(),
             totals: self.totals,

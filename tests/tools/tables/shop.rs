@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use crate::common::stderr;
 use serde_json::Value;
 use tch::{Device, Kind};
-use untie::checkpoint::{self, DataStamp, RunState, Totals, Untying, FORMAT};
+use untie::checkpoint::{self, DataFingerprint, RunState, Totals, Untying, FORMAT};
 use untie::config::RunConfig;
 use untie::layer_map::LayerMap;
 use untie::metrics::results::{append, file_hash, ResultRow};
@@ -49,7 +49,7 @@ pub struct Made {
     pub step: u64,
     pub accuracy: Option<f64>,
     pub untying: Vec<Untying>,
-    pub data: DataStamp,
+    pub data: DataFingerprint,
     pub samples_skipped: u64,
 }
 
@@ -85,7 +85,7 @@ impl Shop {
         let mut config = RunConfig::load(&self.config(name), &[]).unwrap();
         config.train.precision = Precision::Bf16;
         let step = config.train.steps;
-        let data = DataStamp { vocabulary: "v1".into(), shards: "d1".into() };
+        let data = DataFingerprint { vocabulary: "v1".into(), shards: "d1".into() };
         let mut made = Made { config, step, accuracy: Some(0.25), untying: Vec::new(), data, samples_skipped: 0 };
         change(&mut made);
         let run_dir = self.path("runs").join(name);
