@@ -4,7 +4,7 @@
 //! the state can be written down ([`Dealer::checkpoint`]) and gone on from. Cost: as two [`ShardWriter`]s.
 
 use super::PrepareError;
-use crate::manifest::{Counts, ShardStamp};
+use crate::manifest::{Counts, ShardEntry};
 use crate::shard::foreign::is_held_out;
 use crate::shard::{Checkpoint, ShardWriter, Split, TokenType};
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ pub(super) struct DealerState {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct SplitState {
-    shards: Vec<ShardStamp>,
+    shards: Vec<ShardEntry>,
     open: Option<Checkpoint>,
 }
 
@@ -100,7 +100,7 @@ impl Dealer {
     }
 
     /// Ends the last shards; returns all of them, `train` first.
-    pub(super) fn finish(self) -> Result<Vec<ShardStamp>, PrepareError> {
+    pub(super) fn finish(self) -> Result<Vec<ShardEntry>, PrepareError> {
         let mut shards = self.train.finish()?;
         let valid = self.valid.finish()?;
         if shards.is_empty() && !valid.is_empty() {
@@ -121,7 +121,7 @@ struct SplitWriter {
     token_type: TokenType,
     shard_tokens: u64,
     open: Option<ShardWriter>,
-    shards: Vec<ShardStamp>,
+    shards: Vec<ShardEntry>,
 }
 
 impl SplitWriter {
@@ -169,7 +169,7 @@ impl SplitWriter {
 
     fn close(&mut self, writer: ShardWriter) -> Result<(), PrepareError> {
         let written = writer.finish()?;
-        self.shards.push(ShardStamp {
+        self.shards.push(ShardEntry {
             name: self.split.shard_name(self.shards.len()),
             split: self.split,
             token_type: self.token_type,
@@ -184,7 +184,7 @@ impl SplitWriter {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<ShardStamp>, PrepareError> {
+    fn finish(mut self) -> Result<Vec<ShardEntry>, PrepareError> {
         if let Some(writer) = self.open.take() {
             self.close(writer)?;
         }

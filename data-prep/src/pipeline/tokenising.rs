@@ -8,7 +8,7 @@ use super::journal::Journal;
 use super::report::{count, Report};
 use super::spill::read_segment;
 use super::{PrepareConfig, PrepareError, Progress};
-use crate::manifest::ShardStamp;
+use crate::manifest::ShardEntry;
 use crate::sentences::sentences;
 use crate::shard::TokenType;
 use crate::wordpiece::{self, Encoder, SpecialTokens, TokenizerError};
@@ -46,7 +46,7 @@ pub(super) fn tokenise(
     tokenizer: &Tokenizer,
     journal: &mut Journal,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<ShardStamp>, PrepareError> {
+) -> Result<Vec<ShardEntry>, PrepareError> {
     let unk = SpecialTokens::of(tokenizer)?.unk;
     let token_type = TokenType::for_vocab_size(wordpiece::vocab_size(tokenizer) as usize);
     let mut dealer = Dealer::resume(dir, token_type, config.shard_tokens, journal.dealer.clone())?;
