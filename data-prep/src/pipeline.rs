@@ -8,7 +8,6 @@
 //! compressed. The result depends on the input and the settings alone, not on workers, memory or interruptions.
 
 mod config;
-mod dealer;
 mod error;
 mod journal;
 mod looking;
@@ -18,6 +17,7 @@ mod reading;
 mod report;
 mod source;
 mod spill;
+mod split_writers;
 mod summary;
 mod tokenising;
 mod warnings;

@@ -1,7 +1,7 @@
 //! Tokens in, shards of both splits out.
 //!
 //! In: documents in the order of the corpus. Out: `train-NNNNN` and `valid-NNNNN`, each ended when it is full. At any document
-//! the state can be written down ([`Dealer::checkpoint`]) and gone on from. Cost: as two [`ShardWriter`]s.
+//! the state can be written down ([`SplitWriters::checkpoint`]) and gone on from. Cost: as two [`ShardWriter`]s.
 
 use super::PrepareError;
 use crate::manifest::{Counts, ShardEntry};
@@ -60,7 +60,7 @@ pub(super) struct Tokenised {
 
 /// What is safely on disk of both splits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DealerState {
+pub(super) struct SplitWritersState {
     train: SplitState,
     valid: SplitState,
 }
@@ -71,21 +71,21 @@ struct SplitState {
     open: Option<Checkpoint>,
 }
 
-/// Deals documents to the shards of both splits.
-pub(super) struct Dealer {
+/// Writes documents to the shards of both splits.
+pub(super) struct SplitWriters {
     train: SplitWriter,
     valid: SplitWriter,
 }
 
-impl Dealer {
+impl SplitWriters {
     pub(super) fn resume(
         dir: &Path,
         token_type: TokenType,
         shard_tokens: u64,
-        state: DealerState,
-    ) -> Result<Dealer, PrepareError> {
+        state: SplitWritersState,
+    ) -> Result<SplitWriters, PrepareError> {
         let writer = |split, state| SplitWriter::resume(dir.to_owned(), split, token_type, shard_tokens, state);
-        Ok(Dealer { train: writer(Split::Train, state.train)?, valid: writer(Split::Valid, state.valid)? })
+        Ok(SplitWriters { train: writer(Split::Train, state.train)?, valid: writer(Split::Valid, state.valid)? })
     }
 
     pub(super) fn push(&mut self, document: &Tokenised, split: Split) -> Result<(), PrepareError> {
@@ -95,8 +95,8 @@ impl Dealer {
         }
     }
 
-    pub(super) fn checkpoint(&mut self) -> Result<DealerState, PrepareError> {
-        Ok(DealerState { train: self.train.checkpoint()?, valid: self.valid.checkpoint()? })
+    pub(super) fn checkpoint(&mut self) -> Result<SplitWritersState, PrepareError> {
+        Ok(SplitWritersState { train: self.train.checkpoint()?, valid: self.valid.checkpoint()? })
     }
 
     /// Ends the last shards; returns all of them, `train` first.
