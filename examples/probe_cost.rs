@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use untie::bench::batch::made_up;
-use untie::bench::{memory, Spread};
+use untie::bench::{memory, TimingStats};
 use untie::error::Result;
 use untie::loss::masked_lm;
 use untie::model::{BertConfig, Mode, ModelConfig, Weights};
@@ -83,7 +83,7 @@ fn main() -> Result<()> {
             peaks[probed] = peaks[probed].max(memory::peak_bytes(tch::Device::Cpu).unwrap_or(0));
         }
     }
-    let [plain, probed] = seconds.map(|times| Spread::of(&times).map(|spread| spread.median));
+    let [plain, probed] = seconds.map(|times| TimingStats::of(&times).map(|stats| stats.median));
     let mib = |bytes: f64| (bytes / f64::from(1 << 20)).round();
     let report = serde_json::json!({
         "layers": arguments.layers, "hidden_size": arguments.hidden_size, "batch": arguments.batch,

@@ -8,10 +8,10 @@
 pub mod batch;
 pub mod calibration;
 pub mod memory;
+pub mod model;
 pub mod profile;
 pub mod report;
-mod spread;
-pub mod subject;
+mod timing_stats;
 
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ use crate::model::Mode;
 use crate::train::calibrate::synchronise;
 use crate::train::TrainState;
 
-pub use spread::Spread;
-pub use subject::Subject;
+pub use model::BenchModel;
+pub use timing_stats::TimingStats;
 
 /// Steps that are measured however long they take.
 pub const FEWEST_STEPS: usize = 3;
@@ -39,7 +39,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub struct BenchOptions {
     /// Steps before the measured ones.
     pub warmup_steps: usize,
     /// Least time of the measured steps together.
@@ -93,16 +93,16 @@ impl Stopwatch {
     ///
     /// # Errors
     /// `next`'s own and libtorch's.
-    pub fn measure(&mut self, effort: Effort, mut next: impl FnMut() -> Result<Vec<Batch>>) -> Result<Measured> {
+    pub fn measure(&mut self, options: BenchOptions, mut next: impl FnMut() -> Result<Vec<Batch>>) -> Result<Measured> {
         let mut measured = Measured::default();
-        for number in 1..=effort.warmup_steps {
+        for number in 1..=options.warmup_steps {
             let lap = self.lap(&next()?)?;
             eprintln!("warm-up step {number}: {:.3} s, loss {:.4}", lap.seconds, lap.loss);
             measured.losses.push(lap.loss);
         }
         let resets = memory::reset_peak(self.device);
         let (begin, mut said) = (Instant::now(), Instant::now());
-        while measured.step_seconds.len() < FEWEST_STEPS || begin.elapsed().as_secs_f64() < effort.seconds {
+        while measured.step_seconds.len() < FEWEST_STEPS || begin.elapsed().as_secs_f64() < options.seconds {
             let waits = Instant::now();
             let batches = next()?;
             measured.wait_seconds.push(waits.elapsed().as_secs_f64());

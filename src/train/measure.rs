@@ -32,15 +32,15 @@ const EVALUATED: u64 = 8;
 const LONGEST: f64 = 20.0;
 
 impl Plan {
-    /// What the parts of this run take, in about `effort`; the checkpoint of `folder` is tried beside it.
+    /// What the parts of this run take, in about `budget`; the checkpoint of `folder` is tried beside it.
     ///
     /// # Errors
     /// Invalid data, a folder that cannot be written, a process that is gone, and libtorch's own.
-    pub(super) fn measure(&self, folder: &Path, effort: Duration) -> Result<Costs> {
+    pub(super) fn measure(&self, folder: &Path, budget: Duration) -> Result<Costs> {
         let layers = self.bert.num_hidden_layers;
         let (start, untied) = (self.sharing.start_map(layers)?, LayerMap::untied(layers));
         let maps = if start == untied { 1 } else { 2 };
-        let share = (effort.as_secs_f64() / (self.phases.list().len() * maps) as f64).min(LONGEST);
+        let share = (budget.as_secs_f64() / (self.phases.list().len() * maps) as f64).min(LONGEST);
         let mut costs = Costs::default();
         for phase in self.phases.list() {
             let begin = Instant::now();

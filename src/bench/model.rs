@@ -17,7 +17,7 @@ use crate::train::{init, Step, TrainSpec, TrainState};
 
 /// A model and how it is trained, without its weights.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct BenchModel {
     /// Sizes.
     pub bert: BertConfig,
     /// AdamW and clipping.
@@ -30,7 +30,7 @@ pub struct Subject {
     pub device: Device,
 }
 
-impl Subject {
+impl BenchModel {
     /// Precision of products and activations.
     pub fn compute(&self) -> Kind {
         self.precision.compute_kind()
