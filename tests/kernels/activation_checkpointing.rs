@@ -1,6 +1,6 @@
 //! Activation checkpointing changes no bit of training: losses, norms, checks, weights and gradients with and without it.
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::own_process::in_own_process;
 use crate::runs::metrics;
 use tch::{Device, Kind, Tensor};
@@ -92,17 +92,17 @@ fn compare_runs() {
 /// Through the command line: the same metrics but for the times, and a resume that turns it on.
 #[test]
 fn a_run_turns_it_on_and_goes_on_alike() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let run = |dir: &str, arguments: &[&str]| {
         let base = ["train", "--config", "run.toml", "--run-dir", dir, "--set", "train.steps=12"];
-        let output = workshop.untie(&[&base[..], arguments].concat());
+        let output = workspace.untie(&[&base[..], arguments].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         stderr(&output)
     };
     let on = ["--set", "train.activation_checkpointing=true"];
     run("off", &[]);
     run("on", &on);
-    assert_eq!(metrics(&workshop.path("off")), metrics(&workshop.path("on")));
+    assert_eq!(metrics(&workspace.path("off")), metrics(&workspace.path("on")));
     let text = run("off", &[&on[..], &["--resume"]].concat());
     assert!(text.contains("resume: `train.activation_checkpointing`: false → true"), "{text}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::dice::Dice;
 use tch::{Device, Kind};
 use untie::checkpoint;
@@ -44,10 +44,10 @@ fn told(counts: &BTreeMap<String, usize>) {
 
 #[test]
 fn every_bit_of_a_checkpoint_is_watched() {
-    let workshop = Workshop::new();
-    let output = workshop.untie(&["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.steps=20"]);
+    let workspace = TestWorkspace::new();
+    let output = workspace.untie(&["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.steps=20"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let folder = workshop.path("run/checkpoints/step-00000020");
+    let folder = workspace.path("run/checkpoints/step-00000020");
     checkpoint::load(&folder, Kind::Float, Device::Cpu).unwrap();
     let mut found = BTreeMap::new();
     flip(&folder, |name, place| {
@@ -75,8 +75,8 @@ fn used(manifest: &Manifest) -> serde_json::Value {
 
 #[test]
 fn every_bit_of_shards_is_watched() {
-    let workshop = Workshop::new();
-    let folder = workshop.path("data");
+    let workspace = TestWorkspace::new();
+    let folder = workspace.path("data");
     let expected = used(&Manifest::verify(&folder).unwrap());
     let opened = || -> Option<Manifest> {
         let manifest = Manifest::check(&folder).ok()?;

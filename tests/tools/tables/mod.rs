@@ -274,20 +274,20 @@ fn files_are_written_whole_and_mistakes_are_named() {
 /// A run of `untie train` itself: what it was started with is what its row expects, and the accuracy is the one it printed.
 #[test]
 fn a_trained_run_is_shown() {
-    let workshop = crate::common::Workshop::new();
-    let base = fs::read_to_string(workshop.path("run.toml")).unwrap().replace("steps = 100", "steps = 12");
-    fs::create_dir(workshop.path("configs")).unwrap();
+    let workspace = crate::common::TestWorkspace::new();
+    let base = fs::read_to_string(workspace.path("run.toml")).unwrap().replace("steps = 100", "steps = 12");
+    fs::create_dir(workspace.path("configs")).unwrap();
     for row in TABLES[0].rows {
         let text = base.clone() + "\n[sharing]\nuntie_at = 0.5\n";
-        fs::write(workshop.path("configs").join(format!("{}.toml", row.run)), text).unwrap();
+        fs::write(workspace.path("configs").join(format!("{}.toml", row.run)), text).unwrap();
     }
     let train = ["train", "--config", "configs/swe-f.toml", "--run-dir", "runs/swe-f"];
-    let output = workshop.untie(&train);
+    let output = workspace.untie(&train);
     assert!(output.status.success(), "{}", stderr(&output));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let end = printed.lines().find(|line| line.contains("at the end")).unwrap();
     let accuracy = end.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap();
-    let output = workshop.untie(&["table", "1", "--runs", "runs", "--configs", "configs", "--format", "csv"]);
+    let output = workspace.untie(&["table", "1", "--runs", "runs", "--configs", "configs", "--format", "csv"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let cells: BTreeMap<_, _> = text.lines().skip(1).map(|line| cell(&fields(line))).collect();
     let get = |column: &str| cells[&("swe-f".to_owned(), column.to_owned())][1].clone();
