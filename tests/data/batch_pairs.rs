@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::batch_common::{
-    config, unmasked, vocabulary, write_shard, write_vocabulary, Dice, Documents, CLS, FIRST_WORD, PAD, SEP,
+    config, unmasked, vocabulary, write_shard, write_vocabulary, Documents, Rng, CLS, FIRST_WORD, PAD, SEP,
 };
 use tempfile::TempDir;
 use untie::batch::{Batch, DataConfig, Objective, Samples};
@@ -17,12 +17,12 @@ const NUM_DOCUMENTS: usize = 300;
 
 /// Documents of 1 to 12 sentences of 1 to 14 tokens, numbered through.
 fn corpus() -> Documents {
-    let mut dice = Dice(3);
+    let mut rng = Rng(3);
     let mut next = FIRST_WORD;
     let mut documents = Vec::new();
     for _ in 0..NUM_DOCUMENTS {
-        let sentences = (0..1 + dice.below(12)).map(|_| {
-            let length = 1 + dice.below(14) as u32;
+        let sentences = (0..1 + rng.below(12)).map(|_| {
+            let length = 1 + rng.below(14) as u32;
             next += length;
             (next - length..next).collect()
         });

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::{stderr, TestWorkspace};
-use crate::dice::Dice;
+use crate::rng::Rng;
 use tch::{Device, Kind};
 use untie::checkpoint;
 use untie_data::manifest::Manifest;
@@ -23,12 +23,12 @@ fn flip(folder: &Path, mut look: impl FnMut(&str, String)) {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
     files.sort();
-    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
-    let mut roll = |sides: usize| dice.roll(sides as u64) as usize;
+    let mut rng = Rng(0x2545_f491_4f6c_dd1d);
+    let mut below = |bound: usize| rng.below(bound as u64) as usize;
     for _ in 0..number() {
-        let path = &files[roll(files.len())];
+        let path = &files[below(files.len())];
         let whole = fs::read(path).unwrap();
-        let bit = roll(8 * whole.len());
+        let bit = below(8 * whole.len());
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(path, flipped).unwrap();

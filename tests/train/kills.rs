@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::common::{stderr, TestWorkspace};
-use crate::dice::Dice;
+use crate::rng::Rng;
 use crate::runs::{is_being_saved, lines, metrics};
 
 /// What the kills met.
@@ -22,7 +22,7 @@ struct Met {
 
 /// A run with `settings`, killed `kills` times, against one that is left alone.
 fn killed_run_is_the_other(name: &str, settings: &[&str], kills: usize) -> Met {
-    let (workspace, mut dice, mut met) = (TestWorkspace::new(), Dice(0x5eed + settings.len() as u64), Met::default());
+    let (workspace, mut rng, mut met) = (TestWorkspace::new(), Rng(0x5eed + settings.len() as u64), Met::default());
     // Long enough: each life gets behind the kill before it.
     let steps = 100 + 12 * kills as u64;
     let length = format!("train.steps={steps}");
@@ -40,7 +40,7 @@ fn killed_run_is_the_other(name: &str, settings: &[&str], kills: usize) -> Met {
         let mut child = train("killed").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // A third during a save; the others so many lines, and then up to a few milliseconds, after it began to train.
         let wants_a_save = met.kills % 3 == 0;
-        let (before, ahead, rest) = (lines(&run), dice.roll(12), dice.roll(4000));
+        let (before, ahead, rest) = (lines(&run), rng.below(12), rng.below(4000));
         let start = Instant::now();
         let over = loop {
             if child.try_wait().unwrap().is_some() {

@@ -12,7 +12,7 @@ use untie::sharing::{Check, SharingConfig};
 use untie::step::StepReport;
 use untie::train::state::{TrainSpec, TrainState};
 
-use crate::literal::dice::Dice;
+use crate::literal::rng::Rng;
 use crate::literal::{self, border, Adam, Combine, Reference};
 
 pub const LAYERS: usize = 6;
@@ -56,10 +56,10 @@ pub fn spec(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> TrainSpe
 pub fn train_state(spec: TrainSpec, weight_kind: Kind) -> TrainState {
     let map = spec.sharing.start_map(LAYERS).unwrap();
     let weights = Weights::from_named(&spec.bert, &map, weight_kind, Device::Cpu, |spec| {
-        let mut dice = Dice::new(spec.name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte)));
+        let mut rng = Rng::new(spec.name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte)));
         let centre = if spec.init == Init::One { 1.0 } else { 0.0 };
         // fp32, so that every precision starts from the same values.
-        let values = (0..spec.shape.iter().product::<i64>()).map(|_| (centre + 0.2 * dice.signed()) as f32);
+        let values = (0..spec.shape.iter().product::<i64>()).map(|_| (centre + 0.2 * rng.signed()) as f32);
         Ok(Tensor::from_slice(&values.collect::<Vec<_>>()).view(spec.shape.as_slice()))
     })
     .unwrap();
@@ -106,16 +106,16 @@ pub fn reference(spec: &TrainSpec, state: &TrainState, labels: &[usize], combine
 
 /// The two micro-batches of a step: of three and two sequences, with different numbers of targets.
 pub fn micro_batches(step: u64) -> [literal::Batch; 2] {
-    let mut dice = Dice::new(1000 + step);
+    let mut rng = Rng::new(1000 + step);
     [3, 2].map(|sequences| {
         let mut batch = literal::Batch { token_ids: Vec::new(), targets: Vec::new() };
         for sequence in 0..sequences {
             // Targets follow from their neighbours, so that there is something to learn.
-            let (first, stride) = (dice.below(VOCABULARY), 1 + dice.below(3));
+            let (first, stride) = (rng.below(VOCABULARY), 1 + rng.below(3));
             let token = |at: usize| ((first + stride * at as u64) % VOCABULARY) as i64;
             batch.token_ids.push((0..LENGTH).map(token).collect());
-            for slot in 0..1 + dice.below(CAPACITY as u64) as usize {
-                let position = 3 * slot + dice.below(3) as usize;
+            for slot in 0..1 + rng.below(CAPACITY as u64) as usize {
+                let position = 3 * slot + rng.below(3) as usize;
                 batch.targets.push((sequence, position, token(position)));
                 batch.token_ids[sequence][position] = 0;
             }
