@@ -19,9 +19,9 @@ use crate::keys::Keys;
 use crate::model::Kernels;
 use crate::parallel::{LaunchEnv, World};
 use crate::step::Precision;
+use crate::train::auto_micro_batch::{earlier_sizes, fitting_micro_batches, settle};
 use crate::train::environment::environment;
 use crate::train::length::TimeBudget;
-use crate::train::micro_batch::{earlier_sizes, settle};
 use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
 
 /// Arguments of `untie train`.
@@ -201,7 +201,7 @@ pub(super) fn plan(
     if chooses_micro_batch {
         let sizes = match earlier.as_ref().and_then(earlier_sizes) {
             Some(sizes) => sizes,
-            None => decided(&config)?.fitting_micro_batches()?,
+            None => fitting_micro_batches(&decided(&config)?)?,
         };
         settle(&mut config.data, &mut config.train, &sizes);
         config.validate()?;

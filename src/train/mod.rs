@@ -1,6 +1,7 @@
 //! Pre-training: the loop, evaluation, and what is printed around them.
 
 mod active_phase;
+pub mod auto_micro_batch;
 pub mod calibrate;
 pub mod config;
 pub mod costs;

@@ -19,6 +19,7 @@ use crate::parallel::World;
 use crate::sharing::{Check, Decision};
 use crate::step::StepReport;
 use crate::train::active_phase::ActivePhase;
+use crate::train::auto_micro_batch::make_room;
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
 use crate::train::guard::{Guard, SpikeAction};
@@ -256,6 +257,14 @@ impl Run {
             note.push_str(&format!("; the loss scale is now {}", scaler.scale));
         }
         progress.note(&note);
+        Ok(())
+    }
+
+    /// After a step that failed with `error`: as [`make_room`].
+    fn make_room(&mut self, error: Error, progress: &Progress) -> Result<()> {
+        let words = make_room(&mut self.plan, &mut self.active.phase, error)?;
+        self.write_config()?;
+        progress.note(&format!("step {}: {words}", self.step + 1));
         Ok(())
     }
 
