@@ -20,6 +20,7 @@ use crate::model::Kernels;
 use crate::parallel::{LaunchEnv, World};
 use crate::step::Precision;
 use crate::train::auto_micro_batch::{earlier_sizes, fitting_micro_batches, settle};
+use crate::train::decide_steps::decide_steps;
 use crate::train::environment::environment;
 use crate::train::length::TimeBudget;
 use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
@@ -210,7 +211,7 @@ pub(super) fn plan(
         let of_steps = |steps| RunConfig { train: config.train.of_steps(steps), ..config.clone() };
         let steps = match earlier.as_ref().and_then(|tables| asked.earlier_steps(tables)) {
             Some(steps) => steps,
-            None => decided(&config)?.decide_steps(asked, place, |steps| of_steps(steps).validate())?,
+            None => decide_steps(&decided(&config)?, asked, place, |steps| of_steps(steps).validate())?,
         };
         config = of_steps(steps);
         config.validate()?;

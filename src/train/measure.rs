@@ -31,62 +31,60 @@ const EVALUATED: u64 = 8;
 /// Measured steps of one kind take at most so many seconds, or are one.
 const LONGEST: f64 = 20.0;
 
-impl Plan {
-    /// What the parts of this run take, in about `budget`; the checkpoint of `folder` is tried beside it.
-    ///
-    /// # Errors
-    /// Invalid data, a folder that cannot be written, a process that is gone, and libtorch's own.
-    pub(super) fn measure(&self, folder: &Path, budget: Duration) -> Result<Costs> {
-        let layers = self.bert.num_hidden_layers;
-        let (start, untied) = (self.sharing.start_map(layers)?, LayerMap::untied(layers));
-        let maps = if start == untied { 1 } else { 2 };
-        let share = (budget.as_secs_f64() / (self.phases.list().len() * maps) as f64).min(LONGEST);
-        let mut costs = Costs::default();
-        for phase in self.phases.list() {
-            let begin = Instant::now();
-            let active = ActivePhase::open(self, *phase)?;
-            costs.opening += begin.elapsed().as_secs_f64();
-            let mut rehearsal = Rehearsal::new(self, &active, &untied, false)?;
-            let untied_step = rehearsal.seconds_of_a_step(share)?;
-            let evaluation = rehearsal.seconds_of_an_evaluation()?;
-            drop(rehearsal);
-            let at_start = match maps {
-                1 => untied_step,
-                _ => Rehearsal::new(self, &active, &start, false)?.seconds_of_a_step(share)?,
-            };
-            let check = match self.sharing.has_checks() {
-                true => (Rehearsal::new(self, &active, &start, true)?.seconds_of_a_step(share)? - at_start).max(0.0),
-                false => 0.0,
-            };
-            let sequence_length = phase.sequence_length;
-            costs.phases.push(PhaseCosts { sequence_length, at_start, untied: untied_step, check, evaluation });
-        }
+/// What the parts of the run take, in about `budget`; the checkpoint of `folder` is tried beside it.
+///
+/// # Errors
+/// Invalid data, a folder that cannot be written, a process that is gone, and libtorch's own.
+pub(super) fn measure(plan: &Plan, folder: &Path, budget: Duration) -> Result<Costs> {
+    let layers = plan.bert.num_hidden_layers;
+    let (start, untied) = (plan.sharing.start_map(layers)?, LayerMap::untied(layers));
+    let maps = if start == untied { 1 } else { 2 };
+    let share = (budget.as_secs_f64() / (plan.phases.list().len() * maps) as f64).min(LONGEST);
+    let mut costs = Costs::default();
+    for phase in plan.phases.list() {
         let begin = Instant::now();
-        let (weights, moments) = random(self, &untied)?;
+        let active = ActivePhase::open(plan, *phase)?;
         costs.opening += begin.elapsed().as_secs_f64();
-        if self.world.is_first() {
-            let aside = Aside::beside(folder)?;
-            costs.save = self.seconds_of_a_save(&aside.0, &untied, &weights, &moments)?;
-            let (begin, tokenizer) = (Instant::now(), aside.0.join("tokenizer.json"));
-            fs::write(&tokenizer, &self.vocabulary.json).map_err(|error| io("write", &tokenizer, error))?;
-            hub::export(&aside.0.join("export"), &self.bert, &untied, &weights, &tokenizer)?;
-            costs.export = begin.elapsed().as_secs_f64();
-        }
-        let mut times = costs.times_mut();
-        let mut values: Vec<f64> = times.iter().map(|time| **time).collect();
-        self.world.largest(&mut values)?;
-        times.iter_mut().zip(values).for_each(|(time, value)| **time = value);
-        Ok(costs)
+        let mut rehearsal = Rehearsal::new(plan, &active, &untied, false)?;
+        let untied_step = rehearsal.seconds_of_a_step(share)?;
+        let evaluation = rehearsal.seconds_of_an_evaluation()?;
+        drop(rehearsal);
+        let at_start = match maps {
+            1 => untied_step,
+            _ => Rehearsal::new(plan, &active, &start, false)?.seconds_of_a_step(share)?,
+        };
+        let check = match plan.sharing.has_checks() {
+            true => (Rehearsal::new(plan, &active, &start, true)?.seconds_of_a_step(share)? - at_start).max(0.0),
+            false => 0.0,
+        };
+        let sequence_length = phase.sequence_length;
+        costs.phases.push(PhaseCosts { sequence_length, at_start, untied: untied_step, check, evaluation });
     }
+    let begin = Instant::now();
+    let (weights, moments) = random(plan, &untied)?;
+    costs.opening += begin.elapsed().as_secs_f64();
+    if plan.world.is_first() {
+        let aside = Aside::beside(folder)?;
+        costs.save = seconds_of_a_save(plan, &aside.0, &untied, &weights, &moments)?;
+        let (begin, tokenizer) = (Instant::now(), aside.0.join("tokenizer.json"));
+        fs::write(&tokenizer, &plan.vocabulary.json).map_err(|error| io("write", &tokenizer, error))?;
+        hub::export(&aside.0.join("export"), &plan.bert, &untied, &weights, &tokenizer)?;
+        costs.export = begin.elapsed().as_secs_f64();
+    }
+    let mut times = costs.times_mut();
+    let mut values: Vec<f64> = times.iter().map(|time| **time).collect();
+    plan.world.largest(&mut values)?;
+    times.iter_mut().zip(values).for_each(|(time, value)| **time = value);
+    Ok(costs)
+}
 
-    fn seconds_of_a_save(&self, aside: &Path, map: &LayerMap, weights: &Weights, moments: &Moments) -> Result<f64> {
-        let state = first_state(self, map)?;
-        let begin = Instant::now();
-        let mut saver = Saver::new(aside, &CheckpointConfig { background: false, ..self.checkpoint.clone() });
-        saver.save(&state, weights, moments)?;
-        saver.wait()?;
-        Ok(begin.elapsed().as_secs_f64())
-    }
+fn seconds_of_a_save(plan: &Plan, aside: &Path, map: &LayerMap, weights: &Weights, moments: &Moments) -> Result<f64> {
+    let state = first_state(plan, map)?;
+    let begin = Instant::now();
+    let mut saver = Saver::new(aside, &CheckpointConfig { background: false, ..plan.checkpoint.clone() });
+    saver.save(&state, weights, moments)?;
+    saver.wait()?;
+    Ok(begin.elapsed().as_secs_f64())
 }
 
 /// A model of the run's sizes with random weights, shared as `map`.

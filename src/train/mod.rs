@@ -5,6 +5,7 @@ pub mod auto_micro_batch;
 pub mod calibrate;
 pub mod config;
 pub mod costs;
+pub mod decide_steps;
 pub mod environment;
 pub mod evaluate;
 pub mod guard;
