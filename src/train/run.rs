@@ -4,7 +4,7 @@
 //! folder. Which samples step s of the run reads is a function of s alone (of its phase: s·G to (s+1)·G with G the global
 //! batch), whatever happened before: the state is the weights, the moments, the layer map and one integer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Loader};
@@ -22,10 +22,12 @@ use crate::train::active_phase::ActivePhase;
 use crate::train::auto_micro_batch::make_room;
 use crate::train::environment;
 use crate::train::evaluate::{evaluate, Evaluation};
-use crate::train::guard::{Guard, SpikeAction};
+use crate::train::guard::{Guard, Spike, SpikeAction};
 use crate::train::metrics::{padding, Speed, StepMetrics};
+use crate::train::open::{open, write_config, Opened};
 use crate::train::phases::Phase;
 use crate::train::plan::Plan;
+use crate::train::rollback::{check_loss, diverged, go_back};
 use crate::train::run_stats::RunStats;
 use crate::train::state::TrainState;
 use crate::train::stop::{Stop, StopFlag};
@@ -44,27 +46,55 @@ pub enum Outcome {
 /// A run in its folder.
 #[derive(Debug)]
 pub struct Run {
-    pub(super) plan: Plan,
-    pub(super) folder: PathBuf,
-    pub(super) active: ActivePhase,
-    pub(super) stats: RunStats,
-    pub(super) recorder: Recorder,
-    pub(super) saver: Saver,
-    pub(super) schedule: Schedule,
-    pub(super) state: TrainState,
-    pub(super) step: u64,
+    plan: Plan,
+    folder: PathBuf,
+    active: ActivePhase,
+    stats: RunStats,
+    recorder: Recorder,
+    saver: Saver,
+    schedule: Schedule,
+    state: TrainState,
+    step: u64,
     /// Whether nothing has been recorded yet.
-    pub(super) is_fresh: bool,
-    pub(super) totals: Totals,
-    pub(super) untying: Vec<Untying>,
+    is_fresh: bool,
+    totals: Totals,
+    untying: Vec<Untying>,
     /// Samples left out by going back.
-    pub(super) samples_skipped: u64,
-    pub(super) guard: Guard,
+    samples_skipped: u64,
+    guard: Guard,
     /// No other process writes to the folder while it is held.
-    pub(super) _lock: Option<FolderLock>,
+    _lock: Option<FolderLock>,
 }
 
 impl Run {
+    /// Opens the data and the folder: a new run, or with `resume` the newest valid checkpoint (a new run if there is
+    /// none).
+    ///
+    /// # Errors
+    /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
+    pub fn open(plan: Plan, folder: &Path, resume: bool) -> Result<Self> {
+        let Opened { saved, state, guard, active, stats, recorder, is_fresh, lock } = open(&plan, folder, resume)?;
+        let run = Self {
+            guard,
+            samples_skipped: saved.samples_skipped,
+            schedule: Schedule::new(&plan.optim, plan.train.steps),
+            saver: Saver::new(folder, &plan.checkpoint),
+            _lock: lock,
+            folder: folder.into(),
+            step: saved.step,
+            is_fresh,
+            totals: saved.totals,
+            untying: saved.untying,
+            active,
+            stats,
+            recorder,
+            state,
+            plan,
+        };
+        write_config(&run.plan, &run.folder)?;
+        Ok(run)
+    }
+
     /// What a step and the whole run amount to, and how fast the machine's matrix products are.
     pub fn describe(&self) -> String {
         let rate = self.active.product_rate * self.plan.world.size() as f64;
@@ -158,7 +188,7 @@ impl Run {
             let mut spike = None;
             if let Some(report) = &report {
                 self.settle(Some(report), &progress)?;
-                spike = self.check_loss(report, &progress);
+                spike = check_loss(&mut self.guard, &self.plan.guard, self.step, report.loss, &progress);
             }
             if let Some(spike) = spike.filter(|_| self.plan.guard.spike == SpikeAction::Rollback) {
                 if self.go_back(spike, &progress)? {
@@ -241,7 +271,7 @@ impl Run {
         let in_a_row = self.guard.count(num_skipped, report.is_some_and(|report| report.applied));
         let most = self.plan.guard.max_skipped;
         if most > 0 && in_a_row >= most {
-            return Err(self.diverged(in_a_row));
+            return Err(diverged(&self.folder, &mut self.saver, self.step, in_a_row));
         }
         let mut note = match report {
             Some(report) if num_skipped == 1 && !report.applied => format!(
@@ -263,9 +293,37 @@ impl Run {
     /// After a step that failed with `error`: as [`make_room`].
     fn make_room(&mut self, error: Error, progress: &Progress) -> Result<()> {
         let words = make_room(&mut self.plan, &mut self.active.phase, error)?;
-        self.write_config()?;
+        write_config(&self.plan, &self.folder)?;
         progress.note(&format!("step {}: {words}", self.step + 1));
         Ok(())
+    }
+
+    /// Goes back from `spike`, as [`go_back`]; from there on the run reads the samples behind those that it has read so far.
+    /// Metrics after the checkpoint are cut off. Returns whether there was a checkpoint to go back to.
+    fn go_back(&mut self, spike: Spike, progress: &Progress) -> Result<bool> {
+        let now = (self.step, self.totals.rollbacks);
+        let Some((saved, state)) = go_back(&self.plan, &self.folder, &mut self.saver, now, spike)? else {
+            progress.note(&format!("step {}: there is no checkpoint to go back to", self.step));
+            return Ok(false);
+        };
+        let read = self.plan.phases.samples_consumed(self.step) + self.samples_skipped;
+        self.state = state;
+        let step_before = std::mem::replace(&mut self.step, saved.step);
+        // Time and skips stay on the account of the run, the tokens of the steps that are done again do not count twice.
+        self.totals.tokens = saved.totals.tokens;
+        self.totals.rollbacks += 1;
+        self.untying = saved.untying;
+        self.guard = Guard::default();
+        self.samples_skipped = read - self.plan.phases.samples_consumed(self.step);
+        if self.plan.world.is_first() {
+            self.recorder = Recorder::resume(&self.folder, &self.plan.metrics, self.step)?;
+        }
+        self.active = ActivePhase::open(&self.plan, self.plan.phases.after(self.step))?;
+        progress.note(&format!(
+            "step {step_before}: back to the checkpoint of step {}, and on with the samples from {read} on",
+            self.step
+        ));
+        Ok(true)
     }
 
     /// Micro-batches from here on.
