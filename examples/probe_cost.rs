@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use untie::bench::batch::made_up;
-use untie::bench::{memory, Spread};
+use untie::bench::{memory, TimingStats};
 use untie::error::Result;
 use untie::loss::masked_lm;
 use untie::model::{BertConfig, Mode, ModelConfig, Weights};
@@ -16,7 +16,7 @@ use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Start};
 use untie::step::Precision;
 use untie::train::calibrate::synchronise;
-use untie::train::{Recipe, Trainee};
+use untie::train::{TrainSpec, TrainState};
 
 #[derive(Parser)]
 struct Arguments {
@@ -58,14 +58,14 @@ fn main() -> Result<()> {
     let layers = weights.entries().iter().filter(|weight| weight.spec.group == Some(0));
     let layer_bytes = 4.0 * layers.map(|weight| weight.tensor.numel() as f64).sum::<f64>();
     let moments = Moments::zeros(&weights)?;
-    let recipe = Recipe {
+    let spec = TrainSpec {
         bert: bert.clone(),
         optim: OptimConfig::default(),
         sharing,
         compute: precision.compute_kind(),
         steps: u64::MAX,
     };
-    let mut trainee = Trainee::new(recipe, map, weights, moments, None)?;
+    let mut state = TrainState::new(spec, map, weights, moments, None)?;
     let batch = made_up(arguments.batch, arguments.sequence_length, arguments.vocab_size);
     let (targets, batch) = (batch.num_targets, batch.to_device(device)?);
     let (mut seconds, mut peaks) = ([Vec::new(), Vec::new()], [0_u64; 2]);
@@ -75,7 +75,7 @@ fn main() -> Result<()> {
         memory::reset_peak(tch::Device::Cpu);
         let begin = Instant::now();
         let (_, check) =
-            trainee.step(step, 1e-5, 1, |model, _| Ok(masked_lm(model, &batch, targets, Mode::Train)?.loss))?;
+            state.step(step, 1e-5, 1, |model, _| Ok(masked_lm(model, &batch, targets, Mode::Train)?.loss))?;
         synchronise(device);
         let probed = usize::from(check.is_some());
         if step > warm_up {
@@ -83,7 +83,7 @@ fn main() -> Result<()> {
             peaks[probed] = peaks[probed].max(memory::peak_bytes(tch::Device::Cpu).unwrap_or(0));
         }
     }
-    let [plain, probed] = seconds.map(|times| Spread::of(&times).map(|spread| spread.median));
+    let [plain, probed] = seconds.map(|times| TimingStats::of(&times).map(|stats| stats.median));
     let mib = |bytes: f64| (bytes / f64::from(1 << 20)).round();
     let report = serde_json::json!({
         "layers": arguments.layers, "hidden_size": arguments.hidden_size, "batch": arguments.batch,

@@ -99,13 +99,13 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn checksums(files: &BTreeMap<&str, &[u8]>) -> String {
-    let stamps: BTreeMap<&str, serde_json::Value> = files
+    let checksums: BTreeMap<&str, serde_json::Value> = files
         .iter()
         .map(|(name, bytes)| (*name, serde_json::json!({ "bytes": bytes.len(), "xxh3": hash(bytes) })))
         .collect();
     // The list's own hash is that of its JSON.
-    let list = serde_json::to_string(&stamps).expect("a map has a JSON form");
-    serde_json::json!({ "files": stamps, "xxh3": hash(list.as_bytes()) }).to_string()
+    let list = serde_json::to_string(&checksums).expect("a map has a JSON form");
+    serde_json::json!({ "files": checksums, "xxh3": hash(list.as_bytes()) }).to_string()
 }
 
 const TINY: &str = r#"{"architectures":["BertForMaskedLM"],"model_type":"bert","hidden_size":4,"num_hidden_layers":1,

@@ -1,6 +1,6 @@
 //! Bytes in, XXH3 (64 bits) as 16 hexadecimal digits out: how files, tokenizers and documents are told apart.
 
-use crate::shard::FileStamp;
+use crate::shard::FileChecksum;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -33,14 +33,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Reads a file to its end for its size and hash.
-pub(crate) fn stamp(path: &Path) -> io::Result<FileStamp> {
+pub(crate) fn checksum(path: &Path) -> io::Result<FileChecksum> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(FileStamp { bytes, xxh3: hasher.hex() }),
+            Ok(0) => return Ok(FileChecksum { bytes, xxh3: hasher.hex() }),
             Ok(num_bytes) => {
                 hasher.update(&buffer[..num_bytes]);
                 bytes += num_bytes as u64;

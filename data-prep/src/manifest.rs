@@ -6,7 +6,7 @@
 use crate::corpus::{Format, ReaderOptions};
 use crate::files::write_aside;
 use crate::hash;
-use crate::shard::{with_suffix, FileStamp, Shard, ShardError, Split, TokenType};
+use crate::shard::{with_suffix, FileChecksum, Shard, ShardError, Split, TokenType};
 use crate::stages::StagesConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -32,13 +32,13 @@ pub struct Manifest {
     /// Version of `untie-data` that wrote it.
     pub untie_data: String,
     /// The tokenizer that made the tokens.
-    pub tokenizer: TokenizerStamp,
+    pub tokenizer: TokenizerEntry,
     /// Counts of the training documents.
     pub train: Counts,
     /// Counts of the held-out documents.
     pub valid: Counts,
     /// Every shard, `train` first, in stream order.
-    pub shards: Vec<ShardStamp>,
+    pub shards: Vec<ShardEntry>,
     /// The corpus files, in the order in which they were read.
     pub sources: Vec<Source>,
     /// The settings of the preparation that decide its result.
@@ -50,7 +50,7 @@ pub struct Manifest {
 
 /// The tokenizer of a folder of shards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TokenizerStamp {
+pub struct TokenizerEntry {
     /// Number of tokens in the vocabulary, special tokens included.
     pub vocab_size: u32,
     /// Whether it lower-cases text; nothing if its normaliser does not say.
@@ -59,9 +59,9 @@ pub struct TokenizerStamp {
     #[serde(default)]
     pub strip_accents: Option<bool>,
     /// `tokenizer.json`.
-    pub json: FileStamp,
+    pub json: FileChecksum,
     /// `vocab.txt`.
-    pub vocab: FileStamp,
+    pub vocab: FileChecksum,
 }
 
 /// How much there is of something.
@@ -77,7 +77,7 @@ pub struct Counts {
 
 /// One shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardStamp {
+pub struct ShardEntry {
     /// File name without `.bin` and `.idx`.
     pub name: String,
     /// The split it belongs to.
@@ -88,9 +88,9 @@ pub struct ShardStamp {
     #[serde(flatten)]
     pub counts: Counts,
     /// The tokens' file.
-    pub bin: FileStamp,
+    pub bin: FileChecksum,
     /// The index's file.
-    pub idx: FileStamp,
+    pub idx: FileChecksum,
 }
 
 /// One corpus file.
@@ -100,7 +100,7 @@ pub struct Source {
     pub name: String,
     /// Size and hash of the file as it was read, compressed or not.
     #[serde(flatten)]
-    pub stamp: FileStamp,
+    pub checksum: FileChecksum,
 }
 
 /// What was asked of a preparation.
@@ -219,15 +219,15 @@ impl Manifest {
     /// If the split has none, or if one is missing, invalid or different.
     pub fn open_shards(&self, dir: &Path, split: Split) -> Result<Vec<Shard>, ShardError> {
         let mut shards = Vec::new();
-        for stamp in self.shards.iter().filter(|stamp| stamp.split == split) {
-            let prefix = dir.join(&stamp.name);
-            check_size(&with_suffix(&prefix, ".bin"), &stamp.bin)?;
-            check_size(&with_suffix(&prefix, ".idx"), &stamp.idx)?;
+        for entry in self.shards.iter().filter(|entry| entry.split == split) {
+            let prefix = dir.join(&entry.name);
+            check_size(&with_suffix(&prefix, ".bin"), &entry.bin)?;
+            check_size(&with_suffix(&prefix, ".idx"), &entry.idx)?;
             let shard = Shard::open(&prefix)?;
             let pairs = [
-                ("documents", stamp.counts.documents, shard.num_documents()),
-                ("sequences", stamp.counts.sequences, shard.num_sequences()),
-                ("tokens", stamp.counts.tokens, shard.num_tokens()),
+                ("documents", entry.counts.documents, shard.num_documents()),
+                ("sequences", entry.counts.sequences, shard.num_sequences()),
+                ("tokens", entry.counts.tokens, shard.num_tokens()),
             ];
             for (what, expected, got) in pairs {
                 if expected != got {
@@ -235,7 +235,7 @@ impl Manifest {
                 }
             }
             // Last: what the other checks find has a better sentence.
-            check_hash(&with_suffix(&prefix, ".idx"), &stamp.idx)?;
+            check_hash(&with_suffix(&prefix, ".idx"), &entry.idx)?;
             shards.push(shard);
         }
         if shards.is_empty() {
@@ -266,9 +266,9 @@ impl Manifest {
     /// As [`Manifest::check`], and if the content of a file is another one.
     pub fn verify(dir: &Path) -> Result<Manifest, ShardError> {
         let manifest = Manifest::check(dir)?;
-        for stamp in &manifest.shards {
-            let prefix = dir.join(&stamp.name);
-            check_hash(&with_suffix(&prefix, ".bin"), &stamp.bin)?;
+        for entry in &manifest.shards {
+            let prefix = dir.join(&entry.name);
+            check_hash(&with_suffix(&prefix, ".bin"), &entry.bin)?;
         }
         check_hash(&dir.join(TOKENIZER_FILE), &manifest.tokenizer.json)?;
         check_hash(&dir.join(VOCAB_FILE), &manifest.tokenizer.vocab)?;
@@ -276,18 +276,18 @@ impl Manifest {
     }
 }
 
-fn check_size(path: &Path, stamp: &FileStamp) -> Result<(), ShardError> {
+fn check_size(path: &Path, checksum: &FileChecksum) -> Result<(), ShardError> {
     let metadata = fs::metadata(path).map_err(|source| ShardError::Io { path: path.to_owned(), source })?;
-    if metadata.len() != stamp.bytes {
-        return Err(ShardError::FileSize { path: path.to_owned(), expected: stamp.bytes, got: metadata.len() });
+    if metadata.len() != checksum.bytes {
+        return Err(ShardError::FileSize { path: path.to_owned(), expected: checksum.bytes, got: metadata.len() });
     }
     Ok(())
 }
 
-fn check_hash(path: &Path, stamp: &FileStamp) -> Result<(), ShardError> {
-    let found = hash::stamp(path).map_err(|source| ShardError::Io { path: path.to_owned(), source })?;
-    if found.xxh3 != stamp.xxh3 {
-        return Err(ShardError::FileHash { path: path.to_owned(), expected: stamp.xxh3.clone(), got: found.xxh3 });
+fn check_hash(path: &Path, checksum: &FileChecksum) -> Result<(), ShardError> {
+    let found = hash::checksum(path).map_err(|source| ShardError::Io { path: path.to_owned(), source })?;
+    if found.xxh3 != checksum.xxh3 {
+        return Err(ShardError::FileHash { path: path.to_owned(), expected: checksum.xxh3.clone(), got: found.xxh3 });
     }
     Ok(())
 }

@@ -8,7 +8,6 @@
 //! compressed. The result depends on the input and the settings alone, not on workers, memory or interruptions.
 
 mod config;
-mod dealer;
 mod error;
 mod journal;
 mod looking;
@@ -18,6 +17,7 @@ mod reading;
 mod report;
 mod source;
 mod spill;
+mod split_writers;
 mod summary;
 mod tokenising;
 mod warnings;
@@ -30,10 +30,10 @@ pub use summary::Summary;
 use crate::corpus::{find_files, CorpusFile, Found};
 use crate::hash::{self, Hasher};
 use crate::manifest::{
-    Counts, Manifest, Settings, ShardStamp, Source, TokenizerStamp, MANIFEST_FILE, PARTIAL_DIR, TOKENIZER_FILE,
+    Counts, Manifest, Settings, ShardEntry, Source, TokenizerEntry, MANIFEST_FILE, PARTIAL_DIR, TOKENIZER_FILE,
     VOCAB_FILE,
 };
-use crate::shard::{FileStamp, Split};
+use crate::shard::{FileChecksum, Split};
 use crate::wordpiece;
 use config::input_bytes;
 use journal::Journal;
@@ -89,7 +89,7 @@ pub fn prepare(config: &PrepareConfig, progress: Arc<dyn Progress>) -> Result<Su
     let pool = workers(config)?;
     pool.install(|| looking::look(&files, &config.reader, progress.as_ref()))?;
     progress.stage("hashing the input", input_bytes(&files));
-    let sources = pool.install(|| stamp_sources(&files, &progress))?;
+    let sources = pool.install(|| hash_sources(&files, &progress))?;
     if let Some(manifest) = find_existing(config, &settings, &sources)? {
         progress.finish();
         return Ok(Summary { manifest, report: None });
@@ -137,7 +137,7 @@ fn workers(config: &PrepareConfig) -> Result<rayon::ThreadPool, PrepareError> {
         .map_err(|error| PrepareError::Workers { workers: config.workers, message: error.to_string() })
 }
 
-fn total(shards: &[ShardStamp], split: Split) -> Counts {
+fn total(shards: &[ShardEntry], split: Split) -> Counts {
     shards.iter().filter(|shard| shard.split == split).fold(Counts::default(), |sum, shard| Counts {
         documents: sum.documents + shard.counts.documents,
         sequences: sum.sequences + shard.counts.sequences,
@@ -146,18 +146,18 @@ fn total(shards: &[ShardStamp], split: Split) -> Counts {
 }
 
 /// Names, sizes and hashes; standard input gets its own once it is read.
-fn stamp_sources(files: &[CorpusFile], progress: &Arc<dyn Progress>) -> Result<Vec<Source>, PrepareError> {
-    let stamp = |file: &CorpusFile| {
+fn hash_sources(files: &[CorpusFile], progress: &Arc<dyn Progress>) -> Result<Vec<Source>, PrepareError> {
+    let checksum = |file: &CorpusFile| {
         if file.is_stdin() {
-            return Ok(Source { name: "-".to_owned(), stamp: FileStamp { bytes: 0, xxh3: String::new() } });
+            return Ok(Source { name: "-".to_owned(), checksum: FileChecksum { bytes: 0, xxh3: String::new() } });
         }
         let name = file.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let stamp = hash::stamp(file.path());
-        let stamp = stamp.map_err(|source| PrepareError::Input { path: file.path().to_owned(), source })?;
-        progress.advance(stamp.bytes);
-        Ok(Source { name, stamp })
+        let checksum = hash::checksum(file.path());
+        let checksum = checksum.map_err(|source| PrepareError::Input { path: file.path().to_owned(), source })?;
+        progress.advance(checksum.bytes);
+        Ok(Source { name, checksum })
     };
-    files.par_iter().map(stamp).collect()
+    files.par_iter().map(checksum).collect()
 }
 
 /// The manifest of a folder that needs no work; nothing for one that is to be made.
@@ -220,7 +220,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Writes the tokenizer and the shards into `dir`, as far as the journal says that they are not there.
-    fn make(&self, dir: &Path, journal: &mut Journal) -> Result<(TokenizerStamp, Vec<ShardStamp>), PrepareError> {
+    fn make(&self, dir: &Path, journal: &mut Journal) -> Result<(TokenizerEntry, Vec<ShardEntry>), PrepareError> {
         let tokenizer = self.tokenizer(dir, journal)?;
         self.progress.stage("tokenising", journal.report.text_bytes);
         let shards = tokenising::tokenise(self.config, dir, &tokenizer, journal, self.progress)?;
@@ -231,19 +231,19 @@ impl Run<'_> {
         if shards.is_empty() {
             return Err(PrepareError::EmptyCorpus { dropped: report::list(&journal.report.dropped) });
         }
-        let stamp = |name: &str| {
+        let checksum = |name: &str| {
             let path = dir.join(name);
-            hash::stamp(&path).map_err(|source| PrepareError::Output { path, source })
+            hash::checksum(&path).map_err(|source| PrepareError::Output { path, source })
         };
         let casing = wordpiece::casing(&tokenizer);
-        let stamp = TokenizerStamp {
+        let tokenizer = TokenizerEntry {
             vocab_size: wordpiece::vocab_size(&tokenizer),
             lowercase: casing.map(|casing| casing.lowercase),
             strip_accents: casing.and_then(|casing| casing.strip_accents),
-            json: stamp(TOKENIZER_FILE)?,
-            vocab: stamp(VOCAB_FILE)?,
+            json: checksum(TOKENIZER_FILE)?,
+            vocab: checksum(VOCAB_FILE)?,
         };
-        Ok((stamp, shards))
+        Ok((tokenizer, shards))
     }
 
     /// Reads the corpus to its end and brings the tokenizer.
@@ -282,7 +282,7 @@ impl Run<'_> {
             reading.run(&corpus, journal, self.progress, meter)?;
             let (hasher, bytes) = &*stdin.lock().unwrap_or_else(PoisonError::into_inner);
             for source in journal.sources.iter_mut().filter(|source| source.name == "-") {
-                source.stamp = FileStamp { bytes: *bytes, xxh3: hasher.hex() };
+                source.checksum = FileChecksum { bytes: *bytes, xxh3: hasher.hex() };
             }
         }
         if journal.report.num_texts == 0 {

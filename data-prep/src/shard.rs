@@ -26,7 +26,7 @@ mod writer;
 
 pub use error::ShardError;
 pub use set::{Piece, ShardSet, Share, Split};
-pub use writer::{Checkpoint, FileStamp, ShardWriter, WrittenShard};
+pub use writer::{Checkpoint, FileChecksum, ShardWriter, WrittenShard};
 
 use crate::corpus::kind::{self, Other};
 use memmap2::Mmap;

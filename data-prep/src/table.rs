@@ -6,7 +6,7 @@
 
 mod lists;
 
-use crate::corpus::parquet::{caught, disagreement, open, row_group, Column, BATCH_ROWS};
+use crate::corpus::parquet::{caught, disagreement, open, row_group, FlatColumn, BATCH_ROWS};
 use crate::corpus::{CorpusError, Position};
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::ColumnReader;
@@ -15,9 +15,9 @@ use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use std::fs::File;
 use std::path::Path;
 
-/// The values of a column, one a row; `None` is null.
+/// A column as the values of its rows; `None` is null.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Values {
+pub enum Column {
     /// Strings.
     Text(Vec<Option<String>>),
     /// Integers of 32 or 64 bits.
@@ -31,15 +31,15 @@ pub enum Values {
     Integers(Vec<Vec<i64>>),
 }
 
-impl Values {
+impl Column {
     /// What the column holds, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
-            Values::Text(_) => "text",
-            Values::Integer(_) => "integers",
-            Values::Real(_) => "floating point numbers",
-            Values::Texts(_) => "lists of texts",
-            Values::Integers(_) => "lists of integers",
+            Column::Text(_) => "text",
+            Column::Integer(_) => "integers",
+            Column::Real(_) => "floating point numbers",
+            Column::Texts(_) => "lists of texts",
+            Column::Integers(_) => "lists of integers",
         }
     }
 }
@@ -52,7 +52,7 @@ pub struct Table {
     /// The names of all columns of the file, in its order.
     pub names: Vec<String>,
     /// The columns that were asked for, in that order; `None` for one that the file lacks.
-    pub columns: Vec<Option<Values>>,
+    pub columns: Vec<Option<Column>>,
 }
 
 /// Reads the columns `wanted` of a Parquet file. A file without one of them is no error, for callers can do without some. The
@@ -60,7 +60,7 @@ pub struct Table {
 ///
 /// # Errors
 /// If the file cannot be opened or is not whole, if a wanted column is a list of lists or of another type than those of
-/// [`Values`], and if a string is not UTF-8.
+/// [`Column`], and if a string is not UTF-8.
 pub fn read(path: &Path, wanted: &[&str]) -> Result<Table, CorpusError> {
     let file = open(path)?;
     caught(|| read_columns(&SerializedFileReader::new(file)?, wanted))
@@ -88,9 +88,9 @@ fn read_columns(file: &SerializedFileReader<File>, wanted: &[&str]) -> Result<Ta
         let group = row_group(file, index)?;
         let num_rows_of_group = usize::try_from(group.metadata().num_rows())
             .map_err(|_| CorpusError::Parquet { message: "a row group has less than no rows".to_owned() })?;
-        for (values, place) in columns.iter_mut().zip(&places) {
-            if let (Some(values), &Some(place)) = (values, place) {
-                append(values, group.as_ref(), place, num_rows_of_group)?;
+        for (column, place) in columns.iter_mut().zip(&places) {
+            if let (Some(column), &Some(place)) = (column, place) {
+                append(column, group.as_ref(), place, num_rows_of_group)?;
             }
         }
         num_rows = num_rows.saturating_add(num_rows_of_group);
@@ -103,68 +103,68 @@ fn unreadable(name: &str, kind: &str) -> CorpusError {
 }
 
 /// A column of this type without rows.
-fn empty(name: &str, kind: PhysicalType, is_list: bool) -> Result<Values, CorpusError> {
+fn empty(name: &str, kind: PhysicalType, is_list: bool) -> Result<Column, CorpusError> {
     match (kind, is_list) {
-        (PhysicalType::BYTE_ARRAY, false) => Ok(Values::Text(Vec::new())),
-        (PhysicalType::INT32 | PhysicalType::INT64, false) => Ok(Values::Integer(Vec::new())),
-        (PhysicalType::FLOAT | PhysicalType::DOUBLE, false) => Ok(Values::Real(Vec::new())),
-        (PhysicalType::BYTE_ARRAY, true) => Ok(Values::Texts(Vec::new())),
-        (PhysicalType::INT32 | PhysicalType::INT64, true) => Ok(Values::Integers(Vec::new())),
+        (PhysicalType::BYTE_ARRAY, false) => Ok(Column::Text(Vec::new())),
+        (PhysicalType::INT32 | PhysicalType::INT64, false) => Ok(Column::Integer(Vec::new())),
+        (PhysicalType::FLOAT | PhysicalType::DOUBLE, false) => Ok(Column::Real(Vec::new())),
+        (PhysicalType::BYTE_ARRAY, true) => Ok(Column::Texts(Vec::new())),
+        (PhysicalType::INT32 | PhysicalType::INT64, true) => Ok(Column::Integers(Vec::new())),
         (other, false) => Err(unreadable(name, &format!("{other}"))),
         (other, true) => Err(unreadable(name, &format!("lists of {other}"))),
     }
 }
 
 /// Appends one column of a row group.
-fn append(values: &mut Values, group: &dyn RowGroupReader, place: usize, num_rows: usize) -> Result<(), CorpusError> {
+fn append(column: &mut Column, group: &dyn RowGroupReader, place: usize, num_rows: usize) -> Result<(), CorpusError> {
     let max_level = group.metadata().column(place).column_descr().max_def_level();
     let reader = group.get_column_reader(place)?;
-    match (values, reader) {
-        (Values::Text(texts), ColumnReader::ByteArrayColumnReader(reader)) => {
-            each(Column::new(reader, max_level), num_rows, |value| {
+    match (column, reader) {
+        (Column::Text(texts), ColumnReader::ByteArrayColumnReader(reader)) => {
+            each(FlatColumn::new(reader, max_level), num_rows, |value| {
                 let row = Position::Row(texts.len() as u64 + 1);
                 texts.push(value.map(|bytes| text(&bytes, row)).transpose()?);
                 Ok(())
             })
         }
-        (Values::Integer(numbers), ColumnReader::Int32ColumnReader(reader)) => {
-            each(Column::new(reader, max_level), num_rows, |value| {
+        (Column::Integer(numbers), ColumnReader::Int32ColumnReader(reader)) => {
+            each(FlatColumn::new(reader, max_level), num_rows, |value| {
                 numbers.push(value.map(i64::from));
                 Ok(())
             })
         }
-        (Values::Integer(numbers), ColumnReader::Int64ColumnReader(reader)) => {
-            each(Column::new(reader, max_level), num_rows, |value| {
+        (Column::Integer(numbers), ColumnReader::Int64ColumnReader(reader)) => {
+            each(FlatColumn::new(reader, max_level), num_rows, |value| {
                 numbers.push(value);
                 Ok(())
             })
         }
-        (Values::Real(numbers), ColumnReader::FloatColumnReader(reader)) => {
-            each(Column::new(reader, max_level), num_rows, |value| {
+        (Column::Real(numbers), ColumnReader::FloatColumnReader(reader)) => {
+            each(FlatColumn::new(reader, max_level), num_rows, |value| {
                 numbers.push(value.map(shortest_decimal));
                 Ok(())
             })
         }
-        (Values::Real(numbers), ColumnReader::DoubleColumnReader(reader)) => {
-            each(Column::new(reader, max_level), num_rows, |value| {
+        (Column::Real(numbers), ColumnReader::DoubleColumnReader(reader)) => {
+            each(FlatColumn::new(reader, max_level), num_rows, |value| {
                 numbers.push(value);
                 Ok(())
             })
         }
-        (Values::Texts(rows), ColumnReader::ByteArrayColumnReader(reader)) => {
+        (Column::Texts(rows), ColumnReader::ByteArrayColumnReader(reader)) => {
             lists::each(reader, max_level, num_rows, |values| {
                 let row = Position::Row(rows.len() as u64 + 1);
                 rows.push(values.iter().map(|bytes| text(bytes, row)).collect::<Result<_, _>>()?);
                 Ok(())
             })
         }
-        (Values::Integers(rows), ColumnReader::Int32ColumnReader(reader)) => {
+        (Column::Integers(rows), ColumnReader::Int32ColumnReader(reader)) => {
             lists::each(reader, max_level, num_rows, |values| {
                 rows.push(values.into_iter().map(i64::from).collect());
                 Ok(())
             })
         }
-        (Values::Integers(rows), ColumnReader::Int64ColumnReader(reader)) => {
+        (Column::Integers(rows), ColumnReader::Int64ColumnReader(reader)) => {
             lists::each(reader, max_level, num_rows, |values| {
                 rows.push(values);
                 Ok(())
@@ -176,7 +176,7 @@ fn append(values: &mut Values, group: &dyn RowGroupReader, place: usize, num_row
 
 /// Hands over the rows of a column, some at a time: a damaged file may promise more rows than memory can hold.
 fn each<T: DataType>(
-    mut column: Column<T>,
+    mut column: FlatColumn<T>,
     num_rows: usize,
     mut take: impl FnMut(Option<T::T>) -> Result<(), CorpusError>,
 ) -> Result<(), CorpusError> {

@@ -25,7 +25,7 @@ use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{GroupGradient, Moments, OptimConfig};
 use untie::sharing::{MomentsAt, RuleKind, SharingConfig, UntieAt};
-use untie::train::trainee::{Recipe, Trainee};
+use untie::train::state::{TrainSpec, TrainState};
 
 use literal::{border, Adam, Combine, Reference, Sizes};
 use text::{batch, house, LENGTH, VOCABULARY};
@@ -68,7 +68,7 @@ struct Curves {
     losses: Vec<(i64, f64)>,
 }
 
-fn recipe(moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<Recipe> {
+fn spec(moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<TrainSpec> {
     let sizes = ModelConfig {
         hidden_size: Some(64),
         num_hidden_layers: Some(LAYERS),
@@ -90,7 +90,7 @@ fn recipe(moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<Reci
         gradient,
         ..SharingConfig::default()
     };
-    Ok(Recipe { bert, optim, sharing, compute: Kind::Double, steps: tied + UNTIED })
+    Ok(TrainSpec { bert, optim, sharing, compute: Kind::Double, steps: tied + UNTIED })
 }
 
 /// Warm-up over 50 updates, then constant.
@@ -110,14 +110,14 @@ fn by_layer<'a>(tensors: impl Iterator<Item = (&'a String, Tensor)>) -> Vec<Tens
 }
 
 /// The product's weights as the reference names them.
-fn weights(trainee: &Trainee) -> BTreeMap<String, Tensor> {
-    let entries = trainee.weights().entries().iter();
+fn weights(state: &TrainState) -> BTreeMap<String, Tensor> {
+    let entries = state.weights().entries().iter();
     let house = entries.map(|weight| (weight.spec.name.clone(), weight.in_file(&weight.tensor).detach()));
-    border::copies(&house.collect(), &Vec::from(trainee.map().clone()))
+    border::copies(&house.collect(), &Vec::from(state.map().clone()))
 }
 
-fn product_layers(trainee: &Trainee) -> Vec<Tensor> {
-    by_layer(weights(trainee).iter().map(|(name, tensor)| (name, tensor.shallow_clone())))
+fn product_layers(state: &TrainState) -> Vec<Tensor> {
+    by_layer(weights(state).iter().map(|(name, tensor)| (name, tensor.shallow_clone())))
 }
 
 fn reference_layers(reference: &Reference) -> Vec<Tensor> {
@@ -128,8 +128,8 @@ fn distances(before: &[Tensor], after: &[Tensor]) -> Vec<f64> {
     before.iter().zip(after).map(|(before, after)| (after - before).norm().double_value(&[])).collect()
 }
 
-fn reference(recipe: &Recipe, trainee: &Trainee) -> Reference {
-    let Recipe { bert, optim, sharing, .. } = recipe;
+fn reference(spec: &TrainSpec, state: &TrainState) -> Reference {
+    let TrainSpec { bert, optim, sharing, .. } = spec;
     let sizes = Sizes {
         layers: LAYERS,
         hidden: bert.hidden_size,
@@ -148,7 +148,7 @@ fn reference(recipe: &Recipe, trainee: &Trainee) -> Reference {
         GroupGradient::Mean => Combine::Mean,
         GroupGradient::Sum => Combine::Sum,
     };
-    Reference::new(sizes, vec![0; LAYERS], weights(trainee), adam, combine)
+    Reference::new(sizes, vec![0; LAYERS], weights(state), adam, combine)
 }
 
 fn held_out_loss(model: &Bert) -> Result<f64> {
@@ -163,24 +163,24 @@ fn held_out_loss(model: &Bert) -> Result<f64> {
 
 /// Trains one variant, and its reference to the last update that is shown.
 fn run(name: &'static str, moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<Curves> {
-    let recipe = recipe(moments, gradient, tied)?;
+    let spec = spec(moments, gradient, tied)?;
     let map = LayerMap::tied(LAYERS);
-    let start = Weights::initialise(&recipe.bert, &map, 1, Kind::Double, Device::Cpu)?;
+    let start = Weights::initialise(&spec.bert, &map, 1, Kind::Double, Device::Cpu)?;
     let zeros = Moments::zeros(&start)?;
-    let mut trainee = Trainee::new(recipe.clone(), map, start, zeros, None)?;
-    let mut reference = reference(&recipe, &trainee);
+    let mut state = TrainState::new(spec.clone(), map, start, zeros, None)?;
+    let mut reference = reference(&spec, &state);
     let mut curves = Curves { name, product: Norms::new(), reference: Norms::new(), losses: Vec::new() };
     for step in 1..=tied + UNTIED {
         let from_untying = step as i64 - tied as i64;
         let is_measured = from_untying >= *SHOWN.start();
         let batch = batch(step);
-        let before = is_measured.then(|| product_layers(&trainee));
+        let before = is_measured.then(|| product_layers(&state));
         let tensors = house(&batch).to_device(Device::Cpu)?;
-        trainee.step(step, learning_rate(step), 1, |model, _| {
+        state.step(step, learning_rate(step), 1, |model, _| {
             Ok(masked_lm(model, &tensors, batch.targets.len(), Mode::Train)?.loss)
         })?;
         if let Some(before) = before {
-            curves.product.insert(from_untying, distances(&before, &product_layers(&trainee)));
+            curves.product.insert(from_untying, distances(&before, &product_layers(&state)));
         }
         if from_untying <= *SHOWN.end() {
             let before = reference_layers(&reference);
@@ -189,15 +189,15 @@ fn run(name: &'static str, moments: MomentsAt, gradient: GroupGradient, tied: u6
                 curves.reference.insert(from_untying, distances(&before, &reference_layers(&reference)));
             }
         }
-        if let Some(decision) = trainee.decide(step, None) {
-            trainee.untie(decision.map)?;
+        if let Some(decision) = state.decide(step, None) {
+            state.untie(decision.map)?;
             reference.labels = (0..LAYERS).collect();
             if moments == MomentsAt::Reset {
                 reference.reset_moments();
             }
         }
         if from_untying % 20 == 0 || SHOWN.contains(&from_untying) {
-            curves.losses.push((from_untying, held_out_loss(&trainee.model_in(Kind::Double)?)?));
+            curves.losses.push((from_untying, held_out_loss(&state.model_in(Kind::Double)?)?));
         }
     }
     Ok(curves)

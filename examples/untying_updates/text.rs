@@ -2,7 +2,7 @@
 
 use untie::batch;
 
-use crate::literal::dice::Dice;
+use crate::literal::rng::Rng;
 use crate::literal::Batch;
 
 /// The mask, and all topics' tokens.
@@ -23,8 +23,8 @@ const WORDS: u64 = 7;
 /// Batch `number`. Each sequence keeps to one topic; three times in four a token follows the one before it in its topic's
 /// cycle, else it is any of the topic's. The topic alone leaves ln 7 = 1.95 nats.
 pub fn batch(number: u64) -> Batch {
-    let mut dice = Dice::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let mut below = |bound| dice.below(bound);
+    let mut rng = Rng::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut below = |bound| rng.below(bound);
     let mut batch = Batch { token_ids: Vec::new(), targets: Vec::new() };
     for sequence in 0..SEQUENCES {
         let topic = below(TOPICS);

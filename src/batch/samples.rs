@@ -34,7 +34,7 @@ pub struct Samples {
 
 /// Which sample: its corpus, the epoch that decides its masks, and its number there.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct SampleKey {
     corpus: usize,
     epoch: u32,
     sample: u64,
@@ -106,7 +106,7 @@ impl Samples {
             let size = self.corpora[corpus].num_samples();
             let epoch = (number / size) as u32;
             let order = Permutation::new(size, stream_seed(self.seed, self.phase, corpus as u32), epoch);
-            Place { corpus, epoch, sample: order.at(number % size) }
+            SampleKey { corpus, epoch, sample: order.at(number % size) }
         })
     }
 
@@ -122,11 +122,11 @@ impl Samples {
             let size = self.corpora[corpus].num_samples();
             // Below `size` for every number below the corpus's total.
             let sample = u128::from(number) * u128::from(size) / u128::from(totals[corpus].max(1));
-            Place { corpus, epoch: 0, sample: sample as u64 }
+            SampleKey { corpus, epoch: 0, sample: sample as u64 }
         })
     }
 
-    fn collect(&self, count: usize, which: impl Fn(usize) -> Place) -> Result<Batch> {
+    fn collect(&self, count: usize, which: impl Fn(usize) -> SampleKey) -> Result<Batch> {
         let (length, capacity) = (self.sequence_length, self.capacity());
         let tokens = |wanted: bool| wanted.then(|| Vec::with_capacity(count * length));
         let mut batch = Batch {
@@ -145,7 +145,7 @@ impl Samples {
         };
         let (mut ids, mut scratch, mut targets) = (vec![0; length], Scratch::default(), Vec::with_capacity(capacity));
         for index in 0..count {
-            let Place { corpus, epoch, sample } = which(index);
+            let SampleKey { corpus, epoch, sample } = which(index);
             let seed = stream_seed(self.seed, self.phase, corpus as u32);
             let mut random = SampleRandom::new(seed, epoch, sample);
             batch.dropout_keys.push(SampleRandom::dropout_key(seed, epoch, sample));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokenizers::Tokenizer;
-use untie_data::manifest::{Manifest, TokenizerStamp, MANIFEST_FILE, TOKENIZER_FILE};
+use untie_data::manifest::{Manifest, TokenizerEntry, MANIFEST_FILE, TOKENIZER_FILE};
 use untie_data::shard::{ShardError, ShardSet, Split};
 use untie_data::wordpiece::{self, Casing, Pretrained, SpecialTokens, TokenizerError, CONTINUATION};
 
@@ -50,10 +50,10 @@ impl Vocabulary {
         }
         let (vocabulary, casing) = Self::as_in(path, dirs[0])?;
         for dir in &dirs {
-            let Some(stamp) = manifest(dir)?.map(|manifest| manifest.tokenizer) else { continue };
-            let (size, hash) = (stamp.vocab_size, stamp.vocab.xxh3.clone());
+            let Some(entry) = manifest(dir)?.map(|manifest| manifest.tokenizer) else { continue };
+            let (size, hash) = (entry.vocab_size, entry.vocab.xxh3.clone());
             if hash == vocabulary.hash {
-                let made = casing_of(&stamp);
+                let made = casing_of(&entry);
                 // A folder's own tokenizer made it, whatever earlier versions noted about it.
                 if let (Some(made), Some(reads), true) = (made, casing, path != dir.join(TOKENIZER_FILE)) {
                     check_casing(path, reads, dir, made)?;
@@ -147,8 +147,8 @@ impl Vocabulary {
 }
 
 /// How the tokenizer of a folder of shards treats case and accents; nothing if its manifest does not say.
-fn casing_of(stamp: &TokenizerStamp) -> Option<Casing> {
-    stamp.lowercase.map(|lowercase| Casing { lowercase, strip_accents: stamp.strip_accents })
+fn casing_of(entry: &TokenizerEntry) -> Option<Casing> {
+    entry.lowercase.map(|lowercase| Casing { lowercase, strip_accents: entry.strip_accents })
 }
 
 /// Checks that the tokenizer at `path` treats case and accents as the one that made the shards of `dir`: a model would be exported with a

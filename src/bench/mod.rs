@@ -8,10 +8,10 @@
 pub mod batch;
 pub mod calibration;
 pub mod memory;
+pub mod model;
 pub mod profile;
 pub mod report;
-mod spread;
-pub mod subject;
+mod timing_stats;
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,10 @@ use crate::error::Result;
 use crate::loss::{pretraining, Totals};
 use crate::model::Mode;
 use crate::train::calibrate::synchronise;
-use crate::train::Trainee;
+use crate::train::TrainState;
 
-pub use spread::Spread;
-pub use subject::Subject;
+pub use model::BenchModel;
+pub use timing_stats::TimingStats;
 
 /// Steps that are measured however long they take.
 pub const FEWEST_STEPS: usize = 3;
@@ -39,7 +39,7 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug)]
-pub struct Effort {
+pub struct BenchOptions {
     /// Steps before the measured ones.
     pub warmup_steps: usize,
     /// Least time of the measured steps together.
@@ -64,7 +64,7 @@ pub struct Measured {
 /// A model in training whose steps are timed.
 #[derive(Debug)]
 pub struct Stopwatch {
-    trainee: Trainee,
+    state: TrainState,
     device: Device,
     learning_rate: f64,
     /// Steps so far.
@@ -79,30 +79,30 @@ struct Lap {
 }
 
 impl Stopwatch {
-    /// Times the steps of `trainee` on `device`, all with one learning rate.
-    pub fn new(trainee: Trainee, device: Device, learning_rate: f64) -> Self {
-        Self { trainee, device, learning_rate, steps: 0 }
+    /// Times the steps of `state` on `device`, all with one learning rate.
+    pub fn new(state: TrainState, device: Device, learning_rate: f64) -> Self {
+        Self { state, device, learning_rate, steps: 0 }
     }
 
     /// The model in training.
-    pub fn trainee(&self) -> &Trainee {
-        &self.trainee
+    pub fn state(&self) -> &TrainState {
+        &self.state
     }
 
     /// Takes warm-up steps and then measured ones, on the micro-batches that `next` gives.
     ///
     /// # Errors
     /// `next`'s own and libtorch's.
-    pub fn measure(&mut self, effort: Effort, mut next: impl FnMut() -> Result<Vec<Batch>>) -> Result<Measured> {
+    pub fn measure(&mut self, options: BenchOptions, mut next: impl FnMut() -> Result<Vec<Batch>>) -> Result<Measured> {
         let mut measured = Measured::default();
-        for number in 1..=effort.warmup_steps {
+        for number in 1..=options.warmup_steps {
             let lap = self.lap(&next()?)?;
             eprintln!("warm-up step {number}: {:.3} s, loss {:.4}", lap.seconds, lap.loss);
             measured.losses.push(lap.loss);
         }
         let resets = memory::reset_peak(self.device);
         let (begin, mut said) = (Instant::now(), Instant::now());
-        while measured.step_seconds.len() < FEWEST_STEPS || begin.elapsed().as_secs_f64() < effort.seconds {
+        while measured.step_seconds.len() < FEWEST_STEPS || begin.elapsed().as_secs_f64() < options.seconds {
             let waits = Instant::now();
             let batches = next()?;
             measured.wait_seconds.push(waits.elapsed().as_secs_f64());
@@ -133,7 +133,7 @@ impl Stopwatch {
         let begin = Instant::now();
         // The time when each micro-batch begins and the work of the one before is done.
         let mut begins = Vec::with_capacity(batches.len());
-        let (pending, _check) = self.trainee.step(step, self.learning_rate, batches.len(), |model, index| {
+        let (pending, _check) = self.state.step(step, self.learning_rate, batches.len(), |model, index| {
             if index > 0 {
                 synchronise(device);
             }

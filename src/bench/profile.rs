@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::batch::Batch;
-use crate::bench::{Effort, Measured, Stopwatch};
+use crate::bench::{BenchOptions, Measured, Stopwatch};
 use crate::error::Result;
 use crate::shim::{self, OpTime};
 
@@ -13,16 +13,20 @@ const SMALLEST: f64 = 0.001;
 /// What the names of autograd's own bookkeeping around each node of the backward begin with.
 const ENGINE: &str = "autograd::engine::evaluate_function";
 
-/// Takes the warm-up steps, then the measured ones of `effort` under the profiler; a table of the mean step.
+/// Takes the warm-up steps, then the measured ones of `options` under the profiler; a table of the mean step.
 ///
 /// # Errors
 /// As [`Stopwatch::measure`].
-pub fn profile(watch: &mut Stopwatch, effort: Effort, next: impl Fn() -> Result<Vec<Batch>>) -> Result<String> {
-    let warmup = Effort { seconds: 0.0, ..effort };
-    watch.measure(warmup, &next)?;
+pub fn profile(
+    stopwatch: &mut Stopwatch,
+    options: BenchOptions,
+    next: impl Fn() -> Result<Vec<Batch>>,
+) -> Result<String> {
+    let warmup = BenchOptions { seconds: 0.0, ..options };
+    stopwatch.measure(warmup, &next)?;
     let begin = Instant::now();
-    let measured = Effort { warmup_steps: 0, ..effort };
-    let (Measured { step_seconds, .. }, ops) = shim::profile(|| watch.measure(measured, &next))?;
+    let measured = BenchOptions { warmup_steps: 0, ..options };
+    let (Measured { step_seconds, .. }, ops) = shim::profile(|| stopwatch.measure(measured, &next))?;
     eprintln!("profiled {} steps in {:.1} s", step_seconds.len(), begin.elapsed().as_secs_f64());
     Ok(table(ops, step_seconds.iter().sum(), step_seconds.len()))
 }

@@ -6,7 +6,7 @@ use serde_json::{json, Map, Value};
 
 use crate::batch::Batch;
 use crate::bench::memory::mebibytes;
-use crate::bench::{Effort, Measured, Spread, Subject};
+use crate::bench::{BenchModel, BenchOptions, Measured, TimingStats};
 use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::train::calibrate::{product_flops, product_rate, products};
@@ -31,11 +31,11 @@ impl Products {
     ///
     /// # Errors
     /// libtorch's own.
-    pub fn of(subject: &Subject, rows: usize, targets: usize, effort: Effort) -> Result<Self> {
-        let products = products(&subject.bert, rows, targets);
+    pub fn of(model: &BenchModel, rows: usize, targets: usize, options: BenchOptions) -> Result<Self> {
+        let products = products(&model.bert, rows, targets);
         let [least, most] = PRODUCT_SECONDS;
-        let budget = Duration::from_secs_f64((effort.seconds * PRODUCT_PART).clamp(least, most));
-        let rate = product_rate(&products, subject.compute(), subject.device, budget)?;
+        let budget = Duration::from_secs_f64((options.seconds * PRODUCT_PART).clamp(least, most));
+        let rate = product_rate(&products, model.compute(), model.device, budget)?;
         Ok(Self { flops: product_flops(&products), rate })
     }
 
@@ -49,14 +49,14 @@ impl Products {
 ///
 /// # Errors
 /// libtorch's own.
-pub fn facts(subject: &Subject) -> Result<Map<String, Value>> {
-    let found = environment(subject.device)?;
+pub fn facts(model: &BenchModel) -> Result<Map<String, Value>> {
+    let found = environment(model.device)?;
     let fact = |name: &str| found.get(name).cloned().unwrap_or_default();
     let facts = json!({
         "device": fact("device").to_lowercase(),
         "cpu": fact("cpu"),
         "threads": tch::get_num_threads(),
-        "precision": subject.precision,
+        "precision": model.precision,
         "versions": {
             "untie": fact("untie"), "libtorch": fact("libtorch"), "cpu_capability": fact("cpu_capability"),
         },
@@ -87,19 +87,19 @@ pub fn predicted_mib(memory: &Memory) -> Value {
 /// # Errors
 /// libtorch's own.
 pub fn report(
-    subject: &Subject,
+    model: &BenchModel,
     map: &LayerMap,
     batch: &Batch,
-    effort: Effort,
+    options: BenchOptions,
     measured: &Measured,
     (baseline, predicted): (Option<u64>, Memory),
 ) -> Result<Value> {
     let tokens = batch.token_ids.len();
-    let products = Products::of(subject, tokens, batch.num_targets, effort)?;
-    let step = Spread::of(&measured.step_seconds);
+    let products = Products::of(model, tokens, batch.num_targets, options)?;
+    let step = TimingStats::of(&measured.step_seconds);
     let median = step.map_or(f64::NAN, |step| step.median);
-    let bert = &subject.bert;
-    let mut report = facts(subject)?;
+    let bert = &model.bert;
+    let mut report = facts(model)?;
     let body = json!({
         "side": "untie",
         "model": {
@@ -112,7 +112,7 @@ pub fn report(
         "batch": batch.num_sequences(),
         "sequence_length": batch.sequence_length,
         "targets": batch.num_targets,
-        "warmup_steps": effort.warmup_steps,
+        "warmup_steps": options.warmup_steps,
         "tokens_per_second": tokens as f64 / median,
         "step_seconds": step,
         "peak_mib": measured.peak_bytes.map(mebibytes),

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::stamp::Checksums;
+use super::checksums::Checksums;
 use super::FILES;
 use crate::error::{io as io_error, Error, Result};
 

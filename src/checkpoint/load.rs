@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
-use super::stamp::Checksums;
+use super::checksums::Checksums;
 use super::tensors::TensorFile;
 use super::{RunState, FILES, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, STATE_FILE};
 use crate::error::Result;

@@ -16,12 +16,12 @@
 //! hold the largest tensor once in host memory. Loading reads each file twice: for its checksum, then for its tensors.
 
 mod background;
+mod checksums;
 mod config;
 mod folder;
 mod load;
 mod rollback;
 mod save;
-mod stamp;
 mod state;
 mod tensors;
 
@@ -31,7 +31,7 @@ pub use folder::{list, newest_valid, verify, Entry};
 pub use load::{load, load_state, load_weights, Loaded};
 pub use rollback::roll_back;
 pub use save::save;
-pub use state::{DataStamp, RunState, Totals, Untying, FORMAT};
+pub use state::{DataFingerprint, RunState, Totals, Untying, FORMAT};
 
 /// The tensors of the model.
 const MODEL_FILE: &str = "model.safetensors";

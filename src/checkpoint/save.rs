@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Tensor};
 
+use super::checksums::{Checksums, FileChecksum, HashingWriter};
 use super::folder::{folder, list, scan, sync, Role, LATEST_FILE};
-use super::stamp::{Checksums, Stamp, Stamping};
 use super::{tensors, CheckpointConfig, RunState, CHECKSUMS_FILE, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, STATE_FILE};
 use crate::error::{io as io_error, Error, Result};
 use crate::model::weights::specs;
@@ -94,13 +94,13 @@ impl Snapshot {
     /// Writes every file of a checkpoint into `partial`, the checksums last, and syncs it.
     fn write(&self, partial: &Path) -> Result<()> {
         fs::create_dir(partial).map_err(|error| io_error("create", partial, error))?;
-        let mut stamps = BTreeMap::new();
+        let mut checksums = BTreeMap::new();
         for (name, tensors) in [(MODEL_FILE, &self.model), (OPTIMIZER_FILE, &self.optimizer)] {
-            let stamp = write_file(&partial.join(name), |writer, path| tensors::write(writer, path, tensors))?;
-            stamps.insert(name.to_owned(), stamp);
+            let checksum = write_file(&partial.join(name), |writer, path| tensors::write(writer, path, tensors))?;
+            checksums.insert(name.to_owned(), checksum);
         }
-        stamps.insert(STATE_FILE.to_owned(), write_bytes(&partial.join(STATE_FILE), &self.state)?);
-        write_bytes(&partial.join(CHECKSUMS_FILE), &Checksums::new(stamps)?.to_json()?)?;
+        checksums.insert(STATE_FILE.to_owned(), write_bytes(&partial.join(STATE_FILE), &self.state)?);
+        write_bytes(&partial.join(CHECKSUMS_FILE), &Checksums::new(checksums)?.to_json()?)?;
         sync(partial)
     }
 }
@@ -142,17 +142,17 @@ fn clear(folder: &Path) -> Result<()> {
 }
 
 /// Creates a file, lets `fill` write it, syncs it, and returns its size and hash.
-fn write_file(path: &Path, fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>) -> Result<Stamp> {
+fn write_file(path: &Path, fill: impl FnOnce(&mut dyn Write, &Path) -> Result<()>) -> Result<FileChecksum> {
     let failed = |error| io_error("write", path, error);
-    let mut writer = Stamping::new(BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?));
+    let mut writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, File::create(path).map_err(failed)?));
     fill(&mut writer, path)?;
-    let (buffered, stamp) = writer.finish();
+    let (buffered, checksum) = writer.finish();
     let file = buffered.into_inner().map_err(|error| failed(error.into_error()))?;
     file.sync_all().map_err(failed)?;
-    Ok(stamp)
+    Ok(checksum)
 }
 
-fn write_bytes(path: &Path, bytes: &[u8]) -> Result<Stamp> {
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<FileChecksum> {
     write_file(path, |writer, path| writer.write_all(bytes).map_err(|error| io_error("write", path, error)))
 }
 

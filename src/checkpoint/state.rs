@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::stamp::read_small;
+use super::checksums::read_small;
 use super::STATE_FILE;
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
@@ -49,7 +49,7 @@ pub struct RunState {
     /// Every transition so far, in order.
     pub untying: Vec<Untying>,
     /// What the run was trained on.
-    pub data: DataStamp,
+    pub data: DataFingerprint,
     /// Sizes of the model.
     pub bert: BertConfig,
 }
@@ -57,7 +57,7 @@ pub struct RunState {
 /// Which tokens a run reads; a position in the data means nothing in other data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DataStamp {
+pub struct DataFingerprint {
     /// Hash of the vocabulary in id order: what an id means.
     pub vocabulary: String,
     /// Hash of the training shards: what a position means.

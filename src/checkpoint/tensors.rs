@@ -8,7 +8,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::Dtype;
 use tch::{Kind, Tensor};
 
-use super::stamp::cannot_read;
+use super::checksums::cannot_read;
 use crate::error::{io as io_error, Error, Result};
 
 /// The longest header that the format allows, in bytes.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::bench::{self, calibration, profile, report, Effort, Subject};
+use crate::bench::{self, calibration, profile, report, BenchModel, BenchOptions};
 use crate::cli::{named, train, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
@@ -101,21 +101,21 @@ impl BenchArgs {
         if !(0.0..1e6).contains(&self.seconds) {
             return Err(Error::config(format!("`--seconds` must be at least 0 and below 1e6, got {}", self.seconds)));
         }
-        let effort = Effort { warmup_steps: self.warmup_steps, seconds: self.seconds };
+        let options = BenchOptions { warmup_steps: self.warmup_steps, seconds: self.seconds };
         match &self.config {
             Some(path) => {
                 let config = RunConfig::load(path, &self.settings)?;
                 let device = prepare_process(&config.train, None)?;
                 let place = (self.save_in.as_deref().unwrap_or(Path::new(".")), Instant::now());
                 let plan = train::plan(config, device, None, &Rc::new(World::alone()), place)?;
-                println!("{}", calibration::calibrate(&plan, effort, self.save_in.as_deref())?);
+                println!("{}", calibration::calibrate(&plan, options, self.save_in.as_deref())?);
                 Ok(())
             }
-            None => self.measure(effort),
+            None => self.measure(options),
         }
     }
 
-    fn measure(&self, effort: Effort) -> Result<()> {
+    fn measure(&self, options: BenchOptions) -> Result<()> {
         let process = TrainConfig {
             threads: self.threads,
             device: self.device.clone(),
@@ -146,19 +146,19 @@ impl BenchArgs {
         let map = sharing.start_map(bert.num_hidden_layers)?;
         let precision = self.precision.resolve(device)?;
         warn_of(precision, device);
-        let subject = Subject { bert, optim: OptimConfig::default(), sharing, precision, device };
+        let model = BenchModel { bert, optim: OptimConfig::default(), sharing, precision, device };
         let baseline = resident_bytes();
-        let predicted = Memory::of(&subject.step(&map, &batch, self.activation_checkpointing));
-        let mut watch = subject.start(&map, self.init.as_deref())?;
+        let predicted = Memory::of(&model.step(&map, &batch, self.activation_checkpointing));
+        let mut stopwatch = model.start(&map, self.init.as_deref())?;
         let next = || Ok(vec![batch.clone()]);
         if self.profile {
-            print!("{}", profile::profile(&mut watch, effort, next)?);
+            print!("{}", profile::profile(&mut stopwatch, options, next)?);
             return Ok(());
         }
-        let measured = watch.measure(effort, next)?;
+        let measured = stopwatch.measure(options, next)?;
         // Its memory is free for the products.
-        drop(watch);
-        println!("{}", report::report(&subject, &map, &batch, effort, &measured, (baseline, predicted))?);
+        drop(stopwatch);
+        println!("{}", report::report(&model, &map, &batch, options, &measured, (baseline, predicted))?);
         Ok(())
     }
 

@@ -11,17 +11,18 @@ use untie_data::manifest::Manifest;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
-use crate::checkpoint::{self, DataStamp};
+use crate::checkpoint::{self, DataFingerprint};
 use crate::cli::{warn, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::model::Kernels;
-use crate::parallel::{Place, World};
+use crate::parallel::{LaunchEnv, World};
 use crate::step::Precision;
+use crate::train::auto_micro_batch::{earlier_sizes, fitting_micro_batches, settle};
+use crate::train::decide_steps::decide_steps;
 use crate::train::environment::environment;
 use crate::train::length::TimeBudget;
-use crate::train::micro_batch::{earlier_sizes, settle};
 use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
 
 /// Arguments of `untie train`.
@@ -63,9 +64,9 @@ impl TrainArgs {
         let mut settings = self.settings.clone();
         settings.extend(self.time.map(|time| format!("train.time={}", TimeBudget(time))));
         let config = RunConfig::load(&self.config, &settings)?;
-        let place = if self.dry_run { None } else { Place::from_environment()? };
-        let device = prepare_process(&config.train, place.as_ref())?;
-        let world = Rc::new(World::connect(place, &config.parallel, device)?);
+        let env = if self.dry_run { None } else { LaunchEnv::from_environment()? };
+        let device = prepare_process(&config.train, env.as_ref())?;
+        let world = Rc::new(World::connect(env, &config.parallel, device)?);
         let result = self.check_same(&config, device, &world).and_then(|()| self.run_in(config, device, &world, begin));
         let Err(error) = result else { return result };
         world.tell(&error);
@@ -115,13 +116,13 @@ impl TrainArgs {
         let plan =
             Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier, world, (&folder, begin))? };
         if self.dry_run {
-            let numbers = plan.numbers()?;
-            let first = &numbers.phases[0];
+            let stats = plan.stats()?;
+            let first = &stats.phases[0];
             let rate = plan.product_rate(&plan.products(&first.phase, first.capacity()))?;
-            println!("{}", plan.describe(&numbers, rate));
+            println!("{}", plan.describe(&stats, rate));
             return Ok(0);
         }
-        let DataStamp { vocabulary, shards } = &plan.data_stamp;
+        let DataFingerprint { vocabulary, shards } = &plan.data_fingerprint;
         let parts = [("the vocabulary", vocabulary), ("the training shards", shards)];
         check_same_parts(world, &parts.map(|(name, hash)| (name.to_owned(), hash.clone())))?;
         let stop = StopFlag::on_signals()?.until(begin, self.max_wall_time);
@@ -201,7 +202,7 @@ pub(super) fn plan(
     if chooses_micro_batch {
         let sizes = match earlier.as_ref().and_then(earlier_sizes) {
             Some(sizes) => sizes,
-            None => decided(&config)?.fitting_micro_batches()?,
+            None => fitting_micro_batches(&decided(&config)?)?,
         };
         settle(&mut config.data, &mut config.train, &sizes);
         config.validate()?;
@@ -210,7 +211,7 @@ pub(super) fn plan(
         let of_steps = |steps| RunConfig { train: config.train.of_steps(steps), ..config.clone() };
         let steps = match earlier.as_ref().and_then(|tables| asked.earlier_steps(tables)) {
             Some(steps) => steps,
-            None => decided(&config)?.decide_steps(asked, place, |steps| of_steps(steps).validate())?,
+            None => decide_steps(&decided(&config)?, asked, place, |steps| of_steps(steps).validate())?,
         };
         config = of_steps(steps);
         config.validate()?;
@@ -223,7 +224,7 @@ fn decided(config: &RunConfig, vocabulary: &Vocabulary, device: tch::Device, wor
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
         bert: config.bert(vocabulary.size)?,
-        data_stamp: DataStamp { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data)? },
+        data_fingerprint: DataFingerprint { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data)? },
         vocabulary: vocabulary.clone(),
         init: config.model.init.clone(),
         data: config.data.clone(),

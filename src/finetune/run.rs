@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::order::Permutation;
 use crate::batch::random::SampleRandom;
-use crate::checkpoint::{self, DataStamp, RunState, Saver, Totals};
+use crate::checkpoint::{self, DataFingerprint, RunState, Saver, Totals};
 use crate::error::{io, Error, Result};
 use crate::finetune::batch::{Item, TaskBatch};
 use crate::finetune::config::FinetuneConfig;
@@ -139,7 +139,7 @@ impl<'a> Run<'a> {
                     eprintln!("resume: {}", error.report().trim_start_matches("error: "));
                 }
                 let loaded = checkpoint::load(&path, kind, session.device)?;
-                same_run(&loaded.state, &identity, &session.stamp(), &path)?;
+                same_run(&loaded.state, &identity, &session.fingerprint(), &path)?;
                 loaded
             }
             None => session.start(setting, identity, kind)?,
@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
         };
         let chunks: Vec<&[u64]> = examples.chunks(config.micro_batch()).collect();
         let (model, total) = (&self.model, examples.len());
-        let update = Update { optim: &self.optim, learning_rate, gradients: None };
+        let update = Update { optim: &self.optim, learning_rate, sync: None };
         let (optimizer, moments) = (&mut self.optimizer, &mut self.moments);
         let pending = train_step(optimizer, &self.weights, moments, update, chunks.len(), |index| {
             // Where libtorch drops out; our own kernels go by the examples' keys.
@@ -313,8 +313,8 @@ impl Session<'_> {
         Ok(json!({ "tables": tables, "lr": setting.lr, "seed": setting.seed, "model": self.model_hash }))
     }
 
-    fn stamp(&self) -> DataStamp {
-        DataStamp { vocabulary: self.model_hash.into(), shards: self.problem.train_hash.clone() }
+    fn fingerprint(&self) -> DataFingerprint {
+        DataFingerprint { vocabulary: self.model_hash.into(), shards: self.problem.train_hash.clone() }
     }
 
     /// The state before step 0: the pre-trained encoder and a new head.
@@ -341,14 +341,14 @@ impl Session<'_> {
             totals: Totals::default(),
             environment: self.environment.clone(),
             untying: Vec::new(),
-            data: self.stamp(),
+            data: self.fingerprint(),
             bert,
         };
         Ok(checkpoint::Loaded { state, weights: loaded.weights, moments })
     }
 }
 
-fn same_run(state: &RunState, identity: &Value, stamp: &DataStamp, path: &Path) -> Result<()> {
+fn same_run(state: &RunState, identity: &Value, fingerprint: &DataFingerprint, path: &Path) -> Result<()> {
     let refuse = |what: &str| {
         Err(Error::config(format!("cannot resume from `{}`: {what}", path.display()))
             .hint("restore the settings, or choose another `--run-dir`"))
@@ -360,7 +360,7 @@ fn same_run(state: &RunState, identity: &Value, stamp: &DataStamp, path: &Path) 
         let (expected, got) = (show(before.get(key)), show(now.get(key)));
         return refuse(&format!("`{}` differs: expected {expected}, got {got}", key.trim_start_matches("tables.")));
     }
-    if state.data != *stamp {
+    if state.data != *fingerprint {
         return refuse("the training examples differ");
     }
     Ok(())

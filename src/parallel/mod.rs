@@ -6,13 +6,13 @@
 //! alone, needs none of this and pays nothing.
 
 mod config;
-mod gradients;
-mod place;
+mod gradient_sync;
+mod heartbeat;
+mod launch_env;
 mod waiting;
-mod watch;
 mod world;
 
 pub use config::{BackendChoice, ParallelConfig, Wire};
-pub use gradients::Gradients;
-pub use place::{Place, LAUNCHED};
+pub use gradient_sync::GradientSync;
+pub use launch_env::{LaunchEnv, LAUNCHED};
 pub use world::World;

@@ -1,6 +1,6 @@
 //! Says who is waited for, while the processes of a run meet.
 //!
-//! In: the place of this process, and the store once it is reached. Out: a line on stderr after ten seconds, again at growing
+//! In: the environment of this process, and the store once it is reached. Out: a line on stderr after ten seconds, again at growing
 //! intervals; after two where nobody else has come at all, as in a shell of `srun --pty`, which has the variables of several
 //! processes and is one. Cost: a thread until all have met.
 
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::parallel::place::Place;
+use crate::parallel::launch_env::LaunchEnv;
 use crate::shim::Store;
 
 /// After which a process that is the only one speaks. Launchers start all of them together.
@@ -36,12 +36,12 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Waits from now on for the other processes of the run at `place`.
-    pub(super) fn begin(place: &Place) -> Result<Self> {
+    /// Waits from now on for the other processes of the run of `env`.
+    pub(super) fn begin(env: &LaunchEnv) -> Result<Self> {
         let store = Arc::new(OnceLock::new());
         let (ends, ended) = channel();
-        let (place, seen, rank) = (place.clone(), store.clone(), place.rank);
-        let spoken = thread::Builder::new().name("waiting".into()).spawn(move || speak(&place, &seen, &ended));
+        let (env, seen, rank) = (env.clone(), store.clone(), env.rank);
+        let spoken = thread::Builder::new().name("waiting".into()).spawn(move || speak(&env, &seen, &ended));
         // Not joined: it may be in the middle of a question to a store that does not answer.
         drop(spoken.map_err(|error| Error::failed("cannot start a thread").caused_by(error))?);
         Ok(Self { store, rank, _ends: ends })
@@ -56,15 +56,15 @@ impl Waiting {
     }
 }
 
-fn speak(place: &Place, store: &OnceLock<Store>, ended: &Receiver<()>) {
+fn speak(env: &LaunchEnv, store: &OnceLock<Store>, ended: &Receiver<()>) {
     let begin = Instant::now();
     let mut at = ALONE;
     while ended.recv_timeout(at.saturating_sub(begin.elapsed())) == Err(RecvTimeoutError::Timeout) {
-        let missing = store.get().and_then(|store| missing(place, store));
-        let is_alone = place.size > 1 && missing.as_ref().is_some_and(|missing| missing.len() + 1 == place.size);
+        let missing = store.get().and_then(|store| missing(env, store));
+        let is_alone = env.size > 1 && missing.as_ref().is_some_and(|missing| missing.len() + 1 == env.size);
         if at > ALONE || is_alone {
-            let who = if place.rank == 0 { String::new() } else { format!("rank={} ", place.rank) };
-            eprintln!("{who}{}", words(place, missing.as_deref(), at));
+            let who = if env.rank == 0 { String::new() } else { format!("rank={} ", env.rank) };
+            eprintln!("{who}{}", words(env, missing.as_deref(), at));
         }
         at = match at {
             ALONE => FIRST,
@@ -75,15 +75,15 @@ fn speak(place: &Place, store: &OnceLock<Store>, ended: &Receiver<()>) {
 }
 
 /// The ranks of the processes that have not come; none where the store does not say.
-fn missing(place: &Place, store: &Store) -> Option<Vec<usize>> {
+fn missing(env: &LaunchEnv, store: &Store) -> Option<Vec<usize>> {
     let has_come = |rank| store.add(&arrival_of(rank), 0).map(|times| times > 0);
-    let come: Result<Vec<bool>> = (0..place.size).map(has_come).collect();
+    let come: Result<Vec<bool>> = (0..env.size).map(has_come).collect();
     Some(come.ok()?.into_iter().enumerate().filter(|(_, come)| !come).map(|(rank, _)| rank).collect())
 }
 
-/// What a process at `place` says that waits for `time`; `missing`: for whom, where it has reached the store.
-fn words(place: &Place, missing: Option<&[usize]>, time: Duration) -> String {
-    let Place { size, master: (host, port), started_by, .. } = place;
+/// What a process of `env` says that waits for `time`; `missing`: for whom, where it has reached the store.
+fn words(env: &LaunchEnv, missing: Option<&[usize]>, time: Duration) -> String {
+    let LaunchEnv { size, master: (host, port), started_by, .. } = env;
     let begins =
         if time > FIRST { format!("still waiting after {} s for", time.as_secs()) } else { "waiting for".into() };
     let asked = started_by.asked(*size);
@@ -106,11 +106,11 @@ fn words(place: &Place, missing: Option<&[usize]>, time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parallel::place::StartedBy;
+    use crate::parallel::launch_env::StartedBy;
 
     #[test]
     fn lines_say_who_asked_for_how_many_and_what_to_do() {
-        let place = |launcher, variable, unset: &[&'static str]| Place {
+        let env = |launcher, variable, unset: &[&'static str]| LaunchEnv {
             rank: 0,
             size: 4,
             local_rank: 0,
@@ -121,9 +121,9 @@ mod tests {
             attempt: "0".into(),
             started_by: StartedBy { launcher, variable, unset: unset.to_vec() },
         };
-        let srun = place("srun", "SLURM_STEP_NUM_TASKS", &["SLURM_STEP_NUM_TASKS"]);
+        let srun = env("srun", "SLURM_STEP_NUM_TASKS", &["SLURM_STEP_NUM_TASKS"]);
         let said =
-            |place: &Place, missing: Option<&[usize]>, seconds| words(place, missing, Duration::from_secs(seconds));
+            |env: &LaunchEnv, missing: Option<&[usize]>, seconds| words(env, missing, Duration::from_secs(seconds));
         assert_eq!(
             said(&srun, Some(&[1, 2, 3]), 2),
             "waiting for 3 of 4 processes (srun: SLURM_STEP_NUM_TASKS=4); unset it to train alone"
@@ -132,12 +132,12 @@ mod tests {
             said(&srun, Some(&[2, 3]), 60),
             "still waiting after 60 s for 2 of 4 processes (srun: SLURM_STEP_NUM_TASKS=4), of ranks 2 3; unset it to train alone"
         );
-        let both = place("", "WORLD_SIZE", &["RANK", "WORLD_SIZE"]);
+        let both = env("", "WORLD_SIZE", &["RANK", "WORLD_SIZE"]);
         assert_eq!(
             said(&both, None, 10),
             "waiting for rank 0 at node1:29577, 1 of 4 processes (WORLD_SIZE=4); unset RANK and WORLD_SIZE to train alone"
         );
-        let launch = place("untie launch", "WORLD_SIZE", &[]);
+        let launch = env("untie launch", "WORLD_SIZE", &[]);
         assert_eq!(said(&launch, Some(&[1]), 10), "waiting for 1 of 4 processes (untie launch: WORLD_SIZE=4)");
         assert!(said(&launch, Some(&[]), 10).starts_with("waiting for the connections of all 4 processes"));
         let many: Vec<usize> = (1..40).collect();

@@ -7,9 +7,9 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::parallel::config::{BackendChoice, ParallelConfig, Wire};
-use crate::parallel::place::Place;
+use crate::parallel::heartbeat::{tell, Heartbeat};
+use crate::parallel::launch_env::LaunchEnv;
 use crate::parallel::waiting::Waiting;
-use crate::parallel::watch::{tell, Watch};
 use crate::shim::{Backend, Bucket, GradientReducer, ProcessGroups, Store};
 
 /// The processes of a run as one of them sees them. Alone, every call returns at once.
@@ -18,11 +18,11 @@ pub struct World(Option<Connected>);
 
 #[derive(Debug)]
 struct Connected {
-    place: Place,
+    env: LaunchEnv,
     config: ParallelConfig,
     groups: ProcessGroups,
     store: Store,
-    watch: Watch,
+    heartbeat: Heartbeat,
     has_failed: Cell<bool>,
 }
 
@@ -32,13 +32,13 @@ impl World {
         Self(None)
     }
 
-    /// Meets the other processes of `place`, if there is one; gradients are on `device`.
+    /// Meets the other processes of `env`, if there is one; gradients are on `device`.
     ///
     /// # Errors
     /// A master that does not answer, processes that do not come within `parallel.timeout`, and a backend that does not fit the
     /// device.
-    pub fn connect(place: Option<Place>, config: &ParallelConfig, device: Device) -> Result<Self> {
-        let Some(place) = place else { return Ok(Self::alone()) };
+    pub fn connect(env: Option<LaunchEnv>, config: &ParallelConfig, device: Device) -> Result<Self> {
+        let Some(env) = env else { return Ok(Self::alone()) };
         let backend = match (config.backend, device) {
             (BackendChoice::Auto | BackendChoice::Nccl, Device::Cuda(index)) => Backend::Nccl(index),
             (BackendChoice::Auto | BackendChoice::Gloo, Device::Cpu) => Backend::Gloo,
@@ -55,25 +55,25 @@ impl World {
             std::env::set_var("TORCH_CPP_LOG_LEVEL", "ERROR");
         }
         let timeout = Duration::from_secs(config.timeout);
-        let (host, port) = (place.master.0.clone(), place.master.1);
-        let (rank, size) = (place.rank, place.size);
+        let (host, port) = (env.master.0.clone(), env.master.1);
+        let (rank, size) = (env.rank, env.size);
         let cannot = |what: &str, error| Error::failed(format!("rank {rank} of {size} {what}")).caused_by(error);
         let hint = &format!(
             "all {size} processes ({}) must be started, with the same `MASTER_ADDR` and `MASTER_PORT`, the latter free on that host{}",
-            place.started_by.asked(size),
-            place.started_by.advice()
+            env.started_by.asked(size),
+            env.started_by.advice()
         );
-        let prefix = format!("untie/{}", place.attempt);
-        let waiting = Waiting::begin(&place)?;
-        let store = Store::connect(&host, port, place.serves, timeout, &prefix)
+        let prefix = format!("untie/{}", env.attempt);
+        let waiting = Waiting::begin(&env)?;
+        let store = Store::connect(&host, port, env.serves, timeout, &prefix)
             .map_err(|error| cannot(&format!("cannot meet the others at {host}:{port}"), error).hint(hint))?;
         waiting.arrived(&store)?;
-        let address = place.address()?;
+        let address = env.address()?;
         let interface = std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
         let is_loopback = |text: &str| text.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         // A name that means the loopback on its own host; who gives the loopback itself has all processes on one.
         let is_hidden = is_loopback(&address) && !is_loopback(&host) && host != "localhost";
-        if is_hidden && interface.is_empty() && size > place.local_size {
+        if is_hidden && interface.is_empty() && size > env.local_size {
             return Err(Error::config(format!(
                 "`{host}`, where the processes of several hosts meet, is {address} on the host of rank {rank}, which the others cannot \
                  reach"
@@ -82,9 +82,15 @@ impl World {
         }
         let groups = ProcessGroups::meet(&store, rank, size, timeout, (&address, &interface), backend)
             .map_err(|error| cannot("cannot connect to the others", error).hint(hint))?;
-        let watch = Watch::start(place.clone(), store.another()?, Duration::from_secs(config.heartbeat))?;
-        let world =
-            Self(Some(Connected { place, config: config.clone(), groups, store, watch, has_failed: Cell::new(false) }));
+        let heartbeat = Heartbeat::start(env.clone(), store.another()?, Duration::from_secs(config.heartbeat))?;
+        let world = Self(Some(Connected {
+            env,
+            config: config.clone(),
+            groups,
+            store,
+            heartbeat,
+            has_failed: Cell::new(false),
+        }));
         world.barrier()?;
         drop(waiting);
         Ok(world)
@@ -97,17 +103,17 @@ impl World {
 
     /// This process's number, from 0.
     pub fn rank(&self) -> usize {
-        self.0.as_ref().map_or(0, |world| world.place.rank)
+        self.0.as_ref().map_or(0, |world| world.env.rank)
     }
 
     /// How many processes there are.
     pub fn size(&self) -> usize {
-        self.0.as_ref().map_or(1, |world| world.place.size)
+        self.0.as_ref().map_or(1, |world| world.env.size)
     }
 
     /// How many of them are on this host.
     pub fn local_size(&self) -> usize {
-        self.0.as_ref().map_or(1, |world| world.place.local_size)
+        self.0.as_ref().map_or(1, |world| world.env.local_size)
     }
 
     /// Whether this is the process that writes.
@@ -164,7 +170,7 @@ impl World {
         let length = Tensor::f_from_slice(&[bytes.len() as i64])?;
         world.done(world.groups.broadcast(&length))?;
         let length = i64::try_from(&length)?;
-        let content = match world.place.rank {
+        let content = match world.env.rank {
             0 => Tensor::f_from_slice(&bytes)?,
             _ => Tensor::f_zeros([length], (Kind::Uint8, Device::Cpu))?,
         };
@@ -214,8 +220,8 @@ impl World {
         let mut mine = hashes.iter().map(|hash| hash.to_le_bytes());
         let at = (0..=hashes.len()).find(|_| first.next() != mine.next().as_ref().map(<[u8; 8]>::as_slice));
         // One more than the place of the first that differs.
-        let mut found = vec![0.0; world.place.size];
-        found[world.place.rank] = at.map_or(0.0, |at| at as f64 + 1.0);
+        let mut found = vec![0.0; world.env.size];
+        found[world.env.rank] = at.map_or(0.0, |at| at as f64 + 1.0);
         self.sum(&mut found)?;
         let Some((rank, &at)) = found.iter().enumerate().find(|(_, &at)| at > 0.0) else { return Ok(()) };
         Err(Error::failed(format!(
@@ -253,7 +259,7 @@ impl World {
     /// Tells the other processes why this one ends.
     pub fn tell(&self, error: &Error) {
         if let Some(world) = self.0.as_ref().filter(|world| !world.has_failed.get()) {
-            tell(&world.store, &world.place, error.report().trim_start_matches("error: "));
+            tell(&world.store, &world.env, error.report().trim_start_matches("error: "));
         }
     }
 }
@@ -262,8 +268,8 @@ impl Connected {
     fn done<T>(&self, result: Result<T>) -> Result<T> {
         result.map_err(|error| {
             self.has_failed.set(true);
-            let Place { rank, size, .. } = self.place;
-            let why = self.watch.explain().unwrap_or_else(|| "every process still gives signs of life".into());
+            let LaunchEnv { rank, size, .. } = self.env;
+            let why = self.heartbeat.explain().unwrap_or_else(|| "every process still gives signs of life".into());
             Error::failed(format!("rank {rank} of {size}: a collective failed, {why}"))
                 .caused_by(error)
                 .hint("checkpoints are as they were: start all processes again with `--resume`")

@@ -83,8 +83,8 @@ impl Check {
         Ok(Self { watched: correlate(watched), drifting: correlate(drifting), matrix: products.matrix() })
     }
 
-    /// Every number of it, for one process to hand to the others: decisions must not hang on the last digit.
-    pub fn numbers_mut(&mut self) -> impl Iterator<Item = &mut f64> {
+    /// Every value of it, for one process to hand to the others: decisions must not hang on the last digit.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut f64> {
         let correlations = self.watched.iter_mut().chain(&mut self.drifting);
         correlations.map(|found| &mut found.value).chain(&mut self.matrix)
     }

@@ -101,7 +101,7 @@ impl Rule {
     }
 
     /// The pairs whose correlations this rule decides by in a model shared as `map`; none if it needs no check.
-    pub fn watches(&self, map: &LayerMap) -> Option<Vec<Pair>> {
+    pub fn pairs(&self, map: &LayerMap) -> Option<Vec<Pair>> {
         let pairs = match self {
             Self::Never | Self::Scheduled(_) => return None,
             Self::Adaptive { .. } => watched_pairs(map, true),
@@ -112,7 +112,7 @@ impl Rule {
 
     /// How near the rule is to its next decision on `map`, for the log; none where it needs no check.
     pub fn standing(&self, map: &LayerMap) -> Option<String> {
-        self.watches(map)?;
+        self.pairs(map)?;
         match self {
             Self::Never | Self::Scheduled(_) => None,
             Self::Adaptive { streak, patience, .. } => {
@@ -125,8 +125,8 @@ impl Rule {
         }
     }
 
-    /// Whether to change the sharing `map` now that `finished` steps are done. `check` holds the correlations of the pairs
-    /// that the rule watches, if the last step was probed. A correlation that is NaN counts as not below the threshold.
+    /// Whether to change the sharing `map` now that `finished` steps are done. `check` holds the correlations of
+    /// [`Self::pairs`], if the last step was probed. A correlation that is NaN counts as not below the threshold.
     pub fn decide(&mut self, finished: u64, check: Option<&[Correlation]>, map: &LayerMap) -> Option<Decision> {
         match (self, check) {
             (Self::Scheduled(transitions), _) => {
@@ -176,7 +176,7 @@ mod tests {
 
     /// The correlations of `rule`'s pairs of `map`, by lower layer.
     fn check(rule: &Rule, map: &LayerMap, values: &[f64]) -> Vec<Correlation> {
-        let pairs = rule.watches(map).unwrap();
+        let pairs = rule.pairs(map).unwrap();
         assert_eq!(pairs.len(), values.len());
         pairs.iter().zip(values).map(|(pair, &value)| Correlation { lower: pair.lower[0], value }).collect()
     }
@@ -250,7 +250,7 @@ mod tests {
             };
             let value = |pair: &Pair| if low(pair.lower[0]) { 0.1 } else { 0.8 };
             let found =
-                check(&multi_step, &map, &multi_step.watches(&map).unwrap().iter().map(value).collect::<Vec<_>>());
+                check(&multi_step, &map, &multi_step.pairs(&map).unwrap().iter().map(value).collect::<Vec<_>>());
             let decision = multi_step.decide(number, Some(&found), &map);
             assert_eq!(decision.as_ref().map(|decision| Vec::from(decision.map.clone())), expected.map(Vec::from));
             map = decision.map_or(map, |decision| decision.map);
@@ -274,7 +274,7 @@ mod tests {
                 map = multi_step.decide(1, Some(&found), &map).unwrap().map;
                 assert_eq!(Vec::from(map.clone()), expected);
             }
-            assert_eq!(multi_step.watches(&map), None);
+            assert_eq!(multi_step.pairs(&map), None);
         }
     }
 

@@ -16,7 +16,7 @@ use tch::Tensor;
 use crate::error::Result;
 use crate::model::Weights;
 use crate::optim::{Moments, OptimConfig, Optimizer, Reads};
-use crate::parallel::Gradients;
+use crate::parallel::GradientSync;
 
 /// How a step's gradients become an update.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub struct Update<'a> {
     /// Learning rate of this step.
     pub learning_rate: f64,
     /// Sums gradients over processes; `None` where there is one.
-    pub gradients: Option<&'a Gradients>,
+    pub sync: Option<&'a GradientSync>,
 }
 
 /// What a step did.
@@ -91,8 +91,8 @@ pub fn train_step(
     for index in 0..num_micro_batches {
         optimizer.backward(&loss(index)?)?;
     }
-    if let Some(gradients) = update.gradients {
-        gradients.finish(optimizer.loss())?;
+    if let Some(sync) = update.sync {
+        sync.finish(optimizer.loss())?;
     }
     let numbers = optimizer.update(weights, moments, update.optim, update.learning_rate)?;
     Ok(Pending { numbers, is_scaled: optimizer.is_scaled(), reads: optimizer.reads() })

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::keys::classes;
 use crate::model::Kernels;
 use crate::step::Precision;
-use crate::train::length::TimeBudget;
+use crate::train::length::{Asked, TimeBudget};
 use crate::train::micro_batch::MicroBatch;
 
 /// Length, batch, precision and device of a run.
@@ -165,6 +165,17 @@ impl TrainConfig {
         }
         Ok(())
     }
+
+    /// What is asked for, where it is not a number of steps.
+    pub fn asked(&self) -> Option<Asked> {
+        self.time.map(Asked::Time).or(self.epochs.map(Asked::Epochs))
+    }
+
+    /// The same with the number of steps that was decided, and what it was decided from.
+    pub fn of_steps(&self, steps: u64) -> Self {
+        let steps_from = self.asked().map(Asked::record).or_else(|| self.steps_from.clone());
+        Self { steps, steps_from, epochs: None, time: None, ..self.clone() }
+    }
 }
 
 /// The device that `name` means.
@@ -191,6 +202,7 @@ pub fn resolve_device(name: &str) -> Result<Device> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn impossible_batches_are_refused() {
@@ -205,5 +217,16 @@ mod tests {
         assert_eq!(resolve_device("cpu").unwrap(), Device::Cpu);
         assert!(resolve_device("tpu").unwrap_err().to_string().contains("got `tpu`"));
         assert!(resolve_device("cuda:4096").unwrap_err().to_string().contains("expected a CUDA device"));
+    }
+
+    #[test]
+    fn what_was_decided_is_recorded_and_found_again() {
+        let train = TrainConfig { time: Some(TimeBudget(Duration::from_secs(300))), ..Default::default() };
+        let decided = train.of_steps(77);
+        assert_eq!((decided.steps, decided.time, decided.steps_from.as_deref()), (77, None, Some("time 5m")));
+        let tables = serde_json::json!({ "train": decided });
+        let asked = |time| Asked::Time(TimeBudget(Duration::from_secs(time)));
+        assert_eq!((asked(300).earlier_steps(&tables), asked(301).earlier_steps(&tables)), (Some(77), None));
+        assert_eq!(Asked::Epochs(5.0).earlier_steps(&tables), None);
     }
 }

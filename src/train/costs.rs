@@ -8,7 +8,6 @@ use crate::error::Result;
 use crate::sharing::SharingConfig;
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::phases::Phases;
-use crate::train::plan::Plan;
 
 /// Seconds of the parts of one phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -55,13 +54,7 @@ pub struct Course<'a> {
     pub num_layers: usize,
 }
 
-impl<'a> Course<'a> {
-    /// That of the run that `plan` describes.
-    pub fn of(plan: &'a Plan) -> Self {
-        let Plan { data, train, sharing, eval, checkpoint, .. } = plan;
-        Self { data, train, sharing, eval, checkpoint, num_layers: plan.bert.num_hidden_layers }
-    }
-
+impl Course<'_> {
     /// The phases of a run of `steps`.
     ///
     /// # Errors
@@ -104,7 +97,7 @@ impl Costs {
     }
 
     /// The measured times in a fixed order, so that processes can take the largest of each.
-    pub(super) fn numbers_mut(&mut self) -> Vec<&mut f64> {
+    pub(super) fn times_mut(&mut self) -> Vec<&mut f64> {
         let phases = self.phases.iter_mut();
         let of_phases = phases.flat_map(|of| [&mut of.at_start, &mut of.untied, &mut of.check, &mut of.evaluation]);
         of_phases.chain([&mut self.opening, &mut self.save, &mut self.export]).collect()

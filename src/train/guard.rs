@@ -141,7 +141,7 @@ impl Guard {
 
     /// Takes note of the loss of step `step`; a spike if it completes `spike_patience` of them in a row. A loss that is not finite is another
     /// guard's.
-    pub fn watch(&mut self, config: &GuardConfig, step: u64, loss: f64) -> Option<Spike> {
+    pub fn check_loss(&mut self, config: &GuardConfig, step: u64, loss: f64) -> Option<Spike> {
         if config.spike == SpikeAction::Off || !loss.is_finite() {
             return None;
         }
@@ -193,32 +193,32 @@ mod tests {
     #[test]
     fn a_spike_is_far_above_the_median_and_lasts() {
         let mut guard = Guard::default();
-        let watch = |guard: &mut Guard, step, loss| guard.watch(&config(), step, loss);
+        let check = |guard: &mut Guard, step, loss| guard.check_loss(&config(), step, loss);
         for at in 0..20_u32 {
-            assert_eq!(watch(&mut guard, u64::from(at), 1.0 + f64::from(at) / 10.0), None);
+            assert_eq!(check(&mut guard, u64::from(at), 1.0 + f64::from(at) / 10.0), None);
         }
         let before = guard.clone();
-        assert_eq!(watch(&mut guard, 20, 7.88), None);
-        assert_eq!(watch(&mut guard, 21, 7.89), None, "the first in a row");
+        assert_eq!(check(&mut guard, 20, 7.88), None);
+        assert_eq!(check(&mut guard, 21, 7.89), None, "the first in a row");
         let mut guard = before;
-        assert_eq!(watch(&mut guard, 30, 9.0), None, "the first in a row");
-        let spike = watch(&mut guard, 40, 9.0).unwrap();
+        assert_eq!(check(&mut guard, 30, 9.0), None, "the first in a row");
+        let spike = check(&mut guard, 40, 9.0).unwrap();
         // Twenty-one losses now: the median is 2.0.
         assert_eq!((spike.loss, spike.median, spike.in_a_row, spike.first_step), (9.0, 2.0, 2, 30));
-        assert_eq!(watch(&mut guard, 41, 9.0), None, "told once");
-        assert_eq!(watch(&mut guard, 42, f64::NAN), None);
+        assert_eq!(check(&mut guard, 41, 9.0), None, "told once");
+        assert_eq!(check(&mut guard, 42, f64::NAN), None);
         guard.forget_losses();
-        assert_eq!([43, 44].map(|step| watch(&mut guard, step, 90.0)), [None, None], "nothing to hold them against");
+        assert_eq!([43, 44].map(|step| check(&mut guard, step, 90.0)), [None, None], "nothing to hold them against");
     }
 
     #[test]
     fn a_loss_that_stands_still_is_none() {
         let mut guard = Guard::default();
         for step in 0..30 {
-            assert_eq!(guard.watch(&config(), step, 5.0), None);
+            assert_eq!(guard.check_loss(&config(), step, 5.0), None);
         }
-        assert_eq!([5.03, 5.03].map(|loss| guard.watch(&config(), 30, loss)), [None, None]);
-        let spikes = [5.05, 5.05].map(|loss| guard.watch(&config(), 31, loss).is_some());
+        assert_eq!([5.03, 5.03].map(|loss| guard.check_loss(&config(), 30, loss)), [None, None]);
+        let spikes = [5.05, 5.05].map(|loss| guard.check_loss(&config(), 31, loss).is_some());
         assert_eq!(spikes, [false, true], "a thousandth of 5 is the least deviation, eight of them 0.04");
     }
 

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::metrics::human::{human_duration, human_integer};
-use crate::train::config::TrainConfig;
 use crate::train::stop::{wall_time, TIME_FORMS, UNITS};
 
 /// The keys of `[train]` of which a run sets exactly one.
@@ -82,7 +81,7 @@ impl fmt::Display for Asked {
 
 impl Asked {
     /// As `train.steps_from` records it.
-    fn record(self) -> String {
+    pub(super) fn record(self) -> String {
         match self {
             Self::Epochs(epochs) => format!("epochs {epochs}"),
             Self::Time(time) => format!("time {time}"),
@@ -93,19 +92,6 @@ impl Asked {
     pub fn earlier_steps(self, tables: &Value) -> Option<u64> {
         let train = &tables["train"];
         train["steps"].as_u64().filter(|_| train["steps_from"].as_str() == Some(&self.record()))
-    }
-}
-
-impl TrainConfig {
-    /// What is asked for, where it is not a number of steps.
-    pub fn asked(&self) -> Option<Asked> {
-        self.time.map(Asked::Time).or(self.epochs.map(Asked::Epochs))
-    }
-
-    /// The same with the number of steps that was decided, and what it was decided from.
-    pub fn of_steps(&self, steps: u64) -> Self {
-        let steps_from = self.asked().map(Asked::record).or_else(|| self.steps_from.clone());
-        Self { steps, steps_from, epochs: None, time: None, ..self.clone() }
     }
 }
 
@@ -240,16 +226,5 @@ mod tests {
         assert_eq!((steps(2.0), steps(3.0), steps(0.001)), (84, 125, 1));
         let refused = steps_of_epochs(0.5, |_| Err(Error::config("too short")), |steps| Ok(steps as f64 / 10.0));
         assert_eq!(refused.unwrap_err().report(), "error: `train.epochs` = 0.5 amounts to 5 steps: too short");
-    }
-
-    #[test]
-    fn what_was_decided_is_recorded_and_found_again() {
-        let train = TrainConfig { time: Some(TimeBudget(Duration::from_secs(300))), ..Default::default() };
-        let decided = train.of_steps(77);
-        assert_eq!((decided.steps, decided.time, decided.steps_from.as_deref()), (77, None, Some("time 5m")));
-        let tables = serde_json::json!({ "train": decided });
-        let asked = |time| Asked::Time(TimeBudget(Duration::from_secs(time)));
-        assert_eq!((asked(300).earlier_steps(&tables), asked(301).earlier_steps(&tables)), (Some(77), None));
-        assert_eq!(Asked::Epochs(5.0).earlier_steps(&tables), None);
     }
 }

@@ -16,12 +16,12 @@ use crate::layer_map::LayerMap;
 use crate::model::Weights;
 use crate::optim::Moments;
 use crate::sharing::{RuleKind, SharingConfig};
+use crate::train::active_phase::ActivePhase;
 use crate::train::costs::{Costs, PhaseCosts};
 use crate::train::evaluate::evaluate;
 use crate::train::open::first_state;
 use crate::train::plan::Plan;
-use crate::train::stretch::Stretch;
-use crate::train::trainee::{Recipe, Trainee};
+use crate::train::state::{TrainSpec, TrainState};
 use crate::train::update::{loss_totals, update};
 
 /// Steps before the measured ones, where a step is shorter than its share of the time.
@@ -31,62 +31,60 @@ const EVALUATED: u64 = 8;
 /// Measured steps of one kind take at most so many seconds, or are one.
 const LONGEST: f64 = 20.0;
 
-impl Plan {
-    /// What the parts of this run take, in about `effort`; the checkpoint of `folder` is tried beside it.
-    ///
-    /// # Errors
-    /// Invalid data, a folder that cannot be written, a process that is gone, and libtorch's own.
-    pub(super) fn measure(&self, folder: &Path, effort: Duration) -> Result<Costs> {
-        let layers = self.bert.num_hidden_layers;
-        let (start, untied) = (self.sharing.start_map(layers)?, LayerMap::untied(layers));
-        let maps = if start == untied { 1 } else { 2 };
-        let share = (effort.as_secs_f64() / (self.phases.list().len() * maps) as f64).min(LONGEST);
-        let mut costs = Costs::default();
-        for phase in self.phases.list() {
-            let begin = Instant::now();
-            let stretch = Stretch::open(self, *phase)?;
-            costs.opening += begin.elapsed().as_secs_f64();
-            let mut rehearsal = Rehearsal::new(self, &stretch, &untied, false)?;
-            let untied_step = rehearsal.seconds_of_a_step(share)?;
-            let evaluation = rehearsal.seconds_of_an_evaluation()?;
-            drop(rehearsal);
-            let at_start = match maps {
-                1 => untied_step,
-                _ => Rehearsal::new(self, &stretch, &start, false)?.seconds_of_a_step(share)?,
-            };
-            let check = match self.sharing.has_checks() {
-                true => (Rehearsal::new(self, &stretch, &start, true)?.seconds_of_a_step(share)? - at_start).max(0.0),
-                false => 0.0,
-            };
-            let sequence_length = phase.sequence_length;
-            costs.phases.push(PhaseCosts { sequence_length, at_start, untied: untied_step, check, evaluation });
-        }
+/// What the parts of the run take, in about `budget`; the checkpoint of `folder` is tried beside it.
+///
+/// # Errors
+/// Invalid data, a folder that cannot be written, a process that is gone, and libtorch's own.
+pub(super) fn measure(plan: &Plan, folder: &Path, budget: Duration) -> Result<Costs> {
+    let layers = plan.bert.num_hidden_layers;
+    let (start, untied) = (plan.sharing.start_map(layers)?, LayerMap::untied(layers));
+    let maps = if start == untied { 1 } else { 2 };
+    let share = (budget.as_secs_f64() / (plan.phases.list().len() * maps) as f64).min(LONGEST);
+    let mut costs = Costs::default();
+    for phase in plan.phases.list() {
         let begin = Instant::now();
-        let (weights, moments) = random(self, &untied)?;
+        let active = ActivePhase::open(plan, *phase)?;
         costs.opening += begin.elapsed().as_secs_f64();
-        if self.world.is_first() {
-            let aside = Aside::beside(folder)?;
-            costs.save = self.seconds_of_a_save(&aside.0, &untied, &weights, &moments)?;
-            let (begin, tokenizer) = (Instant::now(), aside.0.join("tokenizer.json"));
-            fs::write(&tokenizer, &self.vocabulary.json).map_err(|error| io("write", &tokenizer, error))?;
-            hub::export(&aside.0.join("export"), &self.bert, &untied, &weights, &tokenizer)?;
-            costs.export = begin.elapsed().as_secs_f64();
-        }
-        let mut numbers = costs.numbers_mut();
-        let mut values: Vec<f64> = numbers.iter().map(|number| **number).collect();
-        self.world.largest(&mut values)?;
-        numbers.iter_mut().zip(values).for_each(|(number, value)| **number = value);
-        Ok(costs)
+        let mut rehearsal = Rehearsal::new(plan, &active, &untied, false)?;
+        let untied_step = rehearsal.seconds_of_a_step(share)?;
+        let evaluation = rehearsal.seconds_of_an_evaluation()?;
+        drop(rehearsal);
+        let at_start = match maps {
+            1 => untied_step,
+            _ => Rehearsal::new(plan, &active, &start, false)?.seconds_of_a_step(share)?,
+        };
+        let check = match plan.sharing.has_checks() {
+            true => (Rehearsal::new(plan, &active, &start, true)?.seconds_of_a_step(share)? - at_start).max(0.0),
+            false => 0.0,
+        };
+        let sequence_length = phase.sequence_length;
+        costs.phases.push(PhaseCosts { sequence_length, at_start, untied: untied_step, check, evaluation });
     }
+    let begin = Instant::now();
+    let (weights, moments) = random(plan, &untied)?;
+    costs.opening += begin.elapsed().as_secs_f64();
+    if plan.world.is_first() {
+        let aside = Aside::beside(folder)?;
+        costs.save = seconds_of_a_save(plan, &aside.0, &untied, &weights, &moments)?;
+        let (begin, tokenizer) = (Instant::now(), aside.0.join("tokenizer.json"));
+        fs::write(&tokenizer, &plan.vocabulary.json).map_err(|error| io("write", &tokenizer, error))?;
+        hub::export(&aside.0.join("export"), &plan.bert, &untied, &weights, &tokenizer)?;
+        costs.export = begin.elapsed().as_secs_f64();
+    }
+    let mut times = costs.times_mut();
+    let mut values: Vec<f64> = times.iter().map(|time| **time).collect();
+    plan.world.largest(&mut values)?;
+    times.iter_mut().zip(values).for_each(|(time, value)| **time = value);
+    Ok(costs)
+}
 
-    fn seconds_of_a_save(&self, aside: &Path, map: &LayerMap, weights: &Weights, moments: &Moments) -> Result<f64> {
-        let state = first_state(self, map)?;
-        let begin = Instant::now();
-        let mut saver = Saver::new(aside, &CheckpointConfig { background: false, ..self.checkpoint.clone() });
-        saver.save(&state, weights, moments)?;
-        saver.wait()?;
-        Ok(begin.elapsed().as_secs_f64())
-    }
+fn seconds_of_a_save(plan: &Plan, aside: &Path, map: &LayerMap, weights: &Weights, moments: &Moments) -> Result<f64> {
+    let state = first_state(plan, map)?;
+    let begin = Instant::now();
+    let mut saver = Saver::new(aside, &CheckpointConfig { background: false, ..plan.checkpoint.clone() });
+    saver.save(&state, weights, moments)?;
+    saver.wait()?;
+    Ok(begin.elapsed().as_secs_f64())
 }
 
 /// A model of the run's sizes with random weights, shared as `map`.
@@ -100,14 +98,14 @@ fn random(plan: &Plan, map: &LayerMap) -> Result<(Weights, Moments)> {
 /// A model that takes steps of one phase, to be timed.
 struct Rehearsal<'a> {
     plan: &'a Plan,
-    stretch: &'a Stretch,
-    trainee: Trainee,
+    active: &'a ActivePhase,
+    state: TrainState,
     loader: Loader,
 }
 
 impl<'a> Rehearsal<'a> {
     /// Shared as `map` to the end; `checks`: every step measures its layers' gradients.
-    fn new(plan: &'a Plan, stretch: &'a Stretch, map: &LayerMap, checks: bool) -> Result<Self> {
+    fn new(plan: &'a Plan, active: &'a ActivePhase, map: &LayerMap, checks: bool) -> Result<Self> {
         let sharing = SharingConfig {
             rule: Some(RuleKind::Never),
             transition: Vec::new(),
@@ -116,16 +114,16 @@ impl<'a> Rehearsal<'a> {
             ..plan.sharing.clone()
         };
         let (weights, moments) = random(plan, map)?;
-        let mut trainee = Trainee::new(Recipe { sharing, ..plan.recipe() }, map.clone(), weights, moments, None)?;
-        trainee.join(plan.world.clone())?;
-        let loader = stretch.loader(plan, stretch.phase.start, 0)?;
-        Ok(Self { plan, stretch, trainee, loader })
+        let mut state = TrainState::new(TrainSpec { sharing, ..plan.spec() }, map.clone(), weights, moments, None)?;
+        state.join(plan.world.clone())?;
+        let loader = active.loader(plan, active.phase.start, 0)?;
+        Ok(Self { plan, active, state, loader })
     }
 
     /// Seconds of a whole step, by steps of `share` seconds together. A step of more than two micro-batches takes what one of them
     /// does, and what each further one adds.
     fn seconds_of_a_step(&mut self, share: f64) -> Result<f64> {
-        match self.stretch.phase.num_micro_batches() {
+        match self.active.phase.num_micro_batches() {
             all @ (1 | 2) => self.seconds_of(all, share),
             all => {
                 let one = self.seconds_of(1, share / 2.0)?;
@@ -156,9 +154,9 @@ impl<'a> Rehearsal<'a> {
         let batches: Vec<Batch> = (0..count).map(|_| self.loader.next_batch()).collect::<Result<_>>()?;
         let totals = loss_totals(&batches, &self.plan.world)?;
         // With no rate the weights stay as they are, and finite.
-        let (pending, ..) = update(self.plan, &mut self.trainee, (0, 0.0), &batches, totals)?;
+        let (pending, ..) = update(self.plan, &mut self.state, (0, 0.0), &batches, totals)?;
         pending.read()?;
-        self.trainee.settle()?;
+        self.state.settle()?;
         let mut seconds = [begin.elapsed().as_secs_f64()];
         self.plan.world.largest(&mut seconds)?;
         Ok(seconds[0])
@@ -167,12 +165,12 @@ impl<'a> Rehearsal<'a> {
     /// Seconds of an evaluation, by a part of its batches.
     fn seconds_of_an_evaluation(&self) -> Result<f64> {
         let Plan { device, world, train, eval, .. } = self.plan;
-        let batch = self.stretch.phase.micro_batch;
-        let whole = eval.sequences.min(self.stretch.valid.num_samples());
+        let batch = self.active.phase.micro_batch;
+        let whole = eval.sequences.min(self.active.valid.num_samples());
         let part = whole.min(EVALUATED * (batch * world.size()) as u64);
         let begin = Instant::now();
-        let model = self.trainee.model_in(train.precision.weight_kind())?;
-        evaluate(&model, &self.stretch.valid, part, batch, *device, world)?;
+        let model = self.state.model_in(train.precision.weight_kind())?;
+        evaluate(&model, &self.active.valid, part, batch, *device, world)?;
         Ok(begin.elapsed().as_secs_f64() * whole as f64 / part.max(1) as f64)
     }
 }

@@ -1,25 +1,6 @@
-//! How many sequences go through the model at once: a number, or as many as memory allows.
-//!
-//! `auto` is decided when a run starts: the largest divisor of the global batch whose predicted memory fits into what is
-//! free. The number stands in the run's config.toml and checkpoints, and a resume takes it from there. Should memory not
-//! suffice all the same, the step is done again with smaller micro-batches; the loss is divided by the whole global batch's
-//! targets, so it is the same step up to rounding.
+//! `train.micro_batch`: how many sequences go through the model at once, a number or as many as memory allows.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use crate::batch::DataConfig;
-use crate::error::{Error, Result};
-use crate::metrics::console::Progress;
-use crate::train::config::TrainConfig;
-use crate::train::memory::machine;
-use crate::train::numbers::PhaseNumbers;
-use crate::train::phases::Phase;
-use crate::train::plan::Plan;
-use crate::train::run::Run;
-
-/// Larger ones are not chosen on the CPU, where they run no faster: the step's tiles are of 64 tokens whatever its size.
-const MOST_ON_CPU: usize = 64;
 
 /// `train.micro_batch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,142 +39,9 @@ impl From<usize> for MicroBatch {
     }
 }
 
-/// The divisors of `global_batch` that are at most `most`, from the largest.
-fn divisors(global_batch: usize, most: usize) -> impl Iterator<Item = usize> {
-    (1..=most.min(global_batch)).rev().filter(move |&size| global_batch.is_multiple_of(size))
-}
-
-/// Writes `sizes`, one a phase, where the tables leave the choice open.
-pub fn settle(data: &mut DataConfig, train: &mut TrainConfig, sizes: &[usize]) {
-    if train.micro_batch != MicroBatch::AUTO || sizes.is_empty() {
-        return;
-    }
-    train.micro_batch = sizes[0].into();
-    for (phase, &size) in data.phase.iter_mut().zip(sizes) {
-        phase.micro_batch.get_or_insert(size);
-    }
-}
-
-/// What [`settle`] wrote, from the tables of an earlier run with as many phases.
-pub fn earlier_sizes(config: &Value) -> Option<Vec<usize>> {
-    let number = |value: &Value| value.as_u64().and_then(|size| usize::try_from(size).ok());
-    let whole = number(&config["train"]["micro_batch"])?;
-    let phases = config["data"]["phase"].as_array().filter(|phases| !phases.is_empty());
-    Some(
-        phases.map_or(vec![whole], |list| {
-            list.iter().map(|phase| number(&phase["micro_batch"]).unwrap_or(whole)).collect()
-        }),
-    )
-}
-
-impl Plan {
-    /// What `auto` means for each phase on this machine, now: of the sizes that divide the global batch the largest whose
-    /// predicted peaks fit, at the start, at transitions and after them.
-    ///
-    /// # Errors
-    /// Invalid data, and a CUDA device that does not answer.
-    pub fn fitting_micro_batches(&self) -> Result<Vec<usize>> {
-        let on_this_device = if self.device.is_cuda() { 1 } else { self.world.local_size() };
-        let budget = machine::budget(self.device)?.unwrap_or(0.0) / on_this_device as f64;
-        let phases = self.numbers()?.phases;
-        let fits = |numbers: &PhaseNumbers, size: usize| -> Result<bool> {
-            let phase = Phase { micro_batch: size, ..numbers.phase };
-            let sized = self.numbers_of(vec![PhaseNumbers { phase, ..*numbers }])?;
-            Ok(sized.memory.highest() <= budget)
-        };
-        let most = if self.device.is_cuda() { usize::MAX } else { MOST_ON_CPU };
-        let choose = |numbers: &PhaseNumbers| -> Result<usize> {
-            for size in divisors(numbers.phase.part(), most) {
-                if fits(numbers, size)? {
-                    return Ok(size);
-                }
-            }
-            Ok(1)
-        };
-        let sizes: Vec<usize> = phases.iter().map(choose).collect::<Result<_>>()?;
-        // The least that any process has room for; largest() of negatives.
-        let mut least: Vec<f64> = sizes.iter().map(|&size| -(size as f64)).collect();
-        self.world.largest(&mut least)?;
-        Ok(least.into_iter().map(|size| -size as usize).collect())
-    }
-
-    /// Makes the micro-batches of `phase` smaller, also in the tables that are saved. False where they are of one sequence.
-    fn shrink(&mut self, phase: &mut Phase) -> Result<bool> {
-        let Some(size) = divisors(phase.global_batch, phase.micro_batch / 2).next() else { return Ok(false) };
-        phase.micro_batch = size;
-        self.phases.replace(*phase);
-        let invalid = |error: String| Error::failed(format!("the tables of the run cannot be changed: {error}"));
-        let mut table: toml::Table = toml::from_str(&self.config_toml).map_err(|error| invalid(error.to_string()))?;
-        let number = phase.number as usize;
-        if let Some(entry) =
-            table.get_mut("data").and_then(|data| data.get_mut("phase")?.get_mut(number)?.as_table_mut())
-        {
-            entry.insert("micro_batch".into(), toml::Value::Integer(size as i64));
-            self.config["data"]["phase"][number]["micro_batch"] = size.into();
-        } else if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
-            train.insert("micro_batch".into(), toml::Value::Integer(size as i64));
-            self.config["train"]["micro_batch"] = size.into();
-        }
-        self.config_toml = toml::to_string(&table).map_err(|error| invalid(error.to_string()))?;
-        Ok(true)
-    }
-}
-
-impl Run {
-    /// After a step that failed with `error`: where memory did not suffice and `train.micro_batch` is `auto`, makes the
-    /// micro-batches smaller, for the step to be done again. It changed nothing but gradients: an update allocates next to
-    /// nothing, after the backward has freed all it had.
-    ///
-    /// # Errors
-    /// `error` itself, where nothing can be done.
-    pub(super) fn make_room(&mut self, error: Error, progress: &Progress) -> Result<()> {
-        let before = self.stretch.phase.micro_batch;
-        // The other processes are in the middle of the same step.
-        if !self.plan.world.is_alone()
-            || !error.is_out_of_memory()
-            || !self.plan.chooses_micro_batch
-            || !self.plan.shrink(&mut self.stretch.phase)?
-        {
-            return Err(error);
-        }
-        self.write_config()?;
-        let now = self.stretch.phase.micro_batch;
-        progress.note(&format!(
-            "step {}: out of memory; micro-batches of {now} sequences instead of {before} from here on, the step is \
-             repeated ({error})",
-            self.step + 1
-        ));
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::phase::PhaseConfig;
-    use serde_json::json;
-
-    #[test]
-    fn divisors_come_from_the_largest() {
-        assert_eq!(divisors(192, MOST_ON_CPU).take(3).collect::<Vec<_>>(), [64, 48, 32]);
-        let largest = |global_batch, most| divisors(global_batch, most).next();
-        assert_eq!([largest(96, 5), largest(7, 6), largest(8, 100)], [Some(4), Some(1), Some(8)]);
-        assert_eq!((largest(192, usize::MAX), largest(8, 0)), (Some(192), None));
-    }
-
-    #[test]
-    fn what_is_left_open_is_settled_and_found_again() {
-        let phase = |micro_batch| PhaseConfig { until: None, sequence_length: 8, micro_batch, global_batch: None };
-        let mut data = DataConfig { phase: vec![phase(None), phase(Some(2))], ..Default::default() };
-        let mut train = TrainConfig { micro_batch: MicroBatch::AUTO, ..Default::default() };
-        settle(&mut data, &mut train, &[16, 4]);
-        assert_eq!(train.micro_batch, MicroBatch::Sequences(16));
-        assert_eq!(data.phase.iter().map(|phase| phase.micro_batch).collect::<Vec<_>>(), [Some(16), Some(2)]);
-        let config = json!({ "data": data, "train": train });
-        assert_eq!(earlier_sizes(&config), Some(vec![16, 2]));
-        assert_eq!(earlier_sizes(&json!({ "train": { "micro_batch": 8 } })), Some(vec![8]));
-        assert_eq!(earlier_sizes(&json!({})), None);
-    }
 
     #[test]
     fn a_number_or_auto() {

@@ -1,13 +1,14 @@
 //! Opening a run folder: a new run, or the newest valid checkpoint of an earlier one.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tch::{Device, Tensor};
 
 use crate::batch::samples::Vocabulary;
-use crate::checkpoint::{self, RunState, Saver, Totals};
+use crate::checkpoint::{self, RunState, Totals};
 use crate::error::{io, Error, Result};
 use crate::files::{write_aside, FolderLock};
 use crate::hub;
@@ -15,105 +16,101 @@ use crate::layer_map::LayerMap;
 use crate::metrics::Recorder;
 use crate::model::weights::is_of_pair_head;
 use crate::model::Weights;
-use crate::optim::{Moments, Schedule};
+use crate::optim::Moments;
 use crate::sharing::GroupInit;
+use crate::train::active_phase::ActivePhase;
 use crate::train::guard::Guard;
 use crate::train::plan::Plan;
-use crate::train::run::Run;
-use crate::train::stretch::Stretch;
-use crate::train::trainee::Trainee;
+use crate::train::run_stats::RunStats;
+use crate::train::state::TrainState;
 use crate::train::{environment, init, resume};
 
-impl Run {
-    /// Opens the data and the folder: a new run, or with `resume` the newest valid checkpoint (a new run if there is
-    /// none).
-    ///
-    /// # Errors
-    /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
-    pub fn open(plan: Plan, folder: &Path, resume: bool) -> Result<Self> {
-        // All phases: a run must not find out after days that the data is too short for the last one.
-        let numbers = plan.numbers()?;
-        let facts = environment::environment(plan.device)?;
-        let world = plan.world.clone();
-        let (mut lock, mut found) = (None, None);
-        let is_fresh = world.from_first(|| {
-            // Before the folder is looked into: what is there must not change any more.
-            lock = if folder.is_dir() { Some(FolderLock::take(folder)?) } else { None };
-            found = if resume { newest(folder)? } else { None };
-            if found.is_none() && !checkpoint::list(folder)?.is_empty() {
-                return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
-                    .hint("go on with `--resume`, or choose another `--run-dir`"));
-            }
-            Ok(vec![u8::from(found.is_none())])
-        })?;
-        let is_fresh = is_fresh == [1];
-        // Whatever can be refused is refused before anything is written.
-        let start = shared(&plan, || match &found {
-            None => fresh(&plan),
-            Some(path) => go_on(&plan, path, &facts),
-        })?;
-        let stretch = Stretch::open(&plan, plan.phases.after(start.state.step))?;
-        let recorder = match world.is_first() {
-            true => {
-                std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
-                if lock.is_none() {
-                    lock = Some(FolderLock::take(folder)?);
-                }
-                write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
-                write_aside(&folder.join("env.json"), &to_json(&facts)?)?;
-                match is_fresh {
-                    true => Recorder::create(folder, &plan.metrics)?,
-                    false => Recorder::resume(folder, &plan.metrics, start.state.step)?,
-                }
-            }
-            false => Recorder::silent(),
-        };
-        let (state, trainee) = trainee(&plan, start, is_fresh)?;
-        let guard = match state.guard {
-            Value::Null => Guard::default(),
-            memory => serde_json::from_value(memory)
-                .map_err(|error| Error::data("the checkpoint holds no guard").caused_by(error))?,
-        };
-        let run = Self {
-            guard,
-            samples_skipped: state.samples_skipped,
-            schedule: Schedule::new(&plan.optim, plan.train.steps),
-            saver: Saver::new(folder, &plan.checkpoint),
-            _lock: lock,
-            folder: folder.into(),
-            step: state.step,
-            is_fresh,
-            totals: state.totals,
-            untying: state.untying,
-            stretch,
-            numbers,
-            recorder,
-            trainee,
-            plan,
-        };
-        run.write_config()?;
-        Ok(run)
-    }
+/// A run folder that is open, and what its run begins or goes on with.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// Where the run stands.
+    pub(super) saved: RunState,
+    pub(super) state: TrainState,
+    pub(super) guard: Guard,
+    pub(super) active: ActivePhase,
+    pub(super) stats: RunStats,
+    pub(super) recorder: Recorder,
+    /// Whether nothing has been recorded yet.
+    pub(super) is_fresh: bool,
+    /// No other process writes to the folder while it is held.
+    pub(super) lock: Option<FolderLock>,
+}
 
-    /// The resolved tables, in the run's folder.
-    pub(super) fn write_config(&self) -> Result<()> {
-        if !self.plan.world.is_first() {
-            return Ok(());
+/// Opens the data and the folder: a new run, or with `resume` the newest valid checkpoint (a new run if there is
+/// none).
+///
+/// # Errors
+/// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
+pub(super) fn open(plan: &Plan, folder: &Path, resume: bool) -> Result<Opened> {
+    // All phases: a run must not find out after days that the data is too short for the last one.
+    let stats = plan.stats()?;
+    let facts = environment::environment(plan.device)?;
+    let world = plan.world.clone();
+    let (mut lock, mut found) = (None, None);
+    let is_fresh = world.from_first(|| {
+        // Before the folder is looked into: what is there must not change any more.
+        lock = if folder.is_dir() { Some(FolderLock::take(folder)?) } else { None };
+        found = if resume { newest(folder)? } else { None };
+        if found.is_none() && !checkpoint::list(folder)?.is_empty() {
+            return Err(Error::config(format!("`{}` already has checkpoints", folder.display()))
+                .hint("go on with `--resume`, or choose another `--run-dir`"));
         }
-        write_aside(&self.folder.join("config.toml"), self.plan.config_toml.as_bytes())
+        Ok(vec![u8::from(found.is_none())])
+    })?;
+    let is_fresh = is_fresh == [1];
+    // Whatever can be refused is refused before anything is written.
+    let start = shared(plan, || match &found {
+        None => fresh(plan),
+        Some(path) => go_on(plan, path, &facts),
+    })?;
+    let active = ActivePhase::open(plan, plan.phases.after(start.state.step))?;
+    let recorder = match world.is_first() {
+        true => {
+            std::fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+            if lock.is_none() {
+                lock = Some(FolderLock::take(folder)?);
+            }
+            write_aside(&folder.join("tokenizer.json"), plan.vocabulary.json.as_bytes())?;
+            write_aside(&folder.join("env.json"), &to_json(&facts)?)?;
+            match is_fresh {
+                true => Recorder::create(folder, &plan.metrics)?,
+                false => Recorder::resume(folder, &plan.metrics, start.state.step)?,
+            }
+        }
+        false => Recorder::silent(),
+    };
+    let (mut saved, state) = train_state(plan, start, is_fresh)?;
+    let guard = match take(&mut saved.guard) {
+        Value::Null => Guard::default(),
+        memory => serde_json::from_value(memory)
+            .map_err(|error| Error::data("the checkpoint holds no guard").caused_by(error))?,
+    };
+    Ok(Opened { saved, state, guard, active, stats, recorder, is_fresh, lock })
+}
+
+/// The resolved tables, in the run's folder.
+pub(super) fn write_config(plan: &Plan, folder: &Path) -> Result<()> {
+    if !plan.world.is_first() {
+        return Ok(());
     }
+    write_aside(&folder.join("config.toml"), plan.config_toml.as_bytes())
 }
 
 /// What training goes on with, on every process of the run, and the rest of what was loaded.
-pub(super) fn trainee(plan: &Plan, loaded: checkpoint::Loaded, is_fresh: bool) -> Result<(RunState, Trainee)> {
-    let checkpoint::Loaded { state, weights, moments } = loaded;
-    let rule_state = Some(&state.rule).filter(|_| !is_fresh);
-    let mut trainee = Trainee::new(plan.recipe(), state.layer_map.clone(), weights, moments, rule_state)?;
-    if let Some(scaler) = state.scaler {
-        trainee.rescale(scaler)?;
+pub(super) fn train_state(plan: &Plan, loaded: checkpoint::Loaded, is_fresh: bool) -> Result<(RunState, TrainState)> {
+    let checkpoint::Loaded { state: saved, weights, moments } = loaded;
+    let rule_state = Some(&saved.rule).filter(|_| !is_fresh);
+    let mut state = TrainState::new(plan.spec(), saved.layer_map.clone(), weights, moments, rule_state)?;
+    if let Some(scaler) = saved.scaler {
+        state.rescale(scaler)?;
     }
-    trainee.join(plan.world.clone())?;
-    Ok((state, trainee))
+    state.join(plan.world.clone())?;
+    Ok((saved, state))
 }
 
 /// What rank 0 loads, on every process of the run: the others need not see its disk.
@@ -172,7 +169,7 @@ fn go_on(plan: &Plan, path: &Path, facts: &BTreeMap<String, String>) -> Result<c
     let state = &loaded.state;
     let changes = resume::changes(&state.config, &plan.config, &plan.defaults, plan.classes);
     changes.check(plan.allow_changes)?;
-    resume::same_data(&state.data, &plan.data_stamp, plan.allow_changes)?;
+    resume::same_data(&state.data, &plan.data_fingerprint, plan.allow_changes)?;
     let mut bert = state.bert.clone();
     if plan.allow_changes {
         // Dropout and initialisation do not change the shape of the model.
@@ -295,7 +292,7 @@ pub fn first_state(plan: &Plan, map: &LayerMap) -> Result<RunState> {
         totals: Totals::default(),
         environment: environment::environment(plan.device)?,
         untying: Vec::new(),
-        data: plan.data_stamp.clone(),
+        data: plan.data_fingerprint.clone(),
         bert: plan.bert.clone(),
     })
 }

@@ -7,7 +7,7 @@ use crate::batch::DataConfig;
 use crate::error::{Error, Result};
 use crate::train::config::TrainConfig;
 
-/// A stretch of steps with the same sizes.
+/// Consecutive steps with the same sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phase {
     /// Its number, from 0.

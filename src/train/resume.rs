@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::checkpoint::DataStamp;
+use crate::checkpoint::DataFingerprint;
 use crate::error::{Error, Result};
 use crate::keys::{class_of, flatten, Class, Classes};
 
@@ -70,7 +70,7 @@ pub fn changes(before: &Value, now: &Value, defaults: &Value, classes: Classes) 
 ///
 /// # Errors
 /// When they are not: ids or the position in the data would mean something else.
-pub fn same_data(before: &DataStamp, now: &DataStamp, takes_all: bool) -> Result<()> {
+pub fn same_data(before: &DataFingerprint, now: &DataFingerprint, takes_all: bool) -> Result<()> {
     for (what, old, new) in
         [("vocabulary", &before.vocabulary, &now.vocabulary), ("training data", &before.shards, &now.shards)]
     {

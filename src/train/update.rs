@@ -10,33 +10,33 @@ use crate::model::Mode;
 use crate::parallel::World;
 use crate::sharing::Check;
 use crate::step::Pending;
+use crate::train::metrics::StepCounts;
 use crate::train::plan::Plan;
-use crate::train::trainee::Trainee;
-use crate::train::values::Sums;
+use crate::train::state::TrainState;
 
-/// Step `step` + 1 of `trainee` on `batches`; its report, the correlations of its gradients if a check was due, and what the
+/// Step `step` + 1 of `state` on `batches`; its report, the correlations of its gradients if a check was due, and what the
 /// model got right.
 pub(super) fn update(
     plan: &Plan,
-    trainee: &mut Trainee,
+    state: &mut TrainState,
     (step, learning_rate): (u64, f64),
     batches: &[Batch],
     totals: loss::Totals,
-) -> Result<(Pending, Option<Check>, Sums)> {
+) -> Result<(Pending, Option<Check>, StepCounts)> {
     let (device, seed) = (plan.device, plan.train.seed);
     // Numbered through all processes, so that any split into pieces of this size draws the same.
     let first = plan.world.rank() * batches.len();
-    let mut sums = Sums::default();
-    let (pending, check) = trainee.step(step + 1, learning_rate, batches.len(), |model, index| -> Result<Tensor> {
+    let mut counts = StepCounts::default();
+    let (pending, check) = state.step(step + 1, learning_rate, batches.len(), |model, index| -> Result<Tensor> {
         // Where libtorch drops out, from (seed, step, micro-batch), a resumed run draws what the other drew; our own
         // kernels go by the sequences' keys.
         let words = [seed, step, (first + index) as u64].map(u64::to_le_bytes).concat();
         tch::manual_seed(xxh3_64(&words) as i64);
         let losses = loss::pretraining(model, &batches[index].to_device(device)?, totals, Mode::Train)?;
-        sums.add(&losses);
+        counts.add(&losses);
         losses.total()
     })?;
-    Ok((pending, check, sums))
+    Ok((pending, check, counts))
 }
 
 /// What the global batch, of which `batches` are this process's part, divides its losses by.

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A folder with shards in `data/` and a configuration in `run.toml`.
-pub struct Workshop {
+pub struct TestWorkspace {
     folder: tempfile::TempDir,
 }
 
-impl Workshop {
+impl TestWorkspace {
     /// Sixty documents of made-up sentences, from a fixed recipe.
     pub fn new() -> Self {
-        let workshop = Self { folder: tempfile::tempdir().unwrap() };
+        let workspace = Self { folder: tempfile::tempdir().unwrap() };
         let subjects = ["the miller", "a captain", "her brother", "the old clerk", "our cook", "a fox", "the queen"];
         let verbs = ["counted", "carried", "painted", "forgot", "mended", "followed", "sold", "hid"];
         let objects = ["seven coins", "the red boat", "a letter", "the clock", "two lamps", "the garden", "a bell"];
@@ -28,8 +28,8 @@ impl Workshop {
             lines.push_str(&serde_json::json!({ "text": text.join(" ") }).to_string());
             lines.push('\n');
         }
-        fs::write(workshop.path("corpus.jsonl"), lines).unwrap();
-        let output = workshop.untie(&[
+        fs::write(workspace.path("corpus.jsonl"), lines).unwrap();
+        let output = workspace.untie(&[
             "prepare",
             "--input",
             "corpus.jsonl",
@@ -41,8 +41,8 @@ impl Workshop {
             "0.1",
         ]);
         assert!(output.status.success(), "{}", stderr(&output));
-        fs::write(workshop.path("run.toml"), CONFIG).unwrap();
-        workshop
+        fs::write(workspace.path("run.toml"), CONFIG).unwrap();
+        workspace
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -53,7 +53,7 @@ impl Workshop {
         self.folder.path()
     }
 
-    /// `untie` with these arguments, run in the workshop's folder.
+    /// `untie` with these arguments, run in the workspace's folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_untie"));
         command.args(arguments).current_dir(self.root()).env("OMP_NUM_THREADS", "1");

@@ -58,9 +58,9 @@ pub fn vocabulary(config: &DataConfig) -> Vocabulary {
 }
 
 /// Numbers from a linear congruential generator (Knuth's MMIX constants): the same on every machine.
-pub struct Dice(pub u64);
+pub struct Rng(pub u64);
 
-impl Dice {
+impl Rng {
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
@@ -72,7 +72,7 @@ impl Dice {
 
     /// `count` documents of up to `sentences` sentences of up to `tokens` tokens, at least one of each.
     pub fn documents(&mut self, count: usize, sentences: u64, tokens: u64) -> Documents {
-        let sentence = |dice: &mut Dice| (0..1 + dice.below(tokens)).map(|_| dice.token()).collect();
+        let sentence = |rng: &mut Rng| (0..1 + rng.below(tokens)).map(|_| rng.token()).collect();
         (0..count).map(|_| (0..1 + self.below(sentences)).map(|_| sentence(self)).collect()).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The order and the masks of a run with the default settings never change: a run that was begun with an older version
 //! goes on with the same batches. The hashes are of the batches that the code before objectives, packing and mixing made.
 
-use crate::batch_common::{config, vocabulary, write_shard, write_vocabulary, Dice};
+use crate::batch_common::{config, vocabulary, write_shard, write_vocabulary, Rng};
 use untie::batch::{Batch, Samples};
 use untie_data::shard::Split;
 use xxhash_rust::xxh3::xxh3_64;
@@ -17,11 +17,11 @@ fn hash(batch: &Batch) -> u64 {
 #[test]
 fn default_batches_are_those_of_older_versions() {
     let dir = tempfile::tempdir().unwrap();
-    let mut dice = Dice(1);
+    let mut rng = Rng(1);
     write_vocabulary(dir.path());
-    write_shard(&dir.path().join("train-00000"), &dice.documents(40, 8, 30));
-    write_shard(&dir.path().join("train-00001"), &dice.documents(60, 8, 30));
-    write_shard(&dir.path().join("valid-00000"), &dice.documents(10, 8, 30));
+    write_shard(&dir.path().join("train-00000"), &rng.documents(40, 8, 30));
+    write_shard(&dir.path().join("train-00001"), &rng.documents(60, 8, 30));
+    write_shard(&dir.path().join("valid-00000"), &rng.documents(10, 8, 30));
     let mut found = Vec::new();
     for (length, seed) in [(16, 1), (64, 0xdead_beef_0000_0007)] {
         let config = config(dir.path(), length);

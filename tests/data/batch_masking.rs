@@ -1,6 +1,6 @@
 //! Masking against what the papers say, over a million positions and more: rates, 80/10/10, words, spans.
 
-use crate::batch_common::{continues, Dice, CLS, FIRST_WORD, MASK, PAD, SEP, VOCAB_SIZE};
+use crate::batch_common::{continues, Rng, CLS, FIRST_WORD, MASK, PAD, SEP, VOCAB_SIZE};
 use untie::batch::masking::{Masking, Scratch, Target};
 use untie::batch::random::SampleRandom;
 use untie::batch::{DataConfig, Vocabulary};
@@ -25,15 +25,15 @@ fn masking(config: DataConfig) -> Masking {
 
 /// `count` sequences of `length` tokens with a `[SEP]` somewhere and padding behind the last one.
 fn sequences(count: usize, length: usize) -> Vec<Vec<u32>> {
-    let mut dice = Dice(7);
+    let mut rng = Rng(7);
     let sequence = |_| {
-        let padding = dice.below(length as u64 / 8) as usize;
-        let middle = 1 + dice.below((length - padding) as u64 - 2) as usize;
+        let padding = rng.below(length as u64 / 8) as usize;
+        let middle = 1 + rng.below((length - padding) as u64 - 2) as usize;
         let token = |at| match at {
             0 => CLS,
             _ if at == middle || at == length - padding - 1 => SEP,
             _ if at >= length - padding => PAD,
-            _ => dice.token(),
+            _ => rng.token(),
         };
         (0..length).map(token).collect()
     };

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::batch_common::{
-    config, unmasked, vocabulary, write_shard, write_vocabulary, Dice, Documents, CLS, FIRST_WORD, PAD, SEP,
+    config, unmasked, vocabulary, write_shard, write_vocabulary, Documents, Rng, CLS, FIRST_WORD, PAD, SEP,
 };
 use tempfile::TempDir;
 use untie::batch::{Batch, DataConfig, Objective, Samples};
@@ -17,12 +17,12 @@ const NUM_DOCUMENTS: usize = 300;
 
 /// Documents of 1 to 12 sentences of 1 to 14 tokens, numbered through.
 fn corpus() -> Documents {
-    let mut dice = Dice(3);
+    let mut rng = Rng(3);
     let mut next = FIRST_WORD;
     let mut documents = Vec::new();
     for _ in 0..NUM_DOCUMENTS {
-        let sentences = (0..1 + dice.below(12)).map(|_| {
-            let length = 1 + dice.below(14) as u32;
+        let sentences = (0..1 + rng.below(12)).map(|_| {
+            let length = 1 + rng.below(14) as u32;
             next += length;
             (next - length..next).collect()
         });
@@ -31,15 +31,16 @@ fn corpus() -> Documents {
     documents
 }
 
-struct Place {
+/// The documents on disk, the samples made of them, and the chunks that these should be of.
+struct PairCorpus {
     _dir: TempDir,
     documents: Documents,
     samples: Samples,
     chunks: Vec<Chunk>,
 }
 
-impl Place {
-    fn new(objective: Objective, short_sequence_rate: f64) -> Place {
+impl PairCorpus {
+    fn new(objective: Objective, short_sequence_rate: f64) -> PairCorpus {
         let dir = tempfile::tempdir().unwrap();
         write_vocabulary(dir.path());
         let documents = corpus();
@@ -52,7 +53,7 @@ impl Place {
         let plan = ChunkPlan { max_tokens: LENGTH as u32 - 3, short_rate: short_sequence_rate };
         let index = PairIndex::open(dir.path(), Split::Train, &set, plan).unwrap();
         let chunks = (0..index.len()).map(|number| index.chunk(number)).collect();
-        Place { _dir: dir, documents, samples, chunks }
+        PairCorpus { _dir: dir, documents, samples, chunks }
     }
 
     /// Document and sentence of a token.
@@ -87,19 +88,19 @@ fn segments<'a>(batch: &Batch, sample: usize, ids: &'a [u32]) -> (&'a [u32], &'a
 }
 
 /// Tokens that follow one another in the corpus: within one document, without a gap.
-fn is_run(place: &Place, tokens: &[u32]) -> bool {
-    let same = place.origin(tokens[0]).0 == place.origin(tokens[tokens.len() - 1]).0;
+fn is_run(corpus: &PairCorpus, tokens: &[u32]) -> bool {
+    let same = corpus.origin(tokens[0]).0 == corpus.origin(tokens[tokens.len() - 1]).0;
     same && tokens.windows(2).all(|pair| pair[1] == pair[0] + 1)
 }
 
-fn epochs(place: &Place, count: u64, mut see: impl FnMut(&Batch, usize, &[u32], &[u32])) {
-    let n = place.samples.num_samples();
-    assert_eq!(n, place.chunks.len() as u64);
+fn epochs(corpus: &PairCorpus, count: u64, mut see: impl FnMut(&Batch, usize, &[u32], &[u32])) {
+    let n = corpus.samples.num_samples();
+    assert_eq!(n, corpus.chunks.len() as u64);
     for epoch in 0..count {
-        let batch = place.samples.batch(epoch * n, n as usize).unwrap();
+        let batch = corpus.samples.batch(epoch * n, n as usize).unwrap();
         for (sample, ids) in unmasked(&batch).iter().enumerate() {
             let (one, two) = segments(&batch, sample, ids);
-            assert!(!one.is_empty() && !two.is_empty() && is_run(place, one) && is_run(place, two));
+            assert!(!one.is_empty() && !two.is_empty() && is_run(corpus, one) && is_run(corpus, two));
             see(&batch, sample, one, two);
         }
     }
@@ -112,21 +113,21 @@ fn assert_half(count: u64, of: u64) {
 
 #[test]
 fn next_sentences_follow_or_are_of_another_document() {
-    let place = Place::new(Objective::MlmNsp, 0.1);
+    let corpus = PairCorpus::new(Objective::MlmNsp, 0.1);
     let (mut random, mut all, mut starts) = (0, 0, BTreeMap::<usize, u32>::new());
-    let mut seen = vec![0; place.chunks.len()];
-    epochs(&place, 30, |batch, sample, one, two| {
+    let mut seen = vec![0; corpus.chunks.len()];
+    epochs(&corpus, 30, |batch, sample, one, two| {
         let label = batch.pair_labels.as_ref().unwrap()[sample];
-        let chunk = place.chunk(one[0]);
-        assert_eq!(place.chunk(one[one.len() - 1]), chunk);
+        let chunk = corpus.chunk(one[0]);
+        assert_eq!(corpus.chunk(one[one.len() - 1]), chunk);
         seen[chunk] += 1;
         if label == 0 {
-            assert_eq!(place.chunk(two[0]), chunk);
+            assert_eq!(corpus.chunk(two[0]), chunk);
             // What was cut from the end of A or the front of B is all that may lie between.
             assert!(two[0] > one[one.len() - 1]);
         } else {
-            assert_ne!(place.origin(two[0]).0, place.origin(one[0]).0);
-            *starts.entry(place.origin(two[0]).0).or_default() += 1;
+            assert_ne!(corpus.origin(two[0]).0, corpus.origin(one[0]).0);
+            *starts.entry(corpus.origin(two[0]).0).or_default() += 1;
         }
         random += label as u64;
         all += 1;
@@ -141,13 +142,13 @@ fn next_sentences_follow_or_are_of_another_document() {
 
 #[test]
 fn segments_of_sentence_order_are_swapped_half_the_time() {
-    let place = Place::new(Objective::MlmSop, 0.1);
+    let corpus = PairCorpus::new(Objective::MlmSop, 0.1);
     let (mut swapped, mut all) = (0, 0);
-    let mut seen = vec![0; place.chunks.len()];
-    epochs(&place, 20, |batch, sample, one, two| {
+    let mut seen = vec![0; corpus.chunks.len()];
+    epochs(&corpus, 20, |batch, sample, one, two| {
         let label = batch.pair_labels.as_ref().unwrap()[sample];
-        let chunk = place.chunk(one[0]);
-        assert_eq!(place.chunk(two[0]), chunk);
+        let chunk = corpus.chunk(one[0]);
+        assert_eq!(corpus.chunk(two[0]), chunk);
         seen[chunk] += 1;
         assert_eq!(one[0] > two[0], label == 1);
         swapped += label as u64;
@@ -160,12 +161,12 @@ fn segments_of_sentence_order_are_swapped_half_the_time() {
 /// In a chunk that fits, A and B are all of it; every sentence but the last may end A, each as often.
 #[test]
 fn the_place_of_the_cut_is_uniform() {
-    let place = Place::new(Objective::MlmSop, 0.0);
+    let corpus = PairCorpus::new(Objective::MlmSop, 0.0);
     let of_five = |chunk: &Chunk| chunk.num_sentences == 5;
     let (mut cuts, mut all) = ([0_u32; 4], 0);
-    epochs(&place, 40, |_, _, one, two| {
-        let chunk = &place.chunks[place.chunk(one[0])];
-        let document = &place.documents[chunk.document as usize];
+    epochs(&corpus, 40, |_, _, one, two| {
+        let chunk = &corpus.chunks[corpus.chunk(one[0])];
+        let document = &corpus.documents[chunk.document as usize];
         let first = chunk.first_sentence as usize;
         let sentences = &document[first..first + chunk.num_sentences as usize];
         let size: usize = sentences.iter().map(Vec::len).sum();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch_common::{
-    config, unmasked, vocabulary, write_shard, write_vocabulary, Dice, Documents, CLS, FIRST_WORD, SEP,
+    config, unmasked, vocabulary, write_shard, write_vocabulary, Documents, Rng, CLS, FIRST_WORD, SEP,
 };
 use untie::batch::samples::shards_hash;
 use untie::batch::{Batch, CorpusConfig, DataConfig, Loader, Objective, Packing, Samples, Share};
@@ -15,10 +15,10 @@ const LENGTH: usize = 16;
 
 /// Documents of 0 to 30 tokens in a sentence each or two, numbered through from `next`.
 fn numbered(count: usize, seed: u64, mut next: u32) -> Documents {
-    let mut dice = Dice(seed);
+    let mut rng = Rng(seed);
     let mut document = |_| {
-        let sentences = (0..1 + dice.below(2)).map(|_| {
-            let length = dice.below(16) as u32;
+        let sentences = (0..1 + rng.below(2)).map(|_| {
+            let length = rng.below(16) as u32;
             next += length;
             (next - length..next).collect()
         });
@@ -188,8 +188,8 @@ fn sequences(batches: &[Batch]) -> Vec<Sequence> {
 fn order_and_masks_are_the_same_on_any_number_of_ranks_and_threads() {
     let dir = tempfile::tempdir().unwrap();
     write_vocabulary(dir.path());
-    let mut dice = Dice(5);
-    write_shard(&dir.path().join("train-00000"), &dice.documents(60, 9, 12));
+    let mut rng = Rng(5);
+    write_shard(&dir.path().join("train-00000"), &rng.documents(60, 9, 12));
     for objective in [Objective::Mlm, Objective::MlmNsp] {
         let samples = Arc::new(open(&DataConfig { objective, whole_word: true, ..config(dir.path(), LENGTH) }, 8));
         let n = samples.num_samples();

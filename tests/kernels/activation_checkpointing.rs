@@ -1,6 +1,6 @@
 //! Activation checkpointing changes no bit of training: losses, norms, checks, weights and gradients with and without it.
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::own_process::in_own_process;
 use crate::runs::metrics;
 use tch::{Device, Kind, Tensor};
@@ -11,7 +11,7 @@ use untie::loss::{pretraining, Totals};
 use untie::model::{use_activation_checkpointing, use_kernels, BertConfig, Kernels, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig};
-use untie::train::{Recipe, Trainee};
+use untie::train::{TrainSpec, TrainState};
 
 const STEPS: u64 = 4;
 
@@ -35,12 +35,12 @@ fn config(norm: Norm) -> BertConfig {
 fn train(config: &BertConfig, map: &LayerMap, kind: Kind, kernels: Kernels, again: bool) -> (Vec<f64>, Vec<Tensor>) {
     let (optim, sharing) = (OptimConfig::default(), SharingConfig::default());
     let sharing = SharingConfig { rule: Some(RuleKind::Never), monitor: true, check_every: 2, ..sharing };
-    let recipe = Recipe { bert: config.clone(), optim, sharing, compute: kind, steps: STEPS };
+    let spec = TrainSpec { bert: config.clone(), optim, sharing, compute: kind, steps: STEPS };
     let weights = Weights::initialise(config, map, 3, Kind::Float, Device::Cpu).unwrap();
     let moments = Moments::zeros(&weights).unwrap();
     use_kernels(kernels);
     use_activation_checkpointing(again);
-    let mut trainee = Trainee::new(recipe, map.clone(), weights, moments, None).unwrap();
+    let mut state = TrainState::new(spec, map.clone(), weights, moments, None).unwrap();
     let batches = [made_up(3, 21, 90), made_up(2, 32, 80)];
     let totals = Totals {
         targets: batches.iter().map(|batch| batch.num_targets).sum(),
@@ -48,7 +48,7 @@ fn train(config: &BertConfig, map: &LayerMap, kind: Kind, kernels: Kernels, agai
     };
     let mut numbers = Vec::new();
     for step in 1..=STEPS {
-        let (report, check) = trainee
+        let (report, check) = state
             .step(step, 1e-2, batches.len(), |model, index| {
                 tch::manual_seed((step * 10 + index as u64) as i64);
                 pretraining(model, &batches[index].to_device(Device::Cpu)?, totals, Mode::Train)?.total()
@@ -61,7 +61,7 @@ fn train(config: &BertConfig, map: &LayerMap, kind: Kind, kernels: Kernels, agai
     }
     use_kernels(Kernels::Fused);
     use_activation_checkpointing(false);
-    let entries = trainee.weights().entries().iter();
+    let entries = state.weights().entries().iter();
     (numbers, entries.flat_map(|weight| [weight.tensor.detach(), weight.tensor.grad()]).collect())
 }
 
@@ -92,17 +92,17 @@ fn compare_runs() {
 /// Through the command line: the same metrics but for the times, and a resume that turns it on.
 #[test]
 fn a_run_turns_it_on_and_goes_on_alike() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let run = |dir: &str, arguments: &[&str]| {
         let base = ["train", "--config", "run.toml", "--run-dir", dir, "--set", "train.steps=12"];
-        let output = workshop.untie(&[&base[..], arguments].concat());
+        let output = workspace.untie(&[&base[..], arguments].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         stderr(&output)
     };
     let on = ["--set", "train.activation_checkpointing=true"];
     run("off", &[]);
     run("on", &on);
-    assert_eq!(metrics(&workshop.path("off")), metrics(&workshop.path("on")));
+    assert_eq!(metrics(&workspace.path("off")), metrics(&workspace.path("on")));
     let text = run("off", &[&on[..], &["--resume"]].concat());
     assert!(text.contains("resume: `train.activation_checkpointing`: false → true"), "{text}");
 }

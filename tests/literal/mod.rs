@@ -7,7 +7,7 @@
 
 pub mod bert;
 pub mod border;
-pub mod dice;
+pub mod rng;
 pub mod rules;
 
 use std::collections::BTreeMap;

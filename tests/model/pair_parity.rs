@@ -98,7 +98,7 @@ fn one_step_is_that_of_transformers_and_pytorch() {
             assert_eq!(targets, 9);
             let mut losses = [0.0; 2];
             let optim = OptimConfig { eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0, ..OptimConfig::default() };
-            let update = Update { optim: &optim, learning_rate: 1e-4, gradients: None };
+            let update = Update { optim: &optim, learning_rate: 1e-4, sync: None };
             let mut moments = Moments::zeros(&weights).unwrap();
             let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
             let pending = train_step(&mut optimizer, &weights, &mut moments, update, 2, |index| {

@@ -12,7 +12,7 @@ use untie::model::{BertConfig, Norm};
 use untie::optim::{OptimConfig, ScheduleKind};
 use untie::report::tables::paper::{TABLES, TOKENS_PER_STEP};
 use untie::sharing::{RuleKind, SharingConfig};
-use untie::train::numbers::forward_flops;
+use untie::train::run_stats::forward_flops;
 use untie::train::Phases;
 
 /// The settings and the rows of the tables (docs/method.md, "The settings" and "The tables"): name, thousands of steps, whether on

@@ -98,7 +98,7 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
                     let batches = micro_batches(&of_step("token_ids"), &of_step("labels"), sizes, 6);
                     assert_eq!([batches[0].num_targets, batches[1].num_targets], targets);
                     let (num_targets, mut num_correct) = (targets[0] + targets[1], 0.0);
-                    let update = Update { optim: &optim, learning_rate, gradients: None };
+                    let update = Update { optim: &optim, learning_rate, sync: None };
                     let pending = train_step(&mut optimizer, &weights, &mut moments, update, 2, |index| {
                         let batch = batches[index].to_device(Device::Cpu)?;
                         let found = masked_lm(&model, &batch, num_targets, Mode::Train)?;

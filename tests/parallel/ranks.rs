@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::runs::{is_being_saved, lines, metrics, wait_for};
 use serde_json::Value;
 use tch::Tensor;
@@ -32,8 +32,8 @@ fn arguments(run: &str, more: &[&str]) -> Vec<String> {
         .collect()
 }
 
-fn command(workshop: &Workshop, ranks: usize, run: &str, more: &[&str]) -> Command {
-    let mut command = workshop.command(&[]);
+fn command(workspace: &TestWorkspace, ranks: usize, run: &str, more: &[&str]) -> Command {
+    let mut command = workspace.command(&[]);
     if ranks > 0 {
         command.args(["launch", "--nproc", &ranks.to_string(), "--"]);
     }
@@ -42,15 +42,15 @@ fn command(workshop: &Workshop, ranks: usize, run: &str, more: &[&str]) -> Comma
 }
 
 /// A run on `ranks` processes; 0: alone, as nobody would notice.
-fn train(workshop: &Workshop, ranks: usize, run: &str, more: &[&str]) {
-    let output = command(workshop, ranks, run, more).output().unwrap();
+fn train(workspace: &TestWorkspace, ranks: usize, run: &str, more: &[&str]) {
+    let output = command(workspace, ranks, run, more).output().unwrap();
     assert!(output.status.success(), "{run}: {}", stderr(&output));
 }
 
 /// The largest difference of any tensor of two runs' checkpoints of `step`, weights and moments.
-fn farthest(workshop: &Workshop, one: &str, other: &str, step: u64) -> f64 {
+fn farthest(workspace: &TestWorkspace, one: &str, other: &str, step: u64) -> f64 {
     let read = |run: &str, file: &str| -> BTreeMap<String, Tensor> {
-        let path = workshop.path(run).join(format!("checkpoints/step-{step:08}/{file}.safetensors"));
+        let path = workspace.path(run).join(format!("checkpoints/step-{step:08}/{file}.safetensors"));
         Tensor::read_safetensors(path).unwrap().into_iter().collect()
     };
     let mut farthest = 0.0_f64;
@@ -67,8 +67,8 @@ fn farthest(workshop: &Workshop, one: &str, other: &str, step: u64) -> f64 {
 }
 
 /// Every number of every step but times: relative differences of losses and norms, absolute ones of the others.
-fn are_near(workshop: &Workshop, one: &str, other: &str, limit: f64) {
-    let (expected, got) = (metrics(&workshop.path(one)), metrics(&workshop.path(other)));
+fn are_near(workspace: &TestWorkspace, one: &str, other: &str, limit: f64) {
+    let (expected, got) = (metrics(&workspace.path(one)), metrics(&workspace.path(other)));
     assert_eq!(expected.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>(), "{one}, {other}");
     for (step, values) in &expected {
         assert_eq!(
@@ -86,81 +86,81 @@ fn are_near(workshop: &Workshop, one: &str, other: &str, limit: f64) {
 
 #[test]
 fn the_number_of_processes_does_not_matter() {
-    let workshop = Workshop::new();
-    train(&workshop, 0, "alone", &[]);
-    train(&workshop, 1, "one", &[]);
-    assert_eq!(farthest(&workshop, "alone", "one", 50), 0.0);
-    assert_eq!(metrics(&workshop.path("alone")), metrics(&workshop.path("one")));
-    train(&workshop, 2, "two", &[]);
-    train(&workshop, 4, "four", &[]);
+    let workspace = TestWorkspace::new();
+    train(&workspace, 0, "alone", &[]);
+    train(&workspace, 1, "one", &[]);
+    assert_eq!(farthest(&workspace, "alone", "one", 50), 0.0);
+    assert_eq!(metrics(&workspace.path("alone")), metrics(&workspace.path("one")));
+    train(&workspace, 2, "two", &[]);
+    train(&workspace, 4, "four", &[]);
     // Micro-batches that do not fit a process's part become smaller; also the whole batch at once, and one by one.
-    train(&workshop, 2, "cut", &["train.micro_batch=8"]);
-    train(&workshop, 0, "whole", &["train.micro_batch=8"]);
-    train(&workshop, 0, "pieces", &["train.micro_batch=1"]);
+    train(&workspace, 2, "cut", &["train.micro_batch=8"]);
+    train(&workspace, 0, "whole", &["train.micro_batch=8"]);
+    train(&workspace, 0, "pieces", &["train.micro_batch=1"]);
     for other in ["two", "four", "cut", "whole", "pieces"] {
-        are_near(&workshop, "alone", other, 1e-6);
-        let apart = farthest(&workshop, "alone", other, 50);
+        are_near(&workspace, "alone", other, 1e-6);
+        let apart = farthest(&workspace, "alone", other, 50);
         println!("{other}: weights and moments at most {apart:.1e} apart after 50 steps");
         assert!(apart <= 1e-6, "{other}: {apart}");
     }
     // When gradients travel changes nothing; rounded they are others, but near.
-    train(&workshop, 2, "late", &["parallel.overlap=false"]);
-    assert_eq!(farthest(&workshop, "two", "late", 50), 0.0);
-    train(&workshop, 2, "narrow", &["parallel.wire=bf16"]);
-    assert!(farthest(&workshop, "two", "narrow", 50) > 0.0);
-    are_near(&workshop, "alone", "narrow", 2e-2);
+    train(&workspace, 2, "late", &["parallel.overlap=false"]);
+    assert_eq!(farthest(&workspace, "two", "late", 50), 0.0);
+    train(&workspace, 2, "narrow", &["parallel.wire=bf16"]);
+    assert!(farthest(&workspace, "two", "narrow", 50) > 0.0);
+    are_near(&workspace, "alone", "narrow", 2e-2);
 }
 
 #[test]
 fn rules_decide_the_same_on_every_process() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let rule = ["sharing.rule=multi_step", "sharing.threshold=1.0", "sharing.check_every=7", "sharing.patience=1"];
-    train(&workshop, 0, "alone", &rule);
-    train(&workshop, 2, "two", &rule);
+    train(&workspace, 0, "alone", &rule);
+    train(&workspace, 2, "two", &rule);
     let groups = |run: &str| -> Vec<Value> {
-        metrics(&workshop.path(run)).values().filter_map(|row| row.get("sharing/groups").cloned()).collect()
+        metrics(&workspace.path(run)).values().filter_map(|row| row.get("sharing/groups").cloned()).collect()
     };
     assert!(groups("alone").iter().any(|groups| groups.as_f64() == Some(3.0)));
     assert_eq!(groups("alone"), groups("two"));
-    are_near(&workshop, "alone", "two", 1e-6);
+    are_near(&workspace, "alone", "two", 1e-6);
 }
 
 #[test]
 fn a_run_goes_on_with_another_number_of_processes() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     // Steps in between must look as in the whole run: an evaluation and a checkpoint at each end, no schedule over the length.
     let more = ["optim.schedule=constant", "eval.every=5", "checkpoint.every=5"];
-    train(&workshop, 0, "whole", &more);
+    train(&workspace, 0, "whole", &more);
     for (ranks, steps) in [(2, 25), (0, 35), (4, 50)] {
         let steps = format!("train.steps={steps}");
-        train(&workshop, ranks, "parts", &[&more[..], &[&steps]].concat());
+        train(&workspace, ranks, "parts", &[&more[..], &[&steps]].concat());
     }
-    are_near(&workshop, "whole", "parts", 1e-6);
-    assert!(farthest(&workshop, "whole", "parts", 50) <= 1e-6);
+    are_near(&workspace, "whole", "parts", 1e-6);
+    assert!(farthest(&workspace, "whole", "parts", 50) <= 1e-6);
 }
 
 #[test]
 fn what_cannot_be_shared_is_refused() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let refused = |output: Output, code: i32, words: &str| {
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
     };
-    let output = command(&workshop, 3, "run", &[]).output().unwrap();
+    let output = command(&workspace, 3, "run", &[]).output().unwrap();
     refused(
         output,
         2,
         "a global batch of 8 sequences cannot be divided among 3 processes: the nearest that can is 6 or 9",
     );
-    let output = command(&workshop, 0, "run", &[]).env("RANK", "0").output().unwrap();
+    let output = command(&workspace, 0, "run", &[]).env("RANK", "0").output().unwrap();
     refused(output, 2, "error: expected both `RANK` and `WORLD_SIZE` in the environment");
-    let output = command(&workshop, 2, "run", &["parallel.backend=nccl"]).output().unwrap();
+    let output = command(&workspace, 2, "run", &["parallel.backend=nccl"]).output().unwrap();
     refused(output, 2, "`parallel.backend` = \"nccl\" does not carry tensors on Cpu");
 
     // Two processes with different settings, as on hosts where somebody edited one file.
     let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
     let start = |rank: &str, setting: &str| {
-        let mut command = command(&workshop, 0, "run", &[setting]);
+        let mut command = command(&workspace, 0, "run", &[setting]);
         command.envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")]);
         command.env("MASTER_PORT", port.to_string()).spawn().unwrap()
     };
@@ -169,17 +169,17 @@ fn what_cannot_be_shared_is_refused() {
     for output in outputs {
         refused(output, 1, "rank 1 has another run than rank 0: the first that differs is `[optim]`");
     }
-    assert!(!workshop.path("run/checkpoints").exists());
+    assert!(!workspace.path("run/checkpoints").exists());
 }
 
 /// One process with the variables of several, as in a shell of `srun -n 4 --pty`, and one whose master is not there: they say so, and
 /// name who asked for the others; and the others may still come.
 #[test]
 fn a_process_that_waits_for_others_says_so() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let free_port = || std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port().to_string();
     let start = |run: &str, port: &str, variables: &[(&str, &str)]| {
-        let mut command = command(&workshop, 0, run, &[]);
+        let mut command = command(&workspace, 0, run, &[]);
         command.env("MASTER_PORT", port).envs(variables.iter().copied()).spawn().unwrap()
     };
     let slurm = |rank: &'static str| {
@@ -256,15 +256,15 @@ fn signal(pid: u32, signal: &str) {
 #[test]
 fn a_process_that_is_killed_ends_the_others_and_costs_nothing() {
     let kills: usize = std::env::var("UNTIE_RANK_KILLS").map_or(3, |number| number.parse().unwrap());
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let steps = format!("train.steps={}", 60 + 20 * kills);
     // A transition at every check until all layers are untied, and the last of them near the middle.
     let more = [&steps, "checkpoint.every=5", "parallel.heartbeat=5", "sharing.untie_at=0.5"];
-    train(&workshop, 2, "whole", &more);
-    let run = workshop.path("killed");
+    train(&workspace, 2, "whole", &more);
+    let run = workspace.path("killed");
     let mut met = BTreeMap::new();
     for kill in 0..kills {
-        let child = command(&workshop, 2, "killed", &more).spawn().unwrap();
+        let child = command(&workspace, 2, "killed", &more).spawn().unwrap();
         let before = lines(&run);
         let during_a_save = kill % 3 == 1;
         wait_for("a moment to kill at", || {
@@ -286,27 +286,27 @@ fn a_process_that_is_killed_ends_the_others_and_costs_nothing() {
         };
         let words = format!("error: rank {survivor} of 2: a collective failed, {accused}");
         assert!(said.contains(&words), "{said}");
-        let runs = workshop.untie(&["runs", "killed"]);
+        let runs = workspace.untie(&["runs", "killed"]);
         let listed = String::from_utf8_lossy(&runs.stdout).into_owned();
         assert!(!listed.contains("damaged"), "{listed}");
     }
     println!("(victim, whether a checkpoint was being written): {met:?}");
-    train(&workshop, 2, "killed", &more);
-    assert_eq!(metrics(&workshop.path("whole")), metrics(&run));
-    assert_eq!(farthest(&workshop, "whole", "killed", 60 + 20 * kills as u64), 0.0);
+    train(&workspace, 2, "killed", &more);
+    assert_eq!(metrics(&workspace.path("whole")), metrics(&run));
+    assert_eq!(farthest(&workspace, "whole", "killed", 60 + 20 * kills as u64), 0.0);
 }
 
 /// Killed in the step that ends with a transition: while it computes, is evaluated, copies weights and moments, or compares them.
 #[test]
 fn a_process_that_is_killed_at_a_transition_costs_nothing() {
     let kills: u64 = std::env::var("UNTIE_RANK_KILLS").map_or(1, |number| number.parse::<u64>().unwrap() / 4);
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let more = ["parallel.heartbeat=5", "sharing.untie_at=12"];
-    train(&workshop, 2, "whole", &more);
-    let run = workshop.path("killed");
+    train(&workspace, 2, "whole", &more);
+    let run = workspace.path("killed");
     let mut before_its_end = 0;
     for kill in 0..kills {
-        let child = command(&workshop, 2, "killed", &more).spawn().unwrap();
+        let child = command(&workspace, 2, "killed", &more).spawn().unwrap();
         // Lines 1 to 12 are of steps 0 to 11; that of step 12 is written behind the transition. A resume from step 10 cuts them.
         wait_for("step 11 to be cut", || kill == 0 || lines(&run) <= 11);
         wait_for("step 11", || lines(&run) >= 12);
@@ -318,17 +318,17 @@ fn a_process_that_is_killed_at_a_transition_costs_nothing() {
     }
     println!("{kills} kills at a transition, {before_its_end} before it was recorded");
     assert!(before_its_end > 0);
-    train(&workshop, 2, "killed", &more);
-    assert_eq!(metrics(&workshop.path("whole")), metrics(&run));
-    assert_eq!(farthest(&workshop, "whole", "killed", 50), 0.0);
+    train(&workspace, 2, "killed", &more);
+    assert_eq!(metrics(&workspace.path("whole")), metrics(&run));
+    assert_eq!(farthest(&workspace, "whole", "killed", 50), 0.0);
 }
 
 /// Stopped, not killed: its connections stay open, and nothing comes.
 #[test]
 fn a_process_that_hangs_ends_the_others() {
-    let workshop = Workshop::new();
-    let child = command(&workshop, 2, "run", &["train.steps=1000000", "parallel.heartbeat=3"]).spawn().unwrap();
-    let run = workshop.path("run");
+    let workspace = TestWorkspace::new();
+    let child = command(&workspace, 2, "run", &["train.steps=1000000", "parallel.heartbeat=3"]).spawn().unwrap();
+    let run = workspace.path("run");
     wait_for("the first checkpoint", || run.join("checkpoints/step-00000010").exists());
     let ranks = children(child.id());
     signal(ranks[1], "-STOP");
@@ -345,10 +345,10 @@ fn is_zombie(pid: u32) -> bool {
 /// An error of one process is what all of them report.
 #[test]
 fn the_reason_of_one_is_told_by_all() {
-    let workshop = Workshop::new();
-    fs::create_dir_all(workshop.path("run/checkpoints")).unwrap();
-    fs::write(workshop.path("run/checkpoints/.step-00000010.partial"), "").unwrap();
-    let output = ended(command(&workshop, 2, "run", &[]).spawn().unwrap());
+    let workspace = TestWorkspace::new();
+    fs::create_dir_all(workspace.path("run/checkpoints")).unwrap();
+    fs::write(workspace.path("run/checkpoints/.step-00000010.partial"), "").unwrap();
+    let output = ended(command(&workspace, 2, "run", &[]).spawn().unwrap());
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("[0] error: cannot create `run/checkpoints/.step-00000010.partial`"), "{said}");
@@ -361,12 +361,12 @@ fn the_reason_of_one_is_told_by_all() {
 /// SIGTERM to the launcher reaches all; they stop after the same step, and one of them saves.
 #[test]
 fn a_signal_stops_all_of_them_once() {
-    let workshop = Workshop::new();
-    train(&workshop, 0, "whole", &["train.steps=200", "sharing.untie_at=20"]);
+    let workspace = TestWorkspace::new();
+    train(&workspace, 0, "whole", &["train.steps=200", "sharing.untie_at=20"]);
     let more = ["train.steps=200", "sharing.untie_at=20"];
-    let run = workshop.path("run");
+    let run = workspace.path("run");
     for (name, code) in [("-TERM", 143), ("-INT", 130), ("-USR1", 75)] {
-        let child = command(&workshop, 2, "run", &more).spawn().unwrap();
+        let child = command(&workspace, 2, "run", &more).spawn().unwrap();
         let before = lines(&run);
         wait_for("some steps", || lines(&run) > before + 5);
         signal(child.id(), name);
@@ -374,25 +374,25 @@ fn a_signal_stops_all_of_them_once() {
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
         assert_eq!(stderr(&output).matches("; saved, go on with `--resume`").count(), 1, "{}", stderr(&output));
     }
-    train(&workshop, 2, "run", &more);
-    are_near(&workshop, "whole", "run", 1e-5);
+    train(&workspace, 2, "run", &more);
+    are_near(&workspace, "whole", "run", 1e-5);
 }
 
 /// Every process counts with the slowest one's times.
 #[test]
 fn processes_agree_on_the_steps_of_a_time() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     // The first time that is enough on a machine as busy as this one is now.
     let is_enough = ["10s", "40s", "2m", "6m"].iter().any(|time| {
         let arguments =
             ["launch", "--nproc", "2", "--", "train", "--config", "run.toml", "--run-dir", "timed", "--time", time];
-        let output = workshop.untie(&[&arguments[..], &["--set", "train.log_every=10"]].concat());
+        let output = workspace.untie(&[&arguments[..], &["--set", "train.log_every=10"]].concat());
         assert!(output.status.success() || stderr(&output).contains("is too short"), "{}", stderr(&output));
         output.status.success()
     });
     assert!(is_enough);
-    let config: toml::Table = fs::read_to_string(workshop.path("timed/config.toml")).unwrap().parse().unwrap();
+    let config: toml::Table = fs::read_to_string(workspace.path("timed/config.toml")).unwrap().parse().unwrap();
     let steps = config["train"]["steps"].as_integer().unwrap();
-    let folder = workshop.path("timed/checkpoints").join(format!("step-{steps:08}"));
+    let folder = workspace.path("timed/checkpoints").join(format!("step-{steps:08}"));
     assert!(steps > 1 && folder.join("state.json").exists(), "{steps}");
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::namespaces::{is_allowed, unshared};
 use crate::runs::metrics;
 
@@ -22,7 +22,7 @@ both() { start b 1 $1 & start a 0 $1; code=$?; wait; return $code; }
 
 #[test]
 fn a_cut_cable_ends_both_and_costs_nothing() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let script = "
 STEPS=60; both whole || exit 3
 STEPS=400
@@ -39,20 +39,20 @@ STEPS=400; both cut || exit 5
 STEPS=400; both again || exit 6
 ";
     let namespaces = ["--net", "--mount"];
-    if !is_allowed(&workshop, &namespaces, &(PRELUDE.to_owned() + "ip netns exec a true && ip netns exec b true")) {
+    if !is_allowed(&workspace, &namespaces, &(PRELUDE.to_owned() + "ip netns exec a true && ip netns exec b true")) {
         return;
     }
-    let output = unshared(&workshop, &namespaces, &(PRELUDE.to_owned() + script)).output().unwrap();
-    let text = |name: &str| fs::read_to_string(workshop.path(name)).unwrap_or_default();
+    let output = unshared(&workspace, &namespaces, &(PRELUDE.to_owned() + script)).output().unwrap();
+    let text = |name: &str| fs::read_to_string(workspace.path(name)).unwrap_or_default();
     let all =
         ["whole", "cut", "again"].map(|run| text(&format!("{run}-0.txt")) + &text(&format!("{run}-1.txt"))).concat();
     assert!(output.status.success(), "{:?} {}{all}", output.status, stderr(&output));
 
     // Alone, the same losses.
     let alone = ["train", "--config", "run.toml", "--run-dir", "alone", "--set", "train.precision=fp32", "--set"];
-    let alone = workshop.untie(&[&alone[..], &["train.steps=60", "--set", "checkpoint.every=5"]].concat());
+    let alone = workspace.untie(&[&alone[..], &["train.steps=60", "--set", "checkpoint.every=5"]].concat());
     assert!(alone.status.success(), "{}", stderr(&alone));
-    let (expected, got) = (metrics(&workshop.path("alone")), metrics(&workshop.path("whole")));
+    let (expected, got) = (metrics(&workspace.path("alone")), metrics(&workspace.path("whole")));
     assert_eq!(expected.len(), 61);
     for (step, values) in &expected {
         for (tag, value) in values.iter().filter(|(tag, _)| tag.ends_with("/loss")) {
@@ -67,7 +67,7 @@ STEPS=400; both again || exit 6
     assert!(first.contains("rank 1 has given no sign of life for "), "{first}");
     assert!(second.contains("rank 0's store at 10.77.0.1:29500 has not answered for "), "{second}");
     // And then as if nothing had happened.
-    let (expected, got) = (metrics(&workshop.path("again")), metrics(&workshop.path("cut")));
+    let (expected, got) = (metrics(&workspace.path("again")), metrics(&workspace.path("cut")));
     assert_eq!(expected.len(), 401);
     assert_eq!(expected, got);
 }

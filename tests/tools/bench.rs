@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use serde_json::{json, Value};
 
 const TINY: [&str; 16] = [
@@ -28,8 +28,8 @@ fn with<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
     TINY.iter().chain(arguments).copied().collect()
 }
 
-fn object(workshop: &Workshop, arguments: &[&str]) -> Value {
-    let output = workshop.untie(arguments);
+fn object(workspace: &TestWorkspace, arguments: &[&str]) -> Value {
+    let output = workspace.untie(arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -40,8 +40,8 @@ fn number(value: &Value, path: &str) -> f64 {
 
 #[test]
 fn steps_are_measured_as_json() {
-    let workshop = Workshop::new();
-    let found = object(&workshop, &with(&["--batch", "4", "--sequence-length", "16", "--precision", "fp32"]));
+    let workspace = TestWorkspace::new();
+    let found = object(&workspace, &with(&["--batch", "4", "--sequence-length", "16", "--precision", "fp32"]));
     for (path, expected) in [
         ("/precision", json!("fp32")),
         ("/device", json!("cpu")),
@@ -71,8 +71,8 @@ fn steps_are_measured_as_json() {
 
 #[test]
 fn a_step_is_profiled_as_a_table() {
-    let workshop = Workshop::new();
-    let output = workshop.untie(&with(&["--batch", "2", "--sequence-length", "8", "--profile"]));
+    let workspace = TestWorkspace::new();
+    let output = workspace.untie(&with(&["--batch", "2", "--sequence-length", "8", "--profile"]));
     assert!(output.status.success(), "{}", stderr(&output));
     let table = String::from_utf8_lossy(&output.stdout).into_owned();
     for words in ["ms", "untie::adamw", "untie::layer", "FusedHeadBackward", "(outside ops)", "(the step)"] {
@@ -82,24 +82,24 @@ fn a_step_is_profiled_as_a_table() {
 
 #[test]
 fn a_start_without_a_tokenizer_and_a_batch_are_taken_from_files() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let short = ["--run-dir", "run", "--set", "train.steps=12", "--set", "sharing.rule=never"];
-    let output = workshop.untie(&[&["train", "--config", "run.toml"][..], &short[..]].concat());
+    let output = workspace.untie(&[&["train", "--config", "run.toml"][..], &short[..]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     fs::write(
-        workshop.path("batch.json"),
+        workspace.path("batch.json"),
         json!({ "token_ids": [[2, 5, 6, 3], [2, 7, 8, 3]], "positions": [1, 6], "labels": [9, 10] }).to_string(),
     )
     .unwrap();
     // The weights need none.
     for name in ["tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
-        fs::remove_file(workshop.path("run/export").join(name)).unwrap();
+        fs::remove_file(workspace.path("run/export").join(name)).unwrap();
     }
     let start = |sharing: &str| {
         let files =
             ["bench", "--init", "run/export", "--batch-file", "batch.json", "--dropout", "0", "--start", sharing];
         let short = ["--seconds", "0", "--warmup-steps", "0", "--precision", "fp32", "--device", "cpu"];
-        object(&workshop, &[&files[..], &short[..]].concat())
+        object(&workspace, &[&files[..], &short[..]].concat())
     };
     // An export of layers that are still tied: the same function, tied or not.
     let (tied, untied) = (start("tied"), start("untied"));
@@ -109,9 +109,9 @@ fn a_start_without_a_tokenizer_and_a_batch_are_taken_from_files() {
 
 #[test]
 fn a_run_is_predicted() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let arguments = ["bench", "--config", "run.toml", "--seconds", "0", "--warmup-steps", "1", "--save-in", "."];
-    let found = object(&workshop, &[&arguments[..], &["--set", "train.global_batch=12"]].concat());
+    let found = object(&workspace, &[&arguments[..], &["--set", "train.global_batch=12"]].concat());
     assert_eq!((&found["phases"][0]["steps"], &found["untied_from_step"]), (&json!(100), &json!(10)));
     let [start, untied] = ["at_start", "untied"].map(|name| number(&found["phases"][0][name], "/step_seconds"));
     assert!((number(&found, "/predicted_seconds") / (10.0 * start + 90.0 * untied) - 1.0).abs() < 1e-9, "{found}");
@@ -126,14 +126,14 @@ fn a_run_is_predicted() {
     ] {
         assert!(number(&found, path) > 0.0, "{path} of {found}");
     }
-    let left = fs::read_dir(workshop.root()).unwrap();
+    let left = fs::read_dir(workspace.root()).unwrap();
     assert!(!left.into_iter().any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("untie-bench")));
 }
 
 #[test]
 fn mistakes_are_refused() {
-    let workshop = Workshop::new();
-    fs::write(workshop.path("batch.json"), r#"{"token_ids": [[100]], "positions": [0], "labels": [1]}"#).unwrap();
+    let workspace = TestWorkspace::new();
+    fs::write(workspace.path("batch.json"), r#"{"token_ids": [[100]], "positions": [0], "labels": [1]}"#).unwrap();
     for (arguments, code, words) in [
         (&["bench"][..], 2, &["`model.hidden_size` is missing", "hint:"][..]),
         (&["bench", "--preset", "bert-huge"], 2, &["bert-huge"]),
@@ -145,7 +145,7 @@ fn mistakes_are_refused() {
         (&["bench", "--preset", "bert-base", "--seconds=-1"], 2, &["`--seconds`"]),
         (&["bench", "--init", "absent"], 3, &["absent"]),
     ] {
-        let output = workshop.untie(arguments);
+        let output = workspace.untie(arguments);
         let text = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
         assert!(output.stdout.is_empty() && !text.contains("panicked"), "{text}");

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 
 /// The error must have this exit code and contain all of these words; nothing may panic.
-fn refused(workshop: &Workshop, arguments: &[&str], code: i32, words: &[&str]) {
-    let output = workshop.untie(arguments);
+fn refused(workspace: &TestWorkspace, arguments: &[&str], code: i32, words: &[&str]) {
+    let output = workspace.untie(arguments);
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
     for word in words {
@@ -23,18 +23,18 @@ fn train<'a>(settings: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn a_run_is_trained_evaluated_asked_and_exported() {
-    let workshop = Workshop::new();
-    let output = workshop.untie(&train(&["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3"]));
+    let workspace = TestWorkspace::new();
+    let output = workspace.untie(&train(&["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3"]));
     assert!(output.status.success(), "{}", stderr(&output));
     let summary = String::from_utf8_lossy(&output.stdout).into_owned();
     for words in ["12 steps", "baseline: the most frequent token", "at step 6        (untied to 3  )", "run/export"] {
         assert!(summary.contains(words), "{summary}");
     }
     for name in ["config.toml", "env.json", "metrics.jsonl", "tb", "checkpoints/latest", "export/model.safetensors"] {
-        assert!(workshop.path("run").join(name).exists(), "{name}");
+        assert!(workspace.path("run").join(name).exists(), "{name}");
     }
     // The model of the run and the model of its export are one: the same held-out loss, to the printed digits.
-    let eval = workshop.untie(&[
+    let eval = workspace.untie(&[
         "eval",
         "--model",
         "run/export",
@@ -53,39 +53,39 @@ fn a_run_is_trained_evaluated_asked_and_exported() {
     let of_export = printed.lines().find(|line| line.starts_with("loss ")).unwrap().split_whitespace().last().unwrap();
     assert_eq!(of_run, of_export);
 
-    let asked = workshop.untie(&["fill-mask", "--model", "run/export", "the miller [MASK] a letter ."]);
+    let asked = workspace.untie(&["fill-mask", "--model", "run/export", "the miller [MASK] a letter ."]);
     assert!(asked.status.success(), "{}", stderr(&asked));
     assert_eq!(String::from_utf8_lossy(&asked.stdout).lines().count(), 5);
 
     for (step, groups) in [("5", "tied"), ("10", "untied")] {
         let out = format!("export-{groups}");
-        let exported = workshop.untie(&["export", "--run", "run", "--step", step, "--out", &out]);
+        let exported = workspace.untie(&["export", "--run", "run", "--step", step, "--out", &out]);
         assert!(exported.status.success(), "{}", stderr(&exported));
-        let tensors = fs::read(workshop.path(&out).join("model.safetensors")).unwrap();
+        let tensors = fs::read(workspace.path(&out).join("model.safetensors")).unwrap();
         let tensors = safetensors::SafeTensors::deserialize(&tensors).unwrap();
         let name = |layer: usize| format!("bert.encoder.layer.{layer}.output.dense.weight");
         let [first, last] = [0, 2].map(|layer| tensors.tensor(&name(layer)).unwrap().data().to_vec());
         assert_eq!(first == last, groups == "tied", "layers of an export at step {step}");
     }
-    refused(&workshop, &["export", "--run", "run", "--step", "7", "--out", "x"], 3, &["no checkpoint of step 7"]);
+    refused(&workspace, &["export", "--run", "run", "--step", "7", "--out", "x"], 3, &["no checkpoint of step 7"]);
 
     // Going on is asked for, a changed model is not gone on with, and a finished run can be asked again.
-    refused(&workshop, &train(&[]), 2, &["already has checkpoints", "hint:", "--resume"]);
+    refused(&workspace, &train(&[]), 2, &["already has checkpoints", "hint:", "--resume"]);
     let mut changed = train(&["optim.lr=1e-2"]);
     changed.push("--resume");
-    let resolved = || fs::read_to_string(workshop.path("run/config.toml")).unwrap();
+    let resolved = || fs::read_to_string(workspace.path("run/config.toml")).unwrap();
     let before = resolved();
-    refused(&workshop, &changed, 2, &["cannot resume with another `optim.lr`", "hint:"]);
+    refused(&workspace, &changed, 2, &["cannot resume with another `optim.lr`", "hint:"]);
     let shorter = ["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3", "train.steps=11"];
     let mut shorter = train(&shorter);
     shorter.push("--resume");
-    refused(&workshop, &shorter, 2, &["is at step 12, behind the end of the run, `train.steps` = 11", "hint:"]);
+    refused(&workspace, &shorter, 2, &["is at step 12, behind the end of the run, `train.steps` = 11", "hint:"]);
     assert_eq!(resolved(), before, "a refused resume must leave the folder alone");
 
     // Another vocabulary of the same size: the weights' ids would mean other tokens.
-    let other = fs::read_to_string(workshop.path("corpus.jsonl")).unwrap().replace("queen", "tailor");
-    fs::write(workshop.path("other.jsonl"), other).unwrap();
-    let prepared = workshop.untie(&[
+    let other = fs::read_to_string(workspace.path("corpus.jsonl")).unwrap().replace("queen", "tailor");
+    fs::write(workspace.path("other.jsonl"), other).unwrap();
+    let prepared = workspace.untie(&[
         "prepare",
         "--input",
         "other.jsonl",
@@ -100,37 +100,42 @@ fn a_run_is_trained_evaluated_asked_and_exported() {
     let settings = ["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3", "data.dir=other"];
     let mut moved = train(&settings);
     moved.push("--resume");
-    refused(&workshop, &moved, 3, &["cannot resume with another vocabulary", "hint:"]);
+    refused(&workspace, &moved, 3, &["cannot resume with another vocabulary", "hint:"]);
     // The same data elsewhere is the same data.
-    fs::rename(workshop.path("data"), workshop.path("moved")).unwrap();
+    fs::rename(workspace.path("data"), workspace.path("moved")).unwrap();
     let settings = ["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3", "data.dir=moved"];
     let mut moved = train(&settings);
     moved.push("--resume");
-    let output = workshop.untie(&moved);
+    let output = workspace.untie(&moved);
     assert!(output.status.success(), "{}", stderr(&output));
-    fs::rename(workshop.path("moved"), workshop.path("data")).unwrap();
+    fs::rename(workspace.path("moved"), workspace.path("data")).unwrap();
 
     // A run may start from an export, if tokenizer and sizes fit.
     let mut started = train(&["model.init=run/export"]);
     started[4] = "second";
-    let output = workshop.untie(&started);
+    let output = workspace.untie(&started);
     assert!(output.status.success(), "{}", stderr(&output));
     let mut started = train(&["model.init=run/export", "model.num_attention_heads=4"]);
     started[4] = "third";
-    refused(&workshop, &started, 2, &["`model.num_attention_heads` = 4, but the model in `run/export` has 2", "hint:"]);
+    refused(
+        &workspace,
+        &started,
+        2,
+        &["`model.num_attention_heads` = 4, but the model in `run/export` has 2", "hint:"],
+    );
 
     let mut again = train(&["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3"]);
     again.push("--resume");
-    let output = workshop.untie(&again);
+    let output = workspace.untie(&again);
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]
 fn wrong_configurations_are_refused() {
-    let workshop = Workshop::new();
-    refused(&workshop, &["train"], 2, &["--config"]);
+    let workspace = TestWorkspace::new();
+    refused(&workspace, &["train"], 2, &["--config"]);
     refused(
-        &workshop,
+        &workspace,
         &["train", "--config", "absent.toml"],
         2,
         &["there is no configuration at `absent.toml`", "hint:"],
@@ -155,60 +160,65 @@ fn wrong_configurations_are_refused() {
         ("sharing.untie_at=soon", &["`--set sharing.untie_at=soon`", "a step (an integer of 0 or more) or a fraction"]),
         ("train.steps=-5", &["`--set train.steps=-5`"]),
     ] {
-        refused(&workshop, &train(&[setting]), 2, words);
+        refused(&workspace, &train(&[setting]), 2, words);
     }
-    assert!(!workshop.path("run").exists(), "a refused run left a folder behind");
+    assert!(!workspace.path("run").exists(), "a refused run left a folder behind");
 }
 
 #[test]
 fn wrong_data_is_refused() {
-    let workshop = Workshop::new();
-    refused(&workshop, &train(&["data.dir=absent"]), 3, &["there is no tokenizer at `absent/tokenizer.json`", "hint:"]);
+    let workspace = TestWorkspace::new();
+    refused(
+        &workspace,
+        &train(&["data.dir=absent"]),
+        3,
+        &["there is no tokenizer at `absent/tokenizer.json`", "hint:"],
+    );
 
     // Another vocabulary of the same size: what the ids mean is another thing.
-    let vocabulary = fs::read_to_string(workshop.path("data/vocab.txt")).unwrap();
+    let vocabulary = fs::read_to_string(workspace.path("data/vocab.txt")).unwrap();
     let mut tokens: Vec<&str> = vocabulary.lines().collect();
     let last = tokens.len() - 1;
     tokens.swap(last, last - 1);
-    fs::write(workshop.path("other.txt"), tokens.join("\n")).unwrap();
-    refused(&workshop, &train(&["data.tokenizer=other.txt"]), 3, &["is not the tokenizer that made `data`", "hint:"]);
+    fs::write(workspace.path("other.txt"), tokens.join("\n")).unwrap();
+    refused(&workspace, &train(&["data.tokenizer=other.txt"]), 3, &["is not the tokenizer that made `data`", "hint:"]);
 
-    fs::rename(workshop.path("data/tokenizer.json"), workshop.path("tokenizer.json")).unwrap();
-    refused(&workshop, &train(&[]), 3, &["there is no tokenizer"]);
-    fs::rename(workshop.path("tokenizer.json"), workshop.path("data/tokenizer.json")).unwrap();
+    fs::rename(workspace.path("data/tokenizer.json"), workspace.path("tokenizer.json")).unwrap();
+    refused(&workspace, &train(&[]), 3, &["there is no tokenizer"]);
+    fs::rename(workspace.path("tokenizer.json"), workspace.path("data/tokenizer.json")).unwrap();
 
-    let bin = workshop.path("data/train-00000.bin");
+    let bin = workspace.path("data/train-00000.bin");
     let bytes = fs::read(&bin).unwrap();
     fs::write(&bin, &bytes[..bytes.len() - 2]).unwrap();
-    refused(&workshop, &train(&[]), 3, &["the data cannot be used", "train-00000.bin", "expected", "got"]);
+    refused(&workspace, &train(&[]), 3, &["the data cannot be used", "train-00000.bin", "expected", "got"]);
     // A token outside the vocabulary: no embedding, no crash.
     let mut damaged = bytes.clone();
     damaged.iter_mut().for_each(|byte| *byte = 0xff);
     fs::write(&bin, &damaged).unwrap();
-    refused(&workshop, &train(&[]), 3, &["the data cannot be used"]);
-    refused(&workshop, &train(&["data.verify=true"]), 3, &["train-00000.bin", "xxh3"]);
-    fs::remove_file(workshop.path("data/train-00000.idx")).unwrap();
-    refused(&workshop, &train(&[]), 3, &["the data cannot be used", "train-00000.idx"]);
-    assert!(!workshop.path("run/checkpoints/latest").exists());
+    refused(&workspace, &train(&[]), 3, &["the data cannot be used"]);
+    refused(&workspace, &train(&["data.verify=true"]), 3, &["train-00000.bin", "xxh3"]);
+    fs::remove_file(workspace.path("data/train-00000.idx")).unwrap();
+    refused(&workspace, &train(&[]), 3, &["the data cannot be used", "train-00000.idx"]);
+    assert!(!workspace.path("run/checkpoints/latest").exists());
 }
 
 #[test]
 fn wrong_models_and_questions_are_refused() {
-    let workshop = Workshop::new();
-    refused(&workshop, &["eval", "--model", "absent", "--data", "data"], 3, &["absent"]);
-    refused(&workshop, &["fill-mask", "--model", "absent", "a [MASK]"], 3, &["absent"]);
-    refused(&workshop, &["export", "--run", "absent", "--out", "x"], 3, &["`absent` has no checkpoint", "hint:"]);
-    fs::write(workshop.path("empty.txt"), "").unwrap();
-    refused(&workshop, &["prepare", "--input", "empty.txt", "--out", "none"], 3, &["the corpus is empty"]);
-    refused(&workshop, &["prepare", "--input", "absent.txt", "--out", "none"], 2, &["absent.txt"]);
-    assert!(!workshop.path("none/manifest.json").exists());
+    let workspace = TestWorkspace::new();
+    refused(&workspace, &["eval", "--model", "absent", "--data", "data"], 3, &["absent"]);
+    refused(&workspace, &["fill-mask", "--model", "absent", "a [MASK]"], 3, &["absent"]);
+    refused(&workspace, &["export", "--run", "absent", "--out", "x"], 3, &["`absent` has no checkpoint", "hint:"]);
+    fs::write(workspace.path("empty.txt"), "").unwrap();
+    refused(&workspace, &["prepare", "--input", "empty.txt", "--out", "none"], 3, &["the corpus is empty"]);
+    refused(&workspace, &["prepare", "--input", "absent.txt", "--out", "none"], 2, &["absent.txt"]);
+    assert!(!workspace.path("none/manifest.json").exists());
 
-    let output = workshop.untie(&train(&[]));
+    let output = workspace.untie(&train(&[]));
     assert!(output.status.success(), "{}", stderr(&output));
-    refused(&workshop, &["fill-mask", "--model", "run/export", "no mask here"], 2, &["[MASK]"]);
+    refused(&workspace, &["fill-mask", "--model", "run/export", "no mask here"], 2, &["[MASK]"]);
     let long = "the miller ".repeat(40) + "[MASK]";
-    refused(&workshop, &["fill-mask", "--model", "run/export", &long], 2, &["32"]);
-    let other = Workshop::new();
+    refused(&workspace, &["fill-mask", "--model", "run/export", &long], 2, &["32"]);
+    let other = TestWorkspace::new();
     fs::write(
         other.path("words.jsonl"),
         "{\"text\": \"zebra quick jumps vex bold wax fjord nymph glyph\"}\n".repeat(40),
@@ -225,7 +235,7 @@ fn wrong_models_and_questions_are_refused() {
         "--valid-fraction",
         "0.5",
     ]);
-    let model = workshop.path("run/export");
+    let model = workspace.path("run/export");
     if prepared.status.success() {
         let arguments = ["eval", "--model", model.to_str().unwrap(), "--data", "other"];
         refused(&other, &arguments, 3, &["the vocabularies differ: token 5 of", "hint:"]);
@@ -237,18 +247,18 @@ fn wrong_models_and_questions_are_refused() {
 /// Post-mortem of a damaged newest checkpoint: named, skipped, and the one before is taken.
 #[test]
 fn a_damaged_checkpoint_is_named_and_the_one_before_is_taken() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let settings = ["checkpoint.every=4", "checkpoint.keep_last=3", "sharing.untie_at=2"];
-    let output = workshop.untie(&train(&settings));
+    let output = workspace.untie(&train(&settings));
     assert!(output.status.success(), "{}", stderr(&output));
-    let damaged = workshop.path("run/checkpoints/step-00000012/optimizer.safetensors");
+    let damaged = workspace.path("run/checkpoints/step-00000012/optimizer.safetensors");
     let mut bytes = fs::read(&damaged).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
     fs::write(&damaged, bytes).unwrap();
     let mut arguments = train(&settings);
     arguments.push("--resume");
-    let output = workshop.untie(&arguments);
+    let output = workspace.untie(&arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = stderr(&output);
     assert!(
@@ -261,7 +271,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_taken() {
 /// libtorch emulates bf16 where it has no AVX-512: whoever asks for it is told what to set, before the first step; `auto` does not.
 #[test]
 fn emulated_bf16_is_told() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let bench =
         ["bench", "--hidden-size", "32", "--layers", "2", "--vocab-size", "90", "--batch", "2", "--seconds", "0"];
     let dry = ["train", "--config", "run.toml", "--dry-run"];
@@ -275,7 +285,7 @@ fn emulated_bf16_is_told() {
         if let Some(at) = arguments.iter().position(|argument| *argument == "run") {
             arguments[at] = &run_dir;
         }
-        let output = workshop.command(&arguments).env("ATEN_CPU_CAPABILITY", capability).output().unwrap();
+        let output = workspace.command(&arguments).env("ATEN_CPU_CAPABILITY", capability).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
         stderr(&output)
     };
@@ -298,7 +308,7 @@ fn emulated_bf16_is_told() {
 /// dropout comes from libtorch's generator: the same bits at the end.
 #[test]
 fn watching_never_changes_a_run() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let common = ["sharing.untie_at=5", "train.steps=9", "optim.warmup=2", "checkpoint.keep_last=9"];
     let seldom = ["sharing.monitor=false", "eval.every=0", "train.log_every=9", "checkpoint.every=9"];
     let often = ["sharing.monitor=true", "sharing.check_every=2", "eval.every=2", "checkpoint.every=2"];
@@ -308,9 +318,9 @@ fn watching_never_changes_a_run() {
             let run = format!("{kernels}-{precision}-{watched}");
             let mut arguments = train(&[&common[..], settings, &[&how[0], &how[1]]].concat());
             arguments[4] = &run;
-            let output = workshop.untie(&arguments);
+            let output = workspace.untie(&arguments);
             assert!(output.status.success(), "{}", stderr(&output));
-            let last = workshop.path(&run).join("checkpoints/step-00000009");
+            let last = workspace.path(&run).join("checkpoints/step-00000009");
             ["model.safetensors", "optimizer.safetensors"].map(|name| fs::read(last.join(name)).unwrap())
         };
         assert!(end("seldom", &seldom) == end("often", &often), "{kernels} {precision}");

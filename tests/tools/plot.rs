@@ -7,11 +7,11 @@ use std::process::{Command, Output};
 use crate::common::stderr;
 use serde_json::{json, Map, Value};
 
-struct Workshop {
+struct TestWorkspace {
     folder: tempfile::TempDir,
 }
 
-impl Workshop {
+impl TestWorkspace {
     fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
@@ -109,14 +109,14 @@ const ORANGE: &str = "#D55E00";
 
 #[test]
 fn a_run_gets_both_pictures_in_its_folder() {
-    let workshop = Workshop::new();
-    workshop.write("runs/mini", &metrics(12, 11));
-    let output = workshop.plot(&["--runs", "runs/mini"]);
+    let workspace = TestWorkspace::new();
+    workspace.write("runs/mini", &metrics(12, 11));
+    let output = workspace.plot(&["--runs", "runs/mini"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "runs/mini/plot.svg\nruns/mini/plot.png\n");
-    assert_eq!(fs::read_dir(workshop.path("runs/mini")).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(workspace.path("runs/mini")).unwrap().count(), 3);
 
-    let svg = fs::read_to_string(workshop.path("runs/mini/plot.svg")).unwrap();
+    let svg = fs::read_to_string(workspace.path("runs/mini/plot.svg")).unwrap();
     for (text, times) in [
         ("Loss (dashed: held out)", 1),
         ("Masked tokens predicted right (dashed: held out)", 1),
@@ -130,7 +130,7 @@ fn a_run_gets_both_pictures_in_its_folder() {
     }
     // Correlations from 0.1 to 0.5: the colours reach from 0 to 1.
     assert!(texts(&svg).iter().all(|text| !text.starts_with('−')), "{:?}", texts(&svg));
-    let (width, height) = png_size(&workshop.path("runs/mini/plot.png"));
+    let (width, height) = png_size(&workspace.path("runs/mini/plot.png"));
     assert_eq!(width, 1800);
     assert!(svg.contains(&format!("viewBox=\"0 0 {width} {height}\"")), "{}", &svg[..200]);
 }
@@ -138,9 +138,9 @@ fn a_run_gets_both_pictures_in_its_folder() {
 /// Ten points from loss 9.5 down to 5: one straight line, from the left end of the plot to its right end.
 #[test]
 fn curves_are_where_the_numbers_are() {
-    let workshop = Workshop::new();
-    workshop.write("a", &metrics(2, 0));
-    let svg = workshop.svg(&["--runs", "a", "--smooth", "1"]);
+    let workspace = TestWorkspace::new();
+    workspace.write("a", &metrics(2, 0));
+    let svg = workspace.svg(&["--runs", "a", "--smooth", "1"]);
     let curves: Vec<_> = lines_of(&svg, BLUE).into_iter().filter(|points| points.len() == 10).collect();
     let [loss, accuracy] = &curves[..] else { panic!("{curves:?}") };
     for curve in [loss, accuracy] {
@@ -155,11 +155,11 @@ fn curves_are_where_the_numbers_are() {
 
 #[test]
 fn smoothing_takes_the_mean_of_the_points_around() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let zigzag: String = (1..=9).map(|step| line(step, &[("train/loss", json!(step % 2))])).collect();
-    workshop.write("a", &zigzag);
+    workspace.write("a", &zigzag);
     let heights = |smooth: &str| {
-        let svg = workshop.svg(&["--runs", "a", "--smooth", smooth]);
+        let svg = workspace.svg(&["--runs", "a", "--smooth", smooth]);
         let curve = lines_of(&svg, BLUE).into_iter().find(|points| points.len() == 9).unwrap();
         let inner: Vec<f64> = curve[1..8].iter().map(|(_, y)| *y).collect();
         inner.iter().fold(0.0, |most: f64, y| most.max((y - inner[0]).abs()))
@@ -170,15 +170,15 @@ fn smoothing_takes_the_mean_of_the_points_around() {
 
 #[test]
 fn several_runs_share_a_picture() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     for (run, pairs) in [("x/same", 0), ("y/same", 3), ("other", 2)] {
-        workshop.write(run, &metrics(4, pairs));
+        workspace.write(run, &metrics(4, pairs));
     }
     let arguments = ["--runs", "x/same", "y/same", "other", "x/../other"];
-    let output = workshop.plot(&[&arguments[..], &["--out", "new/all.png", "--out", "new/all.SVG"]].concat());
+    let output = workspace.plot(&[&arguments[..], &["--out", "new/all.png", "--out", "new/all.SVG"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "new/all.png\nnew/all.SVG\n");
-    let svg = fs::read_to_string(workshop.path("new/all.SVG")).unwrap();
+    let svg = fs::read_to_string(workspace.path("new/all.SVG")).unwrap();
     for (text, times) in [
         ("x/same", 2),
         ("y/same", 2),
@@ -193,15 +193,15 @@ fn several_runs_share_a_picture() {
         assert_eq!(count(&svg, text), times, "{text}: {:?}", texts(&svg));
     }
     assert!(!lines_of(&svg, ORANGE).is_empty());
-    assert_eq!(png_size(&workshop.path("new/all.png")).0, 1800);
+    assert_eq!(png_size(&workspace.path("new/all.png")).0, 1800);
 }
 
 #[test]
 fn dozens_of_untying_points_are_all_drawn_and_some_labelled() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let groups = |step: u64| line(step, &[("train/loss", 1.into()), ("sharing/groups", (step + 1).into())]);
-    workshop.write("a", &(0..24).map(groups).collect::<String>());
-    let svg = workshop.svg(&["--runs", "a"]);
+    workspace.write("a", &(0..24).map(groups).collect::<String>());
+    let svg = workspace.svg(&["--runs", "a"]);
     let labels: Vec<_> = texts(&svg).into_iter().filter(|text| text.contains('→')).collect();
     assert!(labels.contains(&"1 → 2".into()) && labels.contains(&"23 → 24".into()), "{labels:?}");
     // The charts are 900 pixels wide, a label about 50: no two charts could hold 46.
@@ -217,14 +217,14 @@ fn dozens_of_untying_points_are_all_drawn_and_some_labelled() {
 /// The first and last label of each run stay, also where another run's stands where the first would be.
 #[test]
 fn a_label_of_one_run_does_not_take_the_place_of_anothers() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let groups = |steps: &[(u64, u64)]| {
         let values = |groups| [("sharing/groups", json!(groups)), ("train/loss", 1.into())];
         steps.iter().map(|(step, groups)| line(*step, &values(*groups))).collect::<String>()
     };
-    workshop.write("a", &groups(&[(0, 1), (40, 12), (400, 12)]));
-    workshop.write("b", &groups(&[(0, 1), (60, 2), (80, 3), (180, 4), (400, 4)]));
-    let svg = workshop.svg(&["--runs", "a", "b"]);
+    workspace.write("a", &groups(&[(0, 1), (40, 12), (400, 12)]));
+    workspace.write("b", &groups(&[(0, 1), (60, 2), (80, 3), (180, 4), (400, 4)]));
+    let svg = workspace.svg(&["--runs", "a", "b"]);
     for label in ["1 → 12", "1 → 2", "3 → 4"] {
         assert_eq!(count(&svg, label), 1, "{label}: {:?}", texts(&svg));
     }
@@ -233,13 +233,13 @@ fn a_label_of_one_run_does_not_take_the_place_of_anothers() {
 /// A crash leaves half a line; numbers that were not finite are null; neither is shown, and neither stops the picture.
 #[test]
 fn gaps_and_torn_lines() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let loss = |step: u64| line(step, &[("train/loss", if step == 5 { Value::Null } else { json!(step) })]);
     let text: String = (1..=10).map(loss).collect();
-    workshop.write("a", &(text.clone() + "{\"step\": 11, \"train/lo"));
-    let output = workshop.plot(&["--runs", "a", "--out", "a.svg", "--smooth", "1"]);
+    workspace.write("a", &(text.clone() + "{\"step\": 11, \"train/lo"));
+    let output = workspace.plot(&["--runs", "a", "--out", "a.svg", "--smooth", "1"]);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", stderr(&output));
-    let svg = fs::read_to_string(workshop.path("a.svg")).unwrap();
+    let svg = fs::read_to_string(workspace.path("a.svg")).unwrap();
     let mut runs: Vec<usize> = lines_of(&svg, BLUE).iter().map(Vec::len).filter(|length| *length > 2).collect();
     runs.sort_unstable();
     // Steps 1 to 4 and 6 to 10.
@@ -247,20 +247,20 @@ fn gaps_and_torn_lines() {
     // No accuracy was logged, no correlation.
     assert_eq!((count(&svg, "no data"), svg.matches("correlation").count()), (1, 0));
 
-    workshop.write("b", &text.replace("{\"step\":3,", "\0\0\0"));
-    let output = workshop.plot(&["--runs", "b"]);
+    workspace.write("b", &text.replace("{\"step\":3,", "\0\0\0"));
+    let output = workspace.plot(&["--runs", "b"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(stderr(&output), "warning: metrics.jsonl of b: left out 1 damaged lines\n");
 }
 
 #[test]
 fn what_cannot_be_drawn_is_refused_with_its_exit_code() {
-    let workshop = Workshop::new();
-    workshop.write("good", &metrics(2, 1));
-    workshop.write("empty", "");
-    workshop.write("torn", "{\"step\": 1");
-    fs::create_dir(workshop.path("no-run")).unwrap();
-    fs::write(workshop.path("file"), "").unwrap();
+    let workspace = TestWorkspace::new();
+    workspace.write("good", &metrics(2, 1));
+    workspace.write("empty", "");
+    workspace.write("torn", "{\"step\": 1");
+    fs::create_dir(workspace.path("no-run")).unwrap();
+    fs::write(workspace.path("file"), "").unwrap();
     for (arguments, code, parts) in [
         (&["--runs", "missing"][..], 3, &["`missing` is not a folder", "hint: "][..]),
         (&["--runs", "good", "no-run"], 3, &["no-run` has no metrics.jsonl", "hint: "]),
@@ -272,12 +272,12 @@ fn what_cannot_be_drawn_is_refused_with_its_exit_code() {
         (&["--runs", "good", "--smooth", "0"], 2, &["--smooth"]),
         (&[], 2, &["--runs"]),
     ] {
-        let output = workshop.plot(arguments);
+        let output = workspace.plot(arguments);
         let report = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {report}");
         assert!(parts.iter().all(|part| report.contains(part)), "{arguments:?}: {report}");
         assert!(output.stdout.is_empty());
     }
     // Refused before the first picture was written.
-    assert!(!workshop.path("a.svg").exists() && !workshop.path("good/plot.svg").exists());
+    assert!(!workspace.path("a.svg").exists() && !workspace.path("good/plot.svg").exists());
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use untie::checkpoint::{
-    list, load, load_weights, newest_valid, save, verify, CheckpointConfig, DataStamp, Loaded, RunState, Saver, Totals,
-    Untying, FORMAT,
+    list, load, load_weights, newest_valid, save, verify, CheckpointConfig, DataFingerprint, Loaded, RunState, Saver,
+    Totals, Untying, FORMAT,
 };
 use untie::layer_map::LayerMap;
 use untie::model::{BertConfig, ModelConfig, Norm, TaskHead, Weights};
@@ -58,7 +58,7 @@ fn run_of(bert: BertConfig, step: u64, map: &LayerMap, kind: Kind) -> (RunState,
         totals: Totals { wall_seconds: 1.5, tokens: 1 << 40, skipped_steps: step - step / 2, rollbacks: 0 },
         environment: BTreeMap::from([("threads".to_owned(), "2".to_owned())]),
         untying: vec![Untying { step: 1, groups: map.num_groups(), mlm_accuracy: 0.25 }],
-        data: DataStamp { vocabulary: "0123456789abcdef".into(), shards: "fedcba9876543210".into() },
+        data: DataFingerprint { vocabulary: "0123456789abcdef".into(), shards: "fedcba9876543210".into() },
         bert,
     };
     (state, weights, moments)
@@ -235,7 +235,7 @@ fn forge(path: &Path, name: &str, content: &[u8]) {
         let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&bytes));
         files.insert(name, format!(r#"{{"bytes":{},"xxh3":"{hash}"}}"#, bytes.len()));
     }
-    let files: Vec<String> = files.iter().map(|(name, stamp)| format!(r#""{name}":{stamp}"#)).collect();
+    let files: Vec<String> = files.iter().map(|(name, checksum)| format!(r#""{name}":{checksum}"#)).collect();
     let files = format!("{{{}}}", files.join(","));
     let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(files.as_bytes()));
     fs::write(path.join("checksums.json"), format!(r#"{{"files":{files},"xxh3":"{hash}"}}"#)).unwrap();

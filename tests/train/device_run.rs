@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::runs::metrics;
 use serde_json::Value;
 
 /// A run of 40 steps that unties at 20, with `settings` on top; what it wrote to stderr.
-fn train(workshop: &Workshop, run_dir: &str, settings: &[&str]) -> String {
+fn train(workspace: &TestWorkspace, run_dir: &str, settings: &[&str]) -> String {
     let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--resume"];
     let usual = ["train.steps=40", "sharing.untie_at=20", "optim.schedule=constant"];
     arguments.extend(usual.iter().chain(settings).flat_map(|setting| ["--set", setting]));
-    let output = workshop.command(&arguments).env("UNTIE_STEP", "device").output().unwrap();
+    let output = workspace.command(&arguments).env("UNTIE_STEP", "device").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     stderr(&output)
 }
@@ -28,10 +28,10 @@ fn state(run: &Path) -> Value {
 /// Every step read, or the 7th and those with a checkpoint or an evaluation only: the same run.
 #[test]
 fn reading_late_changes_nothing() {
-    let workshop = Workshop::new();
-    train(&workshop, "every", &[]);
-    train(&workshop, "some", &["train.log_every=7"]);
-    let [every, some] = ["every", "some"].map(|run| workshop.path(run));
+    let workspace = TestWorkspace::new();
+    train(&workspace, "every", &[]);
+    train(&workspace, "some", &["train.log_every=7"]);
+    let [every, some] = ["every", "some"].map(|run| workspace.path(run));
     assert_eq!(weights(&every), weights(&some));
     assert_eq!(state(&some)["num_updates"], 40);
     let (every, some) = (metrics(&every), metrics(&some));
@@ -43,23 +43,23 @@ fn reading_late_changes_nothing() {
 
 #[test]
 fn a_resumed_run_is_the_uninterrupted_one() {
-    let workshop = Workshop::new();
-    train(&workshop, "whole", &["train.log_every=3"]);
-    train(&workshop, "halves", &["train.log_every=3", "train.steps=25"]);
-    train(&workshop, "halves", &["train.log_every=3"]);
-    assert_eq!(weights(&workshop.path("whole")), weights(&workshop.path("halves")));
-    assert_eq!(state(&workshop.path("halves"))["num_updates"], 40);
+    let workspace = TestWorkspace::new();
+    train(&workspace, "whole", &["train.log_every=3"]);
+    train(&workspace, "halves", &["train.log_every=3", "train.steps=25"]);
+    train(&workspace, "halves", &["train.log_every=3"]);
+    assert_eq!(weights(&workspace.path("whole")), weights(&workspace.path("halves")));
+    assert_eq!(state(&workspace.path("halves"))["num_updates"], 40);
 }
 
 /// The device's path against the host's: the losses of both.
 #[test]
 fn the_losses_are_those_of_the_host() {
-    let workshop = Workshop::new();
-    train(&workshop, "device", &[]);
+    let workspace = TestWorkspace::new();
+    train(&workspace, "device", &[]);
     let host = ["train", "--config", "run.toml", "--run-dir", "host", "--set", "train.steps=40", "--set"];
     let host = [&host[..], &["sharing.untie_at=20", "--set", "optim.schedule=constant"]].concat();
-    assert!(workshop.untie(&host).status.success());
-    let [device, host] = ["device", "host"].map(|run| metrics(&workshop.path(run)));
+    assert!(workspace.untie(&host).status.success());
+    let [device, host] = ["device", "host"].map(|run| metrics(&workspace.path(run)));
     assert_eq!(device.len(), host.len());
     for (step, row) in host.iter().filter(|(&step, _)| step > 0) {
         for tag in ["train/loss", "train/grad_norm"] {
@@ -73,10 +73,10 @@ fn the_losses_are_those_of_the_host() {
 /// 16th step is read.
 #[test]
 fn skipped_steps_are_counted_and_told_late() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let settings = ["optim.lr=1e30", "optim.warmup=0", "train.log_every=16", "eval.every=0", "sharing.rule=never"];
-    let text = train(&workshop, "ruined", &settings);
-    let state = state(&workshop.path("ruined"));
+    let text = train(&workspace, "ruined", &settings);
+    let state = state(&workspace.path("ruined"));
     let (updates, skipped) = (state["num_updates"].as_u64().unwrap(), &state["totals"]["skipped_steps"]);
     assert_eq!(skipped.as_u64(), Some(40 - updates), "{text}");
     assert!(updates < 20, "{updates} updates were applied");
@@ -88,9 +88,9 @@ fn skipped_steps_are_counted_and_told_late() {
 
 #[test]
 fn fp16_on_the_cpu_is_refused_with_what_to_use_instead() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let arguments = ["train", "--config", "run.toml", "--run-dir", "half", "--set", "train.precision=fp16"];
-    let output = workshop.untie(&arguments);
+    let output = workspace.untie(&arguments);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let text = stderr(&output);
     assert!(text.contains("`train.precision` = \"fp16\"") && text.contains("hint: set `train.precision`"), "{text}");

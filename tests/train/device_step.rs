@@ -13,7 +13,7 @@ use untie::optim::scaler::GROWTH_INTERVAL;
 use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads, ScalerState};
 use untie::sharing::{RuleKind, SharingConfig};
 use untie::step::{train_step, StepReport, Update};
-use untie::train::trainee::{Recipe, Trainee};
+use untie::train::state::{TrainSpec, TrainState};
 
 const LAYERS: usize = 6;
 const LEARNING_RATE: f64 = 1e-3;
@@ -97,7 +97,7 @@ impl Side {
     /// One step whose loss is multiplied by `factor`.
     fn step(&mut self, factor: f64) -> StepReport {
         let Self { weights, moments, optimizer, model, optim, device } = self;
-        let update = Update { optim, learning_rate: LEARNING_RATE, gradients: None };
+        let update = Update { optim, learning_rate: LEARNING_RATE, sync: None };
         let loss = |index| Ok(loss_on(*device, model, index)?.f_mul_scalar(factor)?);
         train_step(optimizer, weights, moments, update, 2, loss).unwrap().read().unwrap()
     }
@@ -198,9 +198,9 @@ fn skipped_steps_are_counted_where_steps_are_read_at_once() {
 }
 
 /// Watches correlations every second step.
-fn recipe(compute: Kind) -> Recipe {
+fn spec(compute: Kind) -> TrainSpec {
     let sharing = SharingConfig { rule: Some(RuleKind::Never), check_every: 2, monitor: true, ..Default::default() };
-    Recipe { bert: bert(), optim: OptimConfig::default(), sharing, compute, steps: 1000 }
+    TrainSpec { bert: bert(), optim: OptimConfig::default(), sharing, compute, steps: 1000 }
 }
 
 #[test]
@@ -234,26 +234,26 @@ fn batches_reach_a_gpu_as_they_are() {
 }
 
 /// A tied model that computes in `compute`.
-fn trainee(compute: Kind) -> Trainee {
+fn state(compute: Kind) -> TrainState {
     tch::set_num_threads(1);
     let map = LayerMap::tied(LAYERS);
     let weights = Weights::initialise(&bert(), &map, 3, Kind::Float, Device::Cpu).unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    Trainee::new(recipe(compute), map, weights, moments, None).unwrap()
+    TrainState::new(spec(compute), map, weights, moments, None).unwrap()
 }
 
-fn advance(trainee: &mut Trainee, number: u64) -> (StepReport, bool) {
+fn advance(trainee: &mut TrainState, number: u64) -> (StepReport, bool) {
     let (pending, check) = trainee.step(number, LEARNING_RATE, 2, loss).unwrap();
     (pending.read().unwrap(), check.is_some())
 }
 
-fn copies(trainee: &Trainee) -> Vec<Tensor> {
-    trainee.weights().entries().iter().map(|weight| weight.tensor.detach().copy()).collect()
+fn copies(state: &TrainState) -> Vec<Tensor> {
+    state.weights().entries().iter().map(|weight| weight.tensor.detach().copy()).collect()
 }
 
 #[test]
 fn fp16_follows_fp32_and_its_checks_do_not_see_the_scale() {
-    let (mut half, mut full) = (trainee(Kind::Half), trainee(Kind::Float));
+    let (mut half, mut full) = (state(Kind::Half), state(Kind::Float));
     for number in 1..=10 {
         let ((left, left_checked), (right, right_checked)) = (advance(&mut half, number), advance(&mut full, number));
         assert!((left.loss / right.loss - 1.0).abs() < 2e-3, "step {number}: {left:?} {right:?}");
@@ -266,13 +266,13 @@ fn fp16_follows_fp32_and_its_checks_do_not_see_the_scale() {
 /// A scale of 2^40 makes fp16's gradients infinite (the largest number is 65504) while the loss stays finite.
 #[test]
 fn fp16_finds_its_scale_by_halving() {
-    let mut trainee = trainee(Kind::Half);
+    let mut state = state(Kind::Half);
     let start = 2_f64.powi(40);
-    trainee.rescale(ScalerState { scale: start, growth_tracker: 0 }).unwrap();
+    state.rescale(ScalerState { scale: start, growth_tracker: 0 }).unwrap();
     let mut num_skipped = 0;
     let report = loop {
         // Odd steps, which are not checked.
-        let (report, _) = advance(&mut trainee, 2 * num_skipped + 1);
+        let (report, _) = advance(&mut state, 2 * num_skipped + 1);
         assert!(report.loss.is_finite());
         if report.applied {
             break report;
@@ -282,23 +282,23 @@ fn fp16_finds_its_scale_by_halving() {
     };
     assert!(num_skipped > 0);
     assert_eq!(report.loss_scale, Some(start / 2_f64.powi(num_skipped as i32)));
-    assert_eq!((trainee.settle().unwrap(), trainee.moments().num_updates), (num_skipped, 1));
+    assert_eq!((state.settle().unwrap(), state.moments().num_updates), (num_skipped, 1));
 }
 
 #[test]
 fn a_check_is_not_made_of_gradients_that_overflow() {
-    let mut trainee = trainee(Kind::Half);
-    trainee.rescale(ScalerState { scale: 2_f64.powi(40), growth_tracker: 0 }).unwrap();
-    let (report, checked) = advance(&mut trainee, 2);
+    let mut state = state(Kind::Half);
+    state.rescale(ScalerState { scale: 2_f64.powi(40), growth_tracker: 0 }).unwrap();
+    let (report, checked) = advance(&mut state, 2);
     assert!(!report.applied && !checked);
 }
 
 #[test]
 fn scale_and_counts_survive_a_transition() {
-    let mut trainee = trainee(Kind::Half);
+    let mut state = state(Kind::Half);
     let bad = Cell::new(true);
     for number in [1, 3, 5] {
-        let (pending, _) = trainee
+        let (pending, _) = state
             .step(number, LEARNING_RATE, 2, |model, index| {
                 Ok(loss(model, index)?.f_mul_scalar(if bad.get() { f64::INFINITY } else { 1.0 })?)
             })
@@ -307,17 +307,17 @@ fn scale_and_counts_survive_a_transition() {
         bad.set(false);
     }
     let scaler = ScalerState { scale: 32_768.0, growth_tracker: 2 };
-    assert_eq!(trainee.scaler().unwrap(), Some(scaler));
-    trainee.untie(LayerMap::untied(LAYERS)).unwrap();
-    assert_eq!((trainee.scaler().unwrap(), trainee.moments().num_updates), (Some(scaler), 2));
-    advance(&mut trainee, 7);
-    assert_eq!((trainee.settle().unwrap(), trainee.moments().num_updates), (1, 3));
+    assert_eq!(state.scaler().unwrap(), Some(scaler));
+    state.untie(LayerMap::untied(LAYERS)).unwrap();
+    assert_eq!((state.scaler().unwrap(), state.moments().num_updates), (Some(scaler), 2));
+    advance(&mut state, 7);
+    assert_eq!((state.settle().unwrap(), state.moments().num_updates), (1, 3));
 }
 
 /// Weights, moments, their count and the scaler are all that a step depends on.
 #[test]
 fn a_resumed_scaler_goes_on_where_it_stood() {
-    let mut whole = trainee(Kind::Half);
+    let mut whole = state(Kind::Half);
     whole.rescale(ScalerState { scale: 256.0, growth_tracker: GROWTH_INTERVAL - 3 }).unwrap();
     for number in 1..=2 {
         advance(&mut whole, number);
@@ -335,7 +335,7 @@ fn a_resumed_scaler_goes_on_where_it_stood() {
         exp_avg_sq: copy(&whole.moments().exp_avg_sq),
         num_updates: whole.moments().num_updates,
     };
-    let mut resumed = Trainee::new(recipe(Kind::Half), map, weights, moments, None).unwrap();
+    let mut resumed = TrainState::new(spec(Kind::Half), map, weights, moments, None).unwrap();
     resumed.rescale(whole.scaler().unwrap().unwrap()).unwrap();
     for number in 3..=5 {
         assert_eq!(advance(&mut whole, number), advance(&mut resumed, number));

@@ -4,26 +4,26 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::namespaces::{is_allowed, unshared};
 
 /// Room for a checkpoint of the tiny model and a part of the next, in KiB.
 const ROOM: u64 = 2500;
 
 /// Runs a shell script with `untie` in a mount namespace with a tmpfs at `small`; `None` where the system does not allow that.
-fn with_small_disk(workshop: &Workshop, script: &str) -> Option<Output> {
-    fs::create_dir_all(workshop.path("small")).unwrap();
+fn with_small_disk(workspace: &TestWorkspace, script: &str) -> Option<Output> {
+    fs::create_dir_all(workspace.path("small")).unwrap();
     let mount = format!("mount -t tmpfs -o size={ROOM}k none small");
-    if !is_allowed(workshop, &["--mount"], &mount) {
+    if !is_allowed(workspace, &["--mount"], &mount) {
         return None;
     }
-    Some(unshared(workshop, &["--mount"], &format!("set -e; {mount}; {script}")).output().unwrap())
+    Some(unshared(workspace, &["--mount"], &format!("set -e; {mount}; {script}")).output().unwrap())
 }
 
 const TRAIN: &str = "\"$UNTIE\" train --config run.toml --set model.hidden_size=64 --set train.steps=60 \
     --set checkpoint.keep_last=9 --run-dir small/run";
 
-fn run(workshop: &Workshop, settings: &str) -> Option<Output> {
+fn run(workspace: &TestWorkspace, settings: &str) -> Option<Output> {
     // What the run leaves is looked at and taken up again while the disk is still there: with more room.
     let script = format!(
         "{TRAIN} {settings} 2> first.txt && echo 0 > code.txt || echo $? > code.txt
@@ -34,8 +34,8 @@ fn run(workshop: &Workshop, settings: &str) -> Option<Output> {
          {TRAIN} {settings} --resume 2> second.txt
          cp small/run/checkpoints/step-00000060/model.safetensors model"
     );
-    let output = with_small_disk(workshop, &script)?;
-    assert!(output.status.success(), "{}{}", stderr(&output), read(&workshop.path("second.txt")));
+    let output = with_small_disk(workspace, &script)?;
+    assert!(output.status.success(), "{}{}", stderr(&output), read(&workspace.path("second.txt")));
     Some(output)
 }
 
@@ -45,16 +45,16 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn a_full_disk_costs_one_checkpoint_and_no_more() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let arguments = ["train", "--config", "run.toml", "--set", "model.hidden_size=64", "--set", "train.steps=60"];
-    let whole = workshop.untie(&[&arguments[..], &["--run-dir", "whole"]].concat());
+    let whole = workspace.untie(&[&arguments[..], &["--run-dir", "whole"]].concat());
     assert!(whole.status.success(), "{}", stderr(&whole));
-    let expected = fs::read(workshop.path("whole/checkpoints/step-00000060/model.safetensors")).unwrap();
+    let expected = fs::read(workspace.path("whole/checkpoints/step-00000060/model.safetensors")).unwrap();
 
     for background in ["checkpoint.background=true", "checkpoint.background=false"] {
-        let workshop = &workshop;
-        let text = |name: &str| read(&workshop.path(name));
-        if run(workshop, &format!("--set {background}")).is_none() {
+        let workspace = &workspace;
+        let text = |name: &str| read(&workspace.path(name));
+        if run(workspace, &format!("--set {background}")).is_none() {
             return;
         }
         let said = text("first.txt");
@@ -72,27 +72,27 @@ fn a_full_disk_costs_one_checkpoint_and_no_more() {
             "{}",
             text("second.txt")
         );
-        assert!(fs::read(workshop.path("model")).unwrap() == expected, "{background}: the weights differ");
+        assert!(fs::read(workspace.path("model")).unwrap() == expected, "{background}: the weights differ");
     }
 }
 
 #[test]
 fn a_run_can_go_on_without_the_checkpoint() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     // The last one must succeed: here it does not.
-    if run(&workshop, "--set checkpoint.on_error=continue").is_none() {
+    if run(&workspace, "--set checkpoint.on_error=continue").is_none() {
         return;
     }
-    let said = read(&workshop.path("first.txt"));
+    let said = read(&workspace.path("first.txt"));
     assert!(said.contains("training goes on without a checkpoint: cannot write"), "{said}");
-    assert_eq!(read(&workshop.path("code.txt")), "1\n", "{said}");
+    assert_eq!(read(&workspace.path("code.txt")), "1\n", "{said}");
     assert!(said.contains("step 60/60"), "{said}");
 }
 
 /// The disk turns read-only under a run, and goes away altogether under the next: each is told, and what was saved is whole.
 #[test]
 fn a_disk_that_cannot_be_written_any_more_is_told() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let script = format!(
         "mount -o remount,size=50m small
          {TRAIN} --set train.steps=20 2> first.txt
@@ -106,10 +106,10 @@ fn a_disk_that_cannot_be_written_any_more_is_told() {
          ls -A small > below.txt"
     );
     // The schedule must not depend on the number of steps.
-    let config = fs::read_to_string(workshop.path("run.toml")).unwrap();
-    fs::write(workshop.path("run.toml"), config.replace("[optim]\n", "[optim]\nschedule = \"constant\"\n")).unwrap();
-    let Some(output) = with_small_disk(&workshop, &script) else { return };
-    let text = |name: &str| read(&workshop.path(name));
+    let config = fs::read_to_string(workspace.path("run.toml")).unwrap();
+    fs::write(workspace.path("run.toml"), config.replace("[optim]\n", "[optim]\nschedule = \"constant\"\n")).unwrap();
+    let Some(output) = with_small_disk(&workspace, &script) else { return };
+    let text = |name: &str| read(&workspace.path(name));
     assert!(output.status.success(), "{}{}", stderr(&output), text("third.txt"));
     assert!(
         text("second.txt").contains("error: cannot lock `small/run`: Read-only file system"),

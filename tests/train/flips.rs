@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{stderr, Workshop};
-use crate::dice::Dice;
+use crate::common::{stderr, TestWorkspace};
+use crate::rng::Rng;
 use tch::{Device, Kind};
 use untie::checkpoint;
 use untie_data::manifest::Manifest;
@@ -23,12 +23,12 @@ fn flip(folder: &Path, mut look: impl FnMut(&str, String)) {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect();
     files.sort();
-    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
-    let mut roll = |sides: usize| dice.roll(sides as u64) as usize;
+    let mut rng = Rng(0x2545_f491_4f6c_dd1d);
+    let mut below = |bound: usize| rng.below(bound as u64) as usize;
     for _ in 0..number() {
-        let path = &files[roll(files.len())];
+        let path = &files[below(files.len())];
         let whole = fs::read(path).unwrap();
-        let bit = roll(8 * whole.len());
+        let bit = below(8 * whole.len());
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(path, flipped).unwrap();
@@ -44,10 +44,10 @@ fn told(counts: &BTreeMap<String, usize>) {
 
 #[test]
 fn every_bit_of_a_checkpoint_is_watched() {
-    let workshop = Workshop::new();
-    let output = workshop.untie(&["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.steps=20"]);
+    let workspace = TestWorkspace::new();
+    let output = workspace.untie(&["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.steps=20"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    let folder = workshop.path("run/checkpoints/step-00000020");
+    let folder = workspace.path("run/checkpoints/step-00000020");
     checkpoint::load(&folder, Kind::Float, Device::Cpu).unwrap();
     let mut found = BTreeMap::new();
     flip(&folder, |name, place| {
@@ -75,8 +75,8 @@ fn used(manifest: &Manifest) -> serde_json::Value {
 
 #[test]
 fn every_bit_of_shards_is_watched() {
-    let workshop = Workshop::new();
-    let folder = workshop.path("data");
+    let workspace = TestWorkspace::new();
+    let folder = workspace.path("data");
     let expected = used(&Manifest::verify(&folder).unwrap());
     let opened = || -> Option<Manifest> {
         let manifest = Manifest::check(&folder).ok()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use serde_json::{json, Value};
 use tch::{Device, Kind, Tensor};
 use untie::hub::{self, load_config};
@@ -34,8 +34,8 @@ fn sizes(vocab_size: i64) -> BertConfig {
     }
 }
 
-/// A model with these sizes and random weights in the folder `name`, with the tokenizer of the workshop's data.
-fn model(workshop: &Workshop, name: &str, config: &BertConfig) {
+/// A model with these sizes and random weights in the folder `name`, with the tokenizer of the workspace's data.
+fn model(workspace: &TestWorkspace, name: &str, config: &BertConfig) {
     let map = LayerMap::untied(config.num_hidden_layers);
     // Scales and biases too, so that no two layers have anything in common.
     let weights = Weights::from_named(config, &map, Kind::Float, Device::Cpu, |spec| {
@@ -45,7 +45,7 @@ fn model(workshop: &Workshop, name: &str, config: &BertConfig) {
         Ok(initial_values(&spec, config.initializer_range, 5)? + centre)
     })
     .unwrap();
-    hub::export(&workshop.path(name), config, &map, &weights, &workshop.path("data/tokenizer.json")).unwrap();
+    hub::export(&workspace.path(name), config, &map, &weights, &workspace.path("data/tokenizer.json")).unwrap();
 }
 
 const CONFIG: &str =
@@ -53,29 +53,29 @@ const CONFIG: &str =
      micro_batch = 8\ndevice = \"cpu\"\nprecision = \"fp32\"\nthreads = 1\n[optim]\nlr = 1e-7\nwarmup = 1\n\
      [checkpoint]\nevery = 100\n[eval]\nevery = 100\nsequences = 8\n";
 
-/// A workshop with a model in `model` and a configuration that goes on from it.
-fn workshop() -> Workshop {
-    let workshop = Workshop::new();
-    model(&workshop, "model", &sizes(192));
-    fs::write(workshop.path("run.toml"), CONFIG).unwrap();
-    workshop
+/// A workspace with a model in `model` and a configuration that goes on from it.
+fn workspace() -> TestWorkspace {
+    let workspace = TestWorkspace::new();
+    model(&workspace, "model", &sizes(192));
+    fs::write(workspace.path("run.toml"), CONFIG).unwrap();
+    workspace
 }
 
 /// Trains into `run` and returns what it said.
-fn train(workshop: &Workshop, run: &str, settings: &[&str]) -> String {
-    let output = workshop.untie(&arguments(run, settings));
+fn train(workspace: &TestWorkspace, run: &str, settings: &[&str]) -> String {
+    let output = workspace.untie(&arguments(run, settings));
     assert!(output.status.success(), "{settings:?}: {}", stderr(&output));
     stderr(&output)
 }
 
-fn refused(workshop: &Workshop, settings: &[&str], code: i32, words: &[&str]) {
-    let output = workshop.untie(&arguments("refused", settings));
+fn refused(workspace: &TestWorkspace, settings: &[&str], code: i32, words: &[&str]) {
+    let output = workspace.untie(&arguments("refused", settings));
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{settings:?}: {text}");
     for word in words {
         assert!(text.contains(word), "{settings:?}: expected `{word}` in: {text}");
     }
-    assert!(!workshop.path("refused").exists(), "{settings:?}: nothing is written before a refusal");
+    assert!(!workspace.path("refused").exists(), "{settings:?}: nothing is written before a refusal");
 }
 
 fn arguments<'a>(run: &'a str, settings: &[&'a str]) -> Vec<&'a str> {
@@ -101,11 +101,11 @@ fn config_json(dir: &Path) -> Value {
 /// Three updates of AdamW at a learning rate of at most 1e-7 move an element by 3e-7 at most, and decay by as little.
 #[test]
 fn a_run_from_a_model_stays_close_to_it_layer_by_layer() {
-    let workshop = workshop();
-    let said = train(&workshop, "run", &[]);
+    let workspace = workspace();
+    let said = train(&workspace, "run", &[]);
     assert!(said.contains("model.init: starts from `model`, untied: each of the 4 layers keeps its weights"), "{said}");
     assert!(said.contains("sharing            untied from the start"), "{said}");
-    let (before, after) = (tensors(&workshop.path("model")), tensors(&workshop.path("run/export")));
+    let (before, after) = (tensors(&workspace.path("model")), tensors(&workspace.path("run/export")));
     assert!(before.keys().eq(after.keys()));
     let mut moved = 0;
     for (name, tensor) in &before {
@@ -120,28 +120,28 @@ fn a_run_from_a_model_stays_close_to_it_layer_by_layer() {
         assert!(apart > 0.1, "layers 0 and {layer} are only {apart:e} apart");
     }
     // Its sizes go on too, the rows that no token has and all.
-    assert_eq!(config_json(&workshop.path("model")), config_json(&workshop.path("run/export")));
-    assert_eq!(load_config(&workshop.path("run")).unwrap(), sizes(192), "the folder of a run is one of a model");
+    assert_eq!(config_json(&workspace.path("model")), config_json(&workspace.path("run/export")));
+    assert_eq!(load_config(&workspace.path("run")).unwrap(), sizes(192), "the folder of a run is one of a model");
 
     // A run that goes on does not need the model any more: its own tables have all sizes.
-    fs::rename(workshop.path("model"), workshop.path("gone")).unwrap();
-    let resumed = workshop.untie(&["train", "--config", "run/config.toml", "--run-dir", "run", "--resume"]);
+    fs::rename(workspace.path("model"), workspace.path("gone")).unwrap();
+    let resumed = workspace.untie(&["train", "--config", "run/config.toml", "--run-dir", "run", "--resume"]);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
 }
 
 #[test]
 fn layers_are_tied_only_where_a_key_says_how() {
-    let workshop = workshop();
-    let before = tensors(&workshop.path("model"));
+    let workspace = workspace();
+    let before = tensors(&workspace.path("model"));
     for start in ["\"tied\"", "\"2x2\"", "\"contiguous:2\"", "[[0, 1, 2], [3]]"] {
         let start = format!("sharing.start={start}");
         let words = ["`sharing.start` ties the 4 layers of `model.init`", "sharing.init"];
-        refused(&workshop, &[&start, "sharing.rule=never"], 2, &words);
+        refused(&workspace, &[&start, "sharing.rule=never"], 2, &words);
         let mut dry = arguments("refused", &[&start]);
         dry.push("--dry-run");
-        assert_eq!(workshop.untie(&dry).status.code(), Some(2), "{start}: a dry run refuses what the run refuses");
+        assert_eq!(workspace.untie(&dry).status.code(), Some(2), "{start}: a dry run refuses what the run refuses");
     }
-    refused(&workshop, &["sharing.rule=fixed"], 2, &["`sharing.rule` has nothing to untie"]);
+    refused(&workspace, &["sharing.rule=fixed"], 2, &["`sharing.rule` has nothing to untie"]);
     for (start, init, groups) in [
         ("\"tied\"", "mean", vec![0, 0, 0, 0]),
         ("\"auto\"", "lowest", vec![0, 0, 0, 0]),
@@ -151,9 +151,9 @@ fn layers_are_tied_only_where_a_key_says_how() {
     ] {
         let run = format!("{init}-{}", groups.iter().map(usize::to_string).collect::<String>());
         let [start, key] = [format!("sharing.start={start}"), format!("sharing.init={init}")];
-        let said = train(&workshop, &run, &[&start, &key, "sharing.rule=never"]);
+        let said = train(&workspace, &run, &[&start, &key, "sharing.rule=never"]);
         assert!(said.contains("warning: model.init: `sharing.start` ties the 4 layers of `model`"), "{said}");
-        let after = tensors(&workshop.path(&run).join("export"));
+        let after = tensors(&workspace.path(&run).join("export"));
         for (layer, group) in groups.iter().enumerate() {
             let members: Vec<usize> = (0..LAYERS).filter(|&other| groups[other] == *group).collect();
             let name = |layer: usize| format!("bert.encoder.layer.{layer}.attention.self.key.weight");
@@ -170,7 +170,7 @@ fn layers_are_tied_only_where_a_key_says_how() {
 
 #[test]
 fn keys_beside_a_model_must_agree_with_it() {
-    let workshop = workshop();
+    let workspace = workspace();
     for (setting, words) in [
         ("model.hidden_size=32", "`model.hidden_size` = 32, but the model in `model` has 16"),
         ("model.num_hidden_layers=3", "`model.num_hidden_layers` = 3, but"),
@@ -185,54 +185,55 @@ fn keys_beside_a_model_must_agree_with_it() {
         ("model.preset=bert-base", "`model.hidden_size` = 768, but the model in `model` has 16"),
         ("data.sequence_length=64", "the model of `model.init` has no more positions"),
     ] {
-        refused(&workshop, &[setting], 2, &[words, "hint:"]);
+        refused(&workspace, &[setting], 2, &[words, "hint:"]);
     }
     let agreeing =
         ["model.layer_norm_eps=1e-05", "model.hidden_size=16", "model.hidden_dropout_prob=0.2", "train.steps=1"];
-    train(&workshop, "agreeing", &agreeing);
-    let exported = load_config(&workshop.path("agreeing")).unwrap();
+    train(&workspace, "agreeing", &agreeing);
+    let exported = load_config(&workspace.path("agreeing")).unwrap();
     assert_eq!((exported.hidden_dropout_prob, exported.attention_probs_dropout_prob), (0.2, 0.05));
 }
 
 #[test]
 fn a_vocabulary_that_means_something_else_is_refused_with_the_token() {
-    let workshop = workshop();
-    let vocab = fs::read_to_string(workshop.path("data/vocab.txt")).unwrap();
+    let workspace = workspace();
+    let vocab = fs::read_to_string(workspace.path("data/vocab.txt")).unwrap();
     let tokens: Vec<&str> = vocab.lines().collect();
     let retokenise = |name: &str, tokens: &[&str]| {
-        fs::write(workshop.path("other.txt"), tokens.join("\n") + "\n").unwrap();
-        let output = workshop.untie(&["prepare", "--input", "corpus.jsonl", "--out", name, "--tokenizer", "other.txt"]);
+        fs::write(workspace.path("other.txt"), tokens.join("\n") + "\n").unwrap();
+        let output =
+            workspace.untie(&["prepare", "--input", "corpus.jsonl", "--out", name, "--tokenizer", "other.txt"]);
         assert!(output.status.success(), "{}", stderr(&output));
     };
     let mut swapped = tokens.clone();
     swapped.swap(7, 8);
     retokenise("swapped", &swapped);
     let words = format!("token 7 of {} is `{}` in the data", tokens.len(), tokens[8]);
-    refused(&workshop, &["data.dir=swapped"], 3, &[&words, "--tokenizer"]);
+    refused(&workspace, &["data.dir=swapped"], 3, &[&words, "--tokenizer"]);
     // More tokens than rows; and as many as there are rows, which the model's tokenizer does not use.
     let new: Vec<String> = (0..192).map(|number| format!("new{number}")).collect();
     let longer = |rows: usize| -> Vec<&str> {
         tokens.iter().copied().chain(new.iter().map(String::as_str)).take(rows).collect()
     };
     retokenise("longer", &longer(193));
-    refused(&workshop, &["data.dir=longer"], 2, &["`model.vocab_size` = 192 is smaller", "193 tokens", "--tokenizer"]);
+    refused(&workspace, &["data.dir=longer"], 2, &["`model.vocab_size` = 192 is smaller", "193 tokens", "--tokenizer"]);
     retokenise("padded", &longer(192));
-    let said = train(&workshop, "padded-run", &["data.dir=padded", "train.steps=1"]);
+    let said = train(&workspace, "padded-run", &["data.dir=padded", "train.steps=1"]);
     assert!(said.contains(&format!("{} tokens more than the model's tokenizer", 192 - tokens.len())), "{said}");
 }
 
 /// An encoder that was saved without a head, as sentence encoders are, and one without a second segment type.
 #[test]
 fn missing_heads_are_new_and_missing_segment_types_refuse_pairs() {
-    let workshop = workshop();
-    let encoder = workshop.path("encoder");
+    let workspace = workspace();
+    let encoder = workspace.path("encoder");
     fs::create_dir(&encoder).unwrap();
-    let mut config = config_json(&workshop.path("model"));
+    let mut config = config_json(&workspace.path("model"));
     config["architectures"] = json!(["BertModel"]);
     config["type_vocab_size"] = json!(1);
     fs::write(encoder.join("config.json"), config.to_string()).unwrap();
-    fs::copy(workshop.path("model/tokenizer.json"), encoder.join("tokenizer.json")).unwrap();
-    let mut kept: BTreeMap<String, Tensor> = tensors(&workshop.path("model"))
+    fs::copy(workspace.path("model/tokenizer.json"), encoder.join("tokenizer.json")).unwrap();
+    let mut kept: BTreeMap<String, Tensor> = tensors(&workspace.path("model"))
         .into_iter()
         .filter_map(|(name, tensor)| Some((name.strip_prefix("bert.")?.to_owned(), tensor)))
         .collect();
@@ -243,22 +244,22 @@ fn missing_heads_are_new_and_missing_segment_types_refuse_pairs() {
     let list: Vec<(&String, &Tensor)> = kept.iter().chain([(&name, &pooler)]).collect();
     Tensor::write_safetensors(&list, encoder.join("model.safetensors")).unwrap();
 
-    let said = train(&workshop, "run", &["model.init=encoder"]);
+    let said = train(&workspace, "run", &["model.init=encoder"]);
     assert!(said.contains("`encoder` has no masked-language-model head: it starts at random"), "{said}");
     assert!(said.contains("not trained, and not in the export: pooler.dense.weight"), "{said}");
-    let after = tensors(&workshop.path("run/export"));
+    let after = tensors(&workspace.path("run/export"));
     for (name, tensor) in &kept {
         assert!(distance(tensor, &after[&format!("bert.{name}")]) <= 1e-6, "{name}");
     }
     // BERT's random head, σ = `initializer_range`, cut off at twice that.
     let head = f64::try_from(after["cls.predictions.transform.dense.weight"].abs().max()).unwrap();
     assert!((0.3..0.61).contains(&head), "{head}");
-    refused(&workshop, &["model.init=encoder", "data.objective=mlm+nsp"], 2, &["`model.type_vocab_size` = 1"]);
+    refused(&workspace, &["model.init=encoder", "data.objective=mlm+nsp"], 2, &["`model.type_vocab_size` = 1"]);
     for (arguments, words) in [
         (&["eval", "--model", "encoder", "--data", "data"][..], "has no masked-language-model head"),
         (&["fill-mask", "--model", "encoder", "a [MASK]"], "has no masked-language-model head"),
     ] {
-        let output = workshop.untie(arguments);
+        let output = workspace.untie(arguments);
         assert_eq!(output.status.code(), Some(3));
         assert!(stderr(&output).contains(words) && stderr(&output).contains("hint:"), "{}", stderr(&output));
     }
@@ -267,10 +268,10 @@ fn missing_heads_are_new_and_missing_segment_types_refuse_pairs() {
 /// One function finds models and says what is wrong with them: every command says the same.
 #[test]
 fn every_command_says_the_same_of_a_folder_without_readable_weights() {
-    let workshop = workshop();
-    let folder = workshop.path("model");
-    fs::write(workshop.path("data/train.tsv"), "sentence\tlabel\na fox\t1\n").unwrap();
-    fs::copy(workshop.path("data/train.tsv"), workshop.path("data/dev.tsv")).unwrap();
+    let workspace = workspace();
+    let folder = workspace.path("model");
+    fs::write(workspace.path("data/train.tsv"), "sentence\tlabel\na fox\t1\n").unwrap();
+    fs::copy(workspace.path("data/train.tsv"), workspace.path("data/dev.tsv")).unwrap();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
     let weights = fs::read(folder.join("model.safetensors")).unwrap();
     let commands: [&[&str]; 5] = [
@@ -282,7 +283,7 @@ fn every_command_says_the_same_of_a_folder_without_readable_weights() {
     ];
     let check = |commands: &[&[&str]], words: &[&str]| {
         for arguments in commands {
-            let output = workshop.untie(arguments);
+            let output = workspace.untie(arguments);
             let text = stderr(&output);
             assert_eq!(output.status.code(), Some(3), "{arguments:?}: {text}");
             for word in words {

@@ -10,18 +10,18 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::runs::metrics;
 
 /// How far losses may be from each other, relative, on processors that add up in another order.
 const NEAR: f64 = 1e-4;
 
 fn losses(pins: &[(&str, &str)]) -> Vec<f64> {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let arguments = ["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.precision=fp32"];
-    let output = workshop.command(&arguments).envs(pins.iter().copied()).output().unwrap();
+    let output = workspace.command(&arguments).envs(pins.iter().copied()).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    let rows = metrics(&workshop.path("run"));
+    let rows = metrics(&workspace.path("run"));
     (1..=100).map(|step| rows[&step]["train/loss"].as_f64().unwrap()).collect()
 }
 

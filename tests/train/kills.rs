@@ -7,8 +7,8 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::common::{stderr, Workshop};
-use crate::dice::Dice;
+use crate::common::{stderr, TestWorkspace};
+use crate::rng::Rng;
 use crate::runs::{is_being_saved, lines, metrics};
 
 /// What the kills met.
@@ -22,7 +22,7 @@ struct Met {
 
 /// A run with `settings`, killed `kills` times, against one that is left alone.
 fn killed_run_is_the_other(name: &str, settings: &[&str], kills: usize) -> Met {
-    let (workshop, mut dice, mut met) = (Workshop::new(), Dice(0x5eed + settings.len() as u64), Met::default());
+    let (workspace, mut rng, mut met) = (TestWorkspace::new(), Rng(0x5eed + settings.len() as u64), Met::default());
     // Long enough: each life gets behind the kill before it.
     let steps = 100 + 12 * kills as u64;
     let length = format!("train.steps={steps}");
@@ -30,17 +30,17 @@ fn killed_run_is_the_other(name: &str, settings: &[&str], kills: usize) -> Met {
         let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run, "--resume"];
         arguments.extend(["--set", &length, "--set", "checkpoint.every=5"]);
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        workshop.command(&arguments)
+        workspace.command(&arguments)
     };
     let whole = train("whole").output().unwrap();
     assert!(whole.status.success(), "{name}: {}", stderr(&whole));
 
-    let run = workshop.path("killed");
+    let run = workspace.path("killed");
     while met.kills < kills {
         let mut child = train("killed").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // A third during a save; the others so many lines, and then up to a few milliseconds, after it began to train.
         let wants_a_save = met.kills % 3 == 0;
-        let (before, ahead, rest) = (lines(&run), dice.roll(12), dice.roll(4000));
+        let (before, ahead, rest) = (lines(&run), rng.below(12), rng.below(4000));
         let start = Instant::now();
         let over = loop {
             if child.try_wait().unwrap().is_some() {
@@ -72,14 +72,14 @@ fn killed_run_is_the_other(name: &str, settings: &[&str], kills: usize) -> Met {
     assert!(last.status.success(), "{name}: {}", stderr(&last));
     assert!(!stderr(&last).contains("damaged"), "{name}: {}", stderr(&last));
 
-    let (expected, got) = (metrics(&workshop.path("whole")), metrics(&run));
+    let (expected, got) = (metrics(&workspace.path("whole")), metrics(&run));
     assert_eq!(expected.len() as u64, steps + 1, "{name}");
     assert_eq!(expected.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>(), "{name}");
     for (step, values) in &expected {
         assert_eq!(values, &got[step], "{name}: step {step}");
     }
     for file in ["model.safetensors", "optimizer.safetensors"] {
-        let read = |run| fs::read(workshop.path(run).join(format!("checkpoints/step-{steps:08}/{file}"))).unwrap();
+        let read = |run| fs::read(workspace.path(run).join(format!("checkpoints/step-{steps:08}/{file}"))).unwrap();
         assert!(read("whole") == read("killed"), "{name}: {file} differs");
     }
     met

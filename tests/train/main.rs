@@ -8,8 +8,6 @@ mod checkpoint;
 mod common;
 mod device_run;
 mod device_step;
-#[path = "../common/dice.rs"]
-mod dice;
 mod disk_full;
 mod flips;
 mod from_model;
@@ -23,6 +21,8 @@ mod micro_batch;
 mod namespaces;
 mod reliability;
 mod resume;
+#[path = "../common/rng.rs"]
+mod rng;
 mod rules;
 #[path = "../common/runs.rs"]
 mod runs;

@@ -1,6 +1,6 @@
 //! The predicted peak of a step against the measured one, in processes of their own.
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use serde_json::Value;
 
 /// 6 layers of 256 and 8,192 tokens: 250 to 600 MiB.
@@ -28,8 +28,8 @@ const SMALL: [&str; 20] = [
 ];
 
 /// Measured and predicted MiB.
-fn peaks(workshop: &Workshop, arguments: &[&str]) -> [f64; 2] {
-    let output = workshop.untie(&[&SMALL[..], arguments].concat());
+fn peaks(workspace: &TestWorkspace, arguments: &[&str]) -> [f64; 2] {
+    let output = workspace.untie(&[&SMALL[..], arguments].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     ["/peak_mib", "/predicted/total_mib"].map(|path| report.pointer(path).and_then(Value::as_f64).unwrap())
@@ -37,14 +37,14 @@ fn peaks(workshop: &Workshop, arguments: &[&str]) -> [f64; 2] {
 
 #[test]
 fn predictions_are_within_ten_per_cent() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let mut measured = Vec::new();
     for arguments in [
         &["--start", "tied"][..],
         &["--start", "untied", "--sequence-length", "256"],
         &["--start", "untied", "--sequence-length", "256", "--activation-checkpointing"],
     ] {
-        let [found, predicted] = peaks(&workshop, arguments);
+        let [found, predicted] = peaks(&workspace, arguments);
         println!("{arguments:?}: measured {found} MiB, predicted {predicted} MiB");
         assert!((predicted / found - 1.0).abs() < 0.1, "{arguments:?}: measured {found}, predicted {predicted}");
         measured.push(found);
@@ -56,14 +56,14 @@ fn predictions_are_within_ten_per_cent() {
 /// 290 MiB more: eight layers of 3.15 million parameters, weights and moments of four bytes each.
 #[test]
 fn a_transition_needs_no_more_than_what_is_new() {
-    let workshop = Workshop::new();
-    let config = std::fs::read_to_string(workshop.path("run.toml")).unwrap();
+    let workspace = TestWorkspace::new();
+    let config = std::fs::read_to_string(workspace.path("run.toml")).unwrap();
     let config = config
         .replace("hidden_size = 32", "hidden_size = 512")
         .replace("num_hidden_layers = 3", "num_hidden_layers = 8")
         .replace("num_attention_heads = 2", "num_attention_heads = 8")
         .replace("every = 20", "every = 1000\nbackground = false");
-    std::fs::write(workshop.path("large.toml"), config).unwrap();
+    std::fs::write(workspace.path("large.toml"), config).unwrap();
     let transition = "sharing.transition=[{ at = 2, groups = \"untied\" }]";
     for moments in ["carry", "reset"] {
         let moments_at = format!("sharing.moments={moments}");
@@ -77,7 +77,7 @@ fn a_transition_needs_no_more_than_what_is_new() {
         ];
         let settings: Vec<&str> = settings.into_iter().flat_map(|setting| ["--set", setting]).collect();
         let train =
-            |more: &[&str]| workshop.command(&[&["train", "--config", "large.toml"], &settings[..], more].concat());
+            |more: &[&str]| workspace.command(&[&["train", "--config", "large.toml"], &settings[..], more].concat());
         let dry = train(&["--dry-run"]).output().unwrap();
         let text = String::from_utf8_lossy(&dry.stdout).into_owned();
         let line = text.lines().find(|line| line.starts_with("memory ")).unwrap_or_else(|| panic!("{}", stderr(&dry)));
@@ -107,9 +107,9 @@ fn a_transition_needs_no_more_than_what_is_new() {
 
 #[test]
 fn a_dry_run_says_what_memory_is_made_of() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let dry = |arguments: &[&str]| {
-        let output = workshop.untie(&[&["train", "--config", "run.toml", "--dry-run"][..], arguments].concat());
+        let output = workspace.untie(&[&["train", "--config", "run.toml", "--dry-run"][..], arguments].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().find(|line| line.starts_with("memory ")).unwrap().to_owned()

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use tch::{Device, Kind};
 use untie::batch::Batch;
 use untie::bench::batch::made_up;
@@ -13,7 +13,7 @@ use untie::loss::{pretraining, Totals};
 use untie::model::{Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::SharingConfig;
-use untie::train::{Recipe, Trainee};
+use untie::train::{TrainSpec, TrainState};
 
 const AUTO: [&str; 2] = ["--set", "train.micro_batch=auto"];
 
@@ -22,37 +22,37 @@ fn train<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The value of `key` in a run's resolved configuration, wherever it stands.
-fn setting(workshop: &Workshop, key: &str) -> Vec<String> {
-    let text = fs::read_to_string(workshop.path("run/config.toml")).unwrap();
+fn setting(workspace: &TestWorkspace, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(workspace.path("run/config.toml")).unwrap();
     let values = text.lines().filter_map(|line| line.strip_prefix(key)?.trim().strip_prefix('='));
     values.map(|value| value.trim().into()).collect()
 }
 
 #[test]
 fn auto_is_decided_once() {
-    let workshop = Workshop::new();
-    let output = workshop.untie(&train(&[&AUTO[..], &["--set", "train.steps=20"]].concat()));
+    let workspace = TestWorkspace::new();
+    let output = workspace.untie(&train(&[&AUTO[..], &["--set", "train.steps=20"]].concat()));
     assert!(output.status.success(), "{}", stderr(&output));
     // A tiny model fits as a whole: the global batch of 8.
-    assert_eq!(setting(&workshop, "micro_batch"), ["8"]);
+    assert_eq!(setting(&workspace, "micro_batch"), ["8"]);
     // As if memory had been short when the run began: a resume does not decide again.
-    let newest = fs::read_to_string(workshop.path("run/checkpoints/latest")).unwrap();
+    let newest = fs::read_to_string(workspace.path("run/checkpoints/latest")).unwrap();
     assert!(!newest.is_empty());
-    let output = workshop.untie(&train(&[&AUTO[..], &["--set", "train.steps=24", "--resume"]].concat()));
+    let output = workspace.untie(&train(&[&AUTO[..], &["--set", "train.steps=24", "--resume"]].concat()));
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(!stderr(&output).contains("`train.micro_batch`"), "{}", stderr(&output));
-    assert_eq!(setting(&workshop, "micro_batch"), ["8"]);
+    assert_eq!(setting(&workspace, "micro_batch"), ["8"]);
 }
 
 #[test]
 fn phases_have_their_own() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let phases = "data.phase=[{ until = 2, sequence_length = 16 }, { sequence_length = 32, global_batch = 6, \
                   micro_batch = 3 }]";
     let short = ["--set", phases, "--set", "train.steps=12"];
-    let output = workshop.untie(&train(&[&AUTO[..], &short[..]].concat()));
+    let output = workspace.untie(&train(&[&AUTO[..], &short[..]].concat()));
     assert!(output.status.success(), "{}", stderr(&output));
-    let mut sizes = setting(&workshop, "micro_batch");
+    let mut sizes = setting(&workspace, "micro_batch");
     sizes.sort();
     assert_eq!(sizes, ["3", "8", "8"]);
 }
@@ -70,19 +70,19 @@ fn a_step_that_ran_out_of_memory_is_done_again() -> Result<()> {
     };
     let bert = sizes.resolve(90)?;
     let map = LayerMap::tied(3);
-    let start = || -> Result<Trainee> {
+    let start = || -> Result<TrainState> {
         let weights = Weights::initialise(&bert, &map, 3, Kind::Float, Device::Cpu)?;
         let moments = Moments::zeros(&weights)?;
         // Every step is probed, so that the gradients apart are made anew as well.
         let sharing = SharingConfig { monitor: true, check_every: 1, ..Default::default() };
         let (optim, compute) = (OptimConfig::default(), Kind::Float);
-        let recipe = Recipe { bert: bert.clone(), optim, sharing, compute, steps: 100 };
-        Trainee::new(recipe, map.clone(), weights, moments, None)
+        let spec = TrainSpec { bert: bert.clone(), optim, sharing, compute, steps: 100 };
+        TrainState::new(spec, map.clone(), weights, moments, None)
     };
     let whole: Vec<Batch> = (0..2).map(|at| made_up(4, 16, 60 + at)).collect();
     let totals = Totals { targets: whole.iter().map(|batch| batch.num_targets).sum(), sequences: 8 };
-    let step = |trainee: &mut Trainee, batches: &[Batch], number: u64, failing: Option<usize>| {
-        trainee.step(number, 1e-2, batches.len(), |model, index| {
+    let step = |state: &mut TrainState, batches: &[Batch], number: u64, failing: Option<usize>| {
+        state.step(number, 1e-2, batches.len(), |model, index| {
             if failing == Some(index) {
                 return Err(libtorch("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to"));
             }
@@ -124,7 +124,7 @@ fn halve(batch: &Batch) -> [Batch; 2] {
 /// began so; without `auto` it is an error that says what to do.
 #[test]
 fn a_run_goes_on_in_less_memory() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let large = [
         "train",
         "--config",
@@ -151,7 +151,7 @@ fn a_run_goes_on_in_less_memory() {
         let run = format!("{micro_batch}-alone");
         let setting = format!("train.micro_batch={micro_batch}");
         let arguments = [&large[..], &["--run-dir", &run, "--set", &setting]].concat();
-        let mut child = workshop.command(&arguments).spawn().unwrap();
+        let mut child = workspace.command(&arguments).spawn().unwrap();
         let status = format!("/proc/{}/status", child.id());
         let mut most = 0;
         while child.try_wait().unwrap().is_none() {
@@ -170,13 +170,13 @@ fn a_run_goes_on_in_less_memory() {
         let command = format!("ulimit -v {} && exec \"$0\" \"$@\"", fits + (exceeds - fits) / 2);
         let mut shell = Command::new("sh");
         shell.args(["-c", &command, env!("CARGO_BIN_EXE_untie")]).args(large).args(arguments);
-        shell.current_dir(workshop.root()).env("OMP_NUM_THREADS", "1").output().unwrap()
+        shell.current_dir(workspace.root()).env("OMP_NUM_THREADS", "1").output().unwrap()
     };
     let output = limited(&["--run-dir", "run", "--set", "train.micro_batch=auto"]);
     let text = stderr(&output);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("out of memory; micro-batches of 32 sequences instead of 64"), "{text}");
-    let size: usize = setting(&workshop, "micro_batch")[0].parse().unwrap();
+    let size: usize = setting(&workspace, "micro_batch")[0].parse().unwrap();
     assert!((8..=32).contains(&size), "{size}");
     let refused = limited(&["--run-dir", "refused", "--set", "train.micro_batch=64"]);
     assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
@@ -184,7 +184,7 @@ fn a_run_goes_on_in_less_memory() {
         assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
     }
     let losses = |run: &str| -> Vec<f64> {
-        let text = fs::read_to_string(workshop.path(run).join("metrics.jsonl")).unwrap();
+        let text = fs::read_to_string(workspace.path(run).join("metrics.jsonl")).unwrap();
         let objects = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         objects.filter_map(|object| object["train/loss"].as_f64()).collect()
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 use crate::runs::{lines, metrics};
 use serde_json::Value;
 
@@ -18,20 +18,21 @@ fn killed_run_equals_uninterrupted_run(untie_step: u64, settings: &[&str]) {
 
 /// The same for any rule; `groups` holds the steps of the transitions and the groups after each.
 fn killed_run_with_groups(groups: &[(u64, f64)], settings: &[&str]) {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let train = |run_dir: &'static str| {
         let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         arguments
     };
-    let whole = workshop.untie(&train("whole"));
+    let whole = workspace.untie(&train("whole"));
     assert!(whole.status.success(), "{}", stderr(&whole));
 
-    let killed = workshop.path("killed");
+    let killed = workspace.path("killed");
     // Again where the machine is so busy that the kill comes behind the next checkpoint.
     let is_in_time = (0..5).any(|_| {
         let _ = fs::remove_dir_all(&killed);
-        let mut child = workshop.command(&train("killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child =
+            workspace.command(&train("killed")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let start = Instant::now();
         // A line a step and one for step 0, so line 64 is step 63: three steps behind the checkpoint of step 60.
         while lines(&killed) < 64 || !killed.join("checkpoints/step-00000060").exists() {
@@ -56,11 +57,11 @@ fn killed_run_with_groups(groups: &[(u64, f64)], settings: &[&str]) {
 
     let mut arguments = train("killed");
     arguments.push("--resume");
-    let resumed = workshop.untie(&arguments);
+    let resumed = workspace.untie(&arguments);
     assert!(resumed.status.success(), "{}", stderr(&resumed));
     assert!(stderr(&resumed).contains("resume: from `killed/checkpoints/step-00000060`"), "{}", stderr(&resumed));
 
-    let (expected, got) = (metrics(&workshop.path("whole")), metrics(&killed));
+    let (expected, got) = (metrics(&workspace.path("whole")), metrics(&killed));
     assert_eq!(expected.len(), 101);
     for (step, values) in &expected {
         assert_eq!(Some(values), got.get(step), "step {step}");
@@ -70,7 +71,7 @@ fn killed_run_with_groups(groups: &[(u64, f64)], settings: &[&str]) {
         assert_eq!(expected[&step]["sharing/groups"], expected_at(step), "step {step}");
     }
     for file in ["model.safetensors", "optimizer.safetensors"] {
-        let read = |run: &str| fs::read(workshop.path(run).join("checkpoints/step-00000100").join(file)).unwrap();
+        let read = |run: &str| fs::read(workspace.path(run).join("checkpoints/step-00000100").join(file)).unwrap();
         assert!(read("whole") == read("killed"), "{file} differs");
     }
 }
@@ -157,15 +158,15 @@ fn a_phase_that_ends_after_the_kill() {
 /// What a run of 20 steps of 8 sequences of 12 tokens and 10 of 4 of 16 has read, by hand.
 #[test]
 fn phases_read_what_they_declare() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let phases = "data.phase=[{ until = 20, sequence_length = 12 }, { sequence_length = 16, micro_batch = 2, global_batch = 4 }]";
     let settings = ["train.steps=30", "sharing.rule=never", phases];
     let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", "run"];
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-    let output = workshop.untie(&arguments);
+    let output = workspace.untie(&arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("step 20: from here on 4 sequences of 16 tokens"), "{}", stderr(&output));
-    let state = fs::read(workshop.path("run/checkpoints/step-00000030/state.json")).unwrap();
+    let state = fs::read(workspace.path("run/checkpoints/step-00000030/state.json")).unwrap();
     let state: Value = serde_json::from_slice(&state).unwrap();
     assert_eq!(state["samples_consumed"], 20 * 8 + 10 * 4);
     assert_eq!(state["totals"]["tokens"], 20 * 8 * 12 + 10 * 4 * 16);
@@ -173,7 +174,7 @@ fn phases_read_what_they_declare() {
     // The plan is part of the run.
     let other = "data.phase=[{ until = 25, sequence_length = 12 }, { sequence_length = 16 }]";
     arguments.extend(["--resume", "--set", other]);
-    let output = workshop.untie(&arguments);
+    let output = workspace.untie(&arguments);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("cannot resume with another `data.phase."), "{}", stderr(&output));
 }
@@ -187,7 +188,7 @@ fn untying_at_a_checkpoint() {
 /// A run of 60 steps that is made longer is the run of 100 steps, also where a rule decides after the 60th.
 #[test]
 fn a_finished_run_goes_on_as_a_longer_one() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let train = |run_dir: &'static str, steps: &'static str, more: &[&'static str]| {
         let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--set", steps];
         let settings = [
@@ -199,13 +200,13 @@ fn a_finished_run_goes_on_as_a_longer_one() {
         ];
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
         arguments.extend(more);
-        let output = workshop.untie(&arguments);
+        let output = workspace.untie(&arguments);
         assert!(output.status.success(), "{}", stderr(&output));
     };
     train("whole", "train.steps=100", &[]);
     train("longer", "train.steps=60", &[]);
     train("longer", "train.steps=100", &["--resume"]);
-    let (expected, got) = (metrics(&workshop.path("whole")), metrics(&workshop.path("longer")));
+    let (expected, got) = (metrics(&workspace.path("whole")), metrics(&workspace.path("longer")));
     assert_eq!((&expected[&59]["sharing/groups"], &expected[&61]["sharing/groups"]), (&2.0.into(), &3.0.into()));
     for step in 61..=100 {
         assert_eq!(expected[&step], got[&step], "step {step}");
@@ -215,9 +216,9 @@ fn a_finished_run_goes_on_as_a_longer_one() {
 /// Accumulation is a way to cut a step, not another run: dropout off, one micro-batch of 8 equals two of 4.
 #[test]
 fn micro_batches_add_up() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     for (run_dir, micro_batch) in [("two", "train.micro_batch=4"), ("one", "train.micro_batch=8")] {
-        let output = workshop.untie(&[
+        let output = workspace.untie(&[
             "train",
             "--config",
             "run.toml",
@@ -238,7 +239,7 @@ fn micro_batches_add_up() {
         ]);
         assert!(output.status.success(), "{}", stderr(&output));
     }
-    let (one, two) = (metrics(&workshop.path("one")), metrics(&workshop.path("two")));
+    let (one, two) = (metrics(&workspace.path("one")), metrics(&workspace.path("two")));
     for step in 1..=30 {
         let loss = |rows: &BTreeMap<u64, BTreeMap<String, Value>>| rows[&step]["train/loss"].as_f64().unwrap();
         let difference = (loss(&one) - loss(&two)).abs();
@@ -249,21 +250,21 @@ fn micro_batches_add_up() {
 #[cfg(unix)]
 #[test]
 fn a_termination_signal_saves_and_says_so() {
-    let workshop = Workshop::new();
-    let mut child = workshop
+    let workspace = TestWorkspace::new();
+    let mut child = workspace
         .command(&["train", "--config", "run.toml", "--run-dir", "run", "--set", "train.steps=100000"])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let start = Instant::now();
-    while lines(&workshop.path("run")) < 5 {
+    while lines(&workspace.path("run")) < 5 {
         assert!(start.elapsed() < Duration::from_secs(120), "the run does not start");
         std::thread::sleep(Duration::from_millis(5));
     }
     let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
     assert_eq!(child.wait().unwrap().code(), Some(143));
-    let checkpoints = fs::read_dir(workshop.path("run/checkpoints")).unwrap().count();
+    let checkpoints = fs::read_dir(workspace.path("run/checkpoints")).unwrap().count();
     assert!(checkpoints >= 2, "a checkpoint and `latest`, found {checkpoints} entries");
 }
 
@@ -271,33 +272,33 @@ fn a_termination_signal_saves_and_says_so() {
 /// bit, with dropout and a transition; a resume keeps the steps, and another length given by hand takes their place.
 #[test]
 fn a_time_becomes_steps_once() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let train = |run_dir: &str, more: &[&str]| {
         let mut arguments =
             vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--set", "sharing.untie_at=0.3"];
         arguments.extend(["--set", "checkpoint.every=1000", "--set", "eval.every=1000"]);
         arguments.extend(more);
-        workshop.untie(&arguments)
+        workspace.untie(&arguments)
     };
     // The first time that is enough on a machine as busy as this one is now.
     let (time, timed) = enough(|time| train("timed", &["--time", time]));
     assert!(stderr(&timed).contains("predicted to end after"), "{}", stderr(&timed));
     let (_, dry) = enough(|time| train("dry", &["--time", time, "--dry-run"]));
     assert!(String::from_utf8_lossy(&dry.stdout).contains("decided from time "), "{dry:?}");
-    let config: toml::Table = fs::read_to_string(workshop.path("timed/config.toml")).unwrap().parse().unwrap();
+    let config: toml::Table = fs::read_to_string(workspace.path("timed/config.toml")).unwrap().parse().unwrap();
     let table = config["train"].as_table().unwrap();
     assert_eq!((table.get("time"), table["steps_from"].as_str()), (None, Some(format!("time {time}").as_str())));
     let steps = table["steps"].as_integer().unwrap();
 
     let by_hand = train("by-hand", &["--set", &format!("train.steps={steps}")]);
     assert!(by_hand.status.success(), "{}", stderr(&by_hand));
-    let (expected, got) = (metrics(&workshop.path("by-hand")), metrics(&workshop.path("timed")));
+    let (expected, got) = (metrics(&workspace.path("by-hand")), metrics(&workspace.path("timed")));
     assert_eq!(expected.len() as i64, steps + 1);
     assert_eq!(expected, got);
 
     // Neither the same time, nor the run's own configuration, measures anything.
     let own = ["train", "--config", "timed/config.toml", "--run-dir", "timed", "--resume"];
-    for again in [train("timed", &["--resume", "--time", time]), workshop.untie(&own)] {
+    for again in [train("timed", &["--resume", "--time", time]), workspace.untie(&own)] {
         assert!(again.status.success(), "{}", stderr(&again));
         assert!(!stderr(&again).contains("predicted to end"), "{}", stderr(&again));
         let summary = String::from_utf8_lossy(&again.stdout).into_owned();
@@ -310,7 +311,7 @@ fn a_time_becomes_steps_once() {
     let short = train("short", &["--time", "1s"]);
     assert_eq!(short.status.code(), Some(2), "{}", stderr(&short));
     assert!(stderr(&short).contains("`train.time` = 1s is too short"), "{}", stderr(&short));
-    let names = fs::read_dir(workshop.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(workspace.root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let left: Vec<String> = names.filter(|name| name.starts_with('.') || name == "dry" || name == "short").collect();
     assert_eq!(left, Vec::<String>::new(), "left behind by measuring");
 }
@@ -330,10 +331,10 @@ fn enough(run: impl Fn(&str) -> Output) -> (&'static str, Output) {
 /// Two phases: passes over samples of 12 tokens in half of the steps, over samples of 16 in the others.
 #[test]
 fn epochs_become_steps() {
-    let workshop = Workshop::new();
+    let workspace = TestWorkspace::new();
     let phases = "data.phase=[{ until = 0.5, sequence_length = 12 }, { sequence_length = 16, micro_batch = 2, global_batch = 4 }]";
     let arguments = ["train", "--config", "run.toml", "--dry-run", "--set", phases, "--set", "train.epochs=2.5"];
-    let output = workshop.untie(&arguments);
+    let output = workspace.untie(&arguments);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let number = |words: &str, part: &str| -> f64 {
@@ -341,7 +342,7 @@ fn epochs_become_steps() {
         let before = line.split(part).next().unwrap().trim();
         before.rsplit(' ').next().unwrap().parse().unwrap()
     };
-    let manifest: Value = serde_json::from_slice(&fs::read(workshop.path("data/manifest.json")).unwrap()).unwrap();
+    let manifest: Value = serde_json::from_slice(&fs::read(workspace.path("data/manifest.json")).unwrap()).unwrap();
     let split = &manifest["train"];
     // Every document ends with a [SEP] in the stream; a sample has two special tokens of its own.
     let stream = split["tokens"].as_f64().unwrap() + split["documents"].as_f64().unwrap();

@@ -17,7 +17,7 @@ use untie::model::{Bert, BertConfig, Input, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Splits, Start};
 use untie::shim::uniform;
-use untie::train::{Recipe, Trainee};
+use untie::train::{TrainSpec, TrainState};
 
 const LAYERS: usize = 6;
 const CHECK_EVERY: u64 = 4;
@@ -41,11 +41,17 @@ fn bert() -> BertConfig {
     sizes.resolve(64).unwrap()
 }
 
-fn recipe(sharing: &SharingConfig) -> Recipe {
-    Recipe { bert: bert(), optim: OptimConfig::default(), sharing: sharing.clone(), compute: Kind::Float, steps: 1000 }
+fn spec(sharing: &SharingConfig) -> TrainSpec {
+    TrainSpec {
+        bert: bert(),
+        optim: OptimConfig::default(),
+        sharing: sharing.clone(),
+        compute: Kind::Float,
+        steps: 1000,
+    }
 }
 
-fn fresh(sharing: &SharingConfig) -> Trainee {
+fn fresh(sharing: &SharingConfig) -> TrainState {
     tch::set_num_threads(1);
     let map = sharing.start_map(LAYERS).unwrap();
     let weights = Weights::initialise(&bert(), &map, 1, Kind::Float, Device::Cpu).unwrap();
@@ -53,7 +59,7 @@ fn fresh(sharing: &SharingConfig) -> Trainee {
     let embeddings = &weights.entries()[0].tensor;
     let _ = tch::no_grad(|| embeddings.shallow_clone().g_mul_scalar_(50.0));
     let moments = Moments::zeros(&weights).unwrap();
-    Trainee::new(recipe(sharing), map, weights, moments, None).unwrap()
+    TrainState::new(spec(sharing), map, weights, moments, None).unwrap()
 }
 
 /// Σₗ ⟨hidden state after layer l, Dₗ − Dₗ₊₁⟩ with D after the last layer 0. Tensors outside the layers get a gradient of
@@ -76,17 +82,17 @@ fn loss(model: &Bert, outside: &[Tensor], fields: Fields) -> Result<Tensor> {
 }
 
 /// Saves and loads: what a kill right after a checkpoint leaves.
-fn killed_and_resumed(sharing: &SharingConfig, trainee: Trainee, step: u64, folder: &Path) -> Trainee {
-    let state = RunState {
+fn killed_and_resumed(sharing: &SharingConfig, state: TrainState, step: u64, folder: &Path) -> TrainState {
+    let saved = RunState {
         format: checkpoint::FORMAT,
         step,
-        layer_map: trainee.map().clone(),
-        num_updates: trainee.moments().num_updates,
+        layer_map: state.map().clone(),
+        num_updates: state.moments().num_updates,
         scaler: None,
         samples_consumed: 0,
         samples_skipped: 0,
         guard: Value::Null,
-        rule: trainee.rule().state(),
+        rule: state.rule().state(),
         config: Value::Null,
         totals: Default::default(),
         environment: Default::default(),
@@ -95,37 +101,37 @@ fn killed_and_resumed(sharing: &SharingConfig, trainee: Trainee, step: u64, fold
         bert: bert(),
     };
     let config = CheckpointConfig::default();
-    let path = checkpoint::save(folder, &state, trainee.weights(), trainee.moments(), &config).unwrap();
-    drop(trainee);
+    let path = checkpoint::save(folder, &saved, state.weights(), state.moments(), &config).unwrap();
+    drop(state);
     let loaded = checkpoint::load(&path, Kind::Float, Device::Cpu).unwrap();
     let rule = Some(&loaded.state.rule);
-    Trainee::new(recipe(sharing), loaded.state.layer_map, loaded.weights, loaded.moments, rule).unwrap()
+    TrainState::new(spec(sharing), loaded.state.layer_map, loaded.weights, loaded.moments, rule).unwrap()
 }
 
 /// Trains on gradients of `fields(check)` until check `checks`; the sharing after each check. With `folder`, killed and
 /// resumed between every two checks.
 fn run(sharing: &SharingConfig, checks: u64, fields: impl Fn(u64) -> Fields, folder: Option<&Path>) -> Vec<Vec<usize>> {
-    let mut trainee = fresh(sharing);
+    let mut state = fresh(sharing);
     let mut maps = Vec::new();
     for step in 1..=checks * CHECK_EVERY {
         let number = step.div_ceil(CHECK_EVERY);
-        let outside = trainee.weights().entries().iter().filter(|weight| weight.spec.group.is_none());
+        let outside = state.weights().entries().iter().filter(|weight| weight.spec.group.is_none());
         let outside: Vec<Tensor> = outside.map(|weight| weight.tensor.shallow_clone()).collect();
-        let (_, check) = trainee.step(step, 1e-4, 1, |model, _| loss(model, &outside, fields(number))).unwrap();
+        let (_, check) = state.step(step, 1e-4, 1, |model, _| loss(model, &outside, fields(number))).unwrap();
         if let Some(check) = &check {
             // Far from the threshold of 0.5 on either side: what the rule does is not a matter of rounding.
             assert!(check.watched.iter().all(|found| found.value < 0.45 || found.value > 0.9), "{check:?}");
         }
-        assert_eq!(check.is_some(), step % CHECK_EVERY == 0 && trainee.map().num_groups() < LAYERS, "step {step}");
-        if let Some(decision) = trainee.decide(step, check.as_ref()) {
+        assert_eq!(check.is_some(), step % CHECK_EVERY == 0 && state.map().num_groups() < LAYERS, "step {step}");
+        if let Some(decision) = state.decide(step, check.as_ref()) {
             assert!(check.is_some(), "only a check can untie");
-            trainee.untie(decision.map).unwrap();
+            state.untie(decision.map).unwrap();
         }
         if step % CHECK_EVERY == 0 {
-            maps.push(Vec::from(trainee.map().clone()));
+            maps.push(Vec::from(state.map().clone()));
         } else if step % CHECK_EVERY == 2 {
             if let Some(folder) = folder {
-                trainee = killed_and_resumed(sharing, trainee, step, folder);
+                state = killed_and_resumed(sharing, state, step, folder);
             }
         }
     }

@@ -53,7 +53,7 @@ fn loss(model: &Bert) -> f64 {
 fn step(config: &BertConfig, map: &LayerMap, weights: &Weights, moments: &mut Moments) {
     let model = Bert::new(config, map, weights, weights.entries()[0].tensor.kind()).unwrap();
     let optim = OptimConfig { lr: 1e-2, ..Default::default() };
-    let update = Update { optim: &optim, learning_rate: 1e-2, gradients: None };
+    let update = Update { optim: &optim, learning_rate: 1e-2, sync: None };
     let num_updates = moments.num_updates;
     let mut optimizer = Optimizer::new(weights, num_updates, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
     let loss = |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss);

@@ -18,7 +18,7 @@ use super::{
     NO_FIELD, NO_OBJECT,
 };
 use parse::{parse, Field, Object};
-use values::{has_values, Values};
+use values::{has_values, JsonValues};
 
 /// Objects without the field after which no more are read.
 const MOST_CHECKED: u64 = 1000;
@@ -37,7 +37,7 @@ impl CorpusReader for Jsonl {
             Err(error) => return Box::new(std::iter::once(Err(error.into()))),
         };
         let source = if has_values {
-            Source::Values(Values::new(input, &self.options))
+            Source::Values(JsonValues::new(input, &self.options))
         } else {
             Source::Lines { first: None, lines: Lines::new(input, self.options.strict) }
         };
@@ -74,7 +74,7 @@ pub(super) enum Source {
         lines: Lines,
     },
     /// From whatever stands between and around them.
-    Values(Values),
+    Values(JsonValues),
 }
 
 impl Source {

@@ -140,8 +140,8 @@ struct Rows {
 }
 
 struct Group {
-    text: Column<ByteArrayType>,
-    title: Option<Column<ByteArrayType>>,
+    text: FlatColumn<ByteArrayType>,
+    title: Option<FlatColumn<ByteArrayType>>,
     num_left: usize,
 }
 
@@ -176,7 +176,7 @@ impl Rows {
         let metadata = group.metadata();
         let column = |index| match group.get_column_reader(index)? {
             ColumnReader::ByteArrayColumnReader(reader) => {
-                Ok(Column::new(reader, metadata.column(index).column_descr().max_def_level()))
+                Ok(FlatColumn::new(reader, metadata.column(index).column_descr().max_def_level()))
             }
             _ => Err(disagreement()),
         };
@@ -235,15 +235,15 @@ pub(crate) fn disagreement() -> CorpusError {
 }
 
 /// A column whose values are not repeated, in one row group.
-pub(crate) struct Column<T: DataType> {
+pub(crate) struct FlatColumn<T: DataType> {
     reader: ColumnReaderImpl<T>,
     max_level: i16,
 }
 
-impl<T: DataType> Column<T> {
+impl<T: DataType> FlatColumn<T> {
     /// `max_level` is the definition level of a value that is not null.
-    pub(crate) fn new(reader: ColumnReaderImpl<T>, max_level: i16) -> Column<T> {
-        Column { reader, max_level }
+    pub(crate) fn new(reader: ColumnReaderImpl<T>, max_level: i16) -> FlatColumn<T> {
+        FlatColumn { reader, max_level }
     }
 
     /// The next rows, which must be there.

@@ -2,9 +2,9 @@
 //!
 //! `OUT/.partial/journal.json`, replaced as a whole after every segment. What it speaks of is on disk before it is written.
 
-use super::dealer::{DealerState, HoldOut};
 use super::report::Report;
 use super::source::Position;
+use super::split_writers::{HoldOut, SplitWritersState};
 use crate::files::write_aside;
 use crate::manifest::{Settings, Source};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,8 @@ pub(super) struct Journal {
     pub(super) has_tokenizer: bool,
     /// Segments that are tokens.
     pub(super) tokenised: u32,
-    pub(super) dealer: DealerState,
+    #[serde(rename = "dealer")]
+    pub(super) writers: SplitWritersState,
 }
 
 /// What reading the first files has given.
@@ -64,7 +65,7 @@ impl Journal {
             boundary: None,
             has_tokenizer: false,
             tokenised: 0,
-            dealer: DealerState::default(),
+            writers: SplitWritersState::default(),
         }
     }
 

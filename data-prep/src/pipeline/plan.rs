@@ -9,7 +9,7 @@ use super::{looking, workers, PrepareConfig, PrepareError};
 use crate::corpus::{find_files, CorpusFile, Record};
 use crate::sentences::sentences;
 use crate::shard::TokenType;
-use crate::stages::Verdict;
+use crate::stages::StageOutcome;
 use crate::wordpiece::{self, Encoder, WordCounter};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ fn sample(config: &PrepareConfig, files: &[CorpusFile]) -> Result<(Vec<String>, 
             let Record::Document(document) = record.map_err(failed)? else { continue };
             reach.step(document.text.len() as u64, read.load(Ordering::Relaxed));
             if let Record::Document(document) = reader.finish(document).map_err(failed)? {
-                if let Verdict::Kept(text, _) = config.stages.apply(&document.text) {
+                if let StageOutcome::Keep(text, _) = config.stages.apply(&document.text) {
                     texts.push(text);
                 }
             }

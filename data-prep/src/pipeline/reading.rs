@@ -12,7 +12,7 @@ use super::{PrepareConfig, PrepareError, Progress};
 use crate::corpus::wikitext::Names;
 use crate::corpus::{CorpusReader, Document, Record};
 use crate::stages::dedup::{paragraph_hashes, retain_paragraphs, Dedup, Full, Seen};
-use crate::stages::Verdict;
+use crate::stages::StageOutcome;
 use crate::wordpiece::WordCounter;
 use rayon::prelude::*;
 use std::path::Path;
@@ -157,8 +157,8 @@ impl<'a> Reading<'a> {
             Record::Document(document) => document,
         };
         let (text, cut) = match self.config.stages.apply(&document.text) {
-            Verdict::Dropped(reason) => return Ok(Outcome::Dropped(reason)),
-            Verdict::Kept(text, cut) => (text, cut),
+            StageOutcome::Drop(reason) => return Ok(Outcome::Dropped(reason)),
+            StageOutcome::Keep(text, cut) => (text, cut),
         };
         let mut changed: Vec<(&'static str, u64)> = cut.into_iter().map(|what| (what, 1)).collect();
         changed.push(("invalid UTF-8 sequences replaced", document.replaced));

@@ -3,12 +3,12 @@
 //! In: committed segments and a tokenizer. Out: shards, in the order of the corpus. The journal is saved after every segment.
 //! Cost: two chunks of text, one of tokens, and the indices of two open shards.
 
-use super::dealer::{Dealer, HoldOut, Tokenised};
 use super::journal::Journal;
 use super::report::{count, Report};
 use super::spill::read_segment;
+use super::split_writers::{HoldOut, SplitWriters, Tokenised};
 use super::{PrepareConfig, PrepareError, Progress};
-use crate::manifest::ShardStamp;
+use crate::manifest::ShardEntry;
 use crate::sentences::sentences;
 use crate::shard::TokenType;
 use crate::wordpiece::{self, Encoder, SpecialTokens, TokenizerError};
@@ -46,10 +46,10 @@ pub(super) fn tokenise(
     tokenizer: &Tokenizer,
     journal: &mut Journal,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<ShardStamp>, PrepareError> {
+) -> Result<Vec<ShardEntry>, PrepareError> {
     let unk = SpecialTokens::of(tokenizer)?.unk;
     let token_type = TokenType::for_vocab_size(wordpiece::vocab_size(tokenizer) as usize);
-    let mut dealer = Dealer::resume(dir, token_type, config.shard_tokens, journal.dealer.clone())?;
+    let mut writers = SplitWriters::resume(dir, token_type, config.shard_tokens, journal.writers.clone())?;
     let encoders = Encoders { tokenizer, idle: Mutex::new(Vec::new()) };
     for number in journal.tokenised..journal.segments {
         let (hold_out, report) = (&mut journal.hold_out, &mut journal.report);
@@ -60,17 +60,17 @@ pub(super) fn tokenise(
                 .collect();
             documents?
                 .iter()
-                .try_for_each(|(document, words)| deal(&mut dealer, hold_out, report, document, words, unk))
+                .try_for_each(|(document, words)| write_document(&mut writers, hold_out, report, document, words, unk))
         })?;
         journal.tokenised = number + 1;
-        journal.dealer = dealer.checkpoint()?;
+        journal.writers = writers.checkpoint()?;
         journal.save(dir).map_err(|source| PrepareError::Output { path: dir.to_owned(), source })?;
     }
-    dealer.finish()
+    writers.finish()
 }
 
-fn deal(
-    dealer: &mut Dealer,
+fn write_document(
+    writers: &mut SplitWriters,
     hold_out: &mut HoldOut,
     report: &mut Report,
     document: &Tokenised,
@@ -84,7 +84,7 @@ fn deal(
     report.words += words.all;
     report.long_words += words.too_long;
     report.unknown += document.ids.iter().filter(|&&id| id == unk).count() as u64;
-    dealer.push(document, hold_out.split(document.hash))
+    writers.push(document, hold_out.split(document.hash))
 }
 
 /// How many words a document has.

@@ -15,7 +15,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 
 /// Size and hash of a file.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct FileStamp {
+pub struct FileChecksum {
     /// Size in bytes.
     pub bytes: u64,
     /// XXH3, 64 bits, 16 hexadecimal digits.
@@ -32,9 +32,9 @@ pub struct WrittenShard {
     /// Number of tokens.
     pub num_tokens: u64,
     /// The tokens' file.
-    pub bin: FileStamp,
+    pub bin: FileChecksum,
     /// The index's file.
-    pub idx: FileStamp,
+    pub idx: FileChecksum,
 }
 
 /// How far an unfinished shard is safely on disk.
@@ -51,7 +51,7 @@ pub struct Checkpoint {
 pub struct ShardWriter {
     prefix: PathBuf,
     token_type: TokenType,
-    bin: StampedFile,
+    bin: HashedFile,
     sequence_lengths: Vec<i32>,
     document_indices: Vec<i64>,
     num_tokens: u64,
@@ -67,7 +67,7 @@ impl ShardWriter {
     /// If the temporary file cannot be made.
     pub fn create(prefix: &Path, token_type: TokenType) -> Result<ShardWriter, ShardError> {
         let path = with_suffix(prefix, ".bin.tmp");
-        let bin = StampedFile::create(&path).map_err(|source| ShardError::Io { path, source })?;
+        let bin = HashedFile::create(&path).map_err(|source| ShardError::Io { path, source })?;
         Ok(ShardWriter {
             prefix: prefix.to_owned(),
             token_type,
@@ -112,7 +112,7 @@ impl ShardWriter {
             read_index(&bytes, from).ok_or(ShardError::CheckpointLost { path: index_path })?;
         let num_tokens: u64 = sequence_lengths.iter().map(|length| u64::from(length.unsigned_abs())).sum();
         let bin_path = with_suffix(prefix, ".bin.tmp");
-        let bin = StampedFile::resume(&bin_path, num_tokens * token_type.size() as u64);
+        let bin = HashedFile::resume(&bin_path, num_tokens * token_type.size() as u64);
         let bin = bin.map_err(|source| ShardError::Io { path: bin_path.clone(), source })?;
         Ok(ShardWriter {
             prefix: prefix.to_owned(),
@@ -201,19 +201,19 @@ impl ShardWriter {
     }
 
     /// Writes the index aside and renames it to `path`, which an earlier checkpoint may have made.
-    fn write_index_to(&self, path: &Path) -> Result<FileStamp, ShardError> {
+    fn write_index_to(&self, path: &Path) -> Result<FileChecksum, ShardError> {
         let aside = with_suffix(path, ".new");
         let write = || {
-            let mut idx = StampedFile::create(&aside)?;
+            let mut idx = HashedFile::create(&aside)?;
             self.write_index(&mut idx)?;
-            let stamp = idx.finish()?;
+            let checksum = idx.finish()?;
             fs::rename(&aside, path)?;
-            Ok(stamp)
+            Ok(checksum)
         };
         write().map_err(|source| ShardError::Io { path: path.to_owned(), source })
     }
 
-    fn write_index(&self, idx: &mut StampedFile) -> io::Result<()> {
+    fn write_index(&self, idx: &mut HashedFile) -> io::Result<()> {
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend(MAGIC);
         header.extend(VERSION.to_le_bytes());
@@ -269,20 +269,20 @@ fn read_index(bytes: &[u8], from: Checkpoint) -> Option<(Vec<i32>, Vec<i64>)> {
 
 /// A buffered file that hashes what is written.
 #[derive(Debug)]
-struct StampedFile {
+struct HashedFile {
     file: BufWriter<File>,
     hasher: Hasher,
     bytes: u64,
 }
 
-impl StampedFile {
-    fn create(path: &Path) -> io::Result<StampedFile> {
+impl HashedFile {
+    fn create(path: &Path) -> io::Result<HashedFile> {
         let file = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
-        Ok(StampedFile { file, hasher: Hasher::default(), bytes: 0 })
+        Ok(HashedFile { file, hasher: Hasher::default(), bytes: 0 })
     }
 
     /// Opens a file to go on behind its first `bytes` bytes; nothing if it has fewer.
-    fn resume(path: &Path, bytes: u64) -> io::Result<Option<StampedFile>> {
+    fn resume(path: &Path, bytes: u64) -> io::Result<Option<HashedFile>> {
         let mut file = File::options().read(true).write(true).open(path)?;
         if file.metadata()?.len() < bytes {
             return Ok(None);
@@ -296,7 +296,7 @@ impl StampedFile {
                 num_bytes => hasher.update(&buffer[..num_bytes]),
             }
         }
-        Ok(Some(StampedFile { file: BufWriter::with_capacity(BUFFER_BYTES, file), hasher, bytes }))
+        Ok(Some(HashedFile { file: BufWriter::with_capacity(BUFFER_BYTES, file), hasher, bytes }))
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -311,8 +311,8 @@ impl StampedFile {
         Ok(())
     }
 
-    fn finish(&mut self) -> io::Result<FileStamp> {
+    fn finish(&mut self) -> io::Result<FileChecksum> {
         self.sync()?;
-        Ok(FileStamp { bytes: self.bytes, xxh3: self.hasher.hex() })
+        Ok(FileChecksum { bytes: self.bytes, xxh3: self.hasher.hex() })
     }
 }

@@ -34,16 +34,16 @@ pub struct StagesConfig {
 
 /// What the stages made of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StageOutcome {
     /// Its text, and what was cut from it, by name.
-    Kept(String, Vec<&'static str>),
+    Keep(String, Vec<&'static str>),
     /// Why it is dropped.
-    Dropped(&'static str),
+    Drop(&'static str),
 }
 
 impl StagesConfig {
     /// Sends a document through every stage but the search for duplicates.
-    pub fn apply(&self, text: &str) -> Verdict {
+    pub fn apply(&self, text: &str) -> StageOutcome {
         let (text, cut) = if self.keep_boilerplate {
             (text, Vec::new())
         } else {
@@ -54,16 +54,16 @@ impl StagesConfig {
         for filter in &self.filters {
             match filter.apply(text) {
                 Ok(left) => text = left,
-                Err(reason) => return Verdict::Dropped(reason),
+                Err(reason) => return StageOutcome::Drop(reason),
             }
         }
         if text.trim().is_empty() {
-            return Verdict::Dropped("empty");
+            return StageOutcome::Drop("empty");
         }
         if self.min_words > 0 && count_words(&text) < self.min_words {
-            return Verdict::Dropped("too few words");
+            return StageOutcome::Drop("too few words");
         }
-        Verdict::Kept(text, cut)
+        StageOutcome::Keep(text, cut)
     }
 
     /// Whether duplicates of this kind are dropped.
@@ -79,14 +79,14 @@ mod tests {
     #[test]
     fn stages_follow_one_another() {
         let config = StagesConfig { normalize: Normalization::Nfc, min_words: 3, ..Default::default() };
-        assert_eq!(config.apply(" cafe\u{301} du jour\n"), Verdict::Kept("caf\u{e9} du jour".into(), Vec::new()));
-        assert_eq!(config.apply("two words"), Verdict::Dropped("too few words"));
+        assert_eq!(config.apply(" cafe\u{301} du jour\n"), StageOutcome::Keep("caf\u{e9} du jour".into(), Vec::new()));
+        assert_eq!(config.apply("two words"), StageOutcome::Drop("too few words"));
         // 13 characters of Han are 7 words
         let config = StagesConfig { min_words: 7, ..Default::default() };
         let chinese = "他于一九九八年出版了第一部。";
-        assert_eq!(config.apply(chinese), Verdict::Kept(chinese.into(), Vec::new()));
-        assert_eq!(config.apply("他于一九九八年。"), Verdict::Dropped("too few words"));
-        assert_eq!(StagesConfig::default().apply(" \n "), Verdict::Dropped("empty"));
-        assert_eq!(StagesConfig::default().apply("two words"), Verdict::Kept("two words".into(), Vec::new()));
+        assert_eq!(config.apply(chinese), StageOutcome::Keep(chinese.into(), Vec::new()));
+        assert_eq!(config.apply("他于一九九八年。"), StageOutcome::Drop("too few words"));
+        assert_eq!(StagesConfig::default().apply(" \n "), StageOutcome::Drop("empty"));
+        assert_eq!(StagesConfig::default().apply("two words"), StageOutcome::Keep("two words".into(), Vec::new()));
     }
 }

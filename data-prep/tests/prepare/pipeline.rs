@@ -29,13 +29,13 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-struct Place {
+struct TestFolder {
     dir: tempfile::TempDir,
 }
 
-impl Place {
-    fn new() -> Place {
-        Place { dir: tempfile::tempdir().unwrap() }
+impl TestFolder {
+    fn new() -> TestFolder {
+        TestFolder { dir: tempfile::tempdir().unwrap() }
     }
 
     fn out(&self) -> PathBuf {
@@ -94,12 +94,12 @@ fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_document_comes_out_once() {
-    let place = Place::new();
-    let mut config = place.usual();
+    let folder = TestFolder::new();
+    let mut config = folder.usual();
     config.shard_tokens = 700;
     let summary = run(&config).unwrap();
-    let (train, valid) = (documents(&place.out(), Split::Train), documents(&place.out(), Split::Valid));
-    let expected = encoded(&place.out(), &texts());
+    let (train, valid) = (documents(&folder.out(), Split::Train), documents(&folder.out(), Split::Valid));
+    let expected = encoded(&folder.out(), &texts());
 
     let all: BTreeSet<&Vec<u32>> = train.iter().chain(&valid).collect();
     assert_eq!(all, expected.iter().collect());
@@ -108,14 +108,14 @@ fn every_document_comes_out_once() {
     // 10 % of 200 are 20; 4 standard deviations of the binomial are 17.
     assert!((3..=37).contains(&valid.len()), "{}", valid.len());
 
-    let manifest = Manifest::verify(&place.out()).unwrap();
+    let manifest = Manifest::verify(&folder.out()).unwrap();
     assert_eq!(manifest, summary.manifest);
     assert_eq!(manifest.train.documents, train.len() as u64);
     assert_eq!(manifest.valid.tokens, valid.iter().map(Vec::len).sum::<usize>() as u64);
     let train_shards: Vec<_> = manifest.shards.iter().filter(|shard| shard.split == Split::Train).collect();
     assert!(train_shards.len() > 3);
     assert!(train_shards.iter().all(|shard| shard.counts.tokens < 800));
-    assert!(!fs::read_to_string(place.out().join("manifest.json")).unwrap().contains("/"));
+    assert!(!fs::read_to_string(folder.out().join("manifest.json")).unwrap().contains("/"));
 
     let report = summary.report.clone().unwrap();
     assert_eq!(report.num_texts, NUM_DOCUMENTS as u64);
@@ -126,7 +126,7 @@ fn every_document_comes_out_once() {
 
 #[test]
 fn formats_compression_and_workers_do_not_change_the_shards() {
-    let plain = Place::new();
+    let plain = TestFolder::new();
     run(&plain.usual()).unwrap();
     let expected = files(&plain.out());
     let lines = jsonl(&texts());
@@ -143,12 +143,12 @@ fn formats_compression_and_workers_do_not_change_the_shards() {
         ("a.jsonl.bz2", bz2, Format::Auto, 3),
         ("a.txt", blocks.into_bytes(), Format::Blocks, 2),
     ] {
-        let place = Place::new();
-        let input = place.input(name, bytes);
-        let mut config = place.config(&[input]);
+        let folder = TestFolder::new();
+        let input = folder.input(name, bytes);
+        let mut config = folder.config(&[input]);
         (config.format, config.workers) = (format, workers);
         run(&config).unwrap();
-        for (found, expected) in files(&place.out()).iter().zip(&expected) {
+        for (found, expected) in files(&folder.out()).iter().zip(&expected) {
             assert_eq!(found.0, expected.0);
             assert!(found.0 == "manifest.json" || found.1 == expected.1, "{name}: {}", found.0);
         }
@@ -157,105 +157,105 @@ fn formats_compression_and_workers_do_not_change_the_shards() {
 
 #[test]
 fn text_files_are_one_document_each() {
-    let place = Place::new();
+    let folder = TestFolder::new();
     let inputs: Vec<PathBuf> =
-        texts().iter().enumerate().map(|(i, text)| place.input(&format!("{i}.txt"), text)).collect();
-    let mut config = place.config(&inputs);
+        texts().iter().enumerate().map(|(i, text)| folder.input(&format!("{i}.txt"), text)).collect();
+    let mut config = folder.config(&inputs);
     config.valid_fraction = 0.0;
     run(&config).unwrap();
-    assert_eq!(documents(&place.out(), Split::Train), encoded(&place.out(), &texts()));
-    assert!(matches!(ShardSet::open(&place.out(), Split::Valid), Err(ShardError::NoShards { .. })));
+    assert_eq!(documents(&folder.out(), Split::Train), encoded(&folder.out(), &texts()));
+    assert!(matches!(ShardSet::open(&folder.out(), Split::Valid), Err(ShardError::NoShards { .. })));
 }
 
 #[test]
 fn an_existing_tokenizer_is_used() {
-    let trained = Place::new();
+    let trained = TestFolder::new();
     run(&trained.usual()).unwrap();
     for name in ["tokenizer.json", "vocab.txt"] {
-        let place = Place::new();
-        let mut config = place.usual();
+        let folder = TestFolder::new();
+        let mut config = folder.usual();
         config.tokenizer = Some(trained.out().join(name));
         run(&config).unwrap();
         for split in Split::ALL {
-            assert_eq!(documents(&place.out(), split), documents(&trained.out(), split), "{name}");
+            assert_eq!(documents(&folder.out(), split), documents(&trained.out(), split), "{name}");
         }
-        let file = |place: &Place| fs::read(place.out().join("tokenizer.json")).unwrap();
-        assert_eq!(file(&place), file(&trained), "{name}");
+        let file = |folder: &TestFolder| fs::read(folder.out().join("tokenizer.json")).unwrap();
+        assert_eq!(file(&folder), file(&trained), "{name}");
     }
 }
 
 #[test]
 fn at_least_one_document_is_held_out() {
-    let place = Place::new();
-    let mut config = place.usual();
+    let folder = TestFolder::new();
+    let mut config = folder.usual();
     config.valid_fraction = 1e-9;
     run(&config).unwrap();
     let hash = |text: &String| xxhash_rust::xxh3::xxh3_64(text.as_bytes());
     let smallest = texts().into_iter().min_by_key(hash).unwrap();
-    assert_eq!(documents(&place.out(), Split::Valid), encoded(&place.out(), &[smallest]));
-    assert_eq!(documents(&place.out(), Split::Train).len(), NUM_DOCUMENTS - 1);
+    assert_eq!(documents(&folder.out(), Split::Valid), encoded(&folder.out(), &[smallest]));
+    assert_eq!(documents(&folder.out(), Split::Train).len(), NUM_DOCUMENTS - 1);
 }
 
 #[test]
 fn a_second_run_has_nothing_to_do_and_a_different_one_is_refused() {
-    let place = Place::new();
-    let mut config = place.usual();
+    let folder = TestFolder::new();
+    let mut config = folder.usual();
     assert!(run(&config).unwrap().report.is_some());
-    let before = files(&place.out());
+    let before = files(&folder.out());
     let again = run(&config).unwrap();
     assert!(again.report.is_none());
     assert!(again.to_string().contains("up to date"));
-    assert_eq!(files(&place.out()), before);
+    assert_eq!(files(&folder.out()), before);
 
     config.vocab_size = 151;
     let error = run(&config).unwrap_err();
     assert!(error.to_string().ends_with("already holds prepared data that differs: `vocab_size` was 150, now 151"));
     assert_eq!((error.exit_code(), error.hint().is_some()), (2, true));
-    assert_eq!(files(&place.out()), before);
+    assert_eq!(files(&folder.out()), before);
 
-    place.input("foxes.jsonl", jsonl(&texts()[1..]));
+    folder.input("foxes.jsonl", jsonl(&texts()[1..]));
     config.vocab_size = 150;
     let error = run(&config).unwrap_err();
     assert!(error.to_string().ends_with("the input `foxes.jsonl` is new or has changed"), "{error}");
 
     config.force = true;
     assert_eq!(run(&config).unwrap().report.unwrap().num_texts, NUM_DOCUMENTS as u64 - 1);
-    Manifest::verify(&place.out()).unwrap();
+    Manifest::verify(&folder.out()).unwrap();
 }
 
 #[test]
 fn leftovers_of_an_interrupted_run_are_replaced() {
-    let place = Place::new();
-    let config = place.usual();
+    let folder = TestFolder::new();
+    let config = folder.usual();
     run(&config).unwrap();
-    let before = files(&place.out());
+    let before = files(&folder.out());
     // Killed while it published: no manifest, some shards in place, more than there will be.
-    fs::remove_file(place.out().join("manifest.json")).unwrap();
-    fs::create_dir(place.out().join(".partial")).unwrap();
-    fs::write(place.out().join(".partial/train-00000.bin.tmp"), "cut").unwrap();
-    fs::write(place.out().join("train-00007.idx"), "old").unwrap();
-    assert!(matches!(ShardSet::open(&place.out(), Split::Train), Err(ShardError::Unfinished { .. })));
+    fs::remove_file(folder.out().join("manifest.json")).unwrap();
+    fs::create_dir(folder.out().join(".partial")).unwrap();
+    fs::write(folder.out().join(".partial/train-00000.bin.tmp"), "cut").unwrap();
+    fs::write(folder.out().join("train-00007.idx"), "old").unwrap();
+    assert!(matches!(ShardSet::open(&folder.out(), Split::Train), Err(ShardError::Unfinished { .. })));
     run(&config).unwrap();
-    assert_eq!(files(&place.out()), before);
+    assert_eq!(files(&folder.out()), before);
 }
 
 #[test]
 fn shards_from_elsewhere_are_not_overwritten() {
-    let place = Place::new();
-    let mut config = place.usual();
-    fs::create_dir(place.out()).unwrap();
-    fs::write(place.out().join("train-00000.bin"), "theirs").unwrap();
+    let folder = TestFolder::new();
+    let mut config = folder.usual();
+    fs::create_dir(folder.out()).unwrap();
+    fs::write(folder.out().join("train-00000.bin"), "theirs").unwrap();
     let error = run(&config).unwrap_err();
     assert!(matches!(error, PrepareError::OutputHasShards { .. }), "{error}");
-    assert_eq!(fs::read(place.out().join("train-00000.bin")).unwrap(), b"theirs");
+    assert_eq!(fs::read(folder.out().join("train-00000.bin")).unwrap(), b"theirs");
     config.force = true;
     run(&config).unwrap();
-    Manifest::verify(&place.out()).unwrap();
+    Manifest::verify(&folder.out()).unwrap();
 }
 
 #[test]
 fn a_failed_run_leaves_nothing() {
-    let place = Place::new();
+    let folder = TestFolder::new();
     let lines = jsonl(&texts());
     let zstd = zstd::encode_all(lines.as_bytes(), 0).unwrap();
     for (name, bytes) in [
@@ -263,42 +263,42 @@ fn a_failed_run_leaves_nothing() {
         ("cut.jsonl.zst", zstd[..zstd.len() - 4].to_vec()),
         ("broken.jsonl.bz2", b"BZh9 this is not bzip2".to_vec()),
     ] {
-        let config = place.config(&[place.input(name, bytes)]);
+        let config = folder.config(&[folder.input(name, bytes)]);
         let error = run(&config).unwrap_err();
         assert!(matches!(error, PrepareError::Corpus { .. }), "{name}: {error}");
         assert_eq!((error.exit_code(), error.hint().is_some()), (3, true), "{name}");
         assert!(error.to_string().contains(name), "{error}");
-        assert!(!place.out().exists(), "{name}");
+        assert!(!folder.out().exists(), "{name}");
     }
     // A folder that was there before stays.
-    fs::create_dir(place.out()).unwrap();
-    run(&place.config(&[place.input("empty.txt", "")])).unwrap_err();
-    assert_eq!(fs::read_dir(place.out()).unwrap().count(), 0);
+    fs::create_dir(folder.out()).unwrap();
+    run(&folder.config(&[folder.input("empty.txt", "")])).unwrap_err();
+    assert_eq!(fs::read_dir(folder.out()).unwrap().count(), 0);
 }
 
 #[test]
 fn bad_input_has_a_name_a_hint_and_an_exit_code() {
-    let place = Place::new();
-    let text = place.input("one.txt", "one document, one document");
+    let folder = TestFolder::new();
+    let text = folder.input("one.txt", "one document, one document");
     let change = |change: &dyn Fn(&mut PrepareConfig)| {
-        let mut config = place.config(std::slice::from_ref(&text));
+        let mut config = folder.config(std::slice::from_ref(&text));
         change(&mut config);
         let error = run(&config).unwrap_err();
         assert!(
             error.hint().is_some() || matches!(error, PrepareError::ValidFraction { .. } | PrepareError::ShardTokens)
         );
-        assert!(!place.out().exists(), "{error}");
+        assert!(!folder.out().exists(), "{error}");
         (error.exit_code(), error)
     };
     use PrepareError as E;
-    let folder = place.dir.path().to_owned();
-    let unnamed = place.input("one.csv", "a,b");
-    let empty = place.input("empty.jsonl", "{\"text\": \" \\n\"}\n\n{\"text\": \"\"}\n");
-    let unknown = place.input("controls.jsonl", "{\"text\": \"\\u0001\\u0002\"}\n");
-    let vocabulary = place.input("vocab.txt", "[PAD]\n[UNK]\n");
+    let root = folder.dir.path().to_owned();
+    let unnamed = folder.input("one.csv", "a,b");
+    let empty = folder.input("empty.jsonl", "{\"text\": \" \\n\"}\n\n{\"text\": \"\"}\n");
+    let unknown = folder.input("controls.jsonl", "{\"text\": \"\\u0001\\u0002\"}\n");
+    let vocabulary = folder.input("vocab.txt", "[PAD]\n[UNK]\n");
     assert!(matches!(change(&|config| config.inputs.clear()), (2, E::NoInput)));
     assert!(matches!(change(&|config| config.inputs.push("none.txt".into())), (2, E::Inputs(InputError::Io { .. }))));
-    assert!(matches!(change(&|config| config.inputs.push(folder.clone())), (2, E::Inputs(InputError::Twice { .. }))));
+    assert!(matches!(change(&|config| config.inputs.push(root.clone())), (2, E::Inputs(InputError::Twice { .. }))));
     assert!(matches!(
         change(&|config| config.inputs.push(unnamed.clone())),
         (2, E::Inputs(InputError::UnknownFormat { .. }))
@@ -326,7 +326,7 @@ fn bad_input_has_a_name_a_hint_and_an_exit_code() {
         change(&|config| config.valid_fraction = 0.999_999_999),
         (3, E::TooFewDocuments { num_documents: 1 })
     ));
-    let second = place.input("two.txt", "another document");
+    let second = folder.input("two.txt", "another document");
     assert!(matches!(
         change(&|config| {
             config.inputs.push(second.clone());
@@ -350,19 +350,19 @@ fn bad_input_has_a_name_a_hint_and_an_exit_code() {
 
 #[test]
 fn a_folder_that_does_not_match_its_manifest_is_refused() {
-    let place = Place::new();
-    run(&place.usual()).unwrap();
-    let path = |name: &str| place.out().join(name);
+    let folder = TestFolder::new();
+    run(&folder.usual()).unwrap();
+    let path = |name: &str| folder.out().join(name);
     let broken = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
         let before = fs::read(path(name)).unwrap();
         let mut bytes = before.clone();
         change(&mut bytes);
         fs::write(path(name), bytes).unwrap();
-        let quick = Manifest::check(&place.out());
-        let opened = ShardSet::open(&place.out(), Split::Train);
-        let thorough = Manifest::verify(&place.out()).unwrap_err();
+        let quick = Manifest::check(&folder.out());
+        let opened = ShardSet::open(&folder.out(), Split::Train);
+        let thorough = Manifest::verify(&folder.out()).unwrap_err();
         fs::write(path(name), before).unwrap();
-        Manifest::verify(&place.out()).unwrap();
+        Manifest::verify(&folder.out()).unwrap();
         (quick.is_err(), opened.is_err(), thorough)
     };
     use ShardError as E;
@@ -403,18 +403,18 @@ fn a_folder_that_does_not_match_its_manifest_is_refused() {
         (true, true, E::ShardCounts { what: "documents", expected: 7, .. })
     ));
     fs::remove_file(path("train-00000.idx")).unwrap();
-    assert!(matches!(Manifest::check(&place.out()), Err(E::Io { .. })));
+    assert!(matches!(Manifest::check(&folder.out()), Err(E::Io { .. })));
 }
 
 #[test]
 fn tokens_of_another_vocabulary_are_found_when_read() {
-    let place = Place::new();
-    run(&place.usual()).unwrap();
-    let path = place.out().join("train-00000.bin");
+    let folder = TestFolder::new();
+    run(&folder.usual()).unwrap();
+    let path = folder.out().join("train-00000.bin");
     let mut bytes = fs::read(&path).unwrap();
     bytes[4..6].copy_from_slice(&5000_u16.to_le_bytes());
     fs::write(&path, bytes).unwrap();
-    let set = ShardSet::open(&place.out(), Split::Train).unwrap();
+    let set = ShardSet::open(&folder.out(), Split::Train).unwrap();
     let error = set.read_stream(0, &[3], &mut [0; 8]).unwrap_err();
     assert!(matches!(error, ShardError::TokenOutOfVocabulary { position: 2, got: 5000, .. }), "{error}");
 }

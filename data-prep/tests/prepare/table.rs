@@ -9,7 +9,7 @@ use parquet::schema::parser::parse_message_type;
 use std::fs;
 use std::sync::Arc;
 use untie_data::corpus::CorpusError;
-use untie_data::table::{read, Table, Values};
+use untie_data::table::{read, Column, Table};
 
 const SCHEMA: &str =
     "message schema { required binary text (UTF8); optional binary note (UTF8); optional int64 label; \
@@ -81,15 +81,15 @@ fn columns_have_their_types_nulls_and_order() {
     let all = || 0..2 * ROWS;
     let there = |row: usize| (twice(row) % 3 != 0).then_some(twice(row));
     let expected = [
-        Some(Values::Integer(all().map(|row| Some(row as i64)).collect())),
-        Some(Values::Text(vec![Some("Größe \"7\"".to_owned()); 2 * ROWS])),
+        Some(Column::Integer(all().map(|row| Some(row as i64)).collect())),
+        Some(Column::Text(vec![Some("Größe \"7\"".to_owned()); 2 * ROWS])),
         None,
-        Some(Values::Integer(all().map(|row| there(row).map(|row| row as i64 - 5)).collect())),
-        Some(Values::Text(all().map(|row| there(row).map(|row| row.to_string())).collect())),
+        Some(Column::Integer(all().map(|row| there(row).map(|row| row as i64 - 5)).collect())),
+        Some(Column::Text(all().map(|row| there(row).map(|row| row.to_string())).collect())),
         // The float next to 3.8 is 3.7999999523…: what was meant comes back.
-        Some(Values::Real(vec![Some(3.8); 2 * ROWS])),
-        Some(Values::Real(vec![Some(0.1 + 0.2); 2 * ROWS])),
-        Some(Values::Integers(vec![Vec::new(); 2 * ROWS])),
+        Some(Column::Real(vec![Some(3.8); 2 * ROWS])),
+        Some(Column::Real(vec![Some(0.1 + 0.2); 2 * ROWS])),
+        Some(Column::Integers(vec![Vec::new(); 2 * ROWS])),
     ];
     assert_eq!(table.columns, expected);
 }

@@ -14,7 +14,7 @@ use crate::metrics::results::{self, RESULTS_FILE};
 use crate::report::run::{Run, EVAL_ACCURACY};
 use crate::report::tables::{Finished, Pretraining, RunFacts, Sweeps, EXTRA_COLUMNS, PAPER_COLUMNS};
 use crate::step::Precision;
-use crate::train::numbers::PhaseNumbers;
+use crate::train::run_stats::PhaseStats;
 use crate::train::Phases;
 
 /// What is known of the run in `folder`, which should be that of `expected`.
@@ -124,8 +124,8 @@ fn flops(state: &RunState, config: &RunConfig) -> Result<f64> {
     let flops = phases.list().iter().map(|phase| {
         let capacity = budget(config.data.mask_rate, phase.sequence_length - config.data.num_special_tokens());
         // How long an epoch is does not matter here.
-        let numbers = PhaseNumbers::new(&state.bert, *phase, capacity, 1);
-        numbers.flops * (phase.end - phase.start) as f64
+        let stats = PhaseStats::new(&state.bert, *phase, capacity, 1);
+        stats.flops * (phase.end - phase.start) as f64
     });
     Ok(flops.sum())
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
-use untie_data::table::Values;
+use untie_data::table::Column;
 
 use super::rows::{Gatherer, Raw};
 use super::Rows;
@@ -75,27 +75,27 @@ impl Shard {
             Error::data(format!("`{}` has no column `{name}`: found {}", path.display(), quoted(&table.names)))
                 .hint("`--data` is the folder of this task's own files")
         };
-        let other = |name: &str, values: &Values, expected: &str| {
-            let kind = values.kind();
+        let other = |name: &str, column: &Column, expected: &str| {
+            let kind = column.kind();
             Error::data(format!("`{}`: column `{name}` holds {kind}: expected {expected}", path.display()))
         };
-        let texts = |name: &'static str, column: Option<Values>| match column {
-            Some(Values::Text(texts)) => Ok((name, texts.into_iter())),
-            Some(values) => Err(other(name, &values, "text")),
+        let texts = |name: &'static str, column: Option<Column>| match column {
+            Some(Column::Text(texts)) => Ok((name, texts.into_iter())),
+            Some(column) => Err(other(name, &column, "text")),
             None => Err(missing(name)),
         };
         let mut columns = table.columns.into_iter();
         let mut next = || columns.next().flatten();
         let labels = match next() {
-            Some(Values::Integer(numbers)) => Labels::Integers(numbers.into_iter()),
-            Some(Values::Real(numbers)) => Labels::Reals(numbers.into_iter()),
-            Some(values) => return Err(other(LABEL, &values, "numbers")),
+            Some(Column::Integer(numbers)) => Labels::Integers(numbers.into_iter()),
+            Some(Column::Real(numbers)) => Labels::Reals(numbers.into_iter()),
+            Some(column) => return Err(other(LABEL, &column, "numbers")),
             None if set.split == Split::Test => Labels::None,
             None => return Err(missing(LABEL)),
         };
         let ids = match next() {
-            Some(Values::Integer(numbers)) => Some(numbers.into_iter()),
-            Some(values) => return Err(other(INDEX, &values, "integers")),
+            Some(Column::Integer(numbers)) => Some(numbers.into_iter()),
+            Some(column) => return Err(other(INDEX, &column, "integers")),
             None => None,
         };
         Ok(Self {

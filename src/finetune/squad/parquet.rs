@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use untie_data::table::Values;
+use untie_data::table::Column;
 
 use super::paragraph::Paragraph;
 use super::read::{Gatherer, Place, Raw};
@@ -22,30 +22,30 @@ pub(super) fn read(gatherer: &mut Gatherer<'_>) -> Result<()> {
     let names = quoted(&table.names);
     let mut columns = COLUMNS.into_iter().zip(table.columns);
     let mut next = || columns.next().unwrap_or(("", None));
-    let wrong = |(name, values): (&str, Option<Values>), expected: &str| match values {
-        Some(values) => gatherer.error(format_args!("holds {} in column `{name}`: expected {expected}", values.kind())),
+    let wrong = |(name, column): (&str, Option<Column>), expected: &str| match column {
+        Some(column) => gatherer.error(format_args!("holds {} in column `{name}`: expected {expected}", column.kind())),
         None => gatherer.error(format_args!("has no column `{name}`: found {names}")),
     };
     let ids: Vec<Option<String>> = match next() {
-        (_, Some(Values::Text(ids))) => ids,
-        (_, Some(Values::Integer(ids))) => ids.into_iter().map(|id| Some(id?.to_string())).collect(),
+        (_, Some(Column::Text(ids))) => ids,
+        (_, Some(Column::Integer(ids))) => ids.into_iter().map(|id| Some(id?.to_string())).collect(),
         other => return Err(wrong(other, "texts or integers")),
     };
     let titles = match next() {
-        (_, Some(Values::Text(titles))) => titles,
+        (_, Some(Column::Text(titles))) => titles,
         _ => vec![None; table.num_rows],
     };
     let mut text = || match next() {
-        (_, Some(Values::Text(texts))) => Ok(texts),
+        (_, Some(Column::Text(texts))) => Ok(texts),
         other => Err(wrong(other, "texts")),
     };
     let (contexts, questions) = (text()?, text()?);
     let answers = match next() {
-        (_, Some(Values::Texts(answers))) => answers,
+        (_, Some(Column::Texts(answers))) => answers,
         other => return Err(wrong(other, "lists of texts")),
     };
     let starts = match next() {
-        (_, Some(Values::Integers(starts))) => starts,
+        (_, Some(Column::Integers(starts))) => starts,
         other => return Err(wrong(other, "lists of integers")),
     };
 

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 use untie::model::Norm;
 use untie::sharing::{RuleKind, SharingConfig, Start, UntieAt};
-use untie::train::trainee::Trainee;
+use untie::train::state::TrainState;
 
 use super::sides::{self, LAYERS, STARTS};
 use crate::literal::{rules, Combine};
@@ -24,12 +24,12 @@ fn watching(start: &str, rule: RuleKind) -> SharingConfig {
 /// The largest difference of the correlations of `kind` weights computed in `compute`, over three steps.
 fn difference(norm: Norm, start: usize, rule: RuleKind, kind: Kind, compute: Kind) -> f64 {
     let (name, labels) = STARTS[start];
-    let recipe = sides::recipe(sides::config(norm, 16, 0.0), watching(name, rule), compute);
-    let mut product = sides::trainee(recipe.clone(), kind);
+    let spec = sides::spec(sides::config(norm, 16, 0.0), watching(name, rule), compute);
+    let mut product = sides::train_state(spec.clone(), kind);
     let mut largest = 0.0_f64;
     for number in 1..=3 {
         // The reference reads the product's weights of this step, so that precision is all that can differ.
-        let mut reference = sides::reference(&recipe, &product, &labels, Combine::Mean);
+        let mut reference = sides::reference(&spec, &product, &labels, Combine::Mean);
         let batches = sides::micro_batches(number);
         let gradients = reference.step(&sides::whole(&batches), 0.0).gradients;
         let check = sides::step(&mut product, number, &batches).1.unwrap();
@@ -83,9 +83,9 @@ fn correlations_are_those_of_separate_copies() {
 }
 
 /// The bits of every weight and moment.
-fn bits(trainee: &Trainee) -> Vec<Tensor> {
-    let weights = trainee.weights().entries().iter().map(|weight| weight.tensor.detach());
-    let moments = trainee.moments();
+fn bits(state: &TrainState) -> Vec<Tensor> {
+    let weights = state.weights().entries().iter().map(|weight| weight.tensor.detach());
+    let moments = state.moments();
     let all = weights.chain(moments.exp_avg.iter().chain(&moments.exp_avg_sq).map(Tensor::shallow_clone));
     let as_integers = |tensor: Tensor| match tensor.kind() {
         Kind::Double => tensor.view_dtype(Kind::Int64),
@@ -117,7 +117,7 @@ fn compare_probed_and_plain_steps() {
                     };
                     let [mut plain, mut probed] = [false, true].map(|monitor| {
                         let config = sides::config(norm, hidden, 0.1);
-                        sides::trainee(sides::recipe(config, sharing(monitor), compute), kind)
+                        sides::train_state(sides::spec(config, sharing(monitor), compute), kind)
                     });
                     for number in 1..=STEPS {
                         let batches = sides::micro_batches(number);
@@ -128,9 +128,9 @@ fn compare_probed_and_plain_steps() {
                         assert_eq!(plain_report.grad_norm.to_bits(), report.grad_norm.to_bits(), "{case}");
                         let equal = bits(&plain).iter().zip(bits(&probed)).all(|(one, other)| one.equal(&other));
                         assert!(equal, "{case}, step {number}");
-                        for trainee in [&mut plain, &mut probed] {
-                            if let Some(decision) = trainee.decide(number, None) {
-                                trainee.untie(decision.map).unwrap();
+                        for state in [&mut plain, &mut probed] {
+                            if let Some(decision) = state.decide(number, None) {
+                                state.untie(decision.map).unwrap();
                             }
                         }
                     }

@@ -10,9 +10,9 @@ use untie::model::{BertConfig, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{Check, SharingConfig};
 use untie::step::StepReport;
-use untie::train::trainee::{Recipe, Trainee};
+use untie::train::state::{TrainSpec, TrainState};
 
-use crate::literal::dice::Dice;
+use crate::literal::rng::Rng;
 use crate::literal::{self, border, Adam, Combine, Reference};
 
 pub const LAYERS: usize = 6;
@@ -46,36 +46,36 @@ pub fn config(norm: Norm, hidden: i64, dropout: f64) -> BertConfig {
     sizes.resolve(VOCABULARY as usize).unwrap()
 }
 
-/// A run's recipe; clipping is at work in some steps and not in others.
-pub fn recipe(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> Recipe {
+/// The spec of a run; clipping is at work in some steps and not in others.
+pub fn spec(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> TrainSpec {
     let optim = OptimConfig { clip_norm: 1.5, weight_decay: 0.05, ..Default::default() };
-    Recipe { bert, optim, sharing, compute, steps: 1000 }
+    TrainSpec { bert, optim, sharing, compute, steps: 1000 }
 }
 
 /// A model whose tensors all differ, biases from 0 and scales from 1, so that none can stand for another.
-pub fn trainee(recipe: Recipe, weight_kind: Kind) -> Trainee {
-    let map = recipe.sharing.start_map(LAYERS).unwrap();
-    let weights = Weights::from_named(&recipe.bert, &map, weight_kind, Device::Cpu, |spec| {
-        let mut dice = Dice::new(spec.name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte)));
+pub fn train_state(spec: TrainSpec, weight_kind: Kind) -> TrainState {
+    let map = spec.sharing.start_map(LAYERS).unwrap();
+    let weights = Weights::from_named(&spec.bert, &map, weight_kind, Device::Cpu, |spec| {
+        let mut rng = Rng::new(spec.name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte)));
         let centre = if spec.init == Init::One { 1.0 } else { 0.0 };
         // fp32, so that every precision starts from the same values.
-        let values = (0..spec.shape.iter().product::<i64>()).map(|_| (centre + 0.2 * dice.signed()) as f32);
+        let values = (0..spec.shape.iter().product::<i64>()).map(|_| (centre + 0.2 * rng.signed()) as f32);
         Ok(Tensor::from_slice(&values.collect::<Vec<_>>()).view(spec.shape.as_slice()))
     })
     .unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    Trainee::new(recipe, map, weights, moments, None).unwrap()
+    TrainState::new(spec, map, weights, moments, None).unwrap()
 }
 
-/// Weights, first and second moments of `trainee` in fp64, as in files, under the reference's names.
-pub fn state(trainee: &Trainee, labels: &[usize]) -> [BTreeMap<String, Tensor>; 3] {
-    let entries = trainee.weights().entries();
+/// Weights, first and second moments of `state` in fp64, as in files, under the reference's names.
+pub fn tensors(state: &TrainState, labels: &[usize]) -> [BTreeMap<String, Tensor>; 3] {
+    let entries = state.weights().entries();
     let named = |tensor: &dyn Fn(usize) -> Tensor| {
         let in_file = |at: usize| entries[at].in_file(&tensor(at)).to_kind(Kind::Double);
         let house = (0..entries.len()).map(|at| (entries[at].spec.name.clone(), in_file(at)));
         border::copies(&house.collect(), labels)
     };
-    let moments = trainee.moments();
+    let moments = state.moments();
     [
         named(&|at| entries[at].tensor.detach()),
         named(&|at| moments.exp_avg[at].shallow_clone()),
@@ -83,9 +83,9 @@ pub fn state(trainee: &Trainee, labels: &[usize]) -> [BTreeMap<String, Tensor>; 
     ]
 }
 
-/// A reference that starts from the weights of `trainee`, whose layers share as `labels` says.
-pub fn reference(recipe: &Recipe, trainee: &Trainee, labels: &[usize], combine: Combine) -> Reference {
-    let Recipe { bert, optim, .. } = recipe;
+/// A reference that starts from the weights of `state`, whose layers share as `labels` says.
+pub fn reference(spec: &TrainSpec, state: &TrainState, labels: &[usize], combine: Combine) -> Reference {
+    let TrainSpec { bert, optim, .. } = spec;
     let sizes = literal::Sizes {
         layers: LAYERS,
         hidden: bert.hidden_size,
@@ -100,22 +100,22 @@ pub fn reference(recipe: &Recipe, trainee: &Trainee, labels: &[usize], combine: 
         weight_decay: optim.weight_decay,
         clip_norm: optim.clip_norm,
     };
-    let [weights, ..] = state(trainee, labels);
+    let [weights, ..] = tensors(state, labels);
     Reference::new(sizes, labels.to_vec(), weights, adam, combine)
 }
 
 /// The two micro-batches of a step: of three and two sequences, with different numbers of targets.
 pub fn micro_batches(step: u64) -> [literal::Batch; 2] {
-    let mut dice = Dice::new(1000 + step);
+    let mut rng = Rng::new(1000 + step);
     [3, 2].map(|sequences| {
         let mut batch = literal::Batch { token_ids: Vec::new(), targets: Vec::new() };
         for sequence in 0..sequences {
             // Targets follow from their neighbours, so that there is something to learn.
-            let (first, stride) = (dice.below(VOCABULARY), 1 + dice.below(3));
+            let (first, stride) = (rng.below(VOCABULARY), 1 + rng.below(3));
             let token = |at: usize| ((first + stride * at as u64) % VOCABULARY) as i64;
             batch.token_ids.push((0..LENGTH).map(token).collect());
-            for slot in 0..1 + dice.below(CAPACITY as u64) as usize {
-                let position = 3 * slot + dice.below(3) as usize;
+            for slot in 0..1 + rng.below(CAPACITY as u64) as usize {
+                let position = 3 * slot + rng.below(3) as usize;
                 batch.targets.push((sequence, position, token(position)));
                 batch.token_ids[sequence][position] = 0;
             }
@@ -154,9 +154,9 @@ fn house(batch: &literal::Batch) -> Batch {
 }
 
 /// One step of the product.
-pub fn step(trainee: &mut Trainee, number: u64, batches: &[literal::Batch; 2]) -> (StepReport, Option<Check>) {
+pub fn step(state: &mut TrainState, number: u64, batches: &[literal::Batch; 2]) -> (StepReport, Option<Check>) {
     let num_targets = batches.iter().map(|batch| batch.targets.len()).sum();
-    let result = trainee.step(number, learning_rate(number), batches.len(), |model, index| {
+    let result = state.step(number, learning_rate(number), batches.len(), |model, index| {
         // As a run does: where layers are composed, dropout comes from libtorch's generator.
         tch::manual_seed((number * 100 + index as u64) as i64);
         let batch = house(&batches[index]).to_device(Device::Cpu)?;

@@ -54,10 +54,10 @@ fn run(norm: Norm, case: Case) -> Found {
         GroupGradient::Mean => Combine::Mean,
         GroupGradient::Sum => Combine::Sum,
     };
-    let recipe = sides::recipe(sides::config(norm, 16, 0.0), sharing, Kind::Double);
-    let mut product = sides::trainee(recipe.clone(), Kind::Double);
+    let spec = sides::spec(sides::config(norm, 16, 0.0), sharing, Kind::Double);
+    let mut product = sides::train_state(spec.clone(), Kind::Double);
     assert!(same_sharing(&Vec::from(product.map().clone()), &labels), "{name}");
-    let mut reference = sides::reference(&recipe, &product, &labels, combine);
+    let mut reference = sides::reference(&spec, &product, &labels, combine);
     let (mut splits, mut clipped, mut furthest) = (Vec::new(), 0, [0.0_f64; 2]);
     for step in 1..=STEPS {
         let batches = sides::micro_batches(step);
@@ -67,7 +67,7 @@ fn run(norm: Norm, case: Case) -> Found {
             furthest[at] = furthest[at].max((got / expected - 1.0).abs());
             assert!((got / expected - 1.0).abs() <= 1e-12, "{name}, step {step}: {got} is not {expected}");
         }
-        clipped += u64::from(seen.norm > recipe.optim.clip_norm);
+        clipped += u64::from(seen.norm > spec.optim.clip_norm);
         let before = reference.labels.clone();
         match &mut when {
             When::At(transitions) => {
@@ -97,7 +97,7 @@ fn run(norm: Norm, case: Case) -> Found {
         reference.parameters.values().map(largest).fold(0.0, f64::max)
     });
     let mut differences = [0.0_f64; 3];
-    for (what, tensors) in sides::state(&product, &Vec::from(product.map().clone())).into_iter().enumerate() {
+    for (what, tensors) in sides::tensors(&product, &Vec::from(product.map().clone())).into_iter().enumerate() {
         assert!(tensors.keys().eq(reference.parameters.keys()), "{name}");
         for (tensor, got) in tensors {
             let expected = reference.parameters[&tensor].kind(what);

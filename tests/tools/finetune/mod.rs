@@ -6,19 +6,19 @@ mod tasks;
 use std::fs;
 use std::path::Path;
 
-use crate::common::{stderr, Workshop};
+use crate::common::{stderr, TestWorkspace};
 
-/// A workshop with a finished run in `runs/tiny` and SST-2 files in `sst2/`: reviews are good if they name gold or silver.
-fn workshop() -> Workshop {
-    let workshop = Workshop::new();
+/// A workspace with a finished run in `runs/tiny` and SST-2 files in `sst2/`: reviews are good if they name gold or silver.
+fn workspace() -> TestWorkspace {
+    let workspace = TestWorkspace::new();
     let trained =
-        workshop.untie(&["train", "--config", "run.toml", "--run-dir", "runs/tiny", "--set", "train.steps=30"]);
+        workspace.untie(&["train", "--config", "run.toml", "--run-dir", "runs/tiny", "--set", "train.steps=30"]);
     assert!(trained.status.success(), "{}", stderr(&trained));
-    fs::create_dir(workshop.path("sst2")).unwrap();
-    write_reviews(&workshop.path("sst2/train.tsv"), 0, 60, true);
-    write_reviews(&workshop.path("sst2/dev.tsv"), 60, 20, true);
-    write_reviews(&workshop.path("sst2/test.tsv"), 80, 12, false);
-    workshop
+    fs::create_dir(workspace.path("sst2")).unwrap();
+    write_reviews(&workspace.path("sst2/train.tsv"), 0, 60, true);
+    write_reviews(&workspace.path("sst2/dev.tsv"), 60, 20, true);
+    write_reviews(&workspace.path("sst2/test.tsv"), 80, 12, false);
+    workspace
 }
 
 fn write_reviews(path: &Path, first: usize, count: usize, labelled: bool) {
@@ -53,6 +53,6 @@ const SMALL: [&str; 12] = [
     "train.threads=1",
 ];
 
-fn finetune(workshop: &Workshop, arguments: &[&str]) -> std::process::Output {
-    workshop.untie(&[&["finetune"], arguments, &SMALL].concat())
+fn finetune(workspace: &TestWorkspace, arguments: &[&str]) -> std::process::Output {
+    workspace.untie(&[&["finetune"], arguments, &SMALL].concat())
 }

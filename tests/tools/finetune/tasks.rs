@@ -5,13 +5,13 @@ use std::path::Path;
 
 use serde_json::{json, Value};
 
-use super::{finetune, workshop};
+use super::{finetune, workspace};
 use crate::common::stderr;
 
 #[test]
 fn mistakes_have_a_message_and_an_exit_code() {
-    let workshop = workshop();
-    fs::create_dir(workshop.path("empty")).unwrap();
+    let workspace = workspace();
+    fs::create_dir(workspace.path("empty")).unwrap();
     for (arguments, code, words) in [
         (&["--task", "sst3", "--model", "runs/tiny", "--data", "sst2"][..], 2, "unknown variant `sst3`"),
         (&["--task", "sst2", "--model", "nowhere", "--data", "sst2"], 3, "`nowhere` holds no model"),
@@ -30,19 +30,19 @@ fn mistakes_have_a_message_and_an_exit_code() {
         (&["--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--dev-file", "x"], 2, "are for SQuAD"),
         (&["--task", "ax", "--model", "runs/tiny", "--data", "empty"], 3, "`runs/tiny/export` is not fine-tuned"),
     ] {
-        let output = finetune(&workshop, arguments);
+        let output = finetune(&workspace, arguments);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
     }
     let unfit =
-        workshop.untie(&["finetune", "--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--lr", "1e-3"]);
+        workspace.untie(&["finetune", "--task", "sst2", "--model", "runs/tiny", "--data", "sst2", "--lr", "1e-3"]);
     assert_eq!(unfit.status.code(), Some(2));
     assert!(
         stderr(&unfit).contains("`task.max_length` = 128 is longer than the model's 32 positions"),
         "{}",
         stderr(&unfit)
     );
-    let untrained = workshop.untie(&[
+    let untrained = workspace.untie(&[
         "finetune",
         "--task",
         "sst2",
@@ -62,8 +62,8 @@ fn mistakes_have_a_message_and_an_exit_code() {
 /// Scores of pairs, with a test set and without one.
 #[test]
 fn a_regression_learns_scores_of_pairs() {
-    let workshop = workshop();
-    fs::create_dir(workshop.path("stsb")).unwrap();
+    let workspace = workspace();
+    fs::create_dir(workspace.path("stsb")).unwrap();
     let header = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n";
     for (name, first, count) in [("train", 0, 48), ("dev", 48, 16)] {
         let mut text = String::from(header);
@@ -75,7 +75,7 @@ fn a_regression_learns_scores_of_pairs() {
                 "{at}\tg\tf\t2012\t{at}\tnone\tnone\tthe miller sold {one}\tthe queen hid {other}\t{score}\n"
             ));
         }
-        fs::write(workshop.path(&format!("stsb/{name}.tsv")), text).unwrap();
+        fs::write(workspace.path(&format!("stsb/{name}.tsv")), text).unwrap();
     }
     let flags = [
         "--task",
@@ -91,20 +91,20 @@ fn a_regression_learns_scores_of_pairs() {
         "--run-dir",
         "out",
     ];
-    let output = finetune(&workshop, &flags);
+    let output = finetune(&workspace, &flags);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stderr(&output).contains("there is no test set in `stsb`"), "{}", stderr(&output));
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("| dev/mean | dev/pearson | dev/spearman |"), "{table}");
-    let config = fs::read_to_string(workshop.path("out/best/config.json")).unwrap();
+    let config = fs::read_to_string(workspace.path("out/best/config.json")).unwrap();
     assert!(config.contains("\"problem_type\": \"regression\""), "{config}");
 }
 
 /// The answer is always the object: a model that learns anything finds some of them.
 #[test]
 fn spans_are_learnt_and_answered_in_the_texts_words() {
-    let workshop = workshop();
-    fs::create_dir(workshop.path("squad")).unwrap();
+    let workspace = workspace();
+    fs::create_dir(workspace.path("squad")).unwrap();
     for (name, first, count) in [("train-v1.1", 0, 40), ("dev-v1.1", 40, 10)] {
         let paragraphs: Vec<_> = (first..first + count)
             .map(|at: usize| {
@@ -119,14 +119,14 @@ fn spans_are_learnt_and_answered_in_the_texts_words() {
             .collect();
         let data = serde_json::json!([{ "title": "t", "paragraphs": paragraphs }]);
         let text = serde_json::json!({ "version": "1.1", "data": data }).to_string();
-        fs::write(workshop.path(&format!("squad/{name}.json")), text).unwrap();
+        fs::write(workspace.path(&format!("squad/{name}.json")), text).unwrap();
     }
     let flags = ["--task", "squad1", "--model", "runs/tiny", "--data", "squad", "--lr", "3e-3", "--seeds", "1"];
-    let output = finetune(&workshop, &[&flags[..], &["--run-dir", "out", "--set", "task.stride=8"]].concat());
+    let output = finetune(&workspace, &[&flags[..], &["--run-dir", "out", "--set", "task.stride=8"]].concat());
     assert!(output.status.success(), "{}", stderr(&output));
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("| dev/exact | dev/f1 |"), "{table}");
-    let predictions = fs::read_to_string(workshop.path("out/best-predictions/predictions.json")).unwrap();
+    let predictions = fs::read_to_string(workspace.path("out/best-predictions/predictions.json")).unwrap();
     let predictions: std::collections::BTreeMap<String, String> = serde_json::from_str(&predictions).unwrap();
     assert_eq!(predictions.len(), 10);
     assert!(
@@ -149,7 +149,7 @@ fn change(folder: &Path, change: impl FnOnce(&mut Value)) {
 /// Labels by their words, in the order of the model: scores are those of the same answers, whatever they are called.
 #[test]
 fn a_finished_models_labels_are_matched_by_their_words() {
-    let workshop = workshop();
+    let workspace = workspace();
     let sweep = [
         "--task",
         "sst2",
@@ -164,9 +164,9 @@ fn a_finished_models_labels_are_matched_by_their_words() {
         "--run-dir",
         "out",
     ];
-    let output = finetune(&workshop, &sweep);
+    let output = finetune(&workspace, &sweep);
     assert!(output.status.success(), "{}", stderr(&output));
-    let best = workshop.path("out/best");
+    let best = workspace.path("out/best");
     let score = |task: &str, data: &str| {
         let common = [
             "--epochs",
@@ -180,7 +180,7 @@ fn a_finished_models_labels_are_matched_by_their_words() {
             "--run-dir",
             "scored",
         ];
-        workshop.untie(&[&["finetune", "--task", task, "--data", data], &common[..]].concat())
+        workspace.untie(&[&["finetune", "--task", task, "--data", data], &common[..]].concat())
     };
     let accuracy = |labels: Value| -> f64 {
         change(&best, |config| {
@@ -216,17 +216,17 @@ fn a_finished_models_labels_are_matched_by_their_words() {
 
 #[test]
 fn a_model_that_cannot_do_the_task_is_refused_before_the_task_is_read() {
-    let workshop = workshop();
+    let workspace = workspace();
     let refused = |task: &str, key: &str, value: Value, more: &[&str]| {
-        let copy = tempfile::tempdir_in(workshop.root()).unwrap();
+        let copy = tempfile::tempdir_in(workspace.root()).unwrap();
         for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"] {
-            fs::copy(workshop.path("runs/tiny/export").join(name), copy.path().join(name)).unwrap();
+            fs::copy(workspace.path("runs/tiny/export").join(name), copy.path().join(name)).unwrap();
         }
         change(copy.path(), |config| config[key] = value);
         let model = copy.path().display().to_string();
         let flags = ["finetune", "--task", task, "--model", &model, "--data", "nowhere", "--run-dir", "out"];
-        let output = workshop.untie(&[&flags[..], more].concat());
-        assert!(!workshop.path("out").exists());
+        let output = workspace.untie(&[&flags[..], more].concat());
+        assert!(!workspace.path("out").exists());
         (output.status.code(), stderr(&output))
     };
     let short = ["--max-length", "32"];

@@ -1,14 +1,14 @@
 //! `untie table` on run folders made here: what is shown, what is refused and why, the three formats, and the paper's own
 //! numbers.
 
-mod shop;
+mod fixture;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use crate::common::stderr;
-use shop::{cell, fields, mixed, Made, Shop};
+use fixture::{cell, fields, mixed, FakeRun, RunsFixture};
 use untie::metrics::results::{file_hash, ResultRow};
 use untie::report::tables::paper::TABLES;
 use untie::report::tables::PAPER_COLUMNS;
@@ -16,8 +16,8 @@ use untie::step::Precision;
 
 #[test]
 fn numbers_are_those_of_the_runs() {
-    let shop = mixed();
-    let cells = shop.cells();
+    let fixture = mixed();
+    let cells = fixture.cells();
     let get = |run: &str, column: &str| cells[&(run.to_owned(), column.to_owned())].clone();
     let numbers = |fields: &[String; 6]| fields.clone().map(|field| field.parse::<f64>().unwrap_or(f64::NAN));
     assert_eq!(get("baseline", "MLM acc"), ["74.42", "25", "", "1", "", ""].map(String::from));
@@ -39,7 +39,7 @@ fn numbers_are_those_of_the_runs() {
 
 #[test]
 fn what_may_not_be_shown_is_not_and_says_why() {
-    let shop = mixed();
+    let fixture = mixed();
     for (run, reason) in [
         ("baseline-half", "the run is missing"),
         ("swe-f", "the run is unfinished: step 3 of 10"),
@@ -48,41 +48,41 @@ fn what_may_not_be_shown_is_not_and_says_why() {
         for column in
             ["steps", "tokens", "hours", "FLOPs", "untied at step", "MLM acc", "SST-2 acc", "RTE acc", "AX corr"]
         {
-            assert_eq!(shop.note(run, column), reason);
+            assert_eq!(fixture.note(run, column), reason);
         }
     }
-    let note = shop.note("swe-m", "SST-2 acc");
-    let expected = file_hash(&shop.path("runs/swe-m/export/model.safetensors")).unwrap();
+    let note = fixture.note("swe-m", "SST-2 acc");
+    let expected = file_hash(&fixture.path("runs/swe-m/export/model.safetensors")).unwrap();
     let zeros = "0f".repeat(16);
     assert_eq!(
         note,
         format!("the results for `sst2` are of another model: expected the one with hash {expected}, got {zeros}")
     );
-    let note = shop.note("swe-m", "RTE acc");
+    let note = fixture.note("swe-m", "RTE acc");
     assert!(note.starts_with("line 1 of `runs/swe-m/finetune/rte/results.jsonl` is damaged"), "{note}");
-    assert_eq!(shop.note("baseline", "QNLI acc"), "no fine-tuning result for `qnli`");
+    assert_eq!(fixture.note("baseline", "QNLI acc"), "no fine-tuning result for `qnli`");
 }
 
 /// Each of these alone makes a run another one, and its numbers a dash.
 #[test]
 fn a_run_that_is_another_is_not_shown() {
-    type Change = fn(&mut Made);
+    type Change = fn(&mut FakeRun);
     let changes: [(&str, Change); 10] = [
-        ("parallel.wire", |made| made.config.parallel.wire = untie::parallel::Wire::Bf16),
-        ("train.steps", |made| (made.config.train.steps, made.step) = (11, 11)),
-        ("train.global_batch", |made| made.config.train.global_batch = 8),
-        ("train.tf32", |made| made.config.train.tf32 = true),
-        ("model.hidden_size", |made| made.config.model.hidden_size = Some(16)),
-        ("data.whole_word", |made| made.config.data.whole_word = true),
-        ("eval.sequences", |made| made.config.eval.sequences = 1),
-        ("sharing.rule", |made| made.config.sharing.rule = Some(untie::sharing::RuleKind::Never)),
-        ("sharing.untie_at", |made| made.config.sharing.untie_at = untie::sharing::UntieAt::Step(3)),
-        ("model.init", |made| made.config.model.init = Some("elsewhere".into())),
+        ("parallel.wire", |fake| fake.config.parallel.wire = untie::parallel::Wire::Bf16),
+        ("train.steps", |fake| (fake.config.train.steps, fake.step) = (11, 11)),
+        ("train.global_batch", |fake| fake.config.train.global_batch = 8),
+        ("train.tf32", |fake| fake.config.train.tf32 = true),
+        ("model.hidden_size", |fake| fake.config.model.hidden_size = Some(16)),
+        ("data.whole_word", |fake| fake.config.data.whole_word = true),
+        ("eval.sequences", |fake| fake.config.eval.sequences = 1),
+        ("sharing.rule", |fake| fake.config.sharing.rule = Some(untie::sharing::RuleKind::Never)),
+        ("sharing.untie_at", |fake| fake.config.sharing.untie_at = untie::sharing::UntieAt::Step(3)),
+        ("model.init", |fake| fake.config.model.init = Some("elsewhere".into())),
     ];
     for (key, change) in changes {
-        let shop = Shop::new();
-        shop.run("swe-f", change);
-        let note = shop.note("swe-f", "MLM acc");
+        let fixture = RunsFixture::new();
+        fixture.run("swe-f", change);
+        let note = fixture.note("swe-f", "MLM acc");
         assert!(note.starts_with(&format!("the run's configuration differs in `{key}`: expected ")), "{key}: {note}");
     }
 }
@@ -90,9 +90,9 @@ fn a_run_that_is_another_is_not_shown() {
 /// Where a run was done and how it was watched does not count, and `auto` may have become any precision.
 #[test]
 fn where_and_how_do_not_count() {
-    let shop = Shop::new();
-    shop.run("swe-f", |made| {
-        let config = &mut made.config;
+    let fixture = RunsFixture::new();
+    fixture.run("swe-f", |fake| {
+        let config = &mut fake.config;
         config.data.dir = "elsewhere".into();
         (config.data.workers, config.data.verify) = (3, true);
         config.train.micro_batch = 1.into();
@@ -109,18 +109,18 @@ fn where_and_how_do_not_count() {
         (guard.max_skipped, guard.spike_window, guard.max_rollbacks) = (7, 50, 1);
         guard.spike = untie::train::SpikeAction::Rollback;
     });
-    assert_eq!(shop.ours("swe-f", "MLM acc"), "25");
+    assert_eq!(fixture.ours("swe-f", "MLM acc"), "25");
 }
 
 /// A run that went back at a spike has left data out, which its row did not ask for.
 #[test]
 fn a_run_that_left_data_out_is_another() {
-    let shop = Shop::new();
-    shop.run("swe-f", |made| {
-        made.config.guard.spike = untie::train::SpikeAction::Rollback;
-        made.samples_skipped = 8;
+    let fixture = RunsFixture::new();
+    fixture.run("swe-f", |fake| {
+        fake.config.guard.spike = untie::train::SpikeAction::Rollback;
+        fake.samples_skipped = 8;
     });
-    let note = shop.note("swe-f", "MLM acc");
+    let note = fixture.note("swe-f", "MLM acc");
     assert!(note.ends_with("differs in `guard.spike`: expected \"warn\", got \"rollback\""), "{note}");
 }
 
@@ -128,80 +128,80 @@ fn a_run_that_left_data_out_is_another() {
 #[test]
 fn other_data_or_another_precision_is_not_shown() {
     for (what, change) in [
-        ("training data", (|made| made.data.shards = "d2".into()) as fn(&mut Made)),
-        ("vocabulary", |made| made.data.vocabulary = "v2".into()),
-        ("precision", |made| made.config.train.precision = Precision::Fp32),
+        ("training data", (|fake| fake.data.shards = "d2".into()) as fn(&mut FakeRun)),
+        ("vocabulary", |fake| fake.data.vocabulary = "v2".into()),
+        ("precision", |fake| fake.config.train.precision = Precision::Fp32),
     ] {
-        let shop = Shop::new();
-        shop.run("baseline", change);
-        shop.run("swe-f", |_| ());
-        shop.run("swe-a", |_| ());
-        let note = shop.note("baseline", "MLM acc");
+        let fixture = RunsFixture::new();
+        fixture.run("baseline", change);
+        fixture.run("swe-f", |_| ());
+        fixture.run("swe-a", |_| ());
+        let note = fixture.note("baseline", "MLM acc");
         assert!(
             note.starts_with(&format!("the run's {what} is not that of the table's other runs: expected ")),
             "{note}"
         );
-        assert_eq!((shop.ours("swe-f", "MLM acc"), shop.ours("swe-a", "MLM acc")), ("25".into(), "25".into()));
+        assert_eq!((fixture.ours("swe-f", "MLM acc"), fixture.ours("swe-a", "MLM acc")), ("25".into(), "25".into()));
     }
     // A precision that the row names is the row's.
-    let shop = Shop::new();
-    let text = fs::read_to_string(shop.config("swe-f")).unwrap();
-    fs::write(shop.config("swe-f"), text.replace("steps = 10", "steps = 10\nprecision = \"fp32\"")).unwrap();
-    shop.run("swe-f", |_| ());
-    assert!(shop.note("swe-f", "MLM acc").contains("`train.precision`: expected \"fp32\", got \"bf16\""));
+    let fixture = RunsFixture::new();
+    let text = fs::read_to_string(fixture.config("swe-f")).unwrap();
+    fs::write(fixture.config("swe-f"), text.replace("steps = 10", "steps = 10\nprecision = \"fp32\"")).unwrap();
+    fixture.run("swe-f", |_| ());
+    assert!(fixture.note("swe-f", "MLM acc").contains("`train.precision`: expected \"fp32\", got \"bf16\""));
 }
 
 #[test]
 fn sweeps_of_other_settings_or_unfinished_ones_are_not_shown() {
-    let shop = Shop::new();
+    let fixture = RunsFixture::new();
     let keep = |row| row;
-    shop.run("baseline", |_| ());
-    shop.run("swe-f", |_| ());
-    shop.run("swe-a", |_| ());
+    fixture.run("baseline", |_| ());
+    fixture.run("swe-f", |_| ());
+    fixture.run("swe-a", |_| ());
     let whole = [(1e-5, 1, 0.5), (2e-5, 1, 0.6)];
-    shop.tune("baseline", "sst2", "dev/accuracy", &whole[..1], keep);
-    shop.tune("swe-f", "sst2", "dev/accuracy", &whole, keep);
-    shop.tune("swe-a", "sst2", "dev/accuracy", &whole, |row| ResultRow { epochs: 2.0, ..row });
-    assert_eq!(shop.ours("swe-f", "SST-2 acc"), "60");
-    let note = shop.note("baseline", "SST-2 acc");
+    fixture.tune("baseline", "sst2", "dev/accuracy", &whole[..1], keep);
+    fixture.tune("swe-f", "sst2", "dev/accuracy", &whole, keep);
+    fixture.tune("swe-a", "sst2", "dev/accuracy", &whole, |row| ResultRow { epochs: 2.0, ..row });
+    assert_eq!(fixture.ours("swe-f", "SST-2 acc"), "60");
+    let note = fixture.note("baseline", "SST-2 acc");
     assert!(note.contains("expected 3 epochs") && note.ends_with("learning rates 1e-5, seeds 1"), "{note}");
-    let note = shop.note("swe-a", "SST-2 acc");
+    let note = fixture.note("swe-a", "SST-2 acc");
     assert!(
         note.contains("the sweep of `sst2` is not that of the column's other rows") && note.contains("got 2 epochs")
     );
     // A killed sweep: one of four runs is not there yet.
-    shop.tune("swe-f", "rte", "dev/accuracy", &[(1e-5, 1, 0.5), (1e-5, 2, 0.5), (2e-5, 1, 0.6)], keep);
-    let note = shop.note("swe-f", "RTE acc");
+    fixture.tune("swe-f", "rte", "dev/accuracy", &[(1e-5, 1, 0.5), (1e-5, 2, 0.5), (2e-5, 1, 0.6)], keep);
+    let note = fixture.note("swe-f", "RTE acc");
     assert_eq!(note, "the sweep of `rte` is unfinished: expected 4 runs (2 learning rates, 2 seeds), got 3");
 }
 
 #[test]
 fn damaged_or_incomplete_run_folders_are_footnotes() {
-    let shop = Shop::new();
-    shop.run("baseline", |made| made.accuracy = None);
-    assert_eq!(shop.note("baseline", "MLM acc"), "metrics.jsonl has no evaluation of the last step, 20");
-    shop.run("swe-f", |_| ());
-    shop.tune("swe-f", "sst2", "dev/accuracy", &[(1e-5, 1, 0.5)], |row| row);
-    fs::remove_dir_all(shop.path("runs/swe-f/export")).unwrap();
-    assert_eq!(shop.ours("swe-f", "MLM acc"), "25");
-    assert_eq!(shop.note("swe-f", "SST-2 acc"), "the run has no export to hold its fine-tuning results against");
-    shop.run("swe-a", |_| ());
-    let state = shop.path("runs/swe-a/checkpoints/step-00000010/state.json");
+    let fixture = RunsFixture::new();
+    fixture.run("baseline", |fake| fake.accuracy = None);
+    assert_eq!(fixture.note("baseline", "MLM acc"), "metrics.jsonl has no evaluation of the last step, 20");
+    fixture.run("swe-f", |_| ());
+    fixture.tune("swe-f", "sst2", "dev/accuracy", &[(1e-5, 1, 0.5)], |row| row);
+    fs::remove_dir_all(fixture.path("runs/swe-f/export")).unwrap();
+    assert_eq!(fixture.ours("swe-f", "MLM acc"), "25");
+    assert_eq!(fixture.note("swe-f", "SST-2 acc"), "the run has no export to hold its fine-tuning results against");
+    fixture.run("swe-a", |_| ());
+    let state = fixture.path("runs/swe-a/checkpoints/step-00000010/state.json");
     let text = fs::read_to_string(&state).unwrap();
     fs::write(&state, text.replace("\"step\": 10", "\"step\": 12")).unwrap();
-    assert!(shop.note("swe-a", "MLM acc").starts_with("the run cannot be read: "));
-    fs::create_dir_all(shop.path("runs/swe-m")).unwrap();
-    assert_eq!(shop.note("swe-m", "MLM acc"), "the run is unfinished: step 0 of 10");
+    assert!(fixture.note("swe-a", "MLM acc").starts_with("the run cannot be read: "));
+    fs::create_dir_all(fixture.path("runs/swe-m")).unwrap();
+    assert_eq!(fixture.note("swe-m", "MLM acc"), "the run is unfinished: step 0 of 10");
 }
 
 /// Layout only: the numbers in these files are held by the tests above.
 #[test]
 fn the_formats_look_as_they_should() {
-    let shop = mixed();
+    let fixture = mixed();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tables");
     for (format, ending) in [("markdown", "md"), ("csv", "csv"), ("latex", "tex")] {
         let path = folder.join(format!("table1.{ending}"));
-        let text = shop.table(format);
+        let text = fixture.table(format);
         if std::env::var_os("UNTIE_WRITE_GOLDEN").is_some() {
             fs::create_dir_all(&folder).unwrap();
             fs::write(&path, &text).unwrap();
@@ -217,31 +217,31 @@ fn the_formats_look_as_they_should() {
         assert_eq!(notes, 11, "{text}");
     }
     let braces = |text: &str| text.replace("\\{", "").replace("\\}", "");
-    let tex = braces(&shop.table("latex"));
+    let tex = braces(&fixture.table("latex"));
     assert_eq!(tex.matches('{').count(), tex.matches('}').count());
     let lines: Vec<String> =
-        shop.table("markdown").lines().filter(|line| line.starts_with('|')).map(Into::into).collect();
+        fixture.table("markdown").lines().filter(|line| line.starts_with('|')).map(Into::into).collect();
     assert_eq!(lines.len(), 2 + 2 * 5);
     assert!(lines.iter().all(|line| line.matches('|').count() == lines[0].matches('|').count()));
 }
 
 #[test]
 fn files_are_written_whole_and_mistakes_are_named() {
-    let shop = mixed();
+    let fixture = mixed();
     let output =
-        shop.untie(&["1", "--runs", "runs/baseline", "runs", "--configs", "configs", "--out", "new/table1.md"]);
+        fixture.untie(&["1", "--runs", "runs/baseline", "runs", "--configs", "configs", "--out", "new/table1.md"]);
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "new/table1.md\n");
-    assert_eq!(fs::read_to_string(shop.path("new/table1.md")).unwrap(), shop.table("markdown"));
-    assert_eq!(fs::read_dir(shop.path("new")).unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(fixture.path("new/table1.md")).unwrap(), fixture.table("markdown"));
+    assert_eq!(fs::read_dir(fixture.path("new")).unwrap().count(), 1);
 
-    let list = shop.untie(&["4", "--list"]);
+    let list = fixture.untie(&["4", "--list"]);
     let names = String::from_utf8_lossy(&list.stdout).into_owned();
     let unit = |unit: &str| format!("swe-f-unit-{unit}\n");
     assert_eq!(names, format!("baseline-half\n{}{}{}{}swe-f\n", unit("12x2"), unit("6x4"), unit("4x6"), unit("2x12")));
 
-    fs::create_dir_all(shop.path("others/baseline")).unwrap();
-    fs::create_dir_all(shop.path("empty")).unwrap();
+    fs::create_dir_all(fixture.path("others/baseline")).unwrap();
+    fs::create_dir_all(fixture.path("empty")).unwrap();
     let with = ["--configs", "configs"];
     for (arguments, code, words) in [
         (&["5", "--runs", "runs"][..], 2, &["5 is not in 1..=4"][..]),
@@ -260,13 +260,13 @@ fn files_are_written_whole_and_mistakes_are_named() {
         } else {
             [arguments, &with].concat()
         };
-        let output = shop.untie(&arguments);
+        let output = fixture.untie(&arguments);
         let report = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {report}");
         assert!(words.iter().all(|word| report.contains(word)), "{arguments:?}: {report}");
         assert!(output.stdout.is_empty());
     }
-    let output = shop.untie(&["1", "--runs", "empty", "--configs", "configs"]);
+    let output = fixture.untie(&["1", "--runs", "empty", "--configs", "configs"]);
     assert!(output.status.success());
     assert!(stderr(&output).starts_with("warning: `empty` has no run of table 1: baseline, baseline-half, swe-f"));
 }
@@ -274,20 +274,20 @@ fn files_are_written_whole_and_mistakes_are_named() {
 /// A run of `untie train` itself: what it was started with is what its row expects, and the accuracy is the one it printed.
 #[test]
 fn a_trained_run_is_shown() {
-    let workshop = crate::common::Workshop::new();
-    let base = fs::read_to_string(workshop.path("run.toml")).unwrap().replace("steps = 100", "steps = 12");
-    fs::create_dir(workshop.path("configs")).unwrap();
+    let workspace = crate::common::TestWorkspace::new();
+    let base = fs::read_to_string(workspace.path("run.toml")).unwrap().replace("steps = 100", "steps = 12");
+    fs::create_dir(workspace.path("configs")).unwrap();
     for row in TABLES[0].rows {
         let text = base.clone() + "\n[sharing]\nuntie_at = 0.5\n";
-        fs::write(workshop.path("configs").join(format!("{}.toml", row.run)), text).unwrap();
+        fs::write(workspace.path("configs").join(format!("{}.toml", row.run)), text).unwrap();
     }
     let train = ["train", "--config", "configs/swe-f.toml", "--run-dir", "runs/swe-f"];
-    let output = workshop.untie(&train);
+    let output = workspace.untie(&train);
     assert!(output.status.success(), "{}", stderr(&output));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let end = printed.lines().find(|line| line.contains("at the end")).unwrap();
     let accuracy = end.split_whitespace().find_map(|word| word.parse::<f64>().ok()).unwrap();
-    let output = workshop.untie(&["table", "1", "--runs", "runs", "--configs", "configs", "--format", "csv"]);
+    let output = workspace.untie(&["table", "1", "--runs", "runs", "--configs", "configs", "--format", "csv"]);
     let text = String::from_utf8(output.stdout).unwrap();
     let cells: BTreeMap<_, _> = text.lines().skip(1).map(|line| cell(&fields(line))).collect();
     let get = |column: &str| cells[&("swe-f".to_owned(), column.to_owned())][1].clone();

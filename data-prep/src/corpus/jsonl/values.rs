@@ -62,7 +62,7 @@ impl Nesting {
 }
 
 /// The values of a file.
-pub(in crate::corpus) struct Values {
+pub(in crate::corpus) struct JsonValues {
     input: Input,
     strict: bool,
     /// The line on which the array starts that the next value is in.
@@ -73,9 +73,9 @@ pub(in crate::corpus) struct Values {
     pub(super) line: u64,
 }
 
-impl Values {
-    pub(super) fn new(input: Input, options: &ReaderOptions) -> Values {
-        Values { input, strict: options.strict, array: None, next_line: 1, line: 1 }
+impl JsonValues {
+    pub(super) fn new(input: Input, options: &ReaderOptions) -> JsonValues {
+        JsonValues { input, strict: options.strict, array: None, next_line: 1, line: 1 }
     }
 
     /// The next value if it has up to `limit` bytes; a longer one is read past.
@@ -157,7 +157,7 @@ mod tests {
     /// The values and their lines, read `step` bytes at a time.
     fn values(bytes: &[u8], step: usize, limit: usize) -> Vec<Result<(u64, String), String>> {
         let input = Box::new(BufReader::with_capacity(step, Cursor::new(bytes.to_vec())));
-        let mut values = Values::new(input, &ReaderOptions::default());
+        let mut values = JsonValues::new(input, &ReaderOptions::default());
         let mut all = Vec::new();
         loop {
             match values.next(limit) {

@@ -139,8 +139,8 @@ impl Settings {
             added = files.object(ADDED_TOKENS)?.unwrap_or_default();
         }
         let manifest = files.object(MANIFEST_FILE)?.unwrap_or_default();
-        let stamped = |key: &str| manifest.get("tokenizer").and_then(|found| found.get(key)?.as_bool());
-        let manifest = Said { lowercase: stamped("lowercase"), strip_accents: stamped("strip_accents") };
+        let recorded = |key: &str| manifest.get("tokenizer").and_then(|found| found.get(key)?.as_bool());
+        let manifest = Said { lowercase: recorded("lowercase"), strip_accents: recorded("strip_accents") };
         let path = files.folder.as_deref().unwrap_or(&files.path).join(CONFIG);
         let model_type = text(model.get("model_type"));
         Ok(Settings { fields, path, added, class, model_type, manifest })

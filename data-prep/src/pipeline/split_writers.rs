@@ -1,10 +1,10 @@
 //! Tokens in, shards of both splits out.
 //!
 //! In: documents in the order of the corpus. Out: `train-NNNNN` and `valid-NNNNN`, each ended when it is full. At any document
-//! the state can be written down ([`Dealer::checkpoint`]) and gone on from. Cost: as two [`ShardWriter`]s.
+//! the state can be written down ([`SplitWriters::checkpoint`]) and gone on from. Cost: as two [`ShardWriter`]s.
 
 use super::PrepareError;
-use crate::manifest::{Counts, ShardStamp};
+use crate::manifest::{Counts, ShardEntry};
 use crate::shard::foreign::is_held_out;
 use crate::shard::{Checkpoint, ShardWriter, Split, TokenType};
 use serde::{Deserialize, Serialize};
@@ -60,32 +60,32 @@ pub(super) struct Tokenised {
 
 /// What is safely on disk of both splits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct DealerState {
+pub(super) struct SplitWritersState {
     train: SplitState,
     valid: SplitState,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct SplitState {
-    shards: Vec<ShardStamp>,
+    shards: Vec<ShardEntry>,
     open: Option<Checkpoint>,
 }
 
-/// Deals documents to the shards of both splits.
-pub(super) struct Dealer {
+/// Writes documents to the shards of both splits.
+pub(super) struct SplitWriters {
     train: SplitWriter,
     valid: SplitWriter,
 }
 
-impl Dealer {
+impl SplitWriters {
     pub(super) fn resume(
         dir: &Path,
         token_type: TokenType,
         shard_tokens: u64,
-        state: DealerState,
-    ) -> Result<Dealer, PrepareError> {
+        state: SplitWritersState,
+    ) -> Result<SplitWriters, PrepareError> {
         let writer = |split, state| SplitWriter::resume(dir.to_owned(), split, token_type, shard_tokens, state);
-        Ok(Dealer { train: writer(Split::Train, state.train)?, valid: writer(Split::Valid, state.valid)? })
+        Ok(SplitWriters { train: writer(Split::Train, state.train)?, valid: writer(Split::Valid, state.valid)? })
     }
 
     pub(super) fn push(&mut self, document: &Tokenised, split: Split) -> Result<(), PrepareError> {
@@ -95,12 +95,12 @@ impl Dealer {
         }
     }
 
-    pub(super) fn checkpoint(&mut self) -> Result<DealerState, PrepareError> {
-        Ok(DealerState { train: self.train.checkpoint()?, valid: self.valid.checkpoint()? })
+    pub(super) fn checkpoint(&mut self) -> Result<SplitWritersState, PrepareError> {
+        Ok(SplitWritersState { train: self.train.checkpoint()?, valid: self.valid.checkpoint()? })
     }
 
     /// Ends the last shards; returns all of them, `train` first.
-    pub(super) fn finish(self) -> Result<Vec<ShardStamp>, PrepareError> {
+    pub(super) fn finish(self) -> Result<Vec<ShardEntry>, PrepareError> {
         let mut shards = self.train.finish()?;
         let valid = self.valid.finish()?;
         if shards.is_empty() && !valid.is_empty() {
@@ -121,7 +121,7 @@ struct SplitWriter {
     token_type: TokenType,
     shard_tokens: u64,
     open: Option<ShardWriter>,
-    shards: Vec<ShardStamp>,
+    shards: Vec<ShardEntry>,
 }
 
 impl SplitWriter {
@@ -169,7 +169,7 @@ impl SplitWriter {
 
     fn close(&mut self, writer: ShardWriter) -> Result<(), PrepareError> {
         let written = writer.finish()?;
-        self.shards.push(ShardStamp {
+        self.shards.push(ShardEntry {
             name: self.split.shard_name(self.shards.len()),
             split: self.split,
             token_type: self.token_type,
@@ -184,7 +184,7 @@ impl SplitWriter {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<ShardStamp>, PrepareError> {
+    fn finish(mut self) -> Result<Vec<ShardEntry>, PrepareError> {
         if let Some(writer) = self.open.take() {
             self.close(writer)?;
         }

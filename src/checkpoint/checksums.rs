@@ -19,31 +19,31 @@ const DAMAGED: &str = "the file was damaged after it was written; go back to ano
 /// Size and hash of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Stamp {
+pub(super) struct FileChecksum {
     /// Size.
     bytes: u64,
     /// XXH3 with 128 bits, as 32 hexadecimal digits.
     xxh3: String,
 }
 
-/// Passes bytes on and stamps them.
-pub(super) struct Stamping<W> {
+/// Passes bytes on, and counts and hashes them.
+pub(super) struct HashingWriter<W> {
     inner: W,
     bytes: u64,
     hasher: Xxh3Default,
 }
 
-impl<W: Write> Stamping<W> {
+impl<W: Write> HashingWriter<W> {
     pub(super) fn new(inner: W) -> Self {
         Self { inner, bytes: 0, hasher: Xxh3Default::new() }
     }
 
-    pub(super) fn finish(self) -> (W, Stamp) {
-        (self.inner, Stamp { bytes: self.bytes, xxh3: hex(self.hasher.digest128()) })
+    pub(super) fn finish(self) -> (W, FileChecksum) {
+        (self.inner, FileChecksum { bytes: self.bytes, xxh3: hex(self.hasher.digest128()) })
     }
 }
 
-impl<W: Write> Write for Stamping<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(buffer)?;
         self.hasher.update(&buffer[..written]);
@@ -64,12 +64,12 @@ fn hex(hash: u128) -> String {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Checksums {
-    files: BTreeMap<String, Stamp>,
+    files: BTreeMap<String, FileChecksum>,
     xxh3: String,
 }
 
 impl Checksums {
-    pub(super) fn new(files: BTreeMap<String, Stamp>) -> Result<Self> {
+    pub(super) fn new(files: BTreeMap<String, FileChecksum>) -> Result<Self> {
         let xxh3 = hash_of(&files)?;
         Ok(Self { files, xxh3 })
     }
@@ -108,11 +108,11 @@ impl Checksums {
             return Err(Error::data(format!("`{}`: expected {} bytes, got {bytes}", file.display(), expected.bytes))
                 .hint(DAMAGED));
         }
-        let mut stamping = Stamping::new(io::sink());
+        let mut hashing = HashingWriter::new(io::sink());
         File::open(&file)
-            .and_then(|opened| io::copy(&mut BufReader::with_capacity(1 << 20, opened), &mut stamping))
+            .and_then(|opened| io::copy(&mut BufReader::with_capacity(1 << 20, opened), &mut hashing))
             .map_err(|error| cannot_read(&file, error))?;
-        let (_, found) = stamping.finish();
+        let (_, found) = hashing.finish();
         if found != *expected {
             return Err(Error::data(format!(
                 "`{}`: expected checksum {}, got {}",
@@ -133,7 +133,7 @@ fn sorted() -> impl Iterator<Item = &'static str> {
     names.into_iter()
 }
 
-fn hash_of(files: &BTreeMap<String, Stamp>) -> Result<String> {
+fn hash_of(files: &BTreeMap<String, FileChecksum>) -> Result<String> {
     let bytes =
         serde_json::to_vec(files).map_err(|error| Error::failed("cannot hash the checksums").caused_by(error))?;
     Ok(hex(xxh3_128(&bytes)))
@@ -165,12 +165,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_are_those_of_xxhash() {
-        let mut stamping = Stamping::new(io::sink());
-        stamping.write_all(b"un").unwrap();
-        stamping.write_all(b"tie").unwrap();
+    fn checksums_are_those_of_xxhash() {
+        let mut hashing = HashingWriter::new(io::sink());
+        hashing.write_all(b"un").unwrap();
+        hashing.write_all(b"tie").unwrap();
         // `xxhash` 4.1.0 for Python: xxh3_128_hexdigest(b"untie").
-        let expected = Stamp { bytes: 5, xxh3: "194f7b932328e1024e7d99a8eb9198d0".into() };
-        assert_eq!(stamping.finish().1, expected);
+        let expected = FileChecksum { bytes: 5, xxh3: "194f7b932328e1024e7d99a8eb9198d0".into() };
+        assert_eq!(hashing.finish().1, expected);
     }
 }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// Median, extremes and number of some values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Spread {
+pub struct TimingStats {
     /// The one in the middle, or the mean of the two there.
     pub median: f64,
     /// The smallest.
@@ -15,7 +15,7 @@ pub struct Spread {
     pub n: usize,
 }
 
-impl Spread {
+impl TimingStats {
     /// Of `values`; none of no values.
     pub fn of(values: &[f64]) -> Option<Self> {
         let mut sorted = values.to_vec();
@@ -32,8 +32,8 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle() {
-        assert_eq!(Spread::of(&[]), None);
-        assert_eq!(Spread::of(&[3.0, 1.0, 8.0]), Some(Spread { median: 3.0, min: 1.0, max: 8.0, n: 3 }));
-        assert_eq!(Spread::of(&[4.0, 1.0, 8.0, 2.0]).unwrap().median, 3.0);
+        assert_eq!(TimingStats::of(&[]), None);
+        assert_eq!(TimingStats::of(&[3.0, 1.0, 8.0]), Some(TimingStats { median: 3.0, min: 1.0, max: 8.0, n: 3 }));
+        assert_eq!(TimingStats::of(&[4.0, 1.0, 8.0, 2.0]).unwrap().median, 3.0);
     }
 }

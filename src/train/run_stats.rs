@@ -1,4 +1,4 @@
-//! The derived numbers of a run: parameters by kind, tokens and FLOPs a step, memory. Printed before step 0.
+//! The derived statistics of a run: parameters by kind, tokens and FLOPs a step, memory. Printed before step 0.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ pub struct Part {
 
 /// The sizes of one phase; counts are of one step unless said.
 #[derive(Clone, Copy, Debug)]
-pub struct PhaseNumbers {
+pub struct PhaseStats {
     /// Which steps, and how much each reads.
     pub phase: Phase,
     /// Samples of an epoch.
@@ -36,8 +36,8 @@ pub struct PhaseNumbers {
     pub flops: f64,
 }
 
-impl PhaseNumbers {
-    /// The numbers of `phase`, whose samples have `capacity` target slots and of which an epoch has `samples_per_epoch`.
+impl PhaseStats {
+    /// The statistics of `phase`, whose samples have `capacity` target slots and of which an epoch has `samples_per_epoch`.
     pub fn new(bert: &BertConfig, phase: Phase, capacity: usize, samples_per_epoch: u64) -> Self {
         let sequences = phase.global_batch;
         Self {
@@ -85,11 +85,11 @@ impl PhaseNumbers {
 
 /// What follows from the sizes of a run.
 #[derive(Clone, Debug)]
-pub struct Numbers {
+pub struct RunStats {
     /// Parameters by kind.
     pub parts: Vec<Part>,
     /// Its phases.
-    pub phases: Vec<PhaseNumbers>,
+    pub phases: Vec<PhaseStats>,
     /// Bytes of weights, gradients and moments, at the start and untied.
     pub state_bytes: [f64; 2],
     /// The peaks of memory.
@@ -124,35 +124,35 @@ impl Peaks {
     }
 }
 
-impl Numbers {
-    /// The numbers of a run on `device` through `phases`, whose layers share weights as `walk` says, that of the start first;
+impl RunStats {
+    /// The statistics of a run on `device` through `phases`, whose layers share weights as `walk` says, that of the start first;
     /// `is_probed`: with checks of the layers' gradients; `saves`: checkpoints are written while training goes on.
     pub fn new(
         bert: &BertConfig,
         walk: &[LayerMap],
         train: &TrainConfig,
         (device, is_probed, saves): (Device, bool, bool),
-        phases: Vec<PhaseNumbers>,
+        phases: Vec<PhaseStats>,
     ) -> Self {
         let untied = LayerMap::untied(bert.num_hidden_layers);
         let start = walk.first().unwrap_or(&untied);
         let parts = parts(bert, start);
         let state_width = 4.0 * if train.precision.weight_kind() == tch::Kind::Double { 8.0 } else { 4.0 };
         let total = |pick: fn(&Part) -> i64| parts.iter().map(pick).sum::<i64>() as f64;
-        let highest = |memory: &dyn Fn(&PhaseNumbers) -> Memory| {
+        let highest = |memory: &dyn Fn(&PhaseStats) -> Memory| {
             phases.iter().map(memory).max_by(|one, other| one.total().total_cmp(&other.total())).unwrap_or_default()
         };
         let saved = |memory: Memory, state| if saves { memory.during_a_save(state, device) } else { memory };
         let peak = |map: &LayerMap| {
-            highest(&|numbers| {
-                let step = Memory::of(&numbers.step(bert, map, train, (device, is_probed)));
+            highest(&|stats| {
+                let step = Memory::of(&stats.step(bert, map, train, (device, is_probed)));
                 saved(step, step.state)
             })
         };
         // A checkpoint that is still being written is of the model before.
         let transition = |[before, after]: [&LayerMap; 2]| {
-            highest(&|numbers| {
-                let step = numbers.step(bert, before, train, (device, is_probed));
+            highest(&|stats| {
+                let step = stats.step(bert, before, train, (device, is_probed));
                 saved(Memory::of_transition(&step, after), Memory::of(&step).state)
             })
         };
@@ -180,12 +180,12 @@ impl Numbers {
 
     /// FLOPs of the whole run.
     pub fn flops(&self) -> f64 {
-        self.phases.iter().map(|numbers| numbers.flops * numbers.steps() as f64).sum()
+        self.phases.iter().map(|stats| stats.flops * stats.steps() as f64).sum()
     }
 
     /// Tokens that the whole run reads.
     pub fn tokens(&self) -> u128 {
-        self.phases.iter().map(|numbers| u128::from(numbers.steps()) * u128::from(numbers.phase.tokens())).sum()
+        self.phases.iter().map(|stats| u128::from(stats.steps()) * u128::from(stats.phase.tokens())).sum()
     }
 }
 
@@ -214,7 +214,7 @@ pub fn forward_flops(bert: &BertConfig, length: usize, capacity: usize) -> f64 {
     bert.num_hidden_layers as f64 * layer + capacity as f64 * target
 }
 
-impl fmt::Display for Numbers {
+impl fmt::Display for RunStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{:<18} {:>14} {:>14}", "parameters", "at the start", "untied")?;
         for part in &self.parts {
@@ -222,8 +222,8 @@ impl fmt::Display for Numbers {
         }
         let sum = |pick: fn(&Part) -> i64| self.parts.iter().map(pick).sum::<i64>();
         writeln!(formatter, "  {:<16} {:>14} {:>14}", "all", sum(|part| part.at_start), sum(|part| part.untied))?;
-        for numbers in &self.phases {
-            let phase = &numbers.phase;
+        for stats in &self.phases {
+            let phase = &stats.phase;
             if self.phases.len() > 1 {
                 writeln!(formatter, "phase {:<12} steps {} to {}", phase.number + 1, phase.start + 1, phase.end)?;
             }
@@ -233,13 +233,13 @@ impl fmt::Display for Numbers {
                 phase.global_batch,
                 phase.sequence_length,
                 phase.tokens(),
-                numbers.targets,
-                numbers.flops / 1e12
+                stats.targets,
+                stats.flops / 1e12
             )?;
-            let (epochs, samples) = (numbers.epochs(), numbers.samples_per_epoch);
+            let (epochs, samples) = (stats.epochs(), stats.samples_per_epoch);
             writeln!(formatter, "data               {epochs:.2} epochs of {samples} samples")?;
         }
-        let steps: u64 = self.phases.iter().map(PhaseNumbers::steps).sum();
+        let steps: u64 = self.phases.iter().map(PhaseStats::steps).sum();
         writeln!(formatter, "the run            {steps} steps, {} tokens", human_count(self.tokens()))?;
         let Peaks { start, later } = &self.memory;
         write!(formatter, "memory             {start}")?;
@@ -269,17 +269,22 @@ mod tests {
     #[test]
     fn parts_add_up() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
-        let numbers =
-            Numbers::new(&bert, &[LayerMap::tied(12)], &TrainConfig::default(), (Device::Cpu, true, false), Vec::new());
-        assert_eq!(numbers.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
-        assert_eq!(numbers.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
-        assert_eq!(numbers.state_bytes[1], 16.0 * 109_514_298.0);
+        let stats = RunStats::new(
+            &bert,
+            &[LayerMap::tied(12)],
+            &TrainConfig::default(),
+            (Device::Cpu, true, false),
+            Vec::new(),
+        );
+        assert_eq!(stats.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
+        assert_eq!(stats.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
+        assert_eq!(stats.state_bytes[1], 16.0 * 109_514_298.0);
         let phase =
             Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4, ranks: 1 };
         let train = TrainConfig { precision: Precision::Fp32, ..Default::default() };
         let memory = |walk: &[LayerMap], saves: bool| {
-            let phases = vec![PhaseNumbers::new(&bert, phase, 19, 1000)];
-            Numbers::new(&bert, walk, &train, (Device::Cpu, true, saves), phases).memory
+            let phases = vec![PhaseStats::new(&bert, phase, 19, 1000)];
+            RunStats::new(&bert, walk, &train, (Device::Cpu, true, saves), phases).memory
         };
         let (tied, untied) = (LayerMap::tied(12), LayerMap::untied(12));
         let peaks = memory(&[tied.clone(), untied.clone()], false);
@@ -314,15 +319,15 @@ mod tests {
             ranks: 1,
         };
         let phases = vec![
-            PhaseNumbers::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
-            PhaseNumbers::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
+            PhaseStats::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
+            PhaseStats::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
-        let numbers =
-            Numbers::new(&bert, &[LayerMap::tied(12)], &TrainConfig::default(), (Device::Cpu, true, false), phases);
-        assert_eq!(numbers.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
+        let stats =
+            RunStats::new(&bert, &[LayerMap::tied(12)], &TrainConfig::default(), (Device::Cpu, true, false), phases);
+        assert_eq!(stats.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
-        assert!((numbers.flops() / expected - 1.0).abs() < 1e-12);
-        let text = numbers.to_string();
+        assert!((stats.flops() / expected - 1.0).abs() < 1e-12);
+        let text = stats.to_string();
         for line in ["phase 2            steps 91 to 100", "the run            100 steps, 113"] {
             assert!(text.contains(line), "{text}");
         }

@@ -10,12 +10,12 @@ use crate::shim::{Bucket, GradientReducer};
 
 /// Sums the gradients of a step, and what else it adds up, over the processes of a [`World`].
 #[derive(Debug)]
-pub struct Gradients {
+pub struct GradientSync {
     world: Rc<World>,
     reducer: Rc<GradientReducer>,
 }
 
-impl Gradients {
+impl GradientSync {
     /// For the leaves of `buckets`, which get new gradients of zeros; `None` in a world of one process that nobody started
     /// otherwise.
     ///

@@ -1,4 +1,4 @@
-//! What is recorded for one step, and the speed over several.
+//! The metrics of a step, and the speed over several.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,11 +12,11 @@ use crate::parallel::World;
 use crate::sharing::Check;
 use crate::train::evaluate::{Evaluation, PairEvaluation};
 
-/// The numbers of one step: each tag once.
+/// The metrics of one step: each tag once.
 #[derive(Debug)]
-pub(super) struct Values(BTreeMap<Cow<'static, str>, f64>);
+pub(super) struct StepMetrics(BTreeMap<Cow<'static, str>, f64>);
 
-impl Values {
+impl StepMetrics {
     pub(super) fn new() -> Self {
         Self(BTreeMap::new())
     }
@@ -74,9 +74,9 @@ pub(super) struct Accuracies {
 
 /// The losses of a step's micro-batches as they come, on the device: reading a number would wait for it.
 #[derive(Debug, Default)]
-pub(super) struct Sums(Vec<[Tensor; 2]>, Vec<[Tensor; 2]>);
+pub(super) struct StepCounts(Vec<[Tensor; 2]>, Vec<[Tensor; 2]>);
 
-impl Sums {
+impl StepCounts {
     pub(super) fn add(&mut self, losses: &Losses) {
         let numbers = |share: &Share| [share.loss.detach(), share.num_correct.shallow_clone()];
         self.0.push(numbers(&losses.mlm));

@@ -16,14 +16,14 @@ use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig, Optimizer, Reads, ScalerState};
-use crate::parallel::{Gradients, World};
+use crate::parallel::{GradientSync, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::{trim_heap, Bucket};
 use crate::step::{train_step, Pending, Update};
 
 /// What decides how a model is trained, besides its data.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub struct TrainSpec {
     /// Sizes of the model.
     pub bert: BertConfig,
     /// AdamW and clipping.
@@ -38,8 +38,8 @@ pub struct Recipe {
 
 /// A model in training.
 #[derive(Debug)]
-pub struct Trainee {
-    recipe: Recipe,
+pub struct TrainState {
+    spec: TrainSpec,
     rule: Rule,
     map: LayerMap,
     weights: Weights,
@@ -47,35 +47,35 @@ pub struct Trainee {
     model: Bert,
     optimizer: Optimizer,
     world: Rc<World>,
-    gradients: Option<Gradients>,
+    sync: Option<GradientSync>,
     /// Skipped steps that nobody has asked for yet.
     num_skipped: u64,
 }
 
-impl Trainee {
+impl TrainState {
     /// Goes on from `weights`, shared as `map`, their moments, and the state of the rule (`None` at the start of a run).
     /// Losses are scaled where activations are fp16, from the scale of a new run: see [`Self::rescale`].
     ///
     /// # Errors
-    /// Tensors that do not fit the recipe, and the state of another rule.
+    /// Tensors that do not fit the spec, and the state of another rule.
     pub fn new(
-        recipe: Recipe,
+        spec: TrainSpec,
         map: LayerMap,
         weights: Weights,
         moments: Moments,
         rule_state: Option<&Value>,
     ) -> Result<Self> {
-        let mut rule = Rule::new(&recipe.sharing, map.num_layers(), recipe.steps)?;
+        let mut rule = Rule::new(&spec.sharing, map.num_layers(), spec.steps)?;
         if let Some(state) = rule_state {
             rule.restore(state)?;
         }
         weights.make_gradients()?;
-        let model = Bert::new(&recipe.bert, &map, &weights, recipe.compute)?;
-        let scaler = (recipe.compute == Kind::Half).then(ScalerState::default);
-        let optimizer = optimizer(&weights, &moments, &recipe, scaler)?;
+        let model = Bert::new(&spec.bert, &map, &weights, spec.compute)?;
+        let scaler = (spec.compute == Kind::Half).then(ScalerState::default);
+        let optimizer = optimizer(&weights, &moments, &spec, scaler)?;
         trim_heap();
         let world = Rc::new(World::alone());
-        Ok(Self { recipe, rule, map, weights, moments, model, optimizer, world, gradients: None, num_skipped: 0 })
+        Ok(Self { spec, rule, map, weights, moments, model, optimizer, world, sync: None, num_skipped: 0 })
     }
 
     /// From now on its steps are those of `world`'s processes together, which must all have the same weights.
@@ -84,7 +84,7 @@ impl Trainee {
     /// Weights that differ, a process that is gone, and libtorch's own.
     pub fn join(&mut self, world: Rc<World>) -> Result<()> {
         self.world = world;
-        self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
+        self.sync = GradientSync::new(&self.world, &buckets(&self.weights, &self.map))?;
         self.check_same()
     }
 
@@ -93,7 +93,7 @@ impl Trainee {
     /// # Errors
     /// Weights that differ, by the first of them, and a process that is gone.
     pub fn check_same(&self) -> Result<()> {
-        if self.gradients.is_none() {
+        if self.sync.is_none() {
             return Ok(());
         }
         let entries = self.weights.entries();
@@ -106,8 +106,8 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn rescale(&mut self, scaler: ScalerState) -> Result<()> {
-        let scaler = (self.recipe.compute == Kind::Half).then_some(scaler);
-        self.optimizer = optimizer(&self.weights, &self.moments, &self.recipe, scaler)?;
+        let scaler = (self.spec.compute == Kind::Half).then_some(scaler);
+        self.optimizer = optimizer(&self.weights, &self.moments, &self.spec, scaler)?;
         Ok(())
     }
 
@@ -136,7 +136,7 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn model_in(&self, kind: Kind) -> Result<Bert> {
-        Bert::new(&self.recipe.bert, &self.map, &self.weights, kind)
+        Bert::new(&self.spec.bert, &self.map, &self.weights, kind)
     }
 
     /// Step `number` of the run, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a
@@ -151,15 +151,15 @@ impl Trainee {
         num_micro_batches: usize,
         mut loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
     ) -> Result<(Pending, Option<Check>)> {
-        let Recipe { bert, optim, compute, .. } = &self.recipe;
+        let TrainSpec { bert, optim, compute, .. } = &self.spec;
         let probed = match self.is_probed(number) {
             true => Some(Bert::probed(bert, &self.map, &self.weights, *compute)?),
             false => None,
         };
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
-        let update = Update { optim, learning_rate, gradients: self.gradients.as_ref() };
+        let update = Update { optim, learning_rate, sync: self.sync.as_ref() };
         // A probed step keeps each layer's gradient apart first.
-        let overlapping = self.gradients.as_ref().filter(|_| probed.is_none()).and_then(Gradients::overlapping);
+        let overlapping = self.sync.as_ref().filter(|_| probed.is_none()).and_then(GradientSync::overlapping);
         let Self { optimizer, weights, moments, .. } = self;
         let pending = train_step(optimizer, weights, moments, update, num_micro_batches, |index| {
             model.mark_for(overlapping.clone().filter(|_| index + 1 == num_micro_batches));
@@ -192,24 +192,24 @@ impl Trainee {
     }
 
     fn is_probed(&self, number: u64) -> bool {
-        let sharing = &self.recipe.sharing;
-        number.is_multiple_of(sharing.check_every) && (sharing.monitor || self.rule.watches(&self.map).is_some())
+        let sharing = &self.spec.sharing;
+        number.is_multiple_of(sharing.check_every) && (sharing.monitor || self.rule.pairs(&self.map).is_some())
     }
 
     fn check(&self, gradients: &LayerGradients) -> Result<Check> {
         // Rules that do not watch are shown what SWE-A would see.
-        let watched = self.rule.watches(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
-        let drifting = if self.recipe.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
+        let watched = self.rule.pairs(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
+        let drifting = if self.spec.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
         // Those of leaves are sums over the processes already.
-        if self.gradients.is_some() {
+        if self.sync.is_some() {
             gradients.apart()?.iter().try_for_each(|gradient| self.world.all_reduce(gradient))?;
         }
         let mut check = Check::new(gradients, &watched, &drifting)?;
-        if self.gradients.is_some() {
-            let numbers: Vec<f64> = check.numbers_mut().map(|number| *number).collect();
-            let first = Tensor::f_from_slice(&numbers)?;
+        if self.sync.is_some() {
+            let values: Vec<f64> = check.values_mut().map(|value| *value).collect();
+            let first = Tensor::f_from_slice(&values)?;
             self.world.broadcast(&first)?;
-            check.numbers_mut().zip(Vec::<f64>::try_from(&first)?).for_each(|(number, first)| *number = first);
+            check.values_mut().zip(Vec::<f64>::try_from(&first)?).for_each(|(value, first)| *value = first);
         }
         Ok(check)
     }
@@ -230,18 +230,18 @@ impl Trainee {
         // What the last step and the evaluation left free, before copies are made.
         trim_heap();
         let (weights, moments) = (take(&mut self.weights), take(&mut self.moments));
-        let sharing = &self.recipe.sharing;
+        let sharing = &self.spec.sharing;
         (self.weights, self.moments) = transition(&self.map, weights, moments, &map, sharing.moments)?;
         self.map = map;
         // Several processes have gradients of their own making: the old ones go first.
-        self.gradients = None;
+        self.sync = None;
         if self.world.is_alone() {
             self.weights.make_gradients()?;
         }
-        self.gradients = Gradients::new(&self.world, &buckets(&self.weights, &self.map))?;
+        self.sync = GradientSync::new(&self.world, &buckets(&self.weights, &self.map))?;
         // Beside the old model, so that weights which stay keep their packed copies.
-        self.model = Bert::new(&self.recipe.bert, &self.map, &self.weights, self.recipe.compute)?;
-        self.optimizer = optimizer(&self.weights, &self.moments, &self.recipe, scaler)?;
+        self.model = Bert::new(&self.spec.bert, &self.map, &self.weights, self.spec.compute)?;
+        self.optimizer = optimizer(&self.weights, &self.moments, &self.spec, scaler)?;
         trim_heap();
         self.check_same()
     }
@@ -250,11 +250,11 @@ impl Trainee {
 fn optimizer(
     weights: &Weights,
     moments: &Moments,
-    recipe: &Recipe,
+    spec: &TrainSpec,
     scaler: Option<ScalerState>,
 ) -> Result<Optimizer> {
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
-    Optimizer::new(weights, moments.num_updates, recipe.sharing.gradient, scaler, Reads::usual(device))
+    Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, Reads::usual(device))
 }
 
 /// The weights by where a backward has finished their gradients: see [`Bert::mark_for`].

@@ -13,7 +13,7 @@ use crate::train::plan::Plan;
 
 /// A phase with its samples, opened.
 #[derive(Debug)]
-pub(super) struct Stretch {
+pub(super) struct ActivePhase {
     pub(super) phase: Phase,
     pub(super) train: Arc<Samples>,
     pub(super) valid: Samples,
@@ -23,7 +23,7 @@ pub(super) struct Stretch {
     pub(super) product_seconds: f64,
 }
 
-impl Stretch {
+impl ActivePhase {
     /// Opens both splits for `phase`.
     ///
     /// # Errors

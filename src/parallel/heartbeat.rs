@@ -10,20 +10,20 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::parallel::place::Place;
+use crate::parallel::launch_env::LaunchEnv;
 use crate::shim::Store;
 
 /// Between two signs.
 const BEAT: Duration = Duration::from_millis(500);
 /// Once some process has seen a collective fail, one that gives no sign for so long is the reason.
 const SUSPICION: Duration = Duration::from_secs(4);
-/// How long a process has to end by itself after a verdict; then it is ended.
+/// How long a process has to end by itself after a failure; then it is ended.
 const GRACE: Duration = Duration::from_secs(10);
 /// The same for one that has seen a collective fail: it finishes the checkpoint that it was writing.
 const LONG_GRACE: Duration = Duration::from_secs(600);
 
-/// Under which a verdict is told.
-const VERDICT: &str = "verdict";
+/// Under which a failure is told.
+const FAILURE: &str = "failure";
 /// Counts processes whose collective has failed.
 const FAILED: &str = "failed";
 
@@ -31,57 +31,57 @@ fn beat_of(rank: usize) -> String {
     format!("beat/{rank}")
 }
 
-/// The threads that watch.
+/// The threads that give signs of life and look for those of others.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Heartbeat {
     shared: Arc<Shared>,
     /// The one that talks to the store; it may wait for an answer that never comes.
-    talks: Option<JoinHandle<()>>,
-    judges: Option<JoinHandle<()>>,
+    talker: Option<JoinHandle<()>>,
+    supervisor: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    place: Place,
+    env: LaunchEnv,
     heartbeat: Duration,
     begin: Instant,
     ends: AtomicBool,
     has_failed: AtomicBool,
     /// Milliseconds since `begin` of the store's last answer.
     last_answer: AtomicU64,
-    verdict: Mutex<Option<String>>,
+    failure: Mutex<Option<String>>,
 }
 
 impl Shared {
-    fn verdict(&self) -> Option<String> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn judge(&self, words: &str) {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| words.to_owned());
+    fn set_failure(&self, words: &str) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| words.to_owned());
     }
 }
 
-impl Watch {
-    /// Watches over the processes of the run at `place` by a connection of its own, `store`.
-    pub(super) fn start(place: Place, store: Store, heartbeat: Duration) -> Result<Self> {
+impl Heartbeat {
+    /// Watches over the processes of the run of `env` by a connection of its own, `store`.
+    pub(super) fn start(env: LaunchEnv, store: Store, heartbeat: Duration) -> Result<Self> {
         let shared = Arc::new(Shared {
-            place,
+            env,
             heartbeat,
             begin: Instant::now(),
             ends: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),
             last_answer: AtomicU64::new(0),
-            verdict: Mutex::new(None),
+            failure: Mutex::new(None),
         });
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let cannot = |error| Error::failed("cannot start a thread").caused_by(error);
             thread::Builder::new().name(name.into()).spawn(work).map_err(cannot)
         };
-        let (talks, judges) = (shared.clone(), shared.clone());
+        let (talker, supervisor) = (shared.clone(), shared.clone());
         Ok(Self {
-            talks: Some(spawn("signs of life", Box::new(move || talk(&talks, &store)))?),
-            judges: Some(spawn("verdicts", Box::new(move || judge(&judges)))?),
+            talker: Some(spawn("signs of life", Box::new(move || talk(&talker, &store)))?),
+            supervisor: Some(spawn("supervisor", Box::new(move || supervise(&supervisor)))?),
             shared,
         })
     }
@@ -92,8 +92,8 @@ impl Watch {
         let patience = 2 * SUSPICION + 4 * BEAT;
         let begin = Instant::now();
         while begin.elapsed() < patience {
-            if let Some(verdict) = self.shared.verdict() {
-                return Some(verdict);
+            if let Some(failure) = self.shared.failure() {
+                return Some(failure);
             }
             thread::sleep(BEAT / 5);
         }
@@ -101,11 +101,11 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::Relaxed);
         let begin = Instant::now();
-        for thread in [self.judges.take(), self.talks.take()].into_iter().flatten() {
+        for thread in [self.supervisor.take(), self.talker.take()].into_iter().flatten() {
             while !thread.is_finished() && begin.elapsed() < 4 * BEAT {
                 thread::sleep(BEAT / 50);
             }
@@ -119,7 +119,7 @@ impl Drop for Watch {
 
 /// Gives signs, and as rank 0 looks for those of the others, until the process ends or the store does not answer any more.
 fn talk(shared: &Shared, store: &Store) {
-    let Place { rank, size, .. } = shared.place;
+    let LaunchEnv { rank, size, .. } = shared.env;
     // Count and time of the last new sign of every process; a process that is not there yet is waited for elsewhere.
     let mut signs = vec![(0, Instant::now()); size];
     let mut has_told = false;
@@ -137,14 +137,14 @@ fn talk(shared: &Shared, store: &Store) {
                     let now = store.add(&beat_of(other), 0)?;
                     if now != *count {
                         (*count, *time) = (now, Instant::now());
-                    } else if now > 0 && time.elapsed() > limit && store.get(VERDICT)?.is_none() {
+                    } else if now > 0 && time.elapsed() > limit && store.get(FAILURE)?.is_none() {
                         let seconds = time.elapsed().as_secs();
-                        store.set(VERDICT, &format!("rank {other} has given no sign of life for {seconds} s"))?;
+                        store.set(FAILURE, &format!("rank {other} has given no sign of life for {seconds} s"))?;
                     }
                 }
             }
-            if let Some(words) = store.get(VERDICT)? {
-                shared.judge(&words);
+            if let Some(words) = store.get(FAILURE)? {
+                shared.set_failure(&words);
             }
             Ok(())
         })();
@@ -159,9 +159,9 @@ fn talk(shared: &Shared, store: &Store) {
     }
 }
 
-/// Ends a process that a verdict finds in a collective which will never be done.
-fn judge(shared: &Shared) {
-    let Place { rank, size, master: (host, port), .. } = &shared.place;
+/// Ends this process where it knows of a failure and waits in a collective which will never be done.
+fn supervise(shared: &Shared) {
+    let LaunchEnv { rank, size, master: (host, port), .. } = &shared.env;
     let mut since = None;
     while !shared.ends.load(Ordering::Relaxed) {
         thread::sleep(BEAT / 5);
@@ -170,24 +170,24 @@ fn judge(shared: &Shared) {
         let is_suspected = shared.has_failed.load(Ordering::Relaxed);
         if silence > if is_suspected { SUSPICION.min(shared.heartbeat) } else { shared.heartbeat } {
             let seconds = silence.as_secs();
-            shared.judge(&format!("rank 0's store at {host}:{port} has not answered for {seconds} s"));
+            shared.set_failure(&format!("rank 0's store at {host}:{port} has not answered for {seconds} s"));
         }
-        let Some(verdict) = shared.verdict() else { continue };
+        let Some(failure) = shared.failure() else { continue };
         let grace = if is_suspected { LONG_GRACE } else { GRACE };
         if since.get_or_insert_with(Instant::now).elapsed() > grace {
             eprintln!(
-                "rank={rank} error: rank {rank} of {size} waits in vain: {verdict}\nhint: checkpoints are as they were"
+                "rank={rank} error: rank {rank} of {size} waits in vain: {failure}\nhint: checkpoints are as they were"
             );
             signal_hook::low_level::exit(1);
         }
     }
 }
 
-/// Tells the others through `store` why the process at `place` ends; the one that serves it waits until they have heard.
-pub(super) fn tell(store: &Store, place: &Place, words: &str) {
+/// Tells the others through `store` why the process of `env` ends; the one that serves it waits until they have heard.
+pub(super) fn tell(store: &Store, env: &LaunchEnv, words: &str) {
     // Where the store is gone, nobody can be told.
-    let told = store.set(VERDICT, &format!("rank {} ended: {words}", place.rank));
-    if told.is_ok() && place.serves && place.size > 1 {
+    let told = store.set(FAILURE, &format!("rank {} ended: {words}", env.rank));
+    if told.is_ok() && env.serves && env.size > 1 {
         thread::sleep(3 * BEAT);
     }
 }

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 /// Where rendezvous takes place if nobody says otherwise: torchrun's own default.
 const PORT: u16 = 29_500;
 
-/// A process among those of a run.
+/// What the environment of a process says: its number among those of a run, and how to meet them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LaunchEnv {
     /// Its number, from 0.
     pub rank: usize,
     /// How many there are.
@@ -64,7 +64,7 @@ impl StartedBy {
 /// Set by `untie launch` for its processes.
 pub const LAUNCHED: &str = "UNTIE_LAUNCHED";
 
-impl Place {
+impl LaunchEnv {
     /// That of this process; `None` where it was started alone.
     ///
     /// # Errors
@@ -234,11 +234,11 @@ fn first_node(nodes: &str) -> String {
 mod tests {
     use super::*;
 
-    fn find(variables: &[(&str, &str)]) -> Result<Option<Place>> {
-        Place::find(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    fn find(variables: &[(&str, &str)]) -> Result<Option<LaunchEnv>> {
+        LaunchEnv::find(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
     }
 
-    fn place(variables: &[(&str, &str)]) -> Place {
+    fn launch_env(variables: &[(&str, &str)]) -> LaunchEnv {
         find(variables).unwrap().unwrap()
     }
 
@@ -255,7 +255,7 @@ mod tests {
             ("TORCHELASTIC_USE_AGENT_STORE", "True"),
             ("TORCHELASTIC_RESTART_COUNT", "2"),
         ];
-        let expected = Place {
+        let expected = LaunchEnv {
             rank: 5,
             size: 8,
             local_rank: 1,
@@ -266,10 +266,10 @@ mod tests {
             attempt: "2".into(),
             started_by: StartedBy { launcher: "", variable: "WORLD_SIZE", unset: vec!["RANK", "WORLD_SIZE"] },
         };
-        assert_eq!(place(&torchrun), expected);
+        assert_eq!(launch_env(&torchrun), expected);
         // Its agent serves the store, also beside rank 0.
         let first: Vec<_> = [("RANK", "0")].into_iter().chain(torchrun[1..].iter().copied()).collect();
-        assert!(!place(&first).serves && place(&first[..6]).serves);
+        assert!(!launch_env(&first).serves && launch_env(&first[..6]).serves);
         let slurm = [
             ("SLURM_PROCID", "3"),
             ("SLURM_STEP_NUM_TASKS", "16"),
@@ -279,14 +279,14 @@ mod tests {
             ("SLURM_STEP_NODELIST", "gpu[07-08]"),
             ("SLURM_JOB_ID", "120042"),
         ];
-        let found = place(&slurm);
+        let found = launch_env(&slurm);
         assert_eq!((found.rank, found.size, found.local_rank, found.local_size), (3, 16, 3, 8));
         assert!(!found.shares_cores);
         assert_eq!([0, 2, 3, 4].map(|node| tasks_of_node("2(x3),1", node)), [Some(2), Some(2), Some(1), None]);
         assert_eq!(find(&[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")]).unwrap(), None);
         assert_eq!((found.master, found.serves), (("gpu07".into(), 29_542), false));
         let mpi = [("OMPI_COMM_WORLD_RANK", "1"), ("OMPI_COMM_WORLD_SIZE", "2"), ("OMPI_COMM_WORLD_LOCAL_RANK", "1")];
-        assert_eq!(place(&mpi).master, ("127.0.0.1".into(), 29_500));
+        assert_eq!(launch_env(&mpi).master, ("127.0.0.1".into(), 29_500));
         // A shell in a job, where nothing was started with srun.
         assert_eq!(find(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "8")]).unwrap(), None);
     }
@@ -310,7 +310,7 @@ mod tests {
             (mpi.to_vec(), "Open MPI: OMPI_COMM_WORLD_SIZE=2", "; unset it to train alone"),
             (hydra.to_vec(), "Hydra: PMI_SIZE=2", "; unset it to train alone"),
         ] {
-            let started_by = place(&variables).started_by;
+            let started_by = launch_env(&variables).started_by;
             assert_eq!((started_by.asked(2).as_str(), started_by.advice().as_str()), (asked, advice));
             let rest: Vec<_> = variables.into_iter().filter(|(name, _)| !started_by.unset.contains(name)).collect();
             assert!(started_by.unset.is_empty() || find(&rest).unwrap().is_none(), "{asked}");

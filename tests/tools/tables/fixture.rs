@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use crate::common::stderr;
 use serde_json::Value;
 use tch::{Device, Kind};
-use untie::checkpoint::{self, DataStamp, RunState, Totals, Untying, FORMAT};
+use untie::checkpoint::{self, DataFingerprint, RunState, Totals, Untying, FORMAT};
 use untie::config::RunConfig;
 use untie::layer_map::LayerMap;
 use untie::metrics::results::{append, file_hash, ResultRow};
@@ -39,25 +39,25 @@ warmup = 1
 "#;
 
 /// A folder with `configs/` for table 1 and, one by one, `runs/`.
-pub struct Shop {
+pub struct RunsFixture {
     pub folder: tempfile::TempDir,
 }
 
-/// What a made run is; starts as what its row expects.
-pub struct Made {
+/// What a made-up run is; starts as what its row expects.
+pub struct FakeRun {
     pub config: RunConfig,
     pub step: u64,
     pub accuracy: Option<f64>,
     pub untying: Vec<Untying>,
-    pub data: DataStamp,
+    pub data: DataFingerprint,
     pub samples_skipped: u64,
 }
 
-impl Shop {
+impl RunsFixture {
     pub fn new() -> Self {
-        let shop = Self { folder: tempfile::tempdir().unwrap() };
-        fs::create_dir_all(shop.path("configs")).unwrap();
-        fs::create_dir_all(shop.path("runs")).unwrap();
+        let fixture = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir_all(fixture.path("configs")).unwrap();
+        fs::create_dir_all(fixture.path("runs")).unwrap();
         for (name, settings) in [
             ("baseline", "start = \"untied\"\nrule = \"never\""),
             ("baseline-half", "start = \"untied\"\nrule = \"never\""),
@@ -67,9 +67,9 @@ impl Shop {
         ] {
             let steps = if name == "baseline" { "steps = 20" } else { "steps = 10" };
             let text = format!("{}\n[sharing]\n{settings}\n", CONFIG.replace("steps = 10", steps));
-            fs::write(shop.config(name), text).unwrap();
+            fs::write(fixture.config(name), text).unwrap();
         }
-        shop
+        fixture
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -81,42 +81,42 @@ impl Shop {
     }
 
     /// The run `name`, finished; `change` makes it something else.
-    pub fn run(&self, name: &str, change: impl FnOnce(&mut Made)) {
+    pub fn run(&self, name: &str, change: impl FnOnce(&mut FakeRun)) {
         let mut config = RunConfig::load(&self.config(name), &[]).unwrap();
         config.train.precision = Precision::Bf16;
         let step = config.train.steps;
-        let data = DataStamp { vocabulary: "v1".into(), shards: "d1".into() };
-        let mut made = Made { config, step, accuracy: Some(0.25), untying: Vec::new(), data, samples_skipped: 0 };
-        change(&mut made);
+        let data = DataFingerprint { vocabulary: "v1".into(), shards: "d1".into() };
+        let mut fake = FakeRun { config, step, accuracy: Some(0.25), untying: Vec::new(), data, samples_skipped: 0 };
+        change(&mut fake);
         let run_dir = self.path("runs").join(name);
         fs::create_dir_all(run_dir.join("export")).unwrap();
         fs::write(run_dir.join("export/model.safetensors"), format!("the weights of {name}")).unwrap();
-        let bert = made.config.bert(100).unwrap();
+        let bert = fake.config.bert(100).unwrap();
         let layer_map = LayerMap::untied(2);
         let weights = Weights::initialise(&bert, &layer_map, 1, Kind::Float, Device::Cpu).unwrap();
         let mut moments = Moments::zeros(&weights).unwrap();
-        moments.num_updates = made.step;
+        moments.num_updates = fake.step;
         let state = RunState {
             format: FORMAT,
-            step: made.step,
+            step: fake.step,
             layer_map,
-            num_updates: made.step,
+            num_updates: fake.step,
             scaler: None,
-            samples_consumed: 4 * made.step,
-            samples_skipped: made.samples_skipped,
+            samples_consumed: 4 * fake.step,
+            samples_skipped: fake.samples_skipped,
             guard: Value::Null,
             rule: Value::Null,
-            config: serde_json::to_value(&made.config).unwrap(),
-            totals: Totals { wall_seconds: 5400.0, tokens: 64 * made.step, skipped_steps: 0, rollbacks: 0 },
+            config: serde_json::to_value(&fake.config).unwrap(),
+            totals: Totals { wall_seconds: 5400.0, tokens: 64 * fake.step, skipped_steps: 0, rollbacks: 0 },
             environment: BTreeMap::new(),
-            untying: made.untying,
-            data: made.data,
+            untying: fake.untying,
+            data: fake.data,
             bert,
         };
-        checkpoint::save(&run_dir, &state, &weights, &moments, &made.config.checkpoint).unwrap();
+        checkpoint::save(&run_dir, &state, &weights, &moments, &fake.config.checkpoint).unwrap();
         let mut metrics = String::from("{\"step\":0,\"sharing/groups\":1}\n{\"step\":5,\"eval/mlm_accuracy\":0.9}\n");
-        if let Some(accuracy) = made.accuracy {
-            metrics += &format!("{{\"step\":{},\"eval/mlm_accuracy\":{accuracy}}}\n", made.step);
+        if let Some(accuracy) = fake.accuracy {
+            metrics += &format!("{{\"step\":{},\"eval/mlm_accuracy\":{accuracy}}}\n", fake.step);
         }
         fs::write(run_dir.join("metrics.jsonl"), metrics).unwrap();
     }
@@ -214,26 +214,26 @@ pub fn fields(line: &str) -> Vec<String> {
 }
 
 /// A table with every kind of cell: shown, of one seed and of three, and each reason for a dash.
-pub fn mixed() -> Shop {
-    let shop = Shop::new();
+pub fn mixed() -> RunsFixture {
+    let fixture = RunsFixture::new();
     let keep = |row| row;
-    shop.run("baseline", |_| ());
+    fixture.run("baseline", |_| ());
     // By hand: mean 0.75, squares of ±0.05 sum to 0.005, by n − 1 = 2: 0.0025, the root 0.05.
     let sst2 = [(1e-5, 1, 0.70), (1e-5, 2, 0.80), (1e-5, 3, 0.75), (2e-5, 1, 0.90), (2e-5, 2, 0.60), (2e-5, 3, 0.72)];
-    shop.tune("baseline", "sst2", "dev/accuracy", &sst2, keep);
-    shop.tune("baseline", "rte", "dev/accuracy", &[(1e-4, 1, 0.5625)], keep);
-    shop.run("swe-f", |made| made.step = 3);
-    shop.tune("swe-f", "sst2", "dev/accuracy", &sst2, keep);
-    shop.run("swe-a", |made| (made.config.optim.lr, made.config.train.seed) = (2e-3, 43));
-    shop.tune("swe-a", "sst2", "dev/accuracy", &sst2, keep);
-    shop.run("swe-m", |made| {
-        made.accuracy = Some(0.3125);
-        made.untying = vec![Untying { step: 4, groups: 2, mlm_accuracy: 0.1 }];
+    fixture.tune("baseline", "sst2", "dev/accuracy", &sst2, keep);
+    fixture.tune("baseline", "rte", "dev/accuracy", &[(1e-4, 1, 0.5625)], keep);
+    fixture.run("swe-f", |fake| fake.step = 3);
+    fixture.tune("swe-f", "sst2", "dev/accuracy", &sst2, keep);
+    fixture.run("swe-a", |fake| (fake.config.optim.lr, fake.config.train.seed) = (2e-3, 43));
+    fixture.tune("swe-a", "sst2", "dev/accuracy", &sst2, keep);
+    fixture.run("swe-m", |fake| {
+        fake.accuracy = Some(0.3125);
+        fake.untying = vec![Untying { step: 4, groups: 2, mlm_accuracy: 0.1 }];
     });
-    shop.tune("swe-m", "sst2", "dev/accuracy", &sst2, |row| ResultRow { model_hash: "0f".repeat(16), ..row });
-    shop.tune("swe-m", "rte", "dev/accuracy", &[(1e-4, 1, 0.5), (2e-4, 1, 0.5)], keep);
-    let path = shop.results("swe-m", "rte");
+    fixture.tune("swe-m", "sst2", "dev/accuracy", &sst2, |row| ResultRow { model_hash: "0f".repeat(16), ..row });
+    fixture.tune("swe-m", "rte", "dev/accuracy", &[(1e-4, 1, 0.5), (2e-4, 1, 0.5)], keep);
+    let path = fixture.results("swe-m", "rte");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replacen("\"seed\":1", "\"seed\":x", 1)).unwrap();
-    shop
+    fixture
 }

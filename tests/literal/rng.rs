@@ -1,9 +1,9 @@
 //! Random numbers that depend on nothing but a seed: libtorch's generator is shared by all tests of a process.
 
 /// Knuth's 64-bit congruential generator.
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
+impl Rng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -13,11 +13,11 @@ use crate::model::{BertConfig, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::sharing::{GroupInit, RuleKind, SharingConfig};
 use crate::step::Precision;
-use crate::train::{init, Recipe, Step, Trainee};
+use crate::train::{init, Step, TrainSpec, TrainState};
 
 /// A model and how it is trained, without its weights.
 #[derive(Clone, Debug)]
-pub struct Subject {
+pub struct BenchModel {
     /// Sizes.
     pub bert: BertConfig,
     /// AdamW and clipping.
@@ -30,7 +30,7 @@ pub struct Subject {
     pub device: Device,
 }
 
-impl Subject {
+impl BenchModel {
     /// Precision of products and activations.
     pub fn compute(&self) -> Kind {
         self.precision.compute_kind()
@@ -75,8 +75,8 @@ impl Subject {
         };
         let (bert, optim, compute) = (self.bert.clone(), self.optim.clone(), self.compute());
         let learning_rate = optim.lr;
-        let recipe = Recipe { bert, optim, sharing, compute, steps: u64::MAX };
-        let trainee = Trainee::new(recipe, map.clone(), weights, moments, None)?;
-        Ok(Stopwatch::new(trainee, self.device, learning_rate))
+        let spec = TrainSpec { bert, optim, sharing, compute, steps: u64::MAX };
+        let state = TrainState::new(spec, map.clone(), weights, moments, None)?;
+        Ok(Stopwatch::new(state, self.device, learning_rate))
     }
 }
