@@ -66,7 +66,7 @@ pub fn facts(subject: &Subject) -> Result<Map<String, Value>> {
 
 /// A predicted peak and what it is made of.
 pub fn predicted_mib(memory: &Memory) -> Value {
-    let Memory { program, state, packed, probe, checkpoint, kept, passing, gaps } = *memory;
+    let Memory { program, state, packed, probe, checkpoint, saved, passing, gaps } = *memory;
     let mib = |bytes: f64| mebibytes(bytes as u64);
     json!({
         "total_mib": mib(memory.total()),
@@ -75,7 +75,7 @@ pub fn predicted_mib(memory: &Memory) -> Value {
         "packed_mib": mib(packed),
         "probe_mib": mib(probe),
         "checkpoint_mib": mib(checkpoint),
-        "kept_mib": mib(kept),
+        "kept_mib": mib(saved),
         "passing_mib": mib(passing),
         "gaps_mib": mib(gaps),
     })

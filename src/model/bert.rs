@@ -10,9 +10,9 @@ use crate::layer_map::LayerMap;
 use crate::model::config::{BertConfig, TaskHead};
 use crate::model::embeddings::Embeddings;
 use crate::model::encoder::Encoder;
+use crate::model::forward_context::ForwardContext;
 use crate::model::heads::{MaskedLmHead, PairHead, SequenceHead, SpanHead};
 use crate::model::layer_gradients::LayerGradients;
-use crate::model::surroundings::Surroundings;
 use crate::model::weights::Weights;
 use crate::shim::{GradientReducer, Targets};
 
@@ -190,9 +190,9 @@ impl Bert {
     }
 
     fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor)) -> Result<Tensor> {
-        let surroundings = Surroundings::new(input, mode, self.kind, self.encoder.is_fused())?;
-        let embedded = self.embeddings.forward(input, &surroundings, self.kind)?;
-        self.encoder.forward(embedded, &surroundings, visit)
+        let context = ForwardContext::new(input, mode, self.kind, self.encoder.is_fused())?;
+        let embedded = self.embeddings.forward(input, &context, self.kind)?;
+        self.encoder.forward(embedded, &context, visit)
     }
 
     /// Logits [N, V] for the hidden states at `positions`, indices int64 `[N]` into the B·T tokens of `hidden`.

@@ -10,7 +10,7 @@ use crate::model::layer::Layer;
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::linear::LayerNorm;
 use crate::model::weights::{layer_prefix, Weights};
-use crate::model::Surroundings;
+use crate::model::ForwardContext;
 
 /// The modules, and which of them each layer is.
 #[derive(Debug)]
@@ -71,13 +71,13 @@ impl Encoder {
     pub fn forward(
         &self,
         embedded: Tensor,
-        surroundings: &Surroundings<'_>,
+        context: &ForwardContext<'_>,
         mut visit: impl FnMut(&Tensor),
     ) -> Result<Tensor> {
         let mut hidden = embedded;
         for (layer, &module) in self.module_of.iter().enumerate() {
             visit(&hidden);
-            hidden = self.modules[module].forward(&hidden, layer, surroundings)?;
+            hidden = self.modules[module].forward(&hidden, layer, context)?;
         }
         if let Some(norm) = &self.final_norm {
             hidden = norm.forward(&hidden)?;

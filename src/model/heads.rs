@@ -5,9 +5,9 @@ use tch::{Kind, Tensor};
 
 use crate::error::Result;
 use crate::model::config::BertConfig;
+use crate::model::forward_context::pooled_dropout;
 use crate::model::layer::fuses;
 use crate::model::linear::{statistics_kind, LayerNorm, Linear};
-use crate::model::surroundings::pooled_dropout;
 use crate::model::weights::Weights;
 use crate::model::Mode;
 use crate::shim::{dropout_factors, dropout_fits, head_fits, FusedHead, Targets};
@@ -143,10 +143,10 @@ impl MaskedLmHead {
         let transform = "cls.predictions.transform";
         let embeddings = weights.tensor("bert.embeddings.word_embeddings.weight")?;
         let bias = weights.tensor("cls.predictions.bias")?;
-        let (vocabulary, width) = embeddings.size2()?;
+        let (vocabulary, hidden_size) = embeddings.size2()?;
         let is_fused = fuses()
             && embeddings.kind() == statistics_kind(kind)
-            && head_fits(width, vocabulary, kind, embeddings.device());
+            && head_fits(hidden_size, vocabulary, kind, embeddings.device());
         let fused = if is_fused {
             let parts = [
                 weights.tensor(&format!("{transform}.dense.weight"))?,

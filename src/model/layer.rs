@@ -15,11 +15,11 @@ use tch::{Device, Kind, Tensor};
 use crate::error::Result;
 use crate::model::attention::SelfAttention;
 use crate::model::config::{BertConfig, Norm};
+use crate::model::forward_context::ForwardContext;
 use crate::model::linear::{LayerNorm, Linear};
-use crate::model::surroundings::Surroundings;
 use crate::model::weights::{layer_specs, Spec, Weight, Weights};
 use crate::model::Mode;
-use crate::shim::{fits, kernel_level, multiplies, recompute, FusedLayer, LayerSizes, Pass};
+use crate::shim::{fits, kernel_level, multiplies, recompute, FusedLayer, LayerContext, LayerSizes};
 
 /// How layers compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,8 +86,8 @@ pub fn is_fused(config: &BertConfig, kind: Kind, device: Device) -> bool {
 
 fn layer_sizes(config: &BertConfig) -> LayerSizes {
     LayerSizes {
-        width: config.hidden_size,
-        breadth: config.intermediate_size,
+        hidden_size: config.hidden_size,
+        intermediate_size: config.intermediate_size,
         heads: config.num_attention_heads,
         pre_norm: config.norm == Norm::Pre,
         epsilon: config.layer_norm_eps,
@@ -184,14 +184,14 @@ impl Layer {
     ///
     /// # Errors
     /// libtorch's own, and dropout without keys.
-    pub fn forward(&self, hidden: &Tensor, layer: usize, surroundings: &Surroundings<'_>) -> Result<Tensor> {
+    pub fn forward(&self, hidden: &Tensor, layer: usize, context: &ForwardContext<'_>) -> Result<Tensor> {
         match &self.form {
             Form::Fused(fused) => {
-                let pass = surroundings.pass(layer, self.attention_dropout, self.dropout)?;
-                fused.forward(hidden, Pass { recompute: self.recomputes, ..pass })
+                let of_layer = context.layer(layer, self.attention_dropout, self.dropout)?;
+                fused.forward(hidden, LayerContext { recompute: self.recomputes, ..of_layer })
             }
-            Form::Composed(composed) => composed.forward(hidden, surroundings.bias.as_ref(), surroundings.mode()),
-            Form::Recomputed(layer) => layer.forward(hidden, surroundings.bias.as_ref(), surroundings.mode()),
+            Form::Composed(composed) => composed.forward(hidden, context.bias.as_ref(), context.mode()),
+            Form::Recomputed(layer) => layer.forward(hidden, context.bias.as_ref(), context.mode()),
         }
     }
 }

@@ -24,7 +24,7 @@ pub use context::{
     set_tf32,
 };
 pub use device_step::{device_adamw, device_norms, DeviceScalars};
-pub use fused::{fits, kernel_level, multiplies, set_kernel_level, FusedLayer, LayerSizes, Pass};
+pub use fused::{fits, kernel_level, multiplies, set_kernel_level, FusedLayer, LayerContext, LayerSizes};
 pub use fused_dropout::{dropout_factors, dropout_fits, KeyedDropout};
 pub use fused_embeddings::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTables};
 pub use fused_head::{head_fits, FusedHead, Targets};

@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(later.step.state, 16.0 * (109_514_298.0 + 6.0 * 769.0));
         assert_eq!((peaks.start.probe, later.step.probe), (4.0 * 12.0 * 7_087_872.0, 0.0));
         // A transition has the new state and none of the old beside it, and no activations.
-        assert_eq!((later.transition.state, later.transition.kept), (later.step.state, 0.0));
+        assert_eq!((later.transition.state, later.transition.saved), (later.step.state, 0.0));
         assert!(later.is_untied && later.transition.total() < later.step.total());
         assert_eq!(peaks.highest(), later.step.total());
         let start = LayerMap::from_groups(12, &[(0..10).collect(), vec![10], vec![11]]).unwrap();

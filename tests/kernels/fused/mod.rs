@@ -230,7 +230,7 @@ fn every_level_computes_the_same() {
 }
 
 fn has_bf16() -> bool {
-    let sizes = LayerSizes { width: 64, breadth: 64, heads: 1, pre_norm: false, epsilon: 1e-12 };
+    let sizes = LayerSizes { hidden_size: 64, intermediate_size: 64, heads: 1, pre_norm: false, epsilon: 1e-12 };
     fits(sizes, Kind::BFloat16, Device::Cpu)
 }
 
@@ -312,15 +312,15 @@ fn bf16_is_no_further_from_fp64_than_the_composition() {
 /// Attention would read behind its rows, or divide by zero.
 #[test]
 fn heads_that_do_not_divide_the_width_do_not_fit() {
-    let all = |width, breadth, heads| {
-        let sizes = LayerSizes { width, breadth, heads, pre_norm: false, epsilon: 1e-12 };
+    let all = |hidden_size, intermediate_size, heads| {
+        let sizes = LayerSizes { hidden_size, intermediate_size, heads, pre_norm: false, epsilon: 1e-12 };
         fits(sizes, Kind::Float, Device::Cpu)
     };
     assert!(all(48, 150, 2) && all(48, 150, 24));
-    for (width, breadth, heads) in
+    for (hidden_size, intermediate_size, heads) in
         [(48, 150, 5), (50, 150, 4), (48, 150, 0), (48, 150, -2), (48, 150, 48), (48, 151, 2), (0, 150, 2), (48, 0, 2)]
     {
-        assert!(!all(width, breadth, heads), "{width}, {breadth}, {heads}");
+        assert!(!all(hidden_size, intermediate_size, heads), "{hidden_size}, {intermediate_size}, {heads}");
     }
     assert!(head_fits(48, 90, Kind::Float, Device::Cpu));
     assert!(!head_fits(47, 90, Kind::Float, Device::Cpu) && !head_fits(0, 90, Kind::Float, Device::Cpu));
