@@ -90,7 +90,7 @@ fn recipe(moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<Reci
         gradient,
         ..SharingConfig::default()
     };
-    Ok(Recipe { bert, optim, sharing, compute: Kind::Double, steps: tied + UNTIED })
+    Ok(Recipe { bert, optim, sharing, compute: Kind::Double.into(), steps: tied + UNTIED })
 }
 
 /// Warm-up over 50 updates, then constant.

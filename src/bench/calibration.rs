@@ -46,6 +46,7 @@ pub fn calibrate(plan: &Plan, effort: Effort, save_in: Option<&Path>) -> Result<
         optim: plan.optim.clone(),
         sharing: plan.sharing.clone(),
         precision: plan.train.precision,
+        compute: plan.compute,
         device: plan.device,
     };
     let layers = plan.bert.num_hidden_layers;
@@ -105,7 +106,7 @@ fn pace(
         phase.sequence_length,
         map.num_groups()
     );
-    let predicted = Memory::of(&numbers.step(&plan.bert, map, &plan.train, (plan.device, false)));
+    let predicted = Memory::of(&numbers.step(&plan.bert, map, plan.compute, (plan.device, false)));
     let mut watch = subject.start(map, plan.init.as_deref())?;
     let next = || (0..some).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>();
     let measured = watch.measure(effort, next)?;

@@ -35,7 +35,7 @@ impl Products {
         let products = products(&subject.bert, rows, targets);
         let [least, most] = PRODUCT_SECONDS;
         let budget = Duration::from_secs_f64((effort.seconds * PRODUCT_PART).clamp(least, most));
-        let rate = product_rate(&products, subject.compute(), subject.device, budget)?;
+        let rate = product_rate(&products, subject.compute.kind, subject.device, budget)?;
         Ok(Self { flops: product_flops(&products), rate })
     }
 

@@ -16,7 +16,7 @@ use crate::cli::{warn, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
-use crate::model::Kernels;
+use crate::model::{Compute, Kernels};
 use crate::parallel::{Place, World};
 use crate::step::Precision;
 use crate::train::environment::environment;
@@ -188,6 +188,7 @@ pub(super) fn plan(
     if world.is_first() {
         warn_of(config.train.precision, device);
     }
+    let compute = config.train.compute();
     if config.train.kernels == Kernels::Auto {
         config.train.kernels = decided_before(earlier.as_ref(), "kernels").unwrap_or(Kernels::Auto);
     }
@@ -196,7 +197,7 @@ pub(super) fn plan(
     if world.is_first() {
         warn(&vocabulary.notes);
     }
-    let decided = |config: &RunConfig| decided(config, &vocabulary, device, world);
+    let decided = |config: &RunConfig| decided(config, compute, &vocabulary, device, world);
     let chooses_micro_batch = config.train.micro_batch == MicroBatch::AUTO;
     if chooses_micro_batch {
         let sizes = match earlier.as_ref().and_then(earlier_sizes) {
@@ -219,7 +220,13 @@ pub(super) fn plan(
 }
 
 /// The plan of tables without `auto`.
-fn decided(config: &RunConfig, vocabulary: &Vocabulary, device: tch::Device, world: &Rc<World>) -> Result<Plan> {
+fn decided(
+    config: &RunConfig,
+    compute: Compute,
+    vocabulary: &Vocabulary,
+    device: tch::Device,
+    world: &Rc<World>,
+) -> Result<Plan> {
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
         bert: config.bert(vocabulary.size)?,
@@ -229,6 +236,7 @@ fn decided(config: &RunConfig, vocabulary: &Vocabulary, device: tch::Device, wor
         data: config.data.clone(),
         phases: Phases::new(&config.data, &config.train)?.shared_by(world.size())?,
         train: config.train.clone(),
+        compute,
         chooses_micro_batch: false,
         optim: config.optim.clone(),
         sharing: config.sharing.clone(),

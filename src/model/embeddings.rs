@@ -3,8 +3,8 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
+use crate::model::compute::Compute;
 use crate::model::config::{BertConfig, Norm};
-use crate::model::layer::fuses;
 use crate::model::linear::{statistics_kind, LayerNorm};
 use crate::model::weights::Weights;
 use crate::model::{ForwardContext, Input};
@@ -26,14 +26,14 @@ impl Embeddings {
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(config: &BertConfig, weights: &Weights) -> Result<Self> {
+    pub fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
         let norm = match config.norm {
             Norm::Post => Some(LayerNorm::new(weights, "bert.embeddings.LayerNorm", config.layer_norm_eps)?),
             Norm::Pre => None,
         };
         let word = weights.tensor("bert.embeddings.word_embeddings.weight")?;
         Ok(Self {
-            fuses: fuses(),
+            fuses: compute.fuses(),
             word,
             position: weights.tensor("bert.embeddings.position_embeddings.weight")?,
             token_type: weights.tensor("bert.embeddings.token_type_embeddings.weight")?,

@@ -5,7 +5,7 @@ use tch::{Cuda, Device};
 
 use crate::error::{Error, Result};
 use crate::keys::classes;
-use crate::model::Kernels;
+use crate::model::{Compute, Kernels};
 use crate::step::Precision;
 use crate::train::length::TimeBudget;
 use crate::train::micro_batch::MicroBatch;
@@ -164,6 +164,12 @@ impl TrainConfig {
             return Err(Error::config(format!("`train.seed` must be at most {}, got {}", i64::MAX, self.seed)));
         }
         Ok(())
+    }
+
+    /// How models in training compute; the precision is decided.
+    pub fn compute(&self) -> Compute {
+        let kind = self.precision.compute_kind();
+        Compute { kind, kernels: self.kernels, recompute: self.activation_checkpointing }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::keys::Classes;
 use crate::metrics::human::{human_duration, human_integer};
 use crate::metrics::MetricsConfig;
-use crate::model::BertConfig;
+use crate::model::{BertConfig, Compute};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
 use crate::sharing::SharingConfig;
@@ -52,6 +52,9 @@ pub struct Plan {
     pub train: TrainConfig,
     /// What `[data]` and `[train]` say of sequence lengths and batches.
     pub phases: Phases,
+    /// How models in training compute. Where `train.kernels` was `auto`, each part of a model takes what there is for it; the decided
+    /// name in [`Self::train`] is that of layers.
+    pub compute: Compute,
     /// Whether `train.micro_batch` was `auto`: then it may become smaller.
     pub chooses_micro_batch: bool,
     /// `[optim]`.
@@ -108,7 +111,7 @@ impl Plan {
     pub(super) fn numbers_of(&self, phases: Vec<PhaseNumbers>) -> Result<Numbers> {
         let walk = self.sharing.walk(self.bert.num_hidden_layers, self.train.steps)?;
         let place = (self.device, self.sharing.has_checks(), self.checkpoint.background);
-        Ok(Numbers::new(&self.bert, &walk, &self.train, place, phases))
+        Ok(Numbers::new(&self.bert, &walk, self.compute, place, phases))
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::numbers`]; `rate` as [`Self::product_rate`] gives
@@ -170,7 +173,7 @@ impl Plan {
             bert: self.bert.clone(),
             optim: self.optim.clone(),
             sharing: self.sharing.clone(),
-            compute: self.train.precision.compute_kind(),
+            compute: self.compute,
             steps: self.train.steps,
         }
     }

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
 use crate::layer_map::LayerMap;
-use crate::model::{Bert, BertConfig, LayerGradients, Weights};
+use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig, ScalerState};
 use crate::parallel::{Gradients, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
@@ -30,8 +30,8 @@ pub struct Recipe {
     pub optim: OptimConfig,
     /// Tying and untying.
     pub sharing: SharingConfig,
-    /// Precision of activations.
-    pub compute: Kind,
+    /// How the model computes.
+    pub compute: Compute,
     /// Steps of the run.
     pub steps: u64,
 }
@@ -71,7 +71,7 @@ impl Trainee {
         }
         weights.make_gradients()?;
         let model = Bert::new(&recipe.bert, &map, &weights, recipe.compute)?;
-        let scaler = (recipe.compute == Kind::Half).then(ScalerState::default);
+        let scaler = (recipe.compute.kind == Kind::Half).then(ScalerState::default);
         let stepper = Stepper::new(&weights, &moments, recipe.sharing.gradient, scaler)?;
         trim_heap();
         let world = Rc::new(World::alone());
@@ -106,7 +106,7 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn rescale(&mut self, scaler: ScalerState) -> Result<()> {
-        let scaler = (self.recipe.compute == Kind::Half).then_some(scaler);
+        let scaler = (self.recipe.compute.kind == Kind::Half).then_some(scaler);
         self.stepper = Stepper::new(&self.weights, &self.moments, self.recipe.sharing.gradient, scaler)?;
         Ok(())
     }
@@ -136,7 +136,8 @@ impl Trainee {
     /// # Errors
     /// libtorch's own.
     pub fn model_in(&self, kind: Kind) -> Result<Bert> {
-        Bert::new(&self.recipe.bert, &self.map, &self.weights, kind)
+        let compute = Compute { kind, ..self.recipe.compute };
+        Bert::new(&self.recipe.bert, &self.map, &self.weights, compute)
     }
 
     /// Step `number` of the run, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a

@@ -219,7 +219,7 @@ fn the_host_counts_its_skipped_steps_too() {
 /// Watches correlations every second step.
 fn recipe(compute: Kind) -> Recipe {
     let sharing = SharingConfig { rule: Some(RuleKind::Never), check_every: 2, monitor: true, ..Default::default() };
-    Recipe { bert: bert(), optim: OptimConfig::default(), sharing, compute, steps: 1000 }
+    Recipe { bert: bert(), optim: OptimConfig::default(), sharing, compute: compute.into(), steps: 1000 }
 }
 
 #[test]

@@ -42,7 +42,13 @@ fn bert() -> BertConfig {
 }
 
 fn recipe(sharing: &SharingConfig) -> Recipe {
-    Recipe { bert: bert(), optim: OptimConfig::default(), sharing: sharing.clone(), compute: Kind::Float, steps: 1000 }
+    Recipe {
+        bert: bert(),
+        optim: OptimConfig::default(),
+        sharing: sharing.clone(),
+        compute: Kind::Float.into(),
+        steps: 1000,
+    }
 }
 
 fn fresh(sharing: &SharingConfig) -> Trainee {

@@ -20,7 +20,7 @@ pub(super) fn layer(step: &Step<'_>) -> Part {
         let lingering = if in_heap(most) > 0.0 { passing } else { staying };
         Part { saved, passing, lingering }
     };
-    if step.activation_checkpointing {
+    if step.compute.recompute {
         // All of a layer, while its backward runs; and, between the inputs, where forwards had what they did not keep.
         let left_open = if step.is_fused() { 5.0 * input } else { 0.0 };
         part(input, passing + saved - input + left_open)

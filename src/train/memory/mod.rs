@@ -15,8 +15,7 @@ use tch::{Device, Kind};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_bytes;
 use crate::model::weights::{layer_specs, specs};
-use crate::model::{is_fused, BertConfig};
-use crate::step::Precision;
+use crate::model::{BertConfig, Compute};
 
 /// What a process comes to hold in its first steps beside tensors: code of libtorch and oneDNN that is read in when it first
 /// runs, compiled kernels, stacks of threads, small buffers. Measured, with the largest differences at 10 MiB.
@@ -29,12 +28,10 @@ pub struct Step<'a> {
     pub bert: &'a BertConfig,
     /// Which layers share weights.
     pub map: &'a LayerMap,
-    /// Precision, decided.
-    pub precision: Precision,
+    /// How the model computes.
+    pub compute: Compute,
     /// Where to compute.
     pub device: Device,
-    /// Whether layers keep their inputs only.
-    pub activation_checkpointing: bool,
     /// Whether the gradients of layers that share weights are kept apart.
     pub probed: bool,
     /// Sequences of the micro-batch, B.
@@ -69,16 +66,16 @@ impl Step<'_> {
 
     /// Bytes of an activation.
     fn narrow(&self) -> f64 {
-        bytes_of(self.precision.compute_kind())
+        bytes_of(self.compute.kind)
     }
 
     /// Bytes of a weight, and of a statistic.
     fn wide(&self) -> f64 {
-        bytes_of(self.precision.weight_kind())
+        bytes_of(self.compute.weight_kind())
     }
 
     fn is_fused(&self) -> bool {
-        is_fused(self.bert, self.precision.compute_kind(), self.device)
+        self.compute.fuses_layers(self.bert, self.device)
     }
 
     /// Weights, their gradients and two moments, the vocabulary padded.
@@ -90,8 +87,8 @@ impl Step<'_> {
 
     /// A micro-batch of the same size of an evaluation, which computes in the precision of the weights.
     fn evaluated(&self) -> Self {
-        let precision = if self.precision == Precision::Fp64 { Precision::Fp64 } else { Precision::Fp32 };
-        Self { precision, activation_checkpointing: false, probed: false, ..*self }
+        let compute = Compute { kind: self.compute.weight_kind(), recompute: false, ..self.compute };
+        Self { compute, probed: false, ..*self }
     }
 
     /// The gradients that a check keeps apart.
