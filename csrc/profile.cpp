@@ -23,8 +23,8 @@ struct Total {
 };
 
 // An op that is under way.
-struct Frame : at::ObserverContext {
-  explicit Frame(uint64_t of) : session(of), begin(Clock::now()) {}
+struct OpenOp : at::ObserverContext {
+  explicit OpenOp(uint64_t of) : session(of), begin(Clock::now()) {}
   uint64_t session;
   Clock::time_point begin;
   Clock::duration inner{};
@@ -34,32 +34,32 @@ std::mutex lock;
 std::map<std::string, Total> totals;
 std::optional<at::CallbackHandle> handle;
 std::atomic<uint64_t> session{0};
-thread_local std::vector<Frame *> open_frames;
+thread_local std::vector<OpenOp *> open_ops;
 
 std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction &) {
-  auto frame = std::make_unique<Frame>(session.load());
-  open_frames.push_back(frame.get());
-  return frame;
+  auto op = std::make_unique<OpenOp>(session.load());
+  open_ops.push_back(op.get());
+  return op;
 }
 
 void leave(const at::RecordFunction &function, at::ObserverContext *context) {
-  auto *frame = static_cast<Frame *>(context);
-  if (frame == nullptr) {
+  auto *op = static_cast<OpenOp *>(context);
+  if (op == nullptr) {
     return;
   }
-  const auto all = Clock::now() - frame->begin;
-  // The frame dies after this call, so it must leave the list, also when its session is over.
-  open_frames.erase(std::remove(open_frames.begin(), open_frames.end(), frame), open_frames.end());
-  if (frame->session != session.load()) {
+  const auto all = Clock::now() - op->begin;
+  // The op dies after this call, so it must leave the list, also when its session is over.
+  open_ops.erase(std::remove(open_ops.begin(), open_ops.end(), op), open_ops.end());
+  if (op->session != session.load()) {
     return;
   }
-  if (!open_frames.empty()) {
-    open_frames.back()->inner += all;
+  if (!open_ops.empty()) {
+    open_ops.back()->inner += all;
   }
   const std::lock_guard<std::mutex> guard(lock);
   auto &total = totals[function.name()];
   ++total.calls;
-  total.self += all - frame->inner;
+  total.self += all - op->inner;
 }
 
 } // namespace

@@ -51,8 +51,8 @@ char *untie_recompute(UntieFunction call, void *context, void (*release)(void *)
 
 // fused/node.cpp
 struct UntieLayer;
-// What one pass through a layer depends on beside x; null tensors: none.
-struct UntiePass {
+// What one forward of a layer depends on beside x; null tensors: none.
+struct UntieLayerContext {
   const at::Tensor *visible;
   const at::Tensor *documents;
   const at::Tensor *keys;
@@ -67,7 +67,7 @@ char *untie_kernel_level(const char **name);
 char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer);
 void untie_layer_free(UntieLayer *layer) noexcept;
-char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out);
+char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntieLayerContext *context, at::Tensor **out);
 
 // fused/head_node.cpp
 struct UntieHead;
@@ -139,7 +139,7 @@ char *untie_reducer_mark(const UntieReducer *reducer, const at::Tensor *hidden, 
 char *untie_reducer_finish(const UntieReducer *reducer);
 }
 
-// UntieAdamW, UntiePass and UntieEmbeddings as src/shim/ffi.rs mirrors them.
+// UntieAdamW, UntieLayerContext and UntieEmbeddings as src/shim/ffi.rs mirrors them.
 #define UNTIE_AT(type, field, offset) static_assert(offsetof(type, field) == (offset), "src/shim/ffi.rs has it elsewhere")
 #define UNTIE_SIZE(type, size) static_assert(sizeof(type) == (size), "src/shim/ffi.rs has another size")
 UNTIE_AT(UntieAdamW, parameter, 0);
@@ -149,14 +149,14 @@ UNTIE_AT(UntieAdamW, exp_avg_sq, 24);
 UNTIE_AT(UntieAdamW, gradient_scale, 32);
 UNTIE_AT(UntieAdamW, weight_decay, 40);
 UNTIE_SIZE(UntieAdamW, 48);
-UNTIE_AT(UntiePass, visible, 0);
-UNTIE_AT(UntiePass, documents, 8);
-UNTIE_AT(UntiePass, keys, 16);
-UNTIE_AT(UntiePass, site, 24);
-UNTIE_AT(UntiePass, attention_dropout, 32);
-UNTIE_AT(UntiePass, hidden_dropout, 40);
-UNTIE_AT(UntiePass, recompute, 48);
-UNTIE_SIZE(UntiePass, 56);
+UNTIE_AT(UntieLayerContext, visible, 0);
+UNTIE_AT(UntieLayerContext, documents, 8);
+UNTIE_AT(UntieLayerContext, keys, 16);
+UNTIE_AT(UntieLayerContext, site, 24);
+UNTIE_AT(UntieLayerContext, attention_dropout, 32);
+UNTIE_AT(UntieLayerContext, hidden_dropout, 40);
+UNTIE_AT(UntieLayerContext, recompute, 48);
+UNTIE_SIZE(UntieLayerContext, 56);
 UNTIE_AT(UntieEmbeddings, word, 0);
 UNTIE_AT(UntieEmbeddings, position, 8);
 UNTIE_AT(UntieEmbeddings, type, 16);

@@ -62,7 +62,7 @@ fn main() -> Result<()> {
         bert: bert.clone(),
         optim: OptimConfig::default(),
         sharing,
-        compute: precision.compute_kind(),
+        compute: precision.compute_kind().into(),
         steps: u64::MAX,
     };
     let mut state = TrainState::new(spec, map, weights, moments, None)?;

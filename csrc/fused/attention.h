@@ -10,11 +10,11 @@ namespace untie {
 // B sequences of T tokens, H heads of D features.
 struct AttentionShape {
   int64_t batch, length, heads, features;
-  int64_t width() const { return heads * features; }
+  int64_t hidden_size() const { return heads * features; }
 };
 
 // What limits who sees whom, int32 [B, T] each; undefined: nothing.
-struct Sight {
+struct AttentionMask {
   at::Tensor visible, documents;
 };
 
@@ -24,16 +24,16 @@ public:
   // As many queries at a time as keep two tiles of scores in a core's second-level cache.
   static constexpr int64_t QUERIES = 128;
 
-  Attention(AttentionShape of, const Sight &seen, Dropout drop)
-      : shape(of), sight(seen), dropout(drop), length(of.length), depth(even(of.length)), size(of.features),
-        stride(3 * of.width()) {}
+  Attention(AttentionShape of, const AttentionMask &attention_mask, Dropout drop)
+      : shape(of), mask(attention_mask), dropout(drop), length(of.length), depth(even(of.length)), size(of.features),
+        stride(3 * of.hidden_size()) {}
 
   // qkv [B·T, 3C] → context [B·T, C]; log_sum [B·H, T rounded up to 16].
   void forward(const at::Tensor &qkv, const at::Tensor &context, const at::Tensor &log_sum) const {
     in_parallel(shape.batch * shape.heads, [&](int64_t task) {
       const int64_t first = task / shape.heads * length, head = task % shape.heads;
       const T *query = data<T>(qkv) + first * stride + head * size;
-      const T *key = query + shape.width(), *value = key + shape.width();
+      const T *key = query + shape.hidden_size(), *value = key + shape.hidden_size();
       T *right = zeroed_scratch<T>(size * QUERIES), *left = zeroed_scratch<T>(size * depth);
       T *packed = zeroed_scratch<T>(depth * QUERIES), *narrow = scratch<T>(size * QUERIES);
       W *scores = scratch<W>(length * QUERIES), *out = scratch<W>(size * QUERIES);
@@ -49,7 +49,7 @@ public:
                                 data<W>(log_sum) + task * rounded(length) + at);
         multiply(size, queries, depth, depth, queries, queries, false, left, packed, out);
         kernels.transpose(size, count, narrowed(size, queries, out, narrow), queries,
-                          data<T>(context) + (first + at) * shape.width() + head * size, shape.width());
+                          data<T>(context) + (first + at) * shape.hidden_size() + head * size, shape.hidden_size());
       }
     });
   }
@@ -58,11 +58,11 @@ public:
   void backward(const at::Tensor &qkv, const at::Tensor &context, const at::Tensor &log_sum, const T *d_context,
                 T *d_qkv) const {
     in_parallel(shape.batch * shape.heads, [&](int64_t task) {
-      const int64_t first = task / shape.heads * length, head = task % shape.heads, width = shape.width();
-      const T *query = data<T>(qkv) + first * stride + head * size, *key = query + width, *value = key + width;
-      T *d_query = d_qkv + first * stride + head * size, *d_key = d_query + width, *d_value = d_key + width;
-      const T *out = data<T>(context) + first * width + head * size;
-      const T *d_out = d_context + first * width + head * size;
+      const int64_t first = task / shape.heads * length, head = task % shape.heads, hidden_size = shape.hidden_size();
+      const T *query = data<T>(qkv) + first * stride + head * size, *key = query + hidden_size, *value = key + hidden_size;
+      T *d_query = d_qkv + first * stride + head * size, *d_key = d_query + hidden_size, *d_value = d_key + hidden_size;
+      const T *out = data<T>(context) + first * hidden_size + head * size;
+      const T *d_out = d_context + first * hidden_size + head * size;
       // Four blocks of queries, one behind the other: as columns and as rows of right operands.
       T *blocks = zeroed_scratch<T>(4 * size * QUERIES);
       T *query_right = blocks, *d_right = query_right + size * QUERIES;
@@ -90,10 +90,10 @@ public:
           std::fill(delta, delta + QUERIES, W{});
         }
         kernels.pack_columns(count, size, query + at * stride, stride, query_right, queries);
-        kernels.pack_columns(count, size, d_out + at * width, width, d_right, queries);
+        kernels.pack_columns(count, size, d_out + at * hidden_size, hidden_size, d_right, queries);
         kernels.pack_rows(count, size, query + at * stride, stride, query_rows, size);
-        kernels.pack_rows(count, size, d_out + at * width, width, d_rows, size);
-        kernels.row_dots(count, size, d_out + at * width, width, out + at * width, width, delta);
+        kernels.pack_rows(count, size, d_out + at * hidden_size, hidden_size, d_rows, size);
+        kernels.row_dots(count, size, d_out + at * hidden_size, hidden_size, out + at * hidden_size, hidden_size, delta);
         multiply(length, queries, size, stride, queries, queries, false, key, query_right, scores);
         multiply(length, queries, size, stride, queries, queries, false, value, d_right, d_scores);
         kernels.softmax_backward(tile(task, at, queries), scores, d_scores, drop(task),
@@ -119,7 +119,7 @@ private:
     const auto of_sequence = [&](const at::Tensor &all) -> const int32_t * {
       return all.defined() ? data<int32_t>(all) + task / shape.heads * length : nullptr;
     };
-    return {length, queries, first_query, task % shape.heads, of_sequence(sight.visible), of_sequence(sight.documents),
+    return {length, queries, first_query, task % shape.heads, of_sequence(mask.visible), of_sequence(mask.documents),
             1.0 / std::sqrt(static_cast<double>(size))};
   }
 
@@ -133,7 +133,7 @@ private:
 
   const Kernels<T> &kernels = Scalar<T>::kernels();
   AttentionShape shape;
-  const Sight &sight;
+  const AttentionMask &mask;
   Dropout dropout;
   int64_t length, depth, size, stride;
 };

@@ -48,14 +48,15 @@ void expect_below(const char *name, const at::Tensor &ids, const at::Tensor &tab
 // In W, the precision of the tables.
 template <typename W> class Embeddings {
 public:
-  Embeddings(const Tables &of, const Ids &read) : tables(of), ids(read), width(of.word.size(1)) {}
+  Embeddings(const Tables &of, const Ids &read) : tables(of), ids(read), hidden_size(of.word.size(1)) {}
 
   // The sums of rows first..first + count.
   void sums(int64_t first, int64_t count, W *to) const {
     for (int64_t i = 0; i < count; ++i) {
       const int64_t row = first + i;
-      kernels.add(width, row_of(tables.word, ids.word_of(row)), row_of(tables.position, ids.position_of(row)), to + i * width);
-      kernels.add(width, to + i * width, row_of(tables.type, ids.type_of(row)), to + i * width);
+      W *sum = to + i * hidden_size;
+      kernels.add(hidden_size, row_of(tables.word, ids.word_of(row)), row_of(tables.position, ids.position_of(row)), sum);
+      kernels.add(hidden_size, sum, row_of(tables.type, ids.type_of(row)), sum);
     }
   }
 
@@ -63,38 +64,38 @@ public:
   template <typename T> void forward(int64_t rows, Dropout dropout, T *to, W *statistics) const {
     in_parallel((rows + TILE_ROWS - 1) / TILE_ROWS, [&](int64_t task) {
       const int64_t first = task * TILE_ROWS, count = std::min(TILE_ROWS, rows - first);
-      W *x = scratch<W>(count * width), *normed = scratch<W>(count * width);
+      W *x = scratch<W>(count * hidden_size), *normed = scratch<W>(count * hidden_size);
       sums(first, count, x);
       if (tables.weight.defined()) {
         const Norm<W> norm{data<W>(tables.weight), data<W>(tables.bias), tables.epsilon};
-        kernels.norm_forward(count, width, x, norm, normed, statistics + first, statistics + rows + first);
+        kernels.norm_forward(count, hidden_size, x, norm, normed, statistics + first, statistics + rows + first);
         std::swap(x, normed);
       }
       if (dropout.threshold != 0) {
-        kernels.dropout(first, count, width, x, dropout, normed, nullptr);
+        kernels.dropout(first, count, hidden_size, x, dropout, normed, nullptr);
         std::swap(x, normed);
       }
-      Scalar<T>::kernels().narrow(count, width, x, width, to + first * width, width);
+      Scalar<T>::kernels().narrow(count, hidden_size, x, hidden_size, to + first * hidden_size, hidden_size);
     });
   }
 
   template <typename T> void backward(int64_t rows, Dropout dropout, const T *d_out, const W *statistics) const {
     const bool norms = tables.weight.defined();
     const int64_t tasks = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    const Sums<W> norm_sums(tasks, {norms ? width : 0, norms ? width : 0});
-    const auto d_sum = buffer<W>({rows, width});
+    const PartialSums<W> norm_sums(tasks, {norms ? hidden_size : 0, norms ? hidden_size : 0});
+    const auto d_sum = buffer<W>({rows, hidden_size});
     in_parallel(tasks, [&](int64_t task) {
       const int64_t first = task * TILE_ROWS, count = std::min(TILE_ROWS, rows - first);
-      W *d = scratch<W>(count * width), *x = scratch<W>(count * width), *result = data<W>(d_sum) + first * width;
-      Scalar<T>::kernels().widen(count * width, d_out + first * width, d);
+      W *d = scratch<W>(count * hidden_size), *x = scratch<W>(count * hidden_size), *result = data<W>(d_sum) + first * hidden_size;
+      Scalar<T>::kernels().widen(count * hidden_size, d_out + first * hidden_size, d);
       if (!norms) {
-        kernels.dropout(first, count, width, d, dropout, result, nullptr);
+        kernels.dropout(first, count, hidden_size, d, dropout, result, nullptr);
         return;
       }
-      W *dropped = scratch<W>(count * width);
-      kernels.dropout(first, count, width, d, dropout, dropped, nullptr);
+      W *dropped = scratch<W>(count * hidden_size);
+      kernels.dropout(first, count, hidden_size, d, dropout, dropped, nullptr);
       sums(first, count, x);
-      kernels.norm_backward(count, width, dropped, x, statistics + first, statistics + rows + first, data<W>(tables.weight),
+      kernels.norm_backward(count, hidden_size, dropped, x, statistics + first, statistics + rows + first, data<W>(tables.weight),
                             nullptr, result, norm_sums.of(task, 0), norm_sums.of(task, 1));
     });
     if (norms) {
@@ -105,20 +106,20 @@ public:
   }
 
 private:
-  const W *row_of(const at::Tensor &table, int64_t id) const { return data<W>(table) + id * width; }
+  const W *row_of(const at::Tensor &table, int64_t id) const { return data<W>(table) + id * hidden_size; }
 
   void scatter(int64_t rows, const W *d_sum) const {
     const auto word = gradient_of(tables.word), position = gradient_of(tables.position), type = gradient_of(tables.type);
-    in_parallel((width + FEATURES - 1) / FEATURES, [&](int64_t task) {
-      const int64_t column = task * FEATURES, count = std::min(FEATURES, width - column);
+    in_parallel((hidden_size + FEATURES - 1) / FEATURES, [&](int64_t task) {
+      const int64_t column = task * FEATURES, count = std::min(FEATURES, hidden_size - column);
       const auto add = [&](const at::Tensor &table, int64_t id, const W *d) {
-        W *sum = data<W>(table) + id * width + column;
+        W *sum = data<W>(table) + id * hidden_size + column;
         kernels.add(count, d, sum, sum);
       };
       // The few segments have thousands of rows each: those are added up in fp64.
       double *of_types = zeroed_scratch<double>(type.size(0) * FEATURES);
       for (int64_t row = 0; row < rows; ++row) {
-        const W *d = d_sum + row * width + column;
+        const W *d = d_sum + row * hidden_size + column;
         add(word, ids.word_of(row), d);
         add(position, ids.position_of(row), d);
         double *sum = of_types + ids.type_of(row) * FEATURES;
@@ -127,7 +128,7 @@ private:
         }
       }
       for (int64_t id = 0; id < type.size(0); ++id) {
-        W *sum = data<W>(type) + id * width + column;
+        W *sum = data<W>(type) + id * hidden_size + column;
         std::transform(sum, sum + count, of_types + id * FEATURES, sum,
                        [](W before, double added) { return static_cast<W>(before + added); });
       }
@@ -137,7 +138,7 @@ private:
   const Kernels<W> &kernels = Scalar<W>::kernels();
   const Tables &tables;
   const Ids &ids;
-  int64_t width;
+  int64_t hidden_size;
 };
 
 struct EmbeddingsBackward : torch::autograd::Node {
@@ -184,12 +185,12 @@ char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out
       expect_below("segment", ids.type, tables.type);
     }
     const auto node = node_for<EmbeddingsBackward>(tables.word);
-    const int64_t rows = ids.word.numel(), width = tables.word.size(1);
+    const int64_t rows = ids.word.numel(), hidden_size = tables.word.size(1);
     at::Tensor y, statistics;
     of_kind(static_cast<at::ScalarType>(kind), [&](auto element) {
       using T = decltype(element);
       at::NoGradGuard no_grad;
-      y = buffer<T>({ids.word.size(0), ids.length, width}), statistics = wide_buffer<T>({2, rows});
+      y = buffer<T>({ids.word.size(0), ids.length, hidden_size}), statistics = wide_buffer<T>({2, rows});
       Embeddings<Wide<T>>(tables, ids).forward(rows, dropout_of(drop.keys, drop.site, drop.probability, ids.length),
                                                data<T>(y), data<Wide<T>>(statistics));
     });

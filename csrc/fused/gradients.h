@@ -8,10 +8,10 @@
 namespace untie {
 
 // Sums over rows that each task makes for itself, added up in the order of the tasks: the same on any number of threads.
-template <typename T> class Sums {
+template <typename T> class PartialSums {
 public:
   // One sum of each of `sizes`.
-  Sums(int64_t tasks, const std::vector<int64_t> &sizes_of) : sizes(sizes_of) {
+  PartialSums(int64_t tasks, const std::vector<int64_t> &sizes_of) : sizes(sizes_of) {
     int64_t size = 0;
     for (const int64_t part : sizes) {
       offsets.push_back(size);
@@ -70,15 +70,15 @@ public:
   // own never changes `sum`.
   void add(int64_t task, const at::Tensor &sum, const at::Tensor &copy) const {
     const int64_t row = task / across() * HEIGHT, column = task % across() * WIDTH;
-    const int64_t height = std::min(HEIGHT, m - row), breadth = width(column);
-    W *tile = scratch<W>(height * breadth);
+    const int64_t height = std::min(HEIGHT, m - row), tile_width = width(column);
+    W *tile = scratch<W>(height * tile_width);
     for (int64_t at = 0; at < depth; at += DEPTH) {
-      multiply(height, breadth, std::min(DEPTH, depth - at), STRIDE, right_row(column), breadth, at > 0, left_at(at, row),
+      multiply(height, tile_width, std::min(DEPTH, depth - at), STRIDE, right_row(column), tile_width, at > 0, left_at(at, row),
                right_at(at, column), tile, PANEL * depth);
     }
     const bool turned = form == TRANSPOSED;
     const int64_t place = turned ? column * m + row : row * n + column;
-    (turned ? kernels.accumulate_transposed : kernels.accumulate)(height, breadth, tile, data<W>(sum) + place,
+    (turned ? kernels.accumulate_transposed : kernels.accumulate)(height, tile_width, tile, data<W>(sum) + place,
                                                                   copy.defined() ? data<W>(copy) + place : nullptr,
                                                                   turned ? m : n);
   }

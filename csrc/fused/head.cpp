@@ -16,11 +16,11 @@ template <typename T> class HeadOf final : public Head {
 
 public:
   HeadOf(double of, std::array<at::Tensor, HEAD_PARTS> tensors)
-      : epsilon(of), parts(std::move(tensors)), dense(PackedWeight<T>::of(parts[DENSE])), width(parts[DENSE].size(0)),
+      : epsilon(of), parts(std::move(tensors)), dense(PackedWeight<T>::of(parts[DENSE])), hidden_size(parts[DENSE].size(0)),
         vocabulary(parts[EMBEDDINGS].size(0)) {}
 
-  HeadResult forward(const at::Tensor &hidden, const Targets &targets, HeadKept *kept) override {
-    HeadKept now;
+  HeadResult forward(const at::Tensor &hidden, const Targets &targets, HeadSavedTensors *saved) override {
+    HeadSavedTensors now;
     std::vector<double> weights;
     select(hidden.size(0) * hidden.size(1), targets, now, weights);
     const int64_t count = static_cast<int64_t>(weights.size()), columns = rounded(count);
@@ -34,12 +34,13 @@ public:
     };
     in_parallel(tiles, [&](int64_t tile) {
       const int64_t first = tile * ENTRIES, rows = std::min(ENTRIES, vocabulary - first);
-      T *entries = scratch<T>(rows * width);
+      T *entries = scratch<T>(rows * hidden_size);
       narrow_entries(first, rows, entries);
       W *scores = scratch<W>(rows * COLUMNS);
-      each_column_block(columns, [&](int64_t column, int64_t breadth) {
-        multiply(rows, breadth, width, width, columns, breadth, false, entries, right_at(right, column), scores);
-        kernels.logits_forward({rows, breadth, first, now.labels.data() + column}, scores, value(LOGIT_BIAS) + first,
+      each_column_block(columns, [&](int64_t column, int64_t block_columns) {
+        multiply(rows, block_columns, hidden_size, hidden_size, columns, block_columns, false, entries, right_at(right, column),
+                 scores);
+        kernels.logits_forward({rows, block_columns, first, now.labels.data() + column}, scores, value(LOGIT_BIAS) + first,
                                {sum_at(0, tile, column), sum_at(1, tile, column), sum_at(2, tile, column),
                                 data<int32_t>(best) + tile * columns + column});
       });
@@ -63,42 +64,42 @@ public:
       data<W>(now.log_sum)[column] = static_cast<W>(log_sum);
       data<W>(now.factors)[column] = static_cast<W>(weights[column] / targets.total);
     }
-    if (kept != nullptr) {
-      *kept = std::move(now);
+    if (saved != nullptr) {
+      *saved = std::move(now);
     }
     const auto scalar = [](double value) { return at::scalar_tensor(value, at::kDouble); };
     return {scalar(loss / targets.total), scalar(correct)};
   }
 
-  at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadKept &kept) override {
+  at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadSavedTensors &saved) override {
     const auto d_hidden = at::zeros(sizes, Scalar<T>::kind);
-    const int64_t count = static_cast<int64_t>(kept.rows.size());
+    const int64_t count = static_cast<int64_t>(saved.rows.size());
     if (count == 0) {
       for (const auto &part : parts) {
         gradient_of(part);
       }
       return d_hidden;
     }
-    const auto d_normed = decoder_backward(kept, kept.factors.mul(gradient));
+    const auto d_normed = decoder_backward(saved, saved.factors.mul(gradient));
     const int64_t tasks = (count + ROWS - 1) / ROWS;
-    const Sums<T> sums(tasks, {width, width, width});
-    const auto operands = buffer<T>({WeightGradient<T>::size(count, width, width)});
-    const WeightGradient<T> weight(WeightGradient<T>::TRANSPOSED, count, width, width, data<T>(operands));
-    const auto d_gathered = wide_buffer<T>({count, width});
+    const PartialSums<T> sums(tasks, {hidden_size, hidden_size, hidden_size});
+    const auto operands = buffer<T>({WeightGradient<T>::size(count, hidden_size, hidden_size)});
+    const WeightGradient<T> weight(WeightGradient<T>::TRANSPOSED, count, hidden_size, hidden_size, data<T>(operands));
+    const auto d_gathered = wide_buffer<T>({count, hidden_size});
     const Packed<T> &from_dense = dense->backward();
     in_parallel(tasks, [&](int64_t task) {
       const int64_t first = task * ROWS, rows = std::min(ROWS, count - first);
-      T *d_after = scratch<T>(rows * width), *d_inner = scratch<T>(rows * width);
-      W *wide = scratch<W>(rows * width);
-      kernels.norm_backward(rows, width, at(d_normed, first), at(kept.after, first), data<W>(kept.statistics) + first,
-                            data<W>(kept.statistics) + count + first, value(NORM), nullptr, d_after, sums.of(task, 0),
+      T *d_after = scratch<T>(rows * hidden_size), *d_inner = scratch<T>(rows * hidden_size);
+      W *wide = scratch<W>(rows * hidden_size);
+      kernels.norm_backward(rows, hidden_size, at(d_normed, first), at(saved.after, first), data<W>(saved.statistics) + first,
+                            data<W>(saved.statistics) + count + first, value(NORM), nullptr, d_after, sums.of(task, 0),
                             sums.of(task, 1));
-      kernels.widen(rows * width, d_after, wide);
-      kernels.gelu_backward(rows, width, wide, at(kept.inner, first), width, d_inner, width, nullptr, nullptr, 0, 0,
-                            sums.of(task, 2));
+      kernels.widen(rows * hidden_size, d_after, wide);
+      kernels.gelu_backward(rows, hidden_size, wide, at(saved.inner, first), hidden_size, d_inner, hidden_size, nullptr, nullptr, 0,
+                            0, sums.of(task, 2));
       weight.set_right(first, rows, d_inner);
-      weight.set_left(first, rows, at(kept.gathered, first));
-      whole(rows, d_inner, width, from_dense, data<W>(d_gathered) + first * width);
+      weight.set_left(first, rows, at(saved.gathered, first));
+      whole(rows, d_inner, hidden_size, from_dense, data<W>(d_gathered) + first * hidden_size);
     });
     const auto d_dense = gradient_of(parts[DENSE]);
     in_parallel(weight.num_tasks(), [&](int64_t task) { weight.add(task, d_dense, at::Tensor()); });
@@ -106,8 +107,8 @@ public:
       gradient_of(parts[part]).add_(sums.total(sum));
     }
     for (int64_t i = 0; i < count; ++i) {
-      T *row = data<T>(d_hidden) + kept.rows[i] * width;
-      kernels.add(width, data<W>(d_gathered) + i * width, row, row);
+      T *row = data<T>(d_hidden) + saved.rows[i] * hidden_size;
+      kernels.add(hidden_size, data<W>(d_gathered) + i * hidden_size, row, row);
     }
     return d_hidden;
   }
@@ -115,7 +116,7 @@ public:
 private:
   // Columns of logits for `count` targets: what brgemm is fastest with, or panels of our kernel.
   static int64_t rounded(int64_t count) { return is_own_product<T>() ? in_panels(count) : (count + 63) / 64 * 64; }
-  T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * width; }
+  T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * hidden_size; }
   const W *value(HeadPart part) const { return data<W>(parts[part]); }
   template <typename Use> static void each_column_block(int64_t columns, Use use) {
     for (int64_t column = 0; column < columns; column += COLUMNS) {
@@ -123,7 +124,7 @@ private:
     }
   }
 
-  void select(int64_t num_rows, const Targets &targets, HeadKept &now, std::vector<double> &weights) const {
+  void select(int64_t num_rows, const Targets &targets, HeadSavedTensors &now, std::vector<double> &weights) const {
     const int64_t slots = targets.positions.numel();
     const auto positions = targets.positions.contiguous(), labels = targets.labels.contiguous();
     const auto of = targets.weights.contiguous();
@@ -142,23 +143,24 @@ private:
   }
 
   // The targets' hidden states through dense, GELU and LayerNorm.
-  void transform(const at::Tensor &hidden, HeadKept &now) const {
+  void transform(const at::Tensor &hidden, HeadSavedTensors &now) const {
     const int64_t count = static_cast<int64_t>(now.rows.size());
-    now.gathered = buffer<T>({count, width}), now.inner = buffer<T>({count, width}), now.after = buffer<T>({count, width});
-    now.normed = buffer<T>({count, width}), now.statistics = wide_buffer<T>({2, count});
+    now.gathered = buffer<T>({count, hidden_size}), now.inner = buffer<T>({count, hidden_size});
+    now.after = buffer<T>({count, hidden_size}), now.normed = buffer<T>({count, hidden_size});
+    now.statistics = wide_buffer<T>({2, count});
     const Packed<T> &to_inner = dense->forward();
     const Norm<W> norm{value(NORM), value(NORM_BIAS), epsilon};
     in_parallel((count + ROWS - 1) / ROWS, [&](int64_t task) {
       const int64_t first = task * ROWS, rows = std::min(ROWS, count - first);
       for (int64_t i = first; i < first + rows; ++i) {
-        std::memcpy(at(now.gathered, i), at(hidden, now.rows[i]), static_cast<size_t>(width) * sizeof(T));
+        std::memcpy(at(now.gathered, i), at(hidden, now.rows[i]), static_cast<size_t>(hidden_size) * sizeof(T));
       }
       W *tile = scratch<W>(rows * Packed<T>::TILE);
-      each_tile(rows, at(now.gathered, first), width, to_inner, tile, [&](int64_t column, int64_t n, W *made) {
-        kernels.gelu_forward(rows, n, made, value(DENSE_BIAS) + column, at(now.inner, first) + column, width,
-                             at(now.after, first) + column, width);
+      each_tile(rows, at(now.gathered, first), hidden_size, to_inner, tile, [&](int64_t column, int64_t n, W *made) {
+        kernels.gelu_forward(rows, n, made, value(DENSE_BIAS) + column, at(now.inner, first) + column, hidden_size,
+                             at(now.after, first) + column, hidden_size);
       });
-      kernels.norm_forward(rows, width, at(now.after, first), norm, at(now.normed, first), data<W>(now.statistics) + first,
+      kernels.norm_forward(rows, hidden_size, at(now.after, first), norm, at(now.normed, first), data<W>(now.statistics) + first,
                            data<W>(now.statistics) + count + first);
     });
   }
@@ -166,8 +168,8 @@ private:
   // normedᵀ [C, columns] as a right operand.
   at::Tensor right_operand(const at::Tensor &normed, int64_t columns) const {
     const int64_t count = normed.size(0);
-    const auto right = at::zeros({width * columns}, Scalar<T>::kind);
-    kernels.pack_columns(count, width, data<T>(normed), width, data<T>(right), columns);
+    const auto right = at::zeros({hidden_size * columns}, Scalar<T>::kind);
+    kernels.pack_columns(count, hidden_size, data<T>(normed), hidden_size, data<T>(right), columns);
     return right;
   }
   static const T *right_at(const at::Tensor &right, int64_t column) {
@@ -176,39 +178,40 @@ private:
 
   // Rows of the word embeddings in the precision of the products.
   void narrow_entries(int64_t first, int64_t rows, T *to) const {
-    kernels.narrow(rows, width, value(EMBEDDINGS) + first * width, width, to, width);
+    kernels.narrow(rows, hidden_size, value(EMBEDDINGS) + first * hidden_size, hidden_size, to, hidden_size);
   }
 
   // The gradients of embeddings, bias and `normed`, given each target's part in the loss.
-  at::Tensor decoder_backward(const HeadKept &kept, const at::Tensor &factors) const {
-    const int64_t count = kept.normed.size(0), columns = static_cast<int64_t>(kept.labels.size());
-    const auto right = right_operand(kept.normed, columns);
-    const auto packed_rows = at::zeros({columns * width}, Scalar<T>::kind);
-    kernels.pack_rows(count, width, data<T>(kept.normed), width, data<T>(packed_rows), width);
+  at::Tensor decoder_backward(const HeadSavedTensors &saved, const at::Tensor &factors) const {
+    const int64_t count = saved.normed.size(0), columns = static_cast<int64_t>(saved.labels.size());
+    const auto right = right_operand(saved.normed, columns);
+    const auto packed_rows = at::zeros({columns * hidden_size}, Scalar<T>::kind);
+    kernels.pack_rows(count, hidden_size, data<T>(saved.normed), hidden_size, data<T>(packed_rows), hidden_size);
     const int64_t tiles = (vocabulary + ENTRIES - 1) / ENTRIES;
-    const int64_t affordable = SUMS_BYTES / static_cast<int64_t>(sizeof(W)) / (width * columns);
+    const int64_t affordable = SUMS_BYTES / static_cast<int64_t>(sizeof(W)) / (hidden_size * columns);
     const int64_t groups = std::min(tiles, std::clamp<int64_t>(affordable, 2, MOST_SUMS));
-    const auto turned = at::zeros({groups, width, columns}, Scalar<T>::wide);
+    const auto turned = at::zeros({groups, hidden_size, columns}, Scalar<T>::wide);
     const auto d_embeddings = gradient_of(parts[EMBEDDINGS]), d_bias = gradient_of(parts[LOGIT_BIAS]);
     in_parallel(groups, [&](int64_t group) {
-      W *d_turned = data<W>(turned) + group * width * columns;
-      W *scores = scratch<W>(ENTRIES * COLUMNS), *d_entries = scratch<W>(ENTRIES * width);
+      W *d_turned = data<W>(turned) + group * hidden_size * columns;
+      W *scores = scratch<W>(ENTRIES * COLUMNS), *d_entries = scratch<W>(ENTRIES * hidden_size);
       T *gradient = scratch<T>(ENTRIES * COLUMNS), *packed = scratch<T>(ENTRIES * COLUMNS);
-      T *entries = scratch<T>(ENTRIES * width), *entries_left = scratch<T>(ENTRIES * width);
+      T *entries = scratch<T>(ENTRIES * hidden_size), *entries_left = scratch<T>(ENTRIES * hidden_size);
       for (int64_t tile = group; tile < tiles; tile += groups) {
         const int64_t first = tile * ENTRIES, rows = std::min(ENTRIES, vocabulary - first);
         narrow_entries(first, rows, entries);
-        kernels.transpose(rows, width, entries, width, entries_left, rows);
-        each_column_block(columns, [&](int64_t column, int64_t breadth) {
-          multiply(rows, breadth, width, width, columns, breadth, false, entries, right_at(right, column), scores);
-          kernels.logits_backward({rows, breadth, first, kept.labels.data() + column}, scores, value(LOGIT_BIAS) + first,
-                                  data<W>(kept.log_sum) + column, data<W>(factors) + column, gradient, packed,
+        kernels.transpose(rows, hidden_size, entries, hidden_size, entries_left, rows);
+        each_column_block(columns, [&](int64_t column, int64_t block_columns) {
+          multiply(rows, block_columns, hidden_size, hidden_size, columns, block_columns, false, entries, right_at(right, column),
+                   scores);
+          kernels.logits_backward({rows, block_columns, first, saved.labels.data() + column}, scores, value(LOGIT_BIAS) + first,
+                                  data<W>(saved.log_sum) + column, data<W>(factors) + column, gradient, packed,
                                   data<W>(d_bias) + first);
-          multiply(rows, width, breadth, breadth, width, width, column > 0, gradient,
-                   data<T>(packed_rows) + column * width, d_entries);
-          multiply(width, breadth, rows, rows, breadth, columns, true, entries_left, packed, d_turned + column);
+          multiply(rows, hidden_size, block_columns, block_columns, hidden_size, hidden_size, column > 0, gradient,
+                   data<T>(packed_rows) + column * hidden_size, d_entries);
+          multiply(hidden_size, block_columns, rows, rows, block_columns, columns, true, entries_left, packed, d_turned + column);
         });
-        kernels.accumulate(rows, width, d_entries, data<W>(d_embeddings) + first * width, nullptr, width);
+        kernels.accumulate(rows, hidden_size, d_entries, data<W>(d_embeddings) + first * hidden_size, nullptr, hidden_size);
       }
     });
     const auto summed = turned.sum(0).t().to(Scalar<T>::kind); // [columns, C]
@@ -219,7 +222,7 @@ private:
   double epsilon;
   std::array<at::Tensor, HEAD_PARTS> parts;
   std::shared_ptr<PackedWeight<T>> dense;
-  int64_t width, vocabulary;
+  int64_t hidden_size, vocabulary;
 };
 
 } // namespace

@@ -22,7 +22,7 @@ struct Targets {
 };
 
 // What the forward keeps of the n targets.
-struct HeadKept {
+struct HeadSavedTensors {
   std::vector<int64_t> rows; // of the hidden states
   std::vector<int32_t> labels;
   at::Tensor gathered, inner, after, normed, statistics, log_sum, factors;
@@ -37,9 +37,9 @@ class Head {
 public:
   virtual ~Head() = default;
   // hidden [B, T, C].
-  virtual HeadResult forward(const at::Tensor &hidden, const Targets &targets, HeadKept *kept) = 0;
+  virtual HeadResult forward(const at::Tensor &hidden, const Targets &targets, HeadSavedTensors *saved) = 0;
   // The gradient of hidden, of shape `sizes`.
-  virtual at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadKept &kept) = 0;
+  virtual at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadSavedTensors &saved) = 0;
   static std::shared_ptr<Head> make(at::ScalarType kind, double epsilon, std::array<at::Tensor, HEAD_PARTS> parts);
 };
 

@@ -15,16 +15,16 @@ namespace {
 struct HeadBackward : torch::autograd::Node {
   std::shared_ptr<Head> head;
   std::vector<int64_t> sizes;
-  HeadKept kept;
+  HeadSavedTensors saved;
 
   torch::autograd::variable_list apply(torch::autograd::variable_list &&gradients) override {
-    if (!kept.gathered.defined()) {
+    if (!saved.gathered.defined()) {
       throw std::runtime_error("the backward of a fused head ran twice");
     }
     at::NoGradGuard no_grad;
-    return {gradients[0].defined() ? head->backward(gradients[0].item<double>(), sizes, kept) : at::Tensor()};
+    return {gradients[0].defined() ? head->backward(gradients[0].item<double>(), sizes, saved) : at::Tensor()};
   }
-  void release_variables() override { kept = HeadKept(); }
+  void release_variables() override { saved = HeadSavedTensors(); }
   std::string name() const override { return "FusedHeadBackward"; }
 };
 
@@ -52,7 +52,7 @@ char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at:
     {
       at::NoGradGuard no_grad;
       found = head->head->forward(hidden->detach(), {*positions, *labels, *weights, total},
-                                  node == nullptr ? nullptr : &node->kept);
+                                  node == nullptr ? nullptr : &node->saved);
     }
     if (node != nullptr) {
       node->head = head->head;

@@ -25,16 +25,16 @@ struct LayerConfig {
   double epsilon;
 };
 
-// What one pass through a layer depends on beside x.
-struct Pass {
-  Sight sight;
+// What one forward of a layer depends on beside x.
+struct LayerContext {
+  AttentionMask mask;
   at::Tensor keys; // int64 [B]: the sequences' dropout keys
   uint32_t site;   // attention probabilities; + 1: attention's output; + 2: feed-forward's
   double attention_dropout, hidden_dropout;
 };
 
 // What the forward keeps for the backward.
-struct Kept {
+struct SavedTensors {
   at::Tensor x, normed, qkv, context, log_sum, sum1, middle, inner, sum2, statistics;
 };
 
@@ -42,8 +42,8 @@ struct Kept {
 class Layer {
 public:
   virtual ~Layer() = default;
-  virtual at::Tensor forward(const at::Tensor &x, const Pass &pass, Kept *kept) = 0;
-  virtual at::Tensor backward(const at::Tensor &d_out, const Pass &pass, const Kept &kept) = 0;
+  virtual at::Tensor forward(const at::Tensor &x, const LayerContext &layer_context, SavedTensors *saved) = 0;
+  virtual at::Tensor backward(const at::Tensor &d_out, const LayerContext &layer_context, const SavedTensors &saved) = 0;
   static std::shared_ptr<Layer> make(at::ScalarType kind, LayerConfig config, std::array<at::Tensor, PARTS> parts);
 };
 

@@ -17,21 +17,21 @@ using torch::autograd::variable_list;
 
 struct LayerBackward : Node {
   std::shared_ptr<Layer> layer;
-  Pass pass;
-  Kept kept; // with `recompute` only x
+  LayerContext context;
+  SavedTensors saved; // with `recompute` only x
   bool recompute = false;
 
   variable_list apply(variable_list &&gradients) override {
-    if (!kept.x.defined()) {
+    if (!saved.x.defined()) {
       throw std::runtime_error("the backward of a fused layer ran twice");
     }
     if (gradients[0].defined() && recompute) {
       // Dropout is a function of keys and places, so this is the forward of before, bit for bit.
-      layer->forward(at::Tensor(kept.x), pass, &kept);
+      layer->forward(at::Tensor(saved.x), context, &saved);
     }
-    return {gradients[0].defined() ? layer->backward(gradients[0], pass, kept) : at::Tensor()};
+    return {gradients[0].defined() ? layer->backward(gradients[0], context, saved) : at::Tensor()};
   }
-  void release_variables() override { kept = Kept(); }
+  void release_variables() override { saved = SavedTensors(); }
   std::string name() const override { return "FusedLayerBackward"; }
 };
 
@@ -64,25 +64,25 @@ char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, boo
 
 void untie_layer_free(UntieLayer *layer) noexcept { delete layer; }
 
-char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntiePass *pass, at::Tensor **out) {
+char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntieLayerContext *context, at::Tensor **out) {
   return untie_guard([&] {
     RECORD_FUNCTION("untie::layer", std::vector<c10::IValue>());
-    const untie::Pass all{{untie::or_none(pass->visible), untie::or_none(pass->documents)},
-                          untie::or_none(pass->keys),
-                          pass->site,
-                          pass->attention_dropout,
-                          pass->hidden_dropout};
+    const untie::LayerContext all{{untie::or_none(context->visible), untie::or_none(context->documents)},
+                                  untie::or_none(context->keys),
+                                  context->site,
+                                  context->attention_dropout,
+                                  context->hidden_dropout};
     const auto node = untie::node_for<untie::LayerBackward>(*x);
     at::Tensor y;
     {
       at::NoGradGuard no_grad;
-      y = layer->layer->forward(x->detach(), all, node == nullptr || pass->recompute ? nullptr : &node->kept);
+      y = layer->layer->forward(x->detach(), all, node == nullptr || context->recompute ? nullptr : &node->saved);
     }
     if (node != nullptr) {
-      node->recompute = pass->recompute;
-      node->kept.x = x->detach();
+      node->recompute = context->recompute;
+      node->saved.x = x->detach();
       node->layer = layer->layer;
-      node->pass = all;
+      node->context = all;
       torch::autograd::set_history(y, node);
     }
     *out = new at::Tensor(std::move(y));

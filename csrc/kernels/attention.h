@@ -12,7 +12,7 @@ namespace untie {
 namespace LEVEL {
 
 // Which lanes of queries see key k: all of them where there are neither masks nor documents.
-struct Sight {
+struct KeyMask {
   const int32_t *visible;   // [keys] of the sequence, or null
   const int32_t *documents; // [keys] of the sequence, or null
   int64_t first_query;
@@ -53,14 +53,14 @@ void softmax_forward(Scores tile, Wide<T> *scores, Dropout dropout, T *packed, W
   using W = Wide<T>;
   const int64_t keys = tile.keys, queries = tile.queries, first_query = tile.first_query;
   const W scale = static_cast<W>(tile.scale), lowest = static_cast<W>(-1e30);
-  const Sight sight{tile.visible, tile.documents, first_query};
+  const KeyMask mask{tile.visible, tile.documents, first_query};
   const bool all = tile.visible == nullptr && tile.documents == nullptr;
   for (int64_t j = 0; j < queries; j += LANES) {
     Vector<W> top = splat(lowest);
     for (int64_t k = 0; k < keys; ++k) {
       auto score = load(scores + k * queries + j) * scale;
       if (!all) {
-        score = choose(sight.of(k, j, keys - first_query - j), score, splat(lowest));
+        score = choose(mask.of(k, j, keys - first_query - j), score, splat(lowest));
         store(scores + k * queries + j, score);
       }
       top = maximum(top, score);
@@ -119,7 +119,7 @@ void softmax_backward(Scores tile, const Wide<T> *scores, const Wide<T> *d_score
   using W = Wide<T>;
   const int64_t keys = tile.keys, queries = tile.queries, first_query = tile.first_query;
   const W scale = static_cast<W>(tile.scale);
-  const Sight sight{tile.visible, tile.documents, first_query};
+  const KeyMask mask{tile.visible, tile.documents, first_query};
   const bool all = tile.visible == nullptr && tile.documents == nullptr;
   const int64_t groups = (keys + GROUP - 1) / GROUP;
   const uint64_t key = dropout.threshold == 0 ? 0 : static_cast<uint64_t>(dropout.keys[0]);
@@ -137,7 +137,7 @@ void softmax_backward(Scores tile, const Wide<T> *scores, const Wide<T> *d_score
         const int64_t at = (k + which) * queries + j;
         auto probability = exponential(load(scores + at) * scale - logarithms);
         if (!all) {
-          probability = choose(sight.of(k + which, j, keys - column), probability, Vector<W>{});
+          probability = choose(mask.of(k + which, j, keys - column), probability, Vector<W>{});
         }
         const auto factor =
             dropout.threshold == 0 ? splat(static_cast<W>(1)) : factors.value[which][column % GROUP / LANES];

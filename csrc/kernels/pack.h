@@ -77,13 +77,13 @@ INLINE void store_part(char *to, u32x16::Part value, int64_t count) {
 }
 
 // At most PART rows of PART words; of constant sizes everything stays in registers.
-INLINE void turn_square(int64_t height, int64_t breadth, const char *from, int64_t stride, char *to, int64_t to_stride) {
+INLINE void turn_square(int64_t height, int64_t columns, const char *from, int64_t stride, char *to, int64_t to_stride) {
   u32x16::Part square[PART] = {};
   for (int64_t k = 0; k < height; ++k) {
-    square[k] = load_part(from + 4 * k * stride, breadth);
+    square[k] = load_part(from + 4 * k * stride, columns);
   }
   transpose_square(square);
-  for (int64_t k = 0; k < breadth; ++k) {
+  for (int64_t k = 0; k < columns; ++k) {
     store_part(to + 4 * k * to_stride, square[k], height);
   }
 }
@@ -93,13 +93,13 @@ INLINE void transpose_words(int64_t rows, int64_t width, const char *from, int64
   for (int64_t i = 0; i < rows; i += PART) {
     const int64_t height = rows - i < PART ? rows - i : PART;
     for (int64_t j = 0; j < width; j += PART) {
-      const int64_t breadth = width - j < PART ? width - j : PART;
+      const int64_t columns = width - j < PART ? width - j : PART;
       const char *source = from + 4 * (i * stride + j);
       char *target = to + 4 * (j * to_stride + i);
-      if (height == PART && breadth == PART) {
+      if (height == PART && columns == PART) {
         turn_square(PART, PART, source, stride, target, to_stride);
       } else {
-        turn_square(height, breadth, source, stride, target, to_stride);
+        turn_square(height, columns, source, stride, target, to_stride);
       }
     }
   }
@@ -146,13 +146,13 @@ template <> struct Pack<bf16> {
     for (int64_t i = 0; i < rows; i += LANES) {
       const int64_t height = at_most(rows - i);
       for (int64_t j = 0; j < width / 2; j += LANES) {
-        const int64_t breadth = at_most(width / 2 - j);
+        const int64_t columns = at_most(width / 2 - j);
         u32x16 tile[16] = {};
         for (int64_t k = 0; k < height; ++k) {
-          tile[k] = read<uint32_t>(from + (i + k) * stride + 2 * j, breadth);
+          tile[k] = read<uint32_t>(from + (i + k) * stride + 2 * j, columns);
         }
         transpose16(tile);
-        for (int64_t k = 0; k < breadth; ++k) {
+        for (int64_t k = 0; k < columns; ++k) {
           write(to + 2 * ((j + k) * to_width + i), tile[k], height);
         }
       }
@@ -164,17 +164,17 @@ template <> struct Pack<bf16> {
     for (int64_t i = 0; i < rows; i += 2 * LANES) {
       const int64_t pairs = at_most((rows - i + 1) / 2);
       for (int64_t j = 0; j < width; j += LANES) {
-        const int64_t breadth = at_most(width - j);
+        const int64_t columns = at_most(width - j);
         u32x16 tile[16] = {};
         for (int64_t k = 0; k < pairs; ++k) {
           const bf16 *row = from + (i + 2 * k) * stride + j;
-          tile[k] = load_halves(row, breadth);
+          tile[k] = load_halves(row, columns);
           if (i + 2 * k + 1 < rows) {
-            tile[k] |= load_halves(row + stride, breadth) << 16;
+            tile[k] |= load_halves(row + stride, columns) << 16;
           }
         }
         transpose16(tile);
-        for (int64_t k = 0; k < breadth; ++k) {
+        for (int64_t k = 0; k < columns; ++k) {
           write(to + (j + k) * to_stride + i, tile[k], pairs);
         }
       }
@@ -244,10 +244,10 @@ void accumulate_transposed(int64_t rows, int64_t width, const Wide<T> *wide, Wid
   for (int64_t i = 0; i < rows; i += LANES) {
     const int64_t height = at_most(rows - i);
     for (int64_t j = 0; j < width; j += LANES) {
-      const int64_t breadth = at_most(width - j);
+      const int64_t columns = at_most(width - j);
       W turned[LANES * LANES];
-      Pack<W>::transpose(height, breadth, wide + i * width + j, width, turned, LANES);
-      for (int64_t k = 0; k < breadth; ++k) {
+      Pack<W>::transpose(height, columns, wide + i * width + j, width, turned, LANES);
+      for (int64_t k = 0; k < columns; ++k) {
         const int64_t at = (j + k) * stride + i;
         const auto value = load(turned + k * LANES, height);
         store(sum + at, load(sum + at, height) + value, height);

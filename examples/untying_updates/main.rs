@@ -90,7 +90,7 @@ fn spec(moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<TrainS
         gradient,
         ..SharingConfig::default()
     };
-    Ok(TrainSpec { bert, optim, sharing, compute: Kind::Double, steps: tied + UNTIED })
+    Ok(TrainSpec { bert, optim, sharing, compute: Kind::Double.into(), steps: tied + UNTIED })
 }
 
 /// Warm-up over 50 updates, then constant.

@@ -46,6 +46,7 @@ pub fn calibrate(plan: &Plan, options: BenchOptions, save_in: Option<&Path>) -> 
         optim: plan.optim.clone(),
         sharing: plan.sharing.clone(),
         precision: plan.train.precision,
+        compute: plan.compute,
         device: plan.device,
     };
     let layers = plan.bert.num_hidden_layers;
@@ -104,7 +105,7 @@ fn pace(
         phase.sequence_length,
         map.num_groups()
     );
-    let predicted = Memory::of(&stats.step(&plan.bert, map, &plan.train, (plan.device, false)));
+    let predicted = Memory::of(&stats.step(&plan.bert, map, plan.compute, (plan.device, false)));
     let mut stopwatch = model.start(map, plan.init.as_deref())?;
     let next = || (0..some).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>();
     let measured = stopwatch.measure(options, next)?;

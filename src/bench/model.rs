@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use tch::{Device, Kind};
+use tch::Device;
 
 use crate::batch::Batch;
 use crate::bench::Stopwatch;
 use crate::error::Result;
 use crate::hub;
 use crate::layer_map::LayerMap;
-use crate::model::{BertConfig, Weights};
+use crate::model::{BertConfig, Compute, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::sharing::{GroupInit, RuleKind, SharingConfig};
 use crate::step::Precision;
@@ -26,24 +26,20 @@ pub struct BenchModel {
     pub sharing: SharingConfig,
     /// Precision, decided.
     pub precision: Precision,
+    /// How the model computes, in that precision.
+    pub compute: Compute,
     /// Where to compute.
     pub device: Device,
 }
 
 impl BenchModel {
-    /// Precision of products and activations.
-    pub fn compute(&self) -> Kind {
-        self.precision.compute_kind()
-    }
-
     /// The largest forward and backward of a step on `batch` with a model that is shared as `map`.
-    pub fn step<'a>(&'a self, map: &'a LayerMap, batch: &Batch, activation_checkpointing: bool) -> Step<'a> {
+    pub fn step<'a>(&'a self, map: &'a LayerMap, batch: &Batch) -> Step<'a> {
         Step {
             bert: &self.bert,
             map,
-            precision: self.precision,
+            compute: self.compute,
             device: self.device,
-            activation_checkpointing,
             probed: false,
             sequences: batch.num_sequences(),
             length: batch.sequence_length,
@@ -57,7 +53,7 @@ impl BenchModel {
     /// # Errors
     /// A directory that is invalid or lacks a tensor, and memory that cannot be had.
     pub fn start(&self, map: &LayerMap, init: Option<&Path>) -> Result<Stopwatch> {
-        let kind = self.precision.weight_kind();
+        let kind = self.compute.weight_kind();
         let weights = match init {
             None => Weights::initialise(&self.bert, map, 1, kind, self.device)?,
             Some(directory) => {
@@ -73,7 +69,7 @@ impl BenchModel {
             transition: Vec::new(),
             ..self.sharing.clone()
         };
-        let (bert, optim, compute) = (self.bert.clone(), self.optim.clone(), self.compute());
+        let (bert, optim, compute) = (self.bert.clone(), self.optim.clone(), self.compute);
         let learning_rate = optim.lr;
         let spec = TrainSpec { bert, optim, sharing, compute, steps: u64::MAX };
         let state = TrainState::new(spec, map.clone(), weights, moments, None)?;

@@ -35,7 +35,7 @@ impl Products {
         let products = products(&model.bert, rows, targets);
         let [least, most] = PRODUCT_SECONDS;
         let budget = Duration::from_secs_f64((options.seconds * PRODUCT_PART).clamp(least, most));
-        let rate = product_rate(&products, model.compute(), model.device, budget)?;
+        let rate = product_rate(&products, model.compute.kind, model.device, budget)?;
         Ok(Self { flops: product_flops(&products), rate })
     }
 
@@ -66,7 +66,7 @@ pub fn facts(model: &BenchModel) -> Result<Map<String, Value>> {
 
 /// A predicted peak and what it is made of.
 pub fn predicted_mib(memory: &Memory) -> Value {
-    let Memory { program, state, packed, probe, checkpoint, kept, passing, gaps } = *memory;
+    let Memory { program, state, packed, probe, checkpoint, saved, passing, gaps } = *memory;
     let mib = |bytes: f64| mebibytes(bytes as u64);
     json!({
         "total_mib": mib(memory.total()),
@@ -75,7 +75,7 @@ pub fn predicted_mib(memory: &Memory) -> Value {
         "packed_mib": mib(packed),
         "probe_mib": mib(probe),
         "checkpoint_mib": mib(checkpoint),
-        "kept_mib": mib(kept),
+        "kept_mib": mib(saved),
         "passing_mib": mib(passing),
         "gaps_mib": mib(gaps),
     })

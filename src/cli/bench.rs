@@ -11,7 +11,7 @@ use crate::cli::{named, train, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::hub;
-use crate::model::{BertConfig, Kernels, ModelConfig, Preset};
+use crate::model::{BertConfig, Compute, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
 use crate::sharing::{SharingConfig, Start};
@@ -116,13 +116,7 @@ impl BenchArgs {
     }
 
     fn measure(&self, options: BenchOptions) -> Result<()> {
-        let process = TrainConfig {
-            threads: self.threads,
-            device: self.device.clone(),
-            kernels: self.kernels,
-            activation_checkpointing: self.activation_checkpointing,
-            ..Default::default()
-        };
+        let process = TrainConfig { threads: self.threads, device: self.device.clone(), ..Default::default() };
         process.validate()?;
         let device = prepare_process(&process, None)?;
         let (sequences, length) = (self.batch as usize, self.sequence_length as usize);
@@ -146,9 +140,11 @@ impl BenchArgs {
         let map = sharing.start_map(bert.num_hidden_layers)?;
         let precision = self.precision.resolve(device)?;
         warn_of(precision, device);
-        let model = BenchModel { bert, optim: OptimConfig::default(), sharing, precision, device };
+        let (kind, kernels, recompute) = (precision.compute_kind(), self.kernels, self.activation_checkpointing);
+        let compute = Compute { kind, kernels, recompute };
+        let model = BenchModel { bert, optim: OptimConfig::default(), sharing, precision, compute, device };
         let baseline = resident_bytes();
-        let predicted = Memory::of(&model.step(&map, &batch, self.activation_checkpointing));
+        let predicted = Memory::of(&model.step(&map, &batch));
         let mut stopwatch = model.start(&map, self.init.as_deref())?;
         let next = || Ok(vec![batch.clone()]);
         if self.profile {

@@ -162,8 +162,6 @@ fn process(config: &FinetuneConfig) -> TrainConfig {
         deterministic: train.deterministic,
         device: train.device.clone(),
         threads: train.threads,
-        kernels: train.kernels,
-        activation_checkpointing: train.activation_checkpointing,
         ..Default::default()
     }
 }
@@ -197,7 +195,7 @@ fn score(
     check_finetuned(config.task.name, loaded.config.task_head, model)?;
     let outputs = label_outputs(config.task.name, &loaded.labels)?;
     let problem = Problem { outputs, ..open()? };
-    let bert = Bert::new(&loaded.config, &loaded.layer_map(), &loaded.weights, precision.compute_kind())?;
+    let bert = Bert::new(&loaded.config, &loaded.layer_map(), &loaded.weights, config.train.compute())?;
     let predictions = folder.join("predictions");
     for (name, score) in evaluate(&bert, &problem, &predictions, device)? {
         println!("{name:<28} {score:.4}");

@@ -16,7 +16,7 @@ use crate::cli::{warn, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::keys::Keys;
-use crate::model::Kernels;
+use crate::model::{Compute, Kernels};
 use crate::parallel::{LaunchEnv, World};
 use crate::step::Precision;
 use crate::train::auto_micro_batch::{earlier_sizes, fitting_micro_batches, settle};
@@ -189,6 +189,7 @@ pub(super) fn plan(
     if world.is_first() {
         warn_of(config.train.precision, device);
     }
+    let compute = config.train.compute();
     if config.train.kernels == Kernels::Auto {
         config.train.kernels = decided_before(earlier.as_ref(), "kernels").unwrap_or(Kernels::Auto);
     }
@@ -197,7 +198,7 @@ pub(super) fn plan(
     if world.is_first() {
         warn(&vocabulary.notes);
     }
-    let decided = |config: &RunConfig| decided(config, &vocabulary, device, world);
+    let decided = |config: &RunConfig| decided(config, compute, &vocabulary, device, world);
     let chooses_micro_batch = config.train.micro_batch == MicroBatch::AUTO;
     if chooses_micro_batch {
         let sizes = match earlier.as_ref().and_then(earlier_sizes) {
@@ -220,7 +221,13 @@ pub(super) fn plan(
 }
 
 /// The plan of tables without `auto`.
-fn decided(config: &RunConfig, vocabulary: &Vocabulary, device: tch::Device, world: &Rc<World>) -> Result<Plan> {
+fn decided(
+    config: &RunConfig,
+    compute: Compute,
+    vocabulary: &Vocabulary,
+    device: tch::Device,
+    world: &Rc<World>,
+) -> Result<Plan> {
     let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
     Ok(Plan {
         bert: config.bert(vocabulary.size)?,
@@ -230,6 +237,7 @@ fn decided(config: &RunConfig, vocabulary: &Vocabulary, device: tch::Device, wor
         data: config.data.clone(),
         phases: Phases::new(&config.data, &config.train)?.shared_by(world.size())?,
         train: config.train.clone(),
+        compute,
         chooses_micro_batch: false,
         optim: config.optim.clone(),
         sharing: config.sharing.clone(),

@@ -12,7 +12,7 @@ use crate::finetune::squad::{AnswerConfig, WindowConfig};
 use crate::finetune::task::Task;
 use crate::keys::{class_of, classes, flatten, Keys};
 use crate::metrics::MetricsConfig;
-use crate::model::Kernels;
+use crate::model::{Compute, Kernels};
 use crate::optim::{OptimConfig, ScheduleKind, Warmup};
 use crate::step::Precision;
 
@@ -191,6 +191,14 @@ impl FinetuneOptimConfig {
             eps: self.eps,
             clip_norm: self.clip_norm,
         }
+    }
+}
+
+impl FinetuneTrainConfig {
+    /// How models in training compute; the precision is decided.
+    pub fn compute(&self) -> Compute {
+        let kind = self.precision.compute_kind();
+        Compute { kind, kernels: self.kernels, recompute: self.activation_checkpointing }
     }
 }
 

@@ -145,9 +145,9 @@ impl<'a> Run<'a> {
             None => session.start(setting, identity, kind)?,
         };
         weights.make_gradients()?;
-        let compute = config.train.precision.compute_kind();
+        let compute = config.train.compute();
         let model = Bert::new(&state.bert, &state.layer_map, &weights, compute)?;
-        let scaler = (compute == Kind::Half).then(|| state.scaler.unwrap_or_default());
+        let scaler = (compute.kind == Kind::Half).then(|| state.scaler.unwrap_or_default());
         let num_updates = moments.num_updates;
         let optimizer = Optimizer::new(&weights, num_updates, GroupGradient::Mean, scaler, Reads::usual(session.device))?;
         let recorder = match is_fresh {

@@ -37,14 +37,15 @@ impl SelfAttention {
     /// # Errors
     /// libtorch's own.
     pub fn forward(&self, hidden: &Tensor, bias: Option<&Tensor>, mode: Mode) -> Result<Tensor> {
-        let (batch, length, width) = hidden.size3()?;
-        let heads = self.qkv.forward(hidden)?.f_view([batch, length, 3, self.num_heads, width / self.num_heads])?;
+        let (batch, length, hidden_size) = hidden.size3()?;
+        let heads =
+            self.qkv.forward(hidden)?.f_view([batch, length, 3, self.num_heads, hidden_size / self.num_heads])?;
         let heads = heads.f_permute([2, 0, 3, 1, 4])?; // [3, B, H, T, D]
         let (query, key, value) = (heads.f_get(0)?, heads.f_get(1)?, heads.f_get(2)?); // [B, H, T, D]
         let dropout = if mode == Mode::Train { self.dropout } else { 0.0 };
         let context =
             Tensor::f_scaled_dot_product_attention(&query, &key, &value, bias, dropout, false, None::<f64>, false)?;
-        let context = context.f_transpose(1, 2)?.f_reshape([batch, length, width])?; // [B, T, C]
+        let context = context.f_transpose(1, 2)?.f_reshape([batch, length, hidden_size])?; // [B, T, C]
         self.output.forward(&context)
     }
 }

@@ -7,89 +7,16 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::layer_map::LayerMap;
+use crate::model::compute::Compute;
 use crate::model::config::{BertConfig, TaskHead};
 use crate::model::embeddings::Embeddings;
 use crate::model::encoder::Encoder;
+use crate::model::forward_context::ForwardContext;
 use crate::model::heads::{MaskedLmHead, PairHead, SequenceHead, SpanHead};
+use crate::model::input::{Input, Mode};
 use crate::model::layer_gradients::LayerGradients;
-use crate::model::surroundings::Surroundings;
 use crate::model::weights::Weights;
 use crate::shim::{GradientReducer, Targets};
-
-/// Whether dropout is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Dropout on.
-    Train,
-    /// Dropout off.
-    Eval,
-}
-
-impl Mode {
-    /// Dropout with probability `probability` when training, else the input itself.
-    ///
-    /// # Errors
-    /// libtorch's own.
-    pub fn dropout(self, input: &Tensor, probability: f64) -> Result<Tensor> {
-        if self == Mode::Train && probability > 0.0 {
-            Ok(input.f_dropout(probability, true)?)
-        } else {
-            Ok(input.shallow_clone())
-        }
-    }
-}
-
-/// What an encoder reads.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    /// Token ids, int64 [B, T].
-    pub token_ids: &'a Tensor,
-    /// Segment ids, int64 [B, T]; `None`: all 0.
-    pub token_types: Option<&'a Tensor>,
-    /// 1 for tokens and 0 for padding, [B, T]; `None`: no padding.
-    pub attention_mask: Option<&'a Tensor>,
-    /// Place of each token in its document, int64 [B, T]; `None`: its place in the sequence.
-    pub position_ids: Option<&'a Tensor>,
-    /// Number of each token's document, [B, T]: tokens see those of their own document only; `None`: they see all.
-    pub documents: Option<&'a Tensor>,
-    /// Key of each sequence, int64 `[B]`: dropout on the CPU is a function of it; needed where a model trains with dropout.
-    pub dropout_keys: Option<&'a Tensor>,
-}
-
-impl<'a> Input<'a> {
-    /// Sequences without padding and of one segment.
-    pub fn full(token_ids: &'a Tensor) -> Self {
-        Self {
-            token_ids,
-            token_types: None,
-            attention_mask: None,
-            position_ids: None,
-            documents: None,
-            dropout_keys: None,
-        }
-    }
-
-    /// What attention adds to its scores: 0 to see a token, −∞ to ignore it; [B, 1, 1, T] for padding, [B, 1, T, T] for
-    /// documents, nothing where every token sees every other.
-    pub(super) fn bias(&self, kind: Kind) -> Result<Option<Tensor>> {
-        let padding = match self.attention_mask {
-            Some(mask) => Some(mask.f_eq(0)?.f_unsqueeze(1)?.f_unsqueeze(1)?), // [B, 1, 1, T]
-            None => None,
-        };
-        let apart = match self.documents {
-            // [B, 1, T, 1] against [B, 1, 1, T]
-            Some(of) => Some(of.f_unsqueeze(1)?.f_unsqueeze(3)?.f_ne_tensor(&of.f_unsqueeze(1)?.f_unsqueeze(2)?)?),
-            None => None,
-        };
-        let hidden = match (padding, apart) {
-            (Some(padding), Some(apart)) => apart.f_logical_or(&padding)?,
-            (Some(hidden), None) | (None, Some(hidden)) => hidden,
-            (None, None) => return Ok(None),
-        };
-        let zeros = Tensor::f_zeros(hidden.size(), (kind, hidden.device()))?;
-        Ok(Some(zeros.f_masked_fill(&hidden, f64::NEG_INFINITY)?))
-    }
-}
 
 /// Embeddings, encoder and heads over one set of [`Weights`]: the heads of pre-training, or one of a task.
 #[derive(Debug)]
@@ -109,13 +36,13 @@ enum Heads {
 }
 
 impl Heads {
-    fn new(config: &BertConfig, weights: &Weights, kind: Kind) -> Result<Self> {
+    fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
         Ok(match config.task_head {
             None => Self::Pretraining {
-                masked_lm: Box::new(MaskedLmHead::new(config, weights, kind)?),
+                masked_lm: Box::new(MaskedLmHead::new(config, weights, compute)?),
                 pair: if config.pair_head { Some(PairHead::new(weights)?) } else { None },
             },
-            Some(TaskHead::Sequence { .. }) => Self::Sequence(SequenceHead::new(config, weights)?),
+            Some(TaskHead::Sequence { .. }) => Self::Sequence(SequenceHead::new(config, weights, compute)?),
             Some(TaskHead::Span) => Self::Span(SpanHead::new(weights)?),
         })
     }
@@ -129,12 +56,13 @@ impl Heads {
 }
 
 impl Bert {
-    /// A model that computes in precision `kind` with the tensors of `weights`, shared as `map` says.
+    /// A model that computes as `compute` says, a precision alone being enough, with the tensors of `weights`, shared as `map`.
     ///
     /// # Errors
     /// When a tensor is missing.
-    pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, kind: Kind) -> Result<Self> {
-        Self::assemble(config, weights, Encoder::new(config, map, weights, kind)?, kind)
+    pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, compute: impl Into<Compute>) -> Result<Self> {
+        let compute = compute.into();
+        Self::assemble(config, weights, Encoder::new(config, map, weights, compute)?, compute)
     }
 
     /// The same model, bit for bit, whose backward leaves the gradient of every layer apart.
@@ -145,16 +73,18 @@ impl Bert {
         config: &BertConfig,
         map: &LayerMap,
         weights: &Weights,
-        kind: Kind,
+        compute: impl Into<Compute>,
     ) -> Result<(Self, LayerGradients)> {
+        let compute = compute.into();
         let gradients = LayerGradients::new(map, weights)?;
-        let encoder = Encoder::probed(config, map, weights, &gradients, kind)?;
-        Ok((Self::assemble(config, weights, encoder, kind)?, gradients))
+        let encoder = Encoder::probed(config, map, weights, &gradients, compute)?;
+        Ok((Self::assemble(config, weights, encoder, compute)?, gradients))
     }
 
-    fn assemble(config: &BertConfig, weights: &Weights, encoder: Encoder, kind: Kind) -> Result<Self> {
-        let (embeddings, heads) = (Embeddings::new(config, weights)?, Heads::new(config, weights, kind)?);
-        Ok(Self { embeddings, encoder, heads, kind, reducer: RefCell::default() })
+    fn assemble(config: &BertConfig, weights: &Weights, encoder: Encoder, compute: Compute) -> Result<Self> {
+        let embeddings = Embeddings::new(config, weights, compute)?;
+        let heads = Heads::new(config, weights, compute)?;
+        Ok(Self { embeddings, encoder, heads, kind: compute.kind, reducer: RefCell::default() })
     }
 
     /// Hidden states of the last layer, [B, T, C].
@@ -190,9 +120,9 @@ impl Bert {
     }
 
     fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor)) -> Result<Tensor> {
-        let surroundings = Surroundings::new(input, mode, self.kind, self.encoder.is_fused())?;
-        let embedded = self.embeddings.forward(input, &surroundings, self.kind)?;
-        self.encoder.forward(embedded, &surroundings, visit)
+        let context = ForwardContext::new(input, mode, self.kind, self.encoder.is_fused())?;
+        let embedded = self.embeddings.forward(input, &context, self.kind)?;
+        self.encoder.forward(embedded, &context, visit)
     }
 
     /// Logits [N, V] for the hidden states at `positions`, indices int64 `[N]` into the B·T tokens of `hidden`.

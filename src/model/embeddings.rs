@@ -3,11 +3,11 @@
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
+use crate::model::compute::Compute;
 use crate::model::config::{BertConfig, Norm};
-use crate::model::layer::fuses;
 use crate::model::linear::{statistics_kind, LayerNorm};
 use crate::model::weights::Weights;
-use crate::model::{Input, Surroundings};
+use crate::model::{ForwardContext, Input};
 use crate::shim::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTables};
 
 /// Token ids to the first hidden states.
@@ -26,14 +26,14 @@ impl Embeddings {
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(config: &BertConfig, weights: &Weights) -> Result<Self> {
+    pub fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
         let norm = match config.norm {
             Norm::Post => Some(LayerNorm::new(weights, "bert.embeddings.LayerNorm", config.layer_norm_eps)?),
             Norm::Pre => None,
         };
         let word = weights.tensor("bert.embeddings.word_embeddings.weight")?;
         Ok(Self {
-            fuses: fuses(),
+            fuses: compute.fuses(),
             word,
             position: weights.tensor("bert.embeddings.position_embeddings.weight")?,
             token_type: weights.tensor("bert.embeddings.token_type_embeddings.weight")?,
@@ -46,7 +46,7 @@ impl Embeddings {
     ///
     /// # Errors
     /// libtorch's own, e.g. an id outside the vocabulary.
-    pub fn forward(&self, input: Input<'_>, surroundings: &Surroundings<'_>, kind: Kind) -> Result<Tensor> {
+    pub fn forward(&self, input: Input<'_>, context: &ForwardContext<'_>, kind: Kind) -> Result<Tensor> {
         if self.fuses && self.word.kind() == statistics_kind(kind) && embeddings_fit(kind, self.word.device()) {
             let tables = EmbeddingTables {
                 word: &self.word,
@@ -55,7 +55,7 @@ impl Embeddings {
                 norm: self.norm.as_ref().map(LayerNorm::parts),
             };
             let ids = EmbeddingIds { tokens: input.token_ids, positions: input.position_ids, types: input.token_types };
-            return embeddings(tables, ids, surroundings.embeddings_dropout(self.dropout)?, kind);
+            return embeddings(tables, ids, context.embeddings_dropout(self.dropout)?, kind);
         }
         let words = Tensor::f_embedding(&self.word, input.token_ids, -1, false, false)?; // [B, T, C]
         let positions = match input.position_ids {
@@ -71,6 +71,6 @@ impl Embeddings {
             Some(norm) => norm.forward(&sum)?,
             None => sum,
         };
-        Ok(surroundings.mode().dropout(&hidden, self.dropout)?.f_to_kind(kind)?)
+        Ok(context.mode().dropout(&hidden, self.dropout)?.f_to_kind(kind)?)
     }
 }

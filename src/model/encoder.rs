@@ -1,16 +1,17 @@
 //! The stack of layers: walks the layer map, so that tied layers are the same [`Layer`] called again.
 //! With [`LayerGradients`] every layer is a [`Layer`] of its own over aliases of its group's weights.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::Result;
 use crate::layer_map::LayerMap;
+use crate::model::compute::Compute;
 use crate::model::config::{BertConfig, Norm};
 use crate::model::layer::Layer;
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::linear::LayerNorm;
 use crate::model::weights::{layer_prefix, Weights};
-use crate::model::Surroundings;
+use crate::model::ForwardContext;
 
 /// The modules, and which of them each layer is.
 #[derive(Debug)]
@@ -25,9 +26,9 @@ impl Encoder {
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, kind: Kind) -> Result<Self> {
+    pub fn new(config: &BertConfig, map: &LayerMap, weights: &Weights, compute: Compute) -> Result<Self> {
         let modules = (0..map.num_groups())
-            .map(|group| Layer::new(config, weights, &layer_prefix(map.lowest(group)), kind))
+            .map(|group| Layer::new(config, weights, &layer_prefix(map.lowest(group)), compute))
             .collect::<Result<_>>()?;
         Self::assemble(config, weights, modules, map.clone().into())
     }
@@ -41,11 +42,11 @@ impl Encoder {
         map: &LayerMap,
         weights: &Weights,
         gradients: &LayerGradients,
-        kind: Kind,
+        compute: Compute,
     ) -> Result<Self> {
         let prefix = |layer| layer_prefix(map.lowest(map.group_of(layer)));
         let modules = (0..map.num_layers())
-            .map(|layer| Layer::new(config, gradients.weights(layer), &prefix(layer), kind))
+            .map(|layer| Layer::new(config, gradients.weights(layer), &prefix(layer), compute))
             .collect::<Result<_>>()?;
         Self::assemble(config, weights, modules, (0..map.num_layers()).collect())
     }
@@ -71,13 +72,13 @@ impl Encoder {
     pub fn forward(
         &self,
         embedded: Tensor,
-        surroundings: &Surroundings<'_>,
+        context: &ForwardContext<'_>,
         mut visit: impl FnMut(&Tensor),
     ) -> Result<Tensor> {
         let mut hidden = embedded;
         for (layer, &module) in self.module_of.iter().enumerate() {
             visit(&hidden);
-            hidden = self.modules[module].forward(&hidden, layer, surroundings)?;
+            hidden = self.modules[module].forward(&hidden, layer, context)?;
         }
         if let Some(norm) = &self.final_norm {
             hidden = norm.forward(&hidden)?;

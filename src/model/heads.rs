@@ -1,13 +1,13 @@
 //! The heads. The masked-language-model head: dense, GELU, LayerNorm, and a decoder tied to the word embeddings (Devlin et al.
 //! 2018). It runs on chosen positions only. The head for pairs, and those of fine-tuned models: for sequences and for spans.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::Result;
+use crate::model::compute::Compute;
 use crate::model::config::BertConfig;
-use crate::model::layer::fuses;
+use crate::model::forward_context::pooled_dropout;
 use crate::model::linear::{statistics_kind, LayerNorm, Linear};
-use crate::model::surroundings::pooled_dropout;
 use crate::model::weights::Weights;
 use crate::model::Mode;
 use crate::shim::{dropout_factors, dropout_fits, head_fits, FusedHead, Targets};
@@ -71,12 +71,12 @@ impl SequenceHead {
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(config: &BertConfig, weights: &Weights) -> Result<Self> {
+    pub fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
         Ok(Self {
             pooler: Pooler::new(weights)?,
             classifier: Linear::new(weights, "classifier")?,
             dropout: config.hidden_dropout_prob,
-            fuses: fuses(),
+            fuses: compute.fuses(),
         })
     }
 
@@ -139,14 +139,14 @@ impl MaskedLmHead {
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(config: &BertConfig, weights: &Weights, kind: Kind) -> Result<Self> {
+    pub fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
         let transform = "cls.predictions.transform";
         let embeddings = weights.tensor("bert.embeddings.word_embeddings.weight")?;
         let bias = weights.tensor("cls.predictions.bias")?;
-        let (vocabulary, width) = embeddings.size2()?;
-        let is_fused = fuses()
-            && embeddings.kind() == statistics_kind(kind)
-            && head_fits(width, vocabulary, kind, embeddings.device());
+        let (vocabulary, hidden_size) = embeddings.size2()?;
+        let is_fused = compute.fuses()
+            && embeddings.kind() == compute.weight_kind()
+            && head_fits(hidden_size, vocabulary, compute.kind, embeddings.device());
         let fused = if is_fused {
             let parts = [
                 weights.tensor(&format!("{transform}.dense.weight"))?,
@@ -156,7 +156,7 @@ impl MaskedLmHead {
                 embeddings.shallow_clone(),
                 bias.shallow_clone(),
             ];
-            Some(FusedHead::new(&parts, kind, config.layer_norm_eps)?)
+            Some(FusedHead::new(&parts, compute.kind, config.layer_norm_eps)?)
         } else {
             None
         };

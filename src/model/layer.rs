@@ -7,98 +7,23 @@
 //! libtorch's. With activation checkpointing (Chen et al. 2016) a layer keeps its input only and runs its forward again in the
 //! backward: the same bits, for a third more products.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::attention::SelfAttention;
+use crate::model::compute::{layer_sizes, Compute};
 use crate::model::config::{BertConfig, Norm};
+use crate::model::forward_context::ForwardContext;
 use crate::model::linear::{LayerNorm, Linear};
-use crate::model::surroundings::Surroundings;
 use crate::model::weights::{layer_specs, Spec, Weight, Weights};
 use crate::model::Mode;
-use crate::shim::{fits, kernel_level, multiplies, recompute, FusedLayer, LayerSizes, Pass};
-
-/// How layers compute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kernels {
-    /// `Fused` where this project has kernels for the device and the precision, else `Plain`.
-    #[default]
-    Auto,
-    /// A layer is one operation, where there are kernels for its device, precision and sizes.
-    Fused,
-    /// A layer is a composition of libtorch's operations.
-    Plain,
-}
-
-impl Kernels {
-    /// Decides `Auto` for models that compute in `kind` on `device`.
-    ///
-    /// A fused step was at least as fast as a composed one wherever both were measured (docs/performance.md), so that
-    /// what exists is taken.
-    pub fn resolve(self, kind: Kind, device: Device) -> Self {
-        match self {
-            Self::Auto if multiplies(kind, device) => Self::Fused,
-            Self::Auto => Self::Plain,
-            decided => decided,
-        }
-    }
-
-    /// What layers of `config` compute with, and why, for a person. `self` is resolved.
-    pub fn describe(self, config: &BertConfig, kind: Kind, device: Device) -> String {
-        let why = match self {
-            Self::Plain if multiplies(kind, device) => "as `train.kernels` says",
-            _ if fits(layer_sizes(config), kind, device) => return format!("fused layers, level {}", kernel_level()),
-            _ if device != Device::Cpu => "fused layers exist for the CPU only",
-            _ if kind == Kind::BFloat16 => "fused layers in bf16 need a CPU with AVX-512",
-            _ => "fused layers need an even intermediate size and an even head size",
-        };
-        format!("libtorch's operations: {why}")
-    }
-}
-
-static FUSES: AtomicBool = AtomicBool::new(true);
-
-/// Decides for all models of this process that are made from now on. Without it: [`Kernels::Auto`].
-pub fn use_kernels(kernels: Kernels) {
-    FUSES.store(kernels != Kernels::Plain, Ordering::Relaxed);
-}
-
-/// Whether models that are made now use kernels of our own where they can.
-pub(super) fn fuses() -> bool {
-    FUSES.load(Ordering::Relaxed)
-}
-
-static RECOMPUTES: AtomicBool = AtomicBool::new(false);
-
-/// Decides for all models of this process that are made from now on whether layers keep their inputs only. Without it: no.
-pub fn use_activation_checkpointing(enabled: bool) {
-    RECOMPUTES.store(enabled, Ordering::Relaxed);
-}
-
-/// Whether a layer of these sizes that computes in `kind` on `device` is one operation of our own kernels.
-pub fn is_fused(config: &BertConfig, kind: Kind, device: Device) -> bool {
-    fuses() && fits(layer_sizes(config), kind, device)
-}
-
-fn layer_sizes(config: &BertConfig) -> LayerSizes {
-    LayerSizes {
-        width: config.hidden_size,
-        breadth: config.intermediate_size,
-        heads: config.num_attention_heads,
-        pre_norm: config.norm == Norm::Pre,
-        epsilon: config.layer_norm_eps,
-    }
-}
+use crate::shim::{recompute, FusedLayer, LayerContext};
 
 /// The weights of one group, as a function of hidden states.
 #[derive(Debug)]
 pub struct Layer {
     form: Form,
-    recomputes: bool,
+    recompute: bool,
     attention_dropout: f64,
     dropout: f64,
 }
@@ -150,26 +75,25 @@ impl Recomputed {
 }
 
 impl Layer {
-    /// The tensors below `prefix`, e.g. `bert.encoder.layer.0.`, computing in `kind`.
+    /// The tensors below `prefix`, e.g. `bert.encoder.layer.0.`, computing as `compute` says.
     ///
     /// # Errors
     /// When one is missing.
-    pub fn new(config: &BertConfig, weights: &Weights, prefix: &str, kind: Kind) -> Result<Self> {
+    pub fn new(config: &BertConfig, weights: &Weights, prefix: &str, compute: Compute) -> Result<Self> {
         let parts: Vec<Tensor> = layer_specs(config)
             .iter()
             .map(|(suffix, _, _)| weights.tensor(&format!("{prefix}{suffix}")))
             .collect::<Result<_>>()?;
-        let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-        let is_fused = parts.iter().all(|part| part.kind() == wide) && is_fused(config, kind, parts[0].device());
-        let recomputes = RECOMPUTES.load(Ordering::Relaxed);
-        let form = match (is_fused, recomputes) {
-            (true, _) => Form::Fused(FusedLayer::new(&parts, layer_sizes(config), kind)?),
+        let wide = compute.weight_kind();
+        let is_fused = parts.iter().all(|part| part.kind() == wide) && compute.fuses_layers(config, parts[0].device());
+        let form = match (is_fused, compute.recompute) {
+            (true, _) => Form::Fused(FusedLayer::new(&parts, layer_sizes(config), compute.kind)?),
             (false, false) => Form::Composed(Box::new(Composed::new(config, weights, prefix)?)),
             (false, true) => Form::Recomputed(Recomputed { config: config.clone(), prefix: prefix.into(), parts }),
         };
         Ok(Self {
             form,
-            recomputes,
+            recompute: compute.recompute,
             attention_dropout: config.attention_probs_dropout_prob,
             dropout: config.hidden_dropout_prob,
         })
@@ -184,14 +108,14 @@ impl Layer {
     ///
     /// # Errors
     /// libtorch's own, and dropout without keys.
-    pub fn forward(&self, hidden: &Tensor, layer: usize, surroundings: &Surroundings<'_>) -> Result<Tensor> {
+    pub fn forward(&self, hidden: &Tensor, layer: usize, context: &ForwardContext<'_>) -> Result<Tensor> {
         match &self.form {
             Form::Fused(fused) => {
-                let pass = surroundings.pass(layer, self.attention_dropout, self.dropout)?;
-                fused.forward(hidden, Pass { recompute: self.recomputes, ..pass })
+                let of_layer = context.layer(layer, self.attention_dropout, self.dropout)?;
+                fused.forward(hidden, LayerContext { recompute: self.recompute, ..of_layer })
             }
-            Form::Composed(composed) => composed.forward(hidden, surroundings.bias.as_ref(), surroundings.mode()),
-            Form::Recomputed(layer) => layer.forward(hidden, surroundings.bias.as_ref(), surroundings.mode()),
+            Form::Composed(composed) => composed.forward(hidden, context.bias.as_ref(), context.mode()),
+            Form::Recomputed(layer) => layer.forward(hidden, context.bias.as_ref(), context.mode()),
         }
     }
 }

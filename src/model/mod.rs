@@ -10,19 +10,22 @@
 
 pub mod attention;
 pub mod bert;
+pub mod compute;
 pub mod config;
 pub mod embeddings;
 pub mod encoder;
+pub mod forward_context;
 pub mod heads;
+pub mod input;
 pub mod layer;
 pub mod layer_gradients;
 pub mod linear;
-pub mod surroundings;
 pub mod weights;
 
-pub use bert::{Bert, Input, Mode};
+pub use bert::Bert;
+pub use compute::{Compute, Kernels};
 pub use config::{BertConfig, ModelConfig, Norm, Preset, TaskHead};
-pub use layer::{is_fused, use_activation_checkpointing, use_kernels, Kernels};
+pub use forward_context::ForwardContext;
+pub use input::{Input, Mode};
 pub use layer_gradients::LayerGradients;
-pub use surroundings::Surroundings;
 pub use weights::{Spec, Weight, Weights};

@@ -8,9 +8,9 @@ use torch_sys::C_tensor;
 
 use crate::error::{libtorch, Result};
 
-/// `UntiePass`.
+/// `UntieLayerContext`.
 #[repr(C)]
-pub(super) struct CPass {
+pub(super) struct CLayerContext {
     pub(super) visible: *const C_tensor,
     pub(super) documents: *const C_tensor,
     pub(super) keys: *const C_tensor,
@@ -57,7 +57,8 @@ const _: () = {
         };
     }
     lies_at!(CAdamW, 48: parameter 0, gradient 8, exp_avg 16, exp_avg_sq 24, gradient_scale 32, weight_decay 40);
-    lies_at!(CPass, 56: visible 0, documents 8, keys 16, site 24, attention_dropout 32, hidden_dropout 40, recompute 48);
+    lies_at!(CLayerContext, 56: visible 0, documents 8, keys 16, site 24, attention_dropout 32, hidden_dropout 40,
+        recompute 48);
     lies_at!(CEmbeddings, 96: word 0, position 8, token_type 16, weight 24, bias 32, word_ids 40, position_ids 48, type_ids 56, keys 64, epsilon 72, dropout 80, site 88);
 };
 
@@ -127,7 +128,7 @@ extern "C" {
     pub(super) fn untie_layer_forward(
         layer: *const c_void,
         x: *const C_tensor,
-        pass: *const CPass,
+        context: *const CLayerContext,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn untie_head_new(

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::context::cpu_capability;
 use super::ffi::{
     check, pointers, untie_kernel_level, untie_layer_forward, untie_layer_free, untie_layer_new,
-    untie_set_kernel_level, CPass,
+    untie_set_kernel_level, CLayerContext,
 };
 use crate::error::{Error, Result};
 
@@ -18,10 +18,10 @@ const NUM_PARTS: usize = 12;
 /// Sizes that the fused layer is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerSizes {
-    /// Width of the residual stream, C.
-    pub width: i64,
-    /// Width of the feed-forward layer.
-    pub breadth: i64,
+    /// Hidden size, C.
+    pub hidden_size: i64,
+    /// Size of the feed-forward layer.
+    pub intermediate_size: i64,
     /// Attention heads; they divide C.
     pub heads: i64,
     /// Whether the LayerNorms come before attention and feed-forward.
@@ -30,9 +30,9 @@ pub struct LayerSizes {
     pub epsilon: f64,
 }
 
-/// What one pass through a layer depends on beside its input.
+/// What one forward of a layer depends on beside its input.
 #[derive(Clone, Copy, Debug)]
-pub struct Pass<'a> {
+pub struct LayerContext<'a> {
     /// int32 [B, T]: 0 for padding, which no token sees.
     pub visible: Option<&'a Tensor>,
     /// int32 [B, T]: tokens see those of their own document.
@@ -60,15 +60,15 @@ pub fn multiplies(kind: Kind, device: Device) -> bool {
     computes && device == Device::Cpu
 }
 
-/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with heads that divide the width and
-/// even sizes; bf16 needs AVX-512.
+/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with heads that divide the hidden
+/// size and even sizes; bf16 needs AVX-512.
 pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
-    let LayerSizes { width, breadth, heads, .. } = sizes;
+    let LayerSizes { hidden_size, intermediate_size, heads, .. } = sizes;
     multiplies(kind, device)
         && heads > 0
-        && is_positive_multiple(width, heads)
-        && is_positive_multiple(width / heads, 2)
-        && is_positive_multiple(breadth, 2)
+        && is_positive_multiple(hidden_size, heads)
+        && is_positive_multiple(hidden_size / heads, 2)
+        && is_positive_multiple(intermediate_size, 2)
 }
 
 pub(super) fn is_positive_multiple(size: i64, of: i64) -> bool {
@@ -112,20 +112,20 @@ impl FusedLayer {
     /// # Errors
     /// Tensors of other shapes or precisions, and sizes that do not fit.
     pub fn new(parts: &[Tensor], sizes: LayerSizes, kind: Kind) -> Result<Self> {
-        let LayerSizes { width, breadth, .. } = sizes;
+        let LayerSizes { hidden_size, intermediate_size, .. } = sizes;
         let shapes = [
-            vec![3 * width, width],
-            vec![3 * width],
-            vec![width, width],
-            vec![width],
-            vec![width],
-            vec![width],
-            vec![breadth, width],
-            vec![breadth],
-            vec![width, breadth],
-            vec![width],
-            vec![width],
-            vec![width],
+            vec![3 * hidden_size, hidden_size],
+            vec![3 * hidden_size],
+            vec![hidden_size, hidden_size],
+            vec![hidden_size],
+            vec![hidden_size],
+            vec![hidden_size],
+            vec![intermediate_size, hidden_size],
+            vec![intermediate_size],
+            vec![hidden_size, intermediate_size],
+            vec![hidden_size],
+            vec![hidden_size],
+            vec![hidden_size],
         ];
         let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
         if parts.len() != NUM_PARTS || !fits(sizes, kind, Device::Cpu) {
@@ -149,30 +149,30 @@ impl FusedLayer {
     ///
     /// # Errors
     /// An input of another shape or precision, and libtorch's own.
-    pub fn forward(&self, x: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Tensor, context: LayerContext<'_>) -> Result<Tensor> {
         let (batch, length, _) = x.size3()?;
-        expect("a layer's input", x, self.kind, &[batch, length, self.sizes.width])?;
-        for limit in [pass.visible, pass.documents].into_iter().flatten() {
+        expect("a layer's input", x, self.kind, &[batch, length, self.sizes.hidden_size])?;
+        for limit in [context.visible, context.documents].into_iter().flatten() {
             expect("a mask", limit, Kind::Int, &[batch, length])?;
         }
-        if let Some(keys) = pass.keys {
+        if let Some(keys) = context.keys {
             expect("dropout keys", keys, Kind::Int64, &[batch])?;
         }
-        probability(pass.attention_dropout)?;
-        probability(pass.hidden_dropout)?;
+        probability(context.attention_dropout)?;
+        probability(context.hidden_dropout)?;
         let pointer = |tensor: Option<&Tensor>| tensor.map_or(null(), Tensor::as_ptr);
-        let pass = CPass {
-            visible: pointer(pass.visible),
-            documents: pointer(pass.documents),
-            keys: pointer(pass.keys),
-            site: pass.site,
-            attention_dropout: pass.attention_dropout,
-            hidden_dropout: pass.hidden_dropout,
-            recompute: pass.recompute,
+        let context = CLayerContext {
+            visible: pointer(context.visible),
+            documents: pointer(context.documents),
+            keys: pointer(context.keys),
+            site: context.site,
+            attention_dropout: context.attention_dropout,
+            hidden_dropout: context.hidden_dropout,
+            recompute: context.recompute,
         };
         let mut out = null_mut();
         // SAFETY: the handle is alive, and so are the tensors, checked above for what the kernels read through pointers.
-        check(unsafe { untie_layer_forward(self.handle.as_ptr(), x.as_ptr(), &raw const pass, &raw mut out) })?;
+        check(unsafe { untie_layer_forward(self.handle.as_ptr(), x.as_ptr(), &raw const context, &raw mut out) })?;
         // SAFETY: on success `out` is a tensor that is ours.
         Ok(unsafe { Tensor::from_ptr(out) })
     }

@@ -52,16 +52,16 @@ pub fn embeddings(
         return Err(Error::failed(format!("no fused embeddings in {kind:?} on {:?}", tables.word.device())));
     }
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-    let (_, width) = tables.word.size2()?;
+    let (_, hidden_size) = tables.word.size2()?;
     for (what, table) in [
         ("word embeddings", tables.word),
         ("position embeddings", tables.position),
         ("type embeddings", tables.token_type),
     ] {
-        expect(what, table, wide, &[table.size2()?.0, width])?;
+        expect(what, table, wide, &[table.size2()?.0, hidden_size])?;
     }
     for part in tables.norm.iter().flat_map(|&(weight, bias, _)| [weight, bias]) {
-        expect("an embedding's LayerNorm", part, wide, &[width])?;
+        expect("an embedding's LayerNorm", part, wide, &[hidden_size])?;
     }
     let (batch, length) = ids.tokens.size2()?;
     for part in [Some(ids.tokens), ids.positions, ids.types].into_iter().flatten() {

@@ -25,16 +25,16 @@ pub struct Targets<'a> {
     pub total: f64,
 }
 
-/// Whether there is a fused head here for hidden states of `width` and a vocabulary of `vocabulary` that computes in `kind`.
-pub fn head_fits(width: i64, vocabulary: i64, kind: Kind, device: Device) -> bool {
-    multiplies(kind, device) && is_positive_multiple(width, 2) && is_positive_multiple(vocabulary, 2)
+/// Whether there is a fused head here for hidden states of `hidden_size` and a vocabulary of `vocabulary` that computes in `kind`.
+pub fn head_fits(hidden_size: i64, vocabulary: i64, kind: Kind, device: Device) -> bool {
+    multiplies(kind, device) && is_positive_multiple(hidden_size, 2) && is_positive_multiple(vocabulary, 2)
 }
 
 /// A head over a set of weights. Its backward adds the weights' gradients to those of the leaves in place.
 #[derive(Debug)]
 pub struct FusedHead {
     handle: NonNull<c_void>,
-    width: i64,
+    hidden_size: i64,
     kind: Kind,
 }
 
@@ -45,13 +45,19 @@ impl FusedHead {
     /// # Errors
     /// Tensors of other shapes or precisions, and sizes that do not fit.
     pub fn new(parts: &[Tensor; NUM_PARTS], kind: Kind, epsilon: f64) -> Result<Self> {
-        let (vocabulary, width) = parts[4].size2()?;
-        if !head_fits(width, vocabulary, kind, Device::Cpu) {
-            return Err(Error::failed(format!("no fused head of {vocabulary} x {width} in {kind:?}")));
+        let (vocabulary, hidden_size) = parts[4].size2()?;
+        if !head_fits(hidden_size, vocabulary, kind, Device::Cpu) {
+            return Err(Error::failed(format!("no fused head of {vocabulary} x {hidden_size} in {kind:?}")));
         }
         let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-        let shapes: [&[i64]; NUM_PARTS] =
-            [&[width, width], &[width], &[width], &[width], &[vocabulary, width], &[vocabulary]];
+        let shapes: [&[i64]; NUM_PARTS] = [
+            &[hidden_size, hidden_size],
+            &[hidden_size],
+            &[hidden_size],
+            &[hidden_size],
+            &[vocabulary, hidden_size],
+            &[vocabulary],
+        ];
         for (part, shape) in parts.iter().zip(shapes) {
             expect("a head's weight", part, wide, shape)?;
         }
@@ -60,7 +66,7 @@ impl FusedHead {
         // SAFETY: six live tensors of the shapes and precision that the head reads; C++ keeps references of its own.
         check(unsafe { untie_head_new(list.as_ptr(), scalar_type(kind), epsilon, &raw mut handle) })?;
         let handle = NonNull::new(handle).ok_or_else(|| Error::failed("no head was made"))?;
-        Ok(Self { handle, width, kind })
+        Ok(Self { handle, hidden_size, kind })
     }
 
     /// The cross-entropy of the targets' labels, Σ weight·loss / total, with a graph, and Σ weight over the targets whose label
@@ -70,7 +76,7 @@ impl FusedHead {
     /// Tensors of other shapes or precisions, a position or label out of range, and libtorch's own.
     pub fn loss(&self, hidden: &Tensor, targets: Targets<'_>) -> Result<[Tensor; 2]> {
         let (batch, length, _) = hidden.size3()?;
-        expect("a head's input", hidden, self.kind, &[batch, length, self.width])?;
+        expect("a head's input", hidden, self.kind, &[batch, length, self.hidden_size])?;
         let slots = targets.positions.numel() as i64;
         expect("positions", targets.positions, Kind::Int64, &[slots])?;
         expect("labels", targets.labels, Kind::Int64, &[slots])?;

@@ -15,7 +15,7 @@ use crate::checkpoint::{CheckpointConfig, DataFingerprint};
 use crate::error::Result;
 use crate::keys::Classes;
 use crate::metrics::MetricsConfig;
-use crate::model::BertConfig;
+use crate::model::{BertConfig, Compute};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
 use crate::sharing::SharingConfig;
@@ -44,6 +44,9 @@ pub struct Plan {
     pub train: TrainConfig,
     /// What `[data]` and `[train]` say of sequence lengths and batches.
     pub phases: Phases,
+    /// How models in training compute. Where `train.kernels` was `auto`, each part of a model takes what there is for it; the decided
+    /// name in [`Self::train`] is that of layers.
+    pub compute: Compute,
     /// Whether `train.micro_batch` was `auto`: then it may become smaller.
     pub chooses_micro_batch: bool,
     /// `[optim]`.
@@ -100,7 +103,7 @@ impl Plan {
     pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
         let walk = self.sharing.walk(self.bert.num_hidden_layers, self.train.steps)?;
         let place = (self.device, self.sharing.has_checks(), self.checkpoint.background);
-        Ok(RunStats::new(&self.bert, &walk, &self.train, place, phases))
+        Ok(Numbers::new(&self.bert, &walk, self.compute, place, phases))
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::stats`]; `rate` as [`Self::product_rate`] gives
@@ -125,7 +128,7 @@ impl Plan {
             bert: self.bert.clone(),
             optim: self.optim.clone(),
             sharing: self.sharing.clone(),
-            compute: self.train.precision.compute_kind(),
+            compute: self.compute,
             steps: self.train.steps,
         }
     }

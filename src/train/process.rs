@@ -1,9 +1,8 @@
-//! Switches of the whole process: device, threads, determinism, TF32, kernels, heap.
+//! Switches of the whole process: device, threads, determinism, TF32, heap.
 
 use tch::Device;
 
 use crate::error::Result;
-use crate::model::{use_activation_checkpointing, use_kernels};
 use crate::parallel::LaunchEnv;
 use crate::shim::{keep_heap, set_deterministic, set_tf32};
 use crate::train::config::{resolve_device, TrainConfig};
@@ -37,7 +36,5 @@ pub fn prepare_process(config: &TrainConfig, env: Option<&LaunchEnv>) -> Result<
     keep_heap();
     set_deterministic(config.deterministic)?;
     set_tf32(config.tf32)?;
-    use_kernels(config.kernels);
-    use_activation_checkpointing(config.activation_checkpointing);
     Ok(device)
 }

@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use tch::Device;
+use tch::{Device, Kind};
 
 use crate::layer_map::LayerMap;
 use crate::metrics::human::{human_bytes, human_count, human_duration};
 use crate::model::weights::specs;
-use crate::model::BertConfig;
-use crate::train::config::TrainConfig;
+use crate::model::{BertConfig, Compute};
 use crate::train::memory::{Memory, Step};
 use crate::train::phases::Phase;
 
@@ -58,7 +57,7 @@ impl PhaseStats {
         &self,
         bert: &'a BertConfig,
         map: &'a LayerMap,
-        train: &TrainConfig,
+        compute: Compute,
         (device, probed): (Device, bool),
     ) -> Step<'a> {
         Step {
@@ -66,8 +65,7 @@ impl PhaseStats {
             map,
             device,
             probed,
-            precision: train.precision,
-            activation_checkpointing: train.activation_checkpointing,
+            compute,
             sequences: self.phase.micro_batch,
             length: self.phase.sequence_length,
             capacity: self.capacity(),
@@ -130,14 +128,14 @@ impl RunStats {
     pub fn new(
         bert: &BertConfig,
         walk: &[LayerMap],
-        train: &TrainConfig,
+        compute: Compute,
         (device, is_probed, saves): (Device, bool, bool),
         phases: Vec<PhaseStats>,
     ) -> Self {
         let untied = LayerMap::untied(bert.num_hidden_layers);
         let start = walk.first().unwrap_or(&untied);
         let parts = parts(bert, start);
-        let state_width = 4.0 * if train.precision.weight_kind() == tch::Kind::Double { 8.0 } else { 4.0 };
+        let state_width = 4.0 * if compute.weight_kind() == Kind::Double { 8.0 } else { 4.0 };
         let total = |pick: fn(&Part) -> i64| parts.iter().map(pick).sum::<i64>() as f64;
         let highest = |memory: &dyn Fn(&PhaseStats) -> Memory| {
             phases.iter().map(memory).max_by(|one, other| one.total().total_cmp(&other.total())).unwrap_or_default()
@@ -145,14 +143,14 @@ impl RunStats {
         let saved = |memory: Memory, state| if saves { memory.during_a_save(state, device) } else { memory };
         let peak = |map: &LayerMap| {
             highest(&|stats| {
-                let step = Memory::of(&stats.step(bert, map, train, (device, is_probed)));
+                let step = Memory::of(&stats.step(bert, map, compute, (device, is_probed)));
                 saved(step, step.state)
             })
         };
         // A checkpoint that is still being written is of the model before.
         let transition = |[before, after]: [&LayerMap; 2]| {
             highest(&|stats| {
-                let step = stats.step(bert, before, train, (device, is_probed));
+                let step = stats.step(bert, before, compute, (device, is_probed));
                 saved(Memory::of_transition(&step, after), Memory::of(&step).state)
             })
         };
@@ -254,7 +252,6 @@ impl fmt::Display for RunStats {
 mod tests {
     use super::*;
     use crate::model::{ModelConfig, Preset};
-    use crate::step::Precision;
 
     /// BERT-base at T = 128 by hand: 12·(2·128·7,077,888 + 4·128²·768) + 19·(2·768² + 2·768·30,528) FLOPs.
     #[test]
@@ -269,22 +266,16 @@ mod tests {
     #[test]
     fn parts_add_up() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
-        let stats = RunStats::new(
-            &bert,
-            &[LayerMap::tied(12)],
-            &TrainConfig::default(),
-            (Device::Cpu, true, false),
-            Vec::new(),
-        );
+        let stats =
+            Numbers::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), Vec::new());
         assert_eq!(stats.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(stats.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(stats.state_bytes[1], 16.0 * 109_514_298.0);
         let phase =
             Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4, ranks: 1 };
-        let train = TrainConfig { precision: Precision::Fp32, ..Default::default() };
         let memory = |walk: &[LayerMap], saves: bool| {
-            let phases = vec![PhaseStats::new(&bert, phase, 19, 1000)];
-            RunStats::new(&bert, walk, &train, (Device::Cpu, true, saves), phases).memory
+            let phases = vec![PhaseNumbers::new(&bert, phase, 19, 1000)];
+            Numbers::new(&bert, walk, Kind::Float.into(), (Device::Cpu, true, saves), phases).memory
         };
         let (tied, untied) = (LayerMap::tied(12), LayerMap::untied(12));
         let peaks = memory(&[tied.clone(), untied.clone()], false);
@@ -293,7 +284,7 @@ mod tests {
         assert_eq!(later.step.state, 16.0 * (109_514_298.0 + 6.0 * 769.0));
         assert_eq!((peaks.start.probe, later.step.probe), (4.0 * 12.0 * 7_087_872.0, 0.0));
         // A transition has the new state and none of the old beside it, and no activations.
-        assert_eq!((later.transition.state, later.transition.kept), (later.step.state, 0.0));
+        assert_eq!((later.transition.state, later.transition.saved), (later.step.state, 0.0));
         assert!(later.is_untied && later.transition.total() < later.step.total());
         assert_eq!(peaks.highest(), later.step.total());
         let start = LayerMap::from_groups(12, &[(0..10).collect(), vec![10], vec![11]]).unwrap();
@@ -323,7 +314,7 @@ mod tests {
             PhaseStats::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
         let stats =
-            RunStats::new(&bert, &[LayerMap::tied(12)], &TrainConfig::default(), (Device::Cpu, true, false), phases);
+            Numbers::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), phases);
         assert_eq!(stats.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
         assert!((stats.flops() / expected - 1.0).abs() < 1e-12);

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
 use crate::layer_map::LayerMap;
-use crate::model::{Bert, BertConfig, LayerGradients, Weights};
+use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig, Optimizer, Reads, ScalerState};
 use crate::parallel::{GradientSync, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
@@ -30,8 +30,8 @@ pub struct TrainSpec {
     pub optim: OptimConfig,
     /// Tying and untying.
     pub sharing: SharingConfig,
-    /// Precision of activations.
-    pub compute: Kind,
+    /// How the model computes.
+    pub compute: Compute,
     /// Steps of the run.
     pub steps: u64,
 }
@@ -71,7 +71,7 @@ impl TrainState {
         }
         weights.make_gradients()?;
         let model = Bert::new(&spec.bert, &map, &weights, spec.compute)?;
-        let scaler = (spec.compute == Kind::Half).then(ScalerState::default);
+        let scaler = (spec.compute.kind == Kind::Half).then(ScalerState::default);
         let optimizer = optimizer(&weights, &moments, &spec, scaler)?;
         trim_heap();
         let world = Rc::new(World::alone());
@@ -106,7 +106,7 @@ impl TrainState {
     /// # Errors
     /// libtorch's own.
     pub fn rescale(&mut self, scaler: ScalerState) -> Result<()> {
-        let scaler = (self.spec.compute == Kind::Half).then_some(scaler);
+        let scaler = (self.spec.compute.kind == Kind::Half).then_some(scaler);
         self.optimizer = optimizer(&self.weights, &self.moments, &self.spec, scaler)?;
         Ok(())
     }
@@ -136,7 +136,8 @@ impl TrainState {
     /// # Errors
     /// libtorch's own.
     pub fn model_in(&self, kind: Kind) -> Result<Bert> {
-        Bert::new(&self.spec.bert, &self.map, &self.weights, kind)
+        let compute = Compute { kind, ..self.spec.compute };
+        Bert::new(&self.spec.bert, &self.map, &self.weights, compute)
     }
 
     /// Step `number` of the run, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a

@@ -1,4 +1,4 @@
-//! Tests of what a process has once: libtorch's generator and number of threads, the kernels in use.
+//! Tests of what a process has once: libtorch's generator and number of threads.
 
 use std::env;
 use std::process::Command;

@@ -8,7 +8,7 @@ use untie::batch::Batch;
 use untie::bench::batch::made_up;
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
-use untie::model::{use_activation_checkpointing, use_kernels, BertConfig, Kernels, Mode, ModelConfig, Norm, Weights};
+use untie::model::{BertConfig, Compute, Kernels, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig};
 use untie::train::{TrainSpec, TrainState};
@@ -32,14 +32,12 @@ fn config(norm: Norm) -> BertConfig {
 
 /// Losses, norms and correlations of a few steps of two micro-batches each, every second step probed; and the weights and
 /// gradients after them.
-fn train(config: &BertConfig, map: &LayerMap, kind: Kind, kernels: Kernels, again: bool) -> (Vec<f64>, Vec<Tensor>) {
+fn train(config: &BertConfig, map: &LayerMap, compute: Compute) -> (Vec<f64>, Vec<Tensor>) {
     let (optim, sharing) = (OptimConfig::default(), SharingConfig::default());
     let sharing = SharingConfig { rule: Some(RuleKind::Never), monitor: true, check_every: 2, ..sharing };
-    let spec = TrainSpec { bert: config.clone(), optim, sharing, compute: kind, steps: STEPS };
+    let spec = TrainSpec { bert: config.clone(), optim, sharing, compute, steps: STEPS };
     let weights = Weights::initialise(config, map, 3, Kind::Float, Device::Cpu).unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    use_kernels(kernels);
-    use_activation_checkpointing(again);
     let mut state = TrainState::new(spec, map.clone(), weights, moments, None).unwrap();
     let batches = [made_up(3, 21, 90), made_up(2, 32, 80)];
     let totals = Totals {
@@ -59,8 +57,6 @@ fn train(config: &BertConfig, map: &LayerMap, kind: Kind, kernels: Kernels, agai
         numbers.extend([report.loss, report.grad_norm]);
         numbers.extend(check.iter().flat_map(|check| check.matrix.clone()));
     }
-    use_kernels(Kernels::Fused);
-    use_activation_checkpointing(false);
     let entries = state.weights().entries().iter();
     (numbers, entries.flat_map(|weight| [weight.tensor.detach(), weight.tensor.grad()]).collect())
 }
@@ -78,7 +74,8 @@ fn compare_runs() {
             for norm in [Norm::Post, Norm::Pre] {
                 for map in [LayerMap::tied(3), LayerMap::untied(3)] {
                     let config = config(norm);
-                    let [without, with] = [false, true].map(|again| train(&config, &map, kind, kernels, again));
+                    let [without, with] =
+                        [false, true].map(|recompute| train(&config, &map, Compute { kind, kernels, recompute }));
                     let case = format!("{kernels:?} {kind:?} {norm:?} {} groups", map.num_groups());
                     assert!(without.0.iter().all(|number| number.is_finite()), "{case}: {:?}", without.0);
                     assert_eq!(without.0, with.0, "{case}: losses, norms, correlations");

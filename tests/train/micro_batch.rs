@@ -75,7 +75,7 @@ fn a_step_that_ran_out_of_memory_is_done_again() -> Result<()> {
         let moments = Moments::zeros(&weights)?;
         // Every step is probed, so that the gradients apart are made anew as well.
         let sharing = SharingConfig { monitor: true, check_every: 1, ..Default::default() };
-        let (optim, compute) = (OptimConfig::default(), Kind::Float);
+        let (optim, compute) = (OptimConfig::default(), Kind::Float.into());
         let spec = TrainSpec { bert: bert.clone(), optim, sharing, compute, steps: 100 };
         TrainState::new(spec, map.clone(), weights, moments, None)
     };

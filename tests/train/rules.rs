@@ -46,7 +46,7 @@ fn spec(sharing: &SharingConfig) -> TrainSpec {
         bert: bert(),
         optim: OptimConfig::default(),
         sharing: sharing.clone(),
-        compute: Kind::Float,
+        compute: Kind::Float.into(),
         steps: 1000,
     }
 }

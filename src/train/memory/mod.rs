@@ -15,8 +15,7 @@ use tch::{Device, Kind};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_bytes;
 use crate::model::weights::{layer_specs, specs};
-use crate::model::{is_fused, BertConfig};
-use crate::step::Precision;
+use crate::model::{BertConfig, Compute};
 
 /// What a process comes to hold in its first steps beside tensors: code of libtorch and oneDNN that is read in when it first
 /// runs, compiled kernels, stacks of threads, small buffers. Measured, with the largest differences at 10 MiB.
@@ -29,12 +28,10 @@ pub struct Step<'a> {
     pub bert: &'a BertConfig,
     /// Which layers share weights.
     pub map: &'a LayerMap,
-    /// Precision, decided.
-    pub precision: Precision,
+    /// How the model computes.
+    pub compute: Compute,
     /// Where to compute.
     pub device: Device,
-    /// Whether layers keep their inputs only.
-    pub activation_checkpointing: bool,
     /// Whether the gradients of layers that share weights are kept apart.
     pub probed: bool,
     /// Sequences of the micro-batch, B.
@@ -55,11 +52,11 @@ impl Step<'_> {
         (self.sequences * self.capacity) as f64
     }
 
-    fn width(&self) -> f64 {
+    fn hidden_size(&self) -> f64 {
         self.bert.hidden_size as f64
     }
 
-    fn inner(&self) -> f64 {
+    fn intermediate_size(&self) -> f64 {
         self.bert.intermediate_size as f64
     }
 
@@ -69,29 +66,29 @@ impl Step<'_> {
 
     /// Bytes of an activation.
     fn narrow(&self) -> f64 {
-        bytes_of(self.precision.compute_kind())
+        bytes_of(self.compute.kind)
     }
 
     /// Bytes of a weight, and of a statistic.
     fn wide(&self) -> f64 {
-        bytes_of(self.precision.weight_kind())
+        bytes_of(self.compute.weight_kind())
     }
 
     fn is_fused(&self) -> bool {
-        is_fused(self.bert, self.precision.compute_kind(), self.device)
+        self.compute.fuses_layers(self.bert, self.device)
     }
 
     /// Weights, their gradients and two moments, the vocabulary padded.
     fn state(&self) -> f64 {
         let unpadded: i64 = specs(self.bert, self.map).iter().map(|spec| spec.shape.iter().product::<i64>()).sum();
-        let padding = (self.vocabulary() - self.bert.vocab_size as f64) * (self.width() + 1.0);
+        let padding = (self.vocabulary() - self.bert.vocab_size as f64) * (self.hidden_size() + 1.0);
         4.0 * self.wide() * (unpadded as f64 + padding)
     }
 
     /// A micro-batch of the same size of an evaluation, which computes in the precision of the weights.
     fn evaluated(&self) -> Self {
-        let precision = if self.precision == Precision::Fp64 { Precision::Fp64 } else { Precision::Fp32 };
-        Self { precision, activation_checkpointing: false, probed: false, ..*self }
+        let compute = Compute { kind: self.compute.weight_kind(), recompute: false, ..self.compute };
+        Self { compute, probed: false, ..*self }
     }
 
     /// The gradients that a check keeps apart.
@@ -118,7 +115,7 @@ fn bytes_of(kind: Kind) -> f64 {
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     /// From its forward to its backward.
-    kept: f64,
+    saved: f64,
     /// During its backward, beside that.
     passing: f64,
     /// What of that the heap does not give back at once.
@@ -156,7 +153,7 @@ pub struct Memory {
     /// The copy that a checkpoint is written from while training goes on; on the host also where training is on CUDA, so 0 there.
     pub checkpoint: f64,
     /// Activations that the forward keeps for the backward.
-    pub kept: f64,
+    pub saved: f64,
     /// The most that comes and goes on top: in the head, in a layer's backward, or in that of the embeddings.
     pub passing: f64,
     /// What the heap holds on to between these.
@@ -168,14 +165,14 @@ impl Memory {
     pub fn of(step: &Step<'_>) -> Self {
         let layers = step.bert.num_hidden_layers as f64;
         let (layer, embeddings, head) = (layers::layer(step), outside::embeddings(step), outside::head(step));
-        let kept = layers * layer.kept + layers::last(step) + embeddings.kept;
+        let saved = layers * layer.saved + layers::last(step) + embeddings.saved;
         // The gradient of the word embeddings that the head made waits for that of the embeddings themselves.
         let waiting = outside::word_gradient(step);
         // The peak of each part, and what of that lingers in the heap.
         let moments = [
-            (kept + head.kept + head.passing, head.lingering),
-            (kept + waiting + layer.passing, layer.lingering),
-            (embeddings.kept + waiting + embeddings.passing, embeddings.lingering),
+            (saved + head.saved + head.passing, head.lingering),
+            (saved + waiting + layer.passing, layer.lingering),
+            (embeddings.saved + waiting + embeddings.passing, embeddings.lingering),
         ];
         let (peak, in_peak) = moments.into_iter().max_by(|one, other| one.0.total_cmp(&other.0)).unwrap_or_default();
         // Buffers of one part rarely fit exactly where those of another were.
@@ -183,8 +180,8 @@ impl Memory {
         let gaps = if step.device.is_cuda() { 0.0 } else { lingering - in_peak };
         let program = if step.device.is_cuda() { 0.0 } else { program() };
         let (state, packed, probe) = (step.state(), layers::packed(step), step.probe());
-        let (kept, passing) = (kept.min(peak), (peak - kept).max(0.0));
-        Self { program, state, packed, probe, checkpoint: 0.0, kept, passing, gaps }
+        let (saved, passing) = (saved.min(peak), (peak - saved).max(0.0));
+        Self { program, state, packed, probe, checkpoint: 0.0, saved, passing, gaps }
     }
 
     /// The peak between two steps, the last one `before` a transition and the first one after it, whose layers share weights as
@@ -220,8 +217,8 @@ impl Memory {
 
     /// All of it.
     pub fn total(&self) -> f64 {
-        let Self { program, state, packed, probe, checkpoint, kept, passing, gaps } = self;
-        program + state + packed + probe + checkpoint + kept + passing + gaps
+        let Self { program, state, packed, probe, checkpoint, saved, passing, gaps } = self;
+        program + state + packed + probe + checkpoint + saved + passing + gaps
     }
 }
 
@@ -233,7 +230,7 @@ impl fmt::Display for Memory {
             ("packed weights", self.packed),
             ("gradients of a check", self.probe),
             ("a checkpoint's copy", self.checkpoint),
-            ("activations", self.kept),
+            ("activations", self.saved),
             ("passing", self.passing),
             ("gaps", self.gaps),
         ];

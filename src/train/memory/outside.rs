@@ -8,14 +8,14 @@ use crate::model::Norm;
 /// the embeddings, fp32 at least; the backward has gradients of two widths of the output, and makes a gradient of the whole
 /// table of words.
 pub(super) fn embeddings(step: &Step<'_>) -> Part {
-    let sum = step.rows() * step.width() * step.wide();
+    let sum = step.rows() * step.hidden_size() * step.wide();
     if step.is_fused() {
-        let kept = 2.0 * step.rows() * step.wide();
-        return Part { kept, passing: sum, lingering: in_heap(sum) };
+        let saved = 2.0 * step.rows() * step.wide();
+        return Part { saved, passing: sum, lingering: in_heap(sum) };
     }
-    let kept = if step.bert.norm == Norm::Post { sum } else { 0.0 };
+    let saved = if step.bert.norm == Norm::Post { sum } else { 0.0 };
     let table = word_gradient(step);
-    Part { kept, passing: table + 2.0 * sum, lingering: 2.0 * in_heap(table) + 2.0 * in_heap(sum) }
+    Part { saved, passing: table + 2.0 * sum, lingering: 2.0 * in_heap(table) + 2.0 * in_heap(sum) }
 }
 
 /// The gradient of the word embeddings that the head of a composition makes beside that which lasts.
@@ -23,7 +23,7 @@ pub(super) fn word_gradient(step: &Step<'_>) -> f64 {
     if step.is_fused() {
         0.0
     } else {
-        step.vocabulary() * step.width() * step.wide()
+        step.vocabulary() * step.hidden_size() * step.wide()
     }
 }
 
@@ -33,19 +33,19 @@ pub(super) fn head(step: &Step<'_>) -> Part {
     if step.is_fused() {
         return fused_head(step);
     }
-    let table = step.vocabulary() * step.width();
+    let table = step.vocabulary() * step.hidden_size();
     let logits = step.targets() * step.vocabulary();
     let casts = if step.narrow() < step.wide() { table * step.narrow() } else { 0.0 };
-    let hidden = step.targets() * step.width() * (4.0 * step.narrow() + 2.0 * step.wide());
+    let hidden = step.targets() * step.hidden_size() * (4.0 * step.narrow() + 2.0 * step.wide());
     let at_softmax = 3.0 * logits * step.wide();
     let at_table = logits * step.narrow() + casts + table * step.wide();
     let lingering = 3.0 * in_heap(logits * step.wide());
-    Part { kept: casts + hidden, passing: at_softmax.max(at_table), lingering }
+    Part { saved: casts + hidden, passing: at_softmax.max(at_table), lingering }
 }
 
 /// The same without a graph: the hidden states of all tokens and those of the targets; of a composition the logits, twice.
 pub(super) fn head_forward(step: &Step<'_>) -> f64 {
-    let hidden = (step.rows() + 4.0 * step.targets()) * step.width() * step.narrow();
+    let hidden = (step.rows() + 4.0 * step.targets()) * step.hidden_size() * step.narrow();
     let logits = if step.is_fused() { 0.0 } else { 2.0 * step.targets() * step.vocabulary() * step.wide() };
     hidden + logits
 }
@@ -53,11 +53,11 @@ pub(super) fn head_forward(step: &Step<'_>) -> f64 {
 /// Four matrices of the targets are kept. The backward has both operands of the decoder's products, sums for up to 16 parts of
 /// the vocabulary, 64 MiB at most, their total, and the gradient of all hidden states.
 fn fused_head(step: &Step<'_>) -> Part {
-    let of_targets = step.targets() * step.width();
-    let kept = 4.0 * of_targets * step.narrow();
+    let of_targets = step.targets() * step.hidden_size();
+    let saved = 4.0 * of_targets * step.narrow();
     let sums = of_targets * step.wide();
     let parts = (16.0 * sums).min(f64::from(64 << 20)).max(2.0 * sums);
-    let hidden = step.rows() * step.width() * step.narrow();
+    let hidden = step.rows() * step.hidden_size() * step.narrow();
     let passing = 3.0 * of_targets * step.narrow() + parts + sums + hidden;
-    Part { kept, passing, lingering: in_heap(parts) }
+    Part { saved, passing, lingering: in_heap(parts) }
 }

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use untie::batch::{Batch, BatchTensors};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
-use untie::model::{use_kernels, Bert, BertConfig, Kernels, Mode, ModelConfig, Norm, Weights};
+use untie::model::{Bert, BertConfig, Compute, Kernels, Mode, ModelConfig, Norm, Weights};
 use untie::shim::head_fits;
 
 use super::{alone, weights, MeanRatio};
@@ -57,9 +57,8 @@ fn run(norm: Norm, kind: Kind, kernels: Kernels, batch: &BatchTensors, total: us
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
     let map = LayerMap::tied(2);
     let weights = weights(&config, &map, wide);
-    use_kernels(kernels);
-    let model = Bert::new(&config, &map, &weights, kind).unwrap();
-    use_kernels(Kernels::Fused);
+    let compute = Compute { kind, kernels, recompute: false };
+    let model = Bert::new(&config, &map, &weights, compute).unwrap();
     let found = masked_lm(&model, batch, total, Mode::Train).unwrap();
     // A factor, as loss scaling has it.
     (&found.loss * 2.0).backward();

@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
-use untie::model::{use_kernels, Bert, BertConfig, Input, Kernels, Mode, ModelConfig, Norm, TaskHead, Weights};
+use untie::model::{Bert, BertConfig, Compute, Input, Kernels, Mode, ModelConfig, Norm, TaskHead, Weights};
 use untie::shim::{
     embeddings, fits, head_fits, kernel_level, set_kernel_level, EmbeddingIds, EmbeddingTables, KeyedDropout,
     LayerSizes,
 };
 
-/// Kernels and their level are chosen for the process.
+/// The level of the kernels is chosen for the process.
 fn alone() -> MutexGuard<'static, ()> {
     static PROCESS: Mutex<()> = Mutex::new(());
     PROCESS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -94,9 +94,8 @@ impl Case {
 fn run(config: &BertConfig, map: &LayerMap, kind: Kind, kernels: Kernels, case: &Case, mode: Mode) -> Vec<Tensor> {
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
     let weights = weights(config, map, wide);
-    use_kernels(kernels);
-    let model = Bert::new(config, map, &weights, kind).unwrap();
-    use_kernels(Kernels::Fused);
+    let compute = Compute { kind, kernels, recompute: false };
+    let model = Bert::new(config, map, &weights, compute).unwrap();
     let hidden = model.encode(case.input(), mode).unwrap();
     let probe = (Tensor::arange(hidden.numel() as i64, (Kind::Double, Device::Cpu)) * 0.7).cos().view_(hidden.size());
     (hidden.to_kind(Kind::Double) * probe).sum(Kind::Double).backward();
@@ -230,7 +229,7 @@ fn every_level_computes_the_same() {
 }
 
 fn has_bf16() -> bool {
-    let sizes = LayerSizes { width: 64, breadth: 64, heads: 1, pre_norm: false, epsilon: 1e-12 };
+    let sizes = LayerSizes { hidden_size: 64, intermediate_size: 64, heads: 1, pre_norm: false, epsilon: 1e-12 };
     fits(sizes, Kind::BFloat16, Device::Cpu)
 }
 
@@ -262,14 +261,12 @@ fn dropout_is_a_function_of_key_site_and_place() {
 /// Where models are composed of libtorch's operations, so is the dropout of the pooled vector, and nobody needs keys.
 #[test]
 fn composed_models_drop_the_pooled_vector_without_keys() {
-    let _alone = alone();
     let head = Some(TaskHead::Sequence { num_labels: 2 });
     let (config, map) = (BertConfig { task_head: head, ..config(Norm::Post, 0.5) }, LayerMap::tied(3));
     let weights = weights(&config, &map, Kind::Float);
     let hidden = Tensor::ones([3, 2, 48], (Kind::Float, Device::Cpu));
-    use_kernels(Kernels::Plain);
-    let composed = Bert::new(&config, &map, &weights, Kind::Float).unwrap();
-    use_kernels(Kernels::Fused);
+    let plain = Compute { kernels: Kernels::Plain, ..Compute::from(Kind::Float) };
+    let composed = Bert::new(&config, &map, &weights, plain).unwrap();
     let fused = Bert::new(&config, &map, &weights, Kind::Float).unwrap();
     let plain = composed.sequence_logits(&hidden, Mode::Eval, None).unwrap();
     assert_eq!(plain, fused.sequence_logits(&hidden, Mode::Eval, None).unwrap());
@@ -311,16 +308,16 @@ fn bf16_is_no_further_from_fp64_than_the_composition() {
 
 /// Attention would read behind its rows, or divide by zero.
 #[test]
-fn heads_that_do_not_divide_the_width_do_not_fit() {
-    let all = |width, breadth, heads| {
-        let sizes = LayerSizes { width, breadth, heads, pre_norm: false, epsilon: 1e-12 };
+fn heads_that_do_not_divide_the_hidden_size_do_not_fit() {
+    let all = |hidden_size, intermediate_size, heads| {
+        let sizes = LayerSizes { hidden_size, intermediate_size, heads, pre_norm: false, epsilon: 1e-12 };
         fits(sizes, Kind::Float, Device::Cpu)
     };
     assert!(all(48, 150, 2) && all(48, 150, 24));
-    for (width, breadth, heads) in
+    for (hidden_size, intermediate_size, heads) in
         [(48, 150, 5), (50, 150, 4), (48, 150, 0), (48, 150, -2), (48, 150, 48), (48, 151, 2), (0, 150, 2), (48, 0, 2)]
     {
-        assert!(!all(width, breadth, heads), "{width}, {breadth}, {heads}");
+        assert!(!all(hidden_size, intermediate_size, heads), "{hidden_size}, {intermediate_size}, {heads}");
     }
     assert!(head_fits(48, 90, Kind::Float, Device::Cpu));
     assert!(!head_fits(47, 90, Kind::Float, Device::Cpu) && !head_fits(0, 90, Kind::Float, Device::Cpu));

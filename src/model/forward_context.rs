@@ -1,4 +1,4 @@
-//! What a layer sees beside the hidden states: which tokens see which, and where its dropout comes from.
+//! What a forward depends on beside weights and token ids: which tokens see which, and where its dropout comes from.
 
 use tch::{Kind, Tensor};
 
@@ -16,7 +16,7 @@ const _: () = assert!(EMBEDDINGS_SITE < POOLED_SITE && POOLED_SITE < SITES_OF_A_
 
 /// The limits and keys of one batch, in the form that the kernels read.
 #[derive(Debug)]
-pub struct Surroundings<'a> {
+pub struct ForwardContext<'a> {
     /// For composed layers: added to the scores, 0 to see a token and −∞ to ignore it; [B, 1, 1, T] or [B, 1, T, T].
     pub bias: Option<Tensor>,
     /// For fused layers, int32 [B, T]: 0 for padding.
@@ -27,7 +27,7 @@ pub struct Surroundings<'a> {
     mode: Mode,
 }
 
-impl<'a> Surroundings<'a> {
+impl<'a> ForwardContext<'a> {
     /// Those of `input`, for layers that are fused or compute in `kind` by composition.
     ///
     /// # Errors
@@ -65,9 +65,9 @@ impl<'a> Surroundings<'a> {
     ///
     /// # Errors
     /// When dropout is on and there are no keys.
-    pub fn pass(&self, layer: usize, attention_dropout: f64, hidden_dropout: f64) -> Result<shim::Pass<'_>> {
+    pub fn layer(&self, layer: usize, attention_dropout: f64, hidden_dropout: f64) -> Result<shim::LayerContext<'_>> {
         let drops = self.mode == Mode::Train && (attention_dropout > 0.0 || hidden_dropout > 0.0);
-        Ok(shim::Pass {
+        Ok(shim::LayerContext {
             visible: self.visible.as_ref(),
             documents: self.documents.as_ref(),
             keys: if drops { Some(needed(self.keys)?) } else { None },
