@@ -6,8 +6,8 @@ use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::finetune::config::FinetuneConfig;
-use crate::finetune::problem::task_head;
 use crate::finetune::task::Task;
+use crate::finetune::task_data::task_head;
 use crate::model::{BertConfig, TaskHead};
 
 /// Checks the sizes of the model in `dir` against a task.

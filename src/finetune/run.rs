@@ -1,6 +1,6 @@
 //! One run of a sweep: a pre-trained encoder with a new head learns a task with one learning rate and one seed.
 //!
-//! In: a [`Session`] and a [`Setting`]. Out: the scores at the end, and in the run's folder checkpoints, metrics and, at the
+//! In: a [`SweepContext`] and a [`Setting`]. Out: the scores at the end, and in the run's folder checkpoints, metrics and, at the
 //! end, predictions. Which examples step s reads is a function of (seed, s): an epoch is a permutation of the training set,
 //! its last step has what is left. A run that was killed goes on from its newest checkpoint as if nothing had happened.
 
@@ -18,10 +18,10 @@ use crate::batch::order::Permutation;
 use crate::batch::random::SampleRandom;
 use crate::checkpoint::{self, DataStamp, RunState, Saver, Totals};
 use crate::error::{io, Error, Result};
-use crate::finetune::batch::{Item, TaskBatch};
+use crate::finetune::batch::{Example, TaskBatch};
 use crate::finetune::config::FinetuneConfig;
 use crate::finetune::loss::{loss, outputs, Output};
-use crate::finetune::problem::{EvalSet, Problem};
+use crate::finetune::task_data::{EvalSet, TaskData};
 use crate::hub;
 use crate::keys::flatten;
 use crate::metrics::console::{Line, Progress};
@@ -37,11 +37,11 @@ pub const POOLED_BATCHES: u64 = 50;
 const EVALUATED_AT_ONCE: usize = 64;
 
 /// What all runs of a sweep share.
-pub struct Session<'a> {
+pub struct SweepContext<'a> {
     /// The tables, `auto` decided.
     pub config: &'a FinetuneConfig,
     /// The task.
-    pub problem: &'a Problem,
+    pub data: &'a TaskData,
     /// A Hugging Face directory to start from.
     pub model: &'a Path,
     /// [`crate::metrics::results::file_hash`] of its weights.
@@ -87,19 +87,19 @@ pub enum Outcome {
 ///
 /// # Errors
 /// A model that does not fit, a checkpoint of another run, a disk that is full, and libtorch's own.
-pub fn run(session: &Session<'_>, setting: Setting, folder: &Path) -> Result<Outcome> {
-    Run::open(session, setting, folder)?.train()
+pub fn run(context: &SweepContext<'_>, setting: Setting, folder: &Path) -> Result<Outcome> {
+    Run::open(context, setting, folder)?.train()
 }
 
-/// Scores of `model` on the sets of `problem`, with predictions in `folder`.
+/// Scores of `model` on the sets of `data`, with predictions in `folder`.
 ///
 /// # Errors
 /// Outputs that are not finite, a file that cannot be written, and libtorch's own.
-pub fn evaluate(model: &Bert, problem: &Problem, folder: &Path, device: Device) -> Result<BTreeMap<String, f64>> {
+pub fn evaluate(model: &Bert, data: &TaskData, folder: &Path, device: Device) -> Result<BTreeMap<String, f64>> {
     fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
     let mut scores = BTreeMap::new();
-    for set in &problem.sets {
-        let outputs = ask(model, problem, set, device)?;
+    for set in &data.sets {
+        let outputs = ask(model, data, set, device)?;
         scores.extend(set.scores(&outputs)?);
         set.write(folder, &outputs)?;
     }
@@ -107,7 +107,7 @@ pub fn evaluate(model: &Bert, problem: &Problem, folder: &Path, device: Device) 
 }
 
 struct Run<'a> {
-    session: &'a Session<'a>,
+    context: &'a SweepContext<'a>,
     setting: Setting,
     folder: PathBuf,
     optim: OptimConfig,
@@ -124,13 +124,13 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn open(session: &'a Session<'a>, setting: Setting, folder: &Path) -> Result<Self> {
-        let Session { config, problem, .. } = *session;
+    fn open(context: &'a SweepContext<'a>, setting: Setting, folder: &Path) -> Result<Self> {
+        let SweepContext { config, data, .. } = *context;
         let optim = config.optim.at(setting.lr);
-        let steps = config.train.epochs * steps_of_epoch(config, problem);
+        let steps = config.train.epochs * steps_of_epoch(config, data);
         optim.validate(steps)?;
         let kind = config.train.precision.weight_kind();
-        let identity = session.identity(setting)?;
+        let identity = context.identity(setting)?;
         let found = checkpoint::newest_valid(folder)?;
         let is_fresh = found.is_none();
         let checkpoint::Loaded { state, weights, moments } = match found {
@@ -138,11 +138,11 @@ impl<'a> Run<'a> {
                 for error in damaged {
                     eprintln!("resume: {}", error.report().trim_start_matches("error: "));
                 }
-                let loaded = checkpoint::load(&path, kind, session.device)?;
-                same_run(&loaded.state, &identity, &session.stamp(), &path)?;
+                let loaded = checkpoint::load(&path, kind, context.device)?;
+                same_run(&loaded.state, &identity, &context.stamp(), &path)?;
                 loaded
             }
-            None => session.start(setting, identity, kind)?,
+            None => context.start(setting, identity, kind)?,
         };
         weights.make_gradients()?;
         let compute = config.train.precision.compute_kind();
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
         let saver = Saver::new(folder, &config.checkpoint);
         let (folder, clock) = (folder.into(), Instant::now());
         Ok(Self {
-            session,
+            context,
             setting,
             folder,
             optim,
@@ -175,12 +175,12 @@ impl<'a> Run<'a> {
     }
 
     fn train(mut self) -> Result<Outcome> {
-        let Session { config, problem, .. } = *self.session;
-        let of_epoch = steps_of_epoch(config, problem);
+        let SweepContext { config, data, .. } = *self.context;
+        let of_epoch = steps_of_epoch(config, data);
         let mut progress = Progress::new(self.steps, self.state.step);
         let (mut since, mut tokens) = (Instant::now(), 0);
         while self.state.step < self.steps {
-            if let Some(code) = (self.session.stop)() {
+            if let Some(code) = (self.context.stop)() {
                 let before = self.saver.wait();
                 self.tolerate(before, &progress)?;
                 self.save()?;
@@ -211,8 +211,8 @@ impl<'a> Run<'a> {
                     .update(step, &Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate });
             }
             if step < self.steps && step.is_multiple_of(of_epoch) {
-                let dev = &problem.sets[0];
-                let scores = ask(&self.model, problem, dev, self.session.device).and_then(|found| dev.scores(&found));
+                let dev = &data.sets[0];
+                let scores = ask(&self.model, data, dev, self.context.device).and_then(|found| dev.scores(&found));
                 match scores {
                     Ok(scores) => {
                         self.record(&scores)?;
@@ -235,11 +235,11 @@ impl<'a> Run<'a> {
         }
         progress.finish();
         let folder = self.folder.join("predictions");
-        let scores = match evaluate(&self.model, problem, &folder, self.session.device) {
+        let scores = match evaluate(&self.model, data, &folder, self.context.device) {
             Ok(scores) => scores,
             Err(error) if error.is_not_finite() => {
                 eprintln!("{}: {error}; its scores count as not a number", self.folder.display());
-                BTreeMap::from([(problem.selection(), f64::NAN)])
+                BTreeMap::from([(data.selection(), f64::NAN)])
             }
             Err(error) => return Err(error),
         };
@@ -258,30 +258,30 @@ impl<'a> Run<'a> {
 
     /// One step; its report, and the tokens that it read.
     fn step(&mut self, learning_rate: f64) -> Result<(StepReport, u64)> {
-        let Session { config, problem, device, .. } = *self.session;
+        let SweepContext { config, data, device, .. } = *self.context;
         let (step, seed) = (self.state.step, self.setting.seed);
-        let of_epoch = steps_of_epoch(config, problem);
+        let of_epoch = steps_of_epoch(config, data);
         let epoch = (step / of_epoch) as u32;
-        let (batch, size) = (config.train.batch, problem.train.len());
-        let examples = match config.train.group_by_length {
-            true => examples_by_length(step, batch, size, seed, |at| problem.train[at as usize].token_ids.len()),
+        let (batch, size) = (config.train.batch, data.train.len());
+        let numbers = match config.train.group_by_length {
+            true => examples_by_length(step, batch, size, seed, |at| data.train[at as usize].token_ids.len()),
             false => examples_of(step, batch, size, seed),
         };
-        let chunks: Vec<&[u64]> = examples.chunks(config.micro_batch()).collect();
-        let (model, total) = (&self.model, examples.len());
+        let chunks: Vec<&[u64]> = numbers.chunks(config.micro_batch()).collect();
+        let (model, total) = (&self.model, numbers.len());
         let update = Update { optim: &self.optim, learning_rate, gradient: GroupGradient::Mean, gradients: None };
         let pending = self.stepper.step(&self.weights, &mut self.moments, update, chunks.len(), |index| {
             // Where libtorch drops out; our own kernels go by the examples' keys.
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
             tch::manual_seed(xxh3_64(&words) as i64);
-            let items: Vec<&Item> = chunks[index].iter().map(|&at| &problem.train[at as usize]).collect();
+            let examples: Vec<&Example> = chunks[index].iter().map(|&at| &data.train[at as usize]).collect();
             let keys: Vec<i64> = chunks[index].iter().map(|&at| SampleRandom::dropout_key(seed, epoch, at)).collect();
-            let batch = TaskBatch::new(&items, &keys, problem.padding, device)?;
+            let batch = TaskBatch::new(&examples, &keys, data.padding, device)?;
             loss(model, &batch, total, Mode::Train)
         })?;
         let report = pending.read()?;
         self.state.totals.skipped_steps += self.stepper.settle(&mut self.moments)?;
-        let tokens = examples.iter().map(|&at| problem.train[at as usize].token_ids.len() as u64).sum();
+        let tokens = numbers.iter().map(|&at| data.train[at as usize].token_ids.len() as u64).sum();
         self.state.step += 1;
         self.state.samples_consumed += total as u64;
         self.state.totals.tokens += tokens;
@@ -304,7 +304,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Session<'_> {
+impl SweepContext<'_> {
     /// What makes a run this run and no other: a checkpoint goes on under the same only.
     fn identity(&self, setting: Setting) -> Result<Value> {
         let tables = self.config.computed()?;
@@ -312,12 +312,12 @@ impl Session<'_> {
     }
 
     fn stamp(&self) -> DataStamp {
-        DataStamp { vocabulary: self.model_hash.into(), shards: self.problem.train_hash.clone() }
+        DataStamp { vocabulary: self.model_hash.into(), shards: self.data.train_hash.clone() }
     }
 
     /// The state before step 0: the pre-trained encoder and a new head.
     fn start(&self, setting: Setting, identity: Value, kind: Kind) -> Result<checkpoint::Loaded> {
-        let head: TaskHead = self.problem.head;
+        let head: TaskHead = self.data.head;
         let loaded = hub::load_for_task(self.model, head, setting.seed, kind, self.device)?;
         let mut bert = loaded.config.clone();
         let train = &self.config.train;
@@ -365,8 +365,8 @@ fn same_run(state: &RunState, identity: &Value, stamp: &DataStamp, path: &Path) 
 }
 
 /// Steps of an epoch; the last one has what is left.
-pub(super) fn steps_of_epoch(config: &FinetuneConfig, problem: &Problem) -> u64 {
-    problem.train.len().div_ceil(config.train.batch) as u64
+pub(super) fn steps_of_epoch(config: &FinetuneConfig, data: &TaskData) -> u64 {
+    data.train.len().div_ceil(config.train.batch) as u64
 }
 
 /// The numbers of the examples of step `step`, from 0, among `size` in all: a function of (seed, step).
@@ -391,15 +391,15 @@ pub fn examples_by_length(step: u64, batch: usize, size: usize, seed: u64, lengt
 }
 
 /// What `model` says about the examples of `set`, in their order; examples of like lengths are asked together.
-fn ask(model: &Bert, problem: &Problem, set: &EvalSet, device: Device) -> Result<Vec<Output>> {
-    let mut order: Vec<usize> = (0..set.items.len()).collect();
-    order.sort_by_key(|&at| set.items[at].token_ids.len());
+fn ask(model: &Bert, data: &TaskData, set: &EvalSet, device: Device) -> Result<Vec<Output>> {
+    let mut order: Vec<usize> = (0..set.examples.len()).collect();
+    order.sort_by_key(|&at| set.examples[at].token_ids.len());
     let mut found: Vec<Option<Output>> = vec![None; order.len()];
     for chunk in order.chunks(EVALUATED_AT_ONCE) {
-        let items: Vec<&Item> = chunk.iter().map(|&at| &set.items[at]).collect();
-        let batch = TaskBatch::new(&items, &[], problem.padding, device)?;
-        for (&at, output) in chunk.iter().zip(outputs(model, &batch, &items, problem.head == TaskHead::Span)?) {
-            found[at] = Some(problem.ordered(output));
+        let examples: Vec<&Example> = chunk.iter().map(|&at| &set.examples[at]).collect();
+        let batch = TaskBatch::new(&examples, &[], data.padding, device)?;
+        for (&at, output) in chunk.iter().zip(outputs(model, &batch, &examples, data.head == TaskHead::Span)?) {
+            found[at] = Some(data.ordered(output));
         }
     }
     found.into_iter().map(|output| output.ok_or_else(|| Error::failed("an example has no output"))).collect()

@@ -27,7 +27,7 @@ use files::Found;
 
 /// One text or two, and perhaps what is to be predicted for them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Example {
+pub struct RawExample {
     /// Its number in the file: the column `index` (`idx` in Parquet; `id` in QQP's test.tsv), else that of the row,
     /// from 0, rows that were skipped included.
     pub id: String,
@@ -52,7 +52,7 @@ pub enum Label {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
     /// The examples.
-    pub examples: Vec<Example>,
+    pub examples: Vec<RawExample>,
     /// What was left out, a reason each; empty for most files.
     pub skipped: Vec<Skip>,
 }

@@ -9,13 +9,13 @@
 pub mod answers;
 mod files;
 mod find;
-mod frame;
 mod json;
 mod paragraph;
 mod parquet;
 mod python;
 pub mod read;
 pub mod score;
+mod sequence_template;
 mod skipped;
 pub mod windows;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use untie::finetune::glue::{read, Example, Label, Rows, Set, Split};
+use untie::finetune::glue::{read, Label, RawExample, Rows, Set, Split};
 use untie::finetune::task::{Labels, Task};
 
 const SPLITS: [Split; 3] = [Split::Train, Split::Dev, Split::Test];
@@ -51,7 +51,7 @@ fn both_layouts_give_the_same_examples() {
 /// What the script says of the first rows, written out.
 #[test]
 fn quotes_and_spaces_are_text_and_words_are_classes() {
-    let example = |id: &str, first: &str, second: Option<&str>, label| Example {
+    let example = |id: &str, first: &str, second: Option<&str>, label| RawExample {
         id: id.into(),
         first: first.into(),
         second: second.map(Into::into),

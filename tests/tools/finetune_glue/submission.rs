@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use untie::finetune::glue::{read, submission, Example, Label, Rows, Set, Split};
+use untie::finetune::glue::{read, submission, Label, RawExample, Rows, Set, Split};
 use untie::finetune::task::{Labels, Task};
 
 use super::shared::real;
@@ -25,7 +25,7 @@ const TEST_SETS: [(Task, &str, usize, &str); 11] = [
 ];
 
 fn set(name: &'static str, num: usize) -> Set {
-    let example = |id: usize| Example { id: id.to_string(), first: String::new(), second: None, label: None };
+    let example = |id: usize| RawExample { id: id.to_string(), first: String::new(), second: None, label: None };
     Set { name, files: Vec::new(), rows: Rows { examples: (0..num).map(example).collect(), skipped: Vec::new() } }
 }
 
