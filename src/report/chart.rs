@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::sheet::{Frame, Sheet};
+use super::canvas::{Canvas, Rect};
 use super::{heat_map, lines};
 use crate::error::{Error, Result};
 use crate::files::write_aside;
@@ -131,41 +131,41 @@ impl Figure {
     /// An extension other than `svg` and `png`; when the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let format = Format::of(path)?;
-        let sheet = self.draw()?;
+        let canvas = self.draw()?;
         let bytes = match format {
-            Format::Svg => sheet.to_svg()?.into_bytes(),
-            Format::Png => sheet.to_png()?,
+            Format::Svg => canvas.to_svg()?.into_bytes(),
+            Format::Png => canvas.to_png()?,
         };
         write_aside(path, bytes)
     }
 
     /// Lays the charts out.
-    fn draw(&self) -> Result<Sheet> {
-        let mut sheet = Sheet::new()?;
+    fn draw(&self) -> Result<Canvas> {
+        let mut canvas = Canvas::new()?;
         let num_columns = if self.panels.len() > 3 { 2 } else { 1 };
-        let width = (sheet.width() - MARGIN) / num_columns as f64 - MARGIN;
+        let width = (canvas.width() - MARGIN) / num_columns as f64 - MARGIN;
         let mut y = MARGIN;
         for row in self.panels.chunks(num_columns) {
-            let height = row.iter().map(|panel| panel.height(&sheet, width)).fold(0.0, f64::max);
+            let height = row.iter().map(|panel| panel.height(&canvas, width)).fold(0.0, f64::max);
             for (column, panel) in row.iter().enumerate() {
                 let x = MARGIN + column as f64 * (width + MARGIN);
-                let frame = Frame { left: x, top: y, right: x + width, bottom: y + height };
+                let rect = Rect { left: x, top: y, right: x + width, bottom: y + height };
                 match panel {
-                    Panel::Lines(lines) => lines::draw(&mut sheet, frame, lines),
-                    Panel::HeatMap(map) => heat_map::draw(&mut sheet, frame, map),
+                    Panel::Lines(lines) => lines::draw(&mut canvas, rect, lines),
+                    Panel::HeatMap(map) => heat_map::draw(&mut canvas, rect, map),
                 }
             }
             y += height + MARGIN;
         }
-        sheet.set_height(y);
-        Ok(sheet)
+        canvas.set_height(y);
+        Ok(canvas)
     }
 }
 
 impl Panel {
-    fn height(&self, sheet: &Sheet, width: f64) -> f64 {
+    fn height(&self, canvas: &Canvas, width: f64) -> f64 {
         match self {
-            Self::Lines(lines) => lines::height(sheet, lines, width),
+            Self::Lines(lines) => lines::height(canvas, lines, width),
             Self::HeatMap(map) => heat_map::height(map),
         }
     }

@@ -6,10 +6,10 @@
 //! small however long a run was.
 
 mod axis;
+mod canvas;
 pub mod chart;
 pub mod curves;
 mod heat_map;
 mod lines;
 pub mod run;
-mod sheet;
 pub mod tables;
