@@ -1,6 +1,6 @@
 //! Fine-tuning: a pre-trained encoder and a task's files in, scores and predictions out.
 //!
-//! The stations: [`task`] (the table of tasks), [`glue`] and [`squad`] (files → examples, and predictions → files of the GLUE
+//! The stations: [`task`] (their names), [`glue`] and [`squad`] (files → examples, and predictions → files of the GLUE
 //! site and of the SQuAD scripts), [`features`] (texts → tokens), [`task_data`] (all of a task that a run needs), [`batch`] and
 //! [`mod@loss`], [`mod@run`] (one learning rate, one seed), [`mod@sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
 //! nothing here knows how it was pre-trained. Cost: a run of BERT-base on SST-2 is three epochs of 67,349 sentences of 13

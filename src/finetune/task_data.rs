@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::finetune::batch::{Example, Target};
 use crate::finetune::config::FinetuneConfig;
 use crate::finetune::features::features;
-use crate::finetune::glue::{self, submission, Split};
+use crate::finetune::glue::{self, submission, GlueTask, Labels, Split};
 use crate::finetune::loss::Output;
 use crate::finetune::squad::{self, AnswerConfig, Question, SpanLogits, Version, Window, WindowConfig};
-use crate::finetune::task::{GlueTask, Labels, Task};
+use crate::finetune::task::Task;
 use crate::model::TaskHead;
 
 /// Where a task's files are.
@@ -86,7 +86,7 @@ impl TaskData {
             notes: Vec::new(),
             padding: Role::Pad.token(tokenizer).map_or(0, |(_, id)| id),
         };
-        match task.glue() {
+        match glue::row(task) {
             Some(row) => data.add_glue(row, config, files, tokenizer)?,
             None => data.add_squad(config, files, tokenizer)?,
         }
@@ -104,7 +104,7 @@ impl TaskData {
 
     /// The score that picks the best run, e.g. `dev/accuracy`.
     pub fn selection(&self) -> String {
-        match self.task.glue() {
+        match glue::row(self.task) {
             Some(row) => format!("{}/{}", self.sets.first().map_or("dev", |set| set.name), row.selection.name()),
             None => "dev/f1".into(),
         }
@@ -150,7 +150,7 @@ impl TaskData {
                 missing.push(format!("there is no test set in `{}`: nothing is predicted for it", files.dir.display()))
             }
         }
-        if let (Some(dir), Some(ax)) = (&config.task.diagnostics, Task::Ax.glue()) {
+        if let (Some(dir), Some(ax)) = (&config.task.diagnostics, glue::row(Task::Ax)) {
             if self.task != Task::Mnli {
                 return Err(Error::config(format!("`task.diagnostics` is for `mnli`, got `{}`", self.task)));
             }
@@ -253,7 +253,7 @@ impl EvalSet {
 
 /// The head that a task needs.
 pub fn task_head(task: Task) -> TaskHead {
-    match task.glue() {
+    match glue::row(task) {
         Some(row) => TaskHead::Sequence { num_labels: row.labels.num_outputs() },
         None => TaskHead::Span,
     }
@@ -261,7 +261,7 @@ pub fn task_head(task: Task) -> TaskHead {
 
 /// The words for the labels of a task's head.
 fn labels_of(task: Task) -> Vec<String> {
-    match task.glue().map(|row| row.labels) {
+    match glue::row(task).map(|row| row.labels) {
         Some(Labels::Classes(words)) => words.iter().map(|&word| word.to_owned()).collect(),
         Some(Labels::Score) => vec!["LABEL_0".to_owned()],
         None => Vec::new(),

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{Label, RawExample, Reason, Rows, Skip};
+use super::examples::{Label, RawExample, Reason, Rows, Skip};
+use super::glue_task::{GlueSet, GlueTask, Labels, Split};
 use crate::error::{Error, Result};
-use crate::finetune::task::{GlueSet, GlueTask, Labels, Split};
 
 /// How many places a [`Skip`] names.
 const PLACES: usize = 5;

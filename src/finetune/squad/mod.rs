@@ -9,20 +9,26 @@
 pub mod answers;
 mod files;
 mod find;
+mod gather;
 mod json;
 mod paragraph;
 mod parquet;
 mod python;
+mod question;
 pub mod read;
 pub mod score;
 mod sequence_template;
 mod skipped;
+mod window_config;
 pub mod windows;
 
 pub use answers::{answers, AnswerConfig, Candidate, Prediction, SpanLogits};
 pub use files::write_predictions;
 pub use find::find;
-pub use read::{read, read_all, Answer, Dataset, Question, Split, Version};
+pub use gather::Dataset;
+pub use question::{Answer, Question, Split, Version, NOWHERE};
+pub use read::{read, read_all};
 pub use score::{evaluate, Scores};
 pub use skipped::{Skip, Skipped};
-pub use windows::{windows, Label, Span, Window, WindowConfig, CLS};
+pub use window_config::WindowConfig;
+pub use windows::{windows, Label, Span, Window, CLS};

@@ -8,7 +8,7 @@ use std::ops::Range;
 use tokenizers::Tokenizer;
 use untie_data::wordpiece::Role;
 
-use super::windows::WindowConfig;
+use super::window_config::WindowConfig;
 use crate::error::{Error, Result};
 
 pub(super) fn cannot_tokenise(error: tokenizers::Error) -> Error {

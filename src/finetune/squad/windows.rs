@@ -19,33 +19,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use tokenizers::{Encoding, Tokenizer};
 
 use super::paragraph::boundaries;
 use super::python;
-use super::read::{Answer, Question};
+use super::question::{Answer, Question};
 use super::sequence_template::{cannot_tokenise, Piece, SequenceTemplate};
+use super::window_config::WindowConfig;
 use crate::error::{Error, Result};
 
 /// The position of `[CLS]`, which stands for "no answer here".
 pub const CLS: usize = 0;
-
-/// How a context is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WindowConfig {
-    /// The most tokens of a window, special ones included; default 384.
-    pub max_length: usize,
-    /// How many tokens of the context a window repeats from the one before; default 128.
-    pub stride: usize,
-}
-
-impl Default for WindowConfig {
-    fn default() -> Self {
-        Self { max_length: 384, stride: 128 }
-    }
-}
 
 /// Where a token of the context comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use untie::finetune::glue::{read, Label, RawExample, Rows, Set, Split};
-use untie::finetune::task::{Labels, Task};
+use untie::finetune::glue::{read, row, Label, Labels, RawExample, Rows, Set, Split};
+use untie::finetune::task::Task;
 
 const SPLITS: [Split; 3] = [Split::Train, Split::Dev, Split::Test];
 
 fn glue_tasks() -> impl Iterator<Item = Task> {
-    Task::ALL.into_iter().filter(|task| task.glue().is_some())
+    Task::ALL.into_iter().filter(|&task| row(task).is_some())
 }
 
 /// Names and rows, without where they came from.
@@ -133,7 +133,7 @@ fn folder_of(dev: &str) -> tempfile::TempDir {
 #[test]
 fn every_class_word_is_read() {
     for task in glue_tasks() {
-        let Labels::Classes(words) = task.glue().unwrap().labels else { continue };
+        let Labels::Classes(words) = row(task).unwrap().labels else { continue };
         let mut seen: Vec<usize> = Vec::new();
         for set in [Split::Train, Split::Dev].into_iter().flat_map(|split| sets(task, "tsv", split)) {
             seen.extend(set.rows.labels().unwrap().iter().map(|label| match label {
