@@ -12,10 +12,11 @@ use crate::cli::{named, warn, warn_of};
 use crate::config::tables;
 use crate::error::Result;
 use crate::finetune::{
-    check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, FinetuneConfig, SweepContext,
-    SweepOutcome, Task, TaskData,
+    check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, Event, FinetuneConfig,
+    SweepContext, SweepOutcome, Task, TaskData,
 };
 use crate::hub;
+use crate::metrics::console::Progress;
 use crate::metrics::results::file_hash;
 use crate::model::Bert;
 use crate::step::Precision;
@@ -125,7 +126,8 @@ impl FinetuneArgs {
             environment: &environment(device)?,
             stop: &|| stop.requested(Duration::ZERO).map(Stop::exit_code),
         };
-        match sweep(&context, &folder, &self.model.display().to_string(), self.resume)? {
+        let (name, mut console) = (self.model.display().to_string(), Console::default());
+        match sweep(&context, &folder, &name, self.resume, &mut |event| console.show(event))? {
             SweepOutcome::Finished(table) => {
                 println!("{table}");
                 Ok(0)
@@ -151,6 +153,33 @@ impl FinetuneArgs {
         ];
         let given = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
         self.settings.iter().cloned().chain(given).collect()
+    }
+}
+
+/// Shows on stderr what a sweep tells of itself.
+#[derive(Default)]
+struct Console {
+    /// Of the run under way.
+    progress: Option<Progress>,
+}
+
+impl Console {
+    fn show(&mut self, event: Event) {
+        match (event, &mut self.progress) {
+            (Event::Run { number, of, lr, seed }, _) => {
+                eprintln!("run {number} of {of}: learning rate {lr:e}, seed {seed}");
+            }
+            (Event::Steps { done, of }, progress) => *progress = Some(Progress::new(of, done)),
+            (Event::Step { step, line }, Some(progress)) => progress.update(step, &line),
+            (Event::EndOfSteps, progress) => {
+                if let Some(mut progress) = progress.take() {
+                    progress.finish();
+                }
+            }
+            (Event::Note(words), Some(progress)) => progress.note(&words),
+            (Event::Note(words), None) => eprintln!("{words}"),
+            (Event::Step { .. }, None) => {}
+        }
     }
 }
 

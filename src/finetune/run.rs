@@ -20,11 +20,12 @@ use crate::checkpoint::{self, DataStamp, RunState, Saver, Totals};
 use crate::error::{io, Error, Result};
 use crate::finetune::batch::{Example, TaskBatch};
 use crate::finetune::config::FinetuneConfig;
+use crate::finetune::event::Event;
 use crate::finetune::loss::{loss, outputs, Output};
 use crate::finetune::task_data::{EvalSet, TaskData};
 use crate::hub;
 use crate::keys::flatten;
-use crate::metrics::console::{Line, Progress};
+use crate::metrics::console::Line;
 use crate::metrics::Recorder;
 use crate::model::{Bert, Mode, TaskHead, Weights};
 use crate::optim::{GroupGradient, Moments, OptimConfig, ScalerState, Schedule};
@@ -83,12 +84,17 @@ pub enum Outcome {
     Stopped(u8, u64),
 }
 
-/// Trains `setting` in `folder`, from its newest checkpoint if there is one.
+/// Trains `setting` in `folder`, from its newest checkpoint if there is one; `events` hears what happens.
 ///
 /// # Errors
 /// A model that does not fit, a checkpoint of another run, a disk that is full, and libtorch's own.
-pub fn run(context: &SweepContext<'_>, setting: Setting, folder: &Path) -> Result<Outcome> {
-    Run::open(context, setting, folder)?.train()
+pub fn run(
+    context: &SweepContext<'_>,
+    setting: Setting,
+    folder: &Path,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome> {
+    Run::open(context, setting, folder, events)?.train()
 }
 
 /// Scores of `model` on the sets of `data`, with predictions in `folder`.
@@ -121,10 +127,16 @@ struct Run<'a> {
     model: Bert,
     stepper: Stepper,
     clock: Instant,
+    events: &'a mut dyn FnMut(Event),
 }
 
 impl<'a> Run<'a> {
-    fn open(context: &'a SweepContext<'a>, setting: Setting, folder: &Path) -> Result<Self> {
+    fn open(
+        context: &'a SweepContext<'a>,
+        setting: Setting,
+        folder: &Path,
+        events: &'a mut dyn FnMut(Event),
+    ) -> Result<Self> {
         let SweepContext { config, data, .. } = *context;
         let optim = config.optim.at(setting.lr);
         let steps = config.train.epochs * steps_of_epoch(config, data);
@@ -136,7 +148,7 @@ impl<'a> Run<'a> {
         let checkpoint::Loaded { state, weights, moments } = match found {
             Some((path, damaged)) => {
                 for error in damaged {
-                    eprintln!("resume: {}", error.report().trim_start_matches("error: "));
+                    events(Event::Note(format!("resume: {}", error.report().trim_start_matches("error: "))));
                 }
                 let loaded = checkpoint::load(&path, kind, context.device)?;
                 same_run(&loaded.state, &identity, &context.stamp(), &path)?;
@@ -171,21 +183,22 @@ impl<'a> Run<'a> {
             model,
             stepper,
             clock,
+            events,
         })
     }
 
     fn train(mut self) -> Result<Outcome> {
         let SweepContext { config, data, .. } = *self.context;
         let of_epoch = steps_of_epoch(config, data);
-        let mut progress = Progress::new(self.steps, self.state.step);
+        (self.events)(Event::Steps { done: self.state.step, of: self.steps });
         let (mut since, mut tokens) = (Instant::now(), 0);
         while self.state.step < self.steps {
             if let Some(code) = (self.context.stop)() {
                 let before = self.saver.wait();
-                self.tolerate(before, &progress)?;
+                self.tolerate(before)?;
                 self.save()?;
                 self.saver.wait()?;
-                progress.finish();
+                (self.events)(Event::EndOfSteps);
                 return Ok(Outcome::Stopped(code, self.state.step));
             }
             let learning_rate = self.schedule.learning_rate(self.state.step);
@@ -193,7 +206,7 @@ impl<'a> Run<'a> {
             tokens += read;
             let step = self.state.step;
             if !report.applied {
-                progress.note(&format!("step {step}: loss or gradient is not finite, the update is skipped"));
+                self.note(format!("step {step}: loss or gradient is not finite, the update is skipped"));
             }
             if step == self.steps || step.is_multiple_of(config.train.log_every) {
                 let rate = tokens as f64 / since.elapsed().as_secs_f64();
@@ -207,8 +220,8 @@ impl<'a> Run<'a> {
                         ("train/tokens_per_second", rate),
                     ],
                 )?;
-                progress
-                    .update(step, &Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate });
+                let line = Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate };
+                (self.events)(Event::Step { step, line });
             }
             if step < self.steps && step.is_multiple_of(of_epoch) {
                 let dev = &data.sets[0];
@@ -216,29 +229,30 @@ impl<'a> Run<'a> {
                 match scores {
                     Ok(scores) => {
                         self.record(&scores)?;
-                        progress.note(&format!("epoch {}: {}", step / of_epoch, described(&scores)));
+                        self.note(format!("epoch {}: {}", step / of_epoch, described(&scores)));
                     }
-                    Err(error) => progress.note(&format!("epoch {}: {error}", step / of_epoch)),
+                    Err(error) => self.note(format!("epoch {}: {error}", step / of_epoch)),
                 }
                 // The rate is that of steps alone.
                 (since, tokens) = (Instant::now(), 0);
             }
             if step == self.steps || step.is_multiple_of(config.checkpoint.every) {
                 let before = self.saver.wait();
-                self.tolerate(before, &progress)?;
+                self.tolerate(before)?;
                 let saved = self.save();
                 match step == self.steps {
                     true => saved.and_then(|()| self.saver.wait())?,
-                    false => self.tolerate(saved, &progress)?,
+                    false => self.tolerate(saved)?,
                 }
             }
         }
-        progress.finish();
+        (self.events)(Event::EndOfSteps);
         let folder = self.folder.join("predictions");
         let scores = match evaluate(&self.model, data, &folder, self.context.device) {
             Ok(scores) => scores,
             Err(error) if error.is_not_finite() => {
-                eprintln!("{}: {error}; its scores count as not a number", self.folder.display());
+                let run = self.folder.display();
+                (self.events)(Event::Note(format!("{run}: {error}; its scores count as not a number")));
                 BTreeMap::from([(data.selection(), f64::NAN)])
             }
             Err(error) => return Err(error),
@@ -249,9 +263,9 @@ impl<'a> Run<'a> {
     }
 
     /// A checkpoint that could not be written ends the run, or is told, as `checkpoint.on_error` says.
-    fn tolerate(&self, saved: Result<()>, progress: &Progress) -> Result<()> {
+    fn tolerate(&mut self, saved: Result<()>) -> Result<()> {
         if let Some(words) = self.saver.tolerated(saved)? {
-            progress.note(&format!("step {}: {words}", self.state.step));
+            self.note(format!("step {}: {words}", self.state.step));
         }
         Ok(())
     }
@@ -286,6 +300,10 @@ impl<'a> Run<'a> {
         self.state.samples_consumed += total as u64;
         self.state.totals.tokens += tokens;
         Ok((report, tokens))
+    }
+
+    fn note(&mut self, words: String) {
+        (self.events)(Event::Note(words));
     }
 
     fn record(&mut self, scores: &BTreeMap<String, f64>) -> Result<()> {

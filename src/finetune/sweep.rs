@@ -1,14 +1,16 @@
 //! All runs of a task: every learning rate with every seed, one row of `results.jsonl` a run, the best model kept.
 //!
 //! In: a [`SweepContext`] and a folder. Out: in that folder `results.jsonl`, a folder a run with its metrics and predictions, and
-//! `best/`, the model that scores highest on dev with its predictions; on stdout a table. A sweep that was killed goes on:
-//! finished runs have their row, the one that was under way its checkpoint, which goes when the run has its row.
+//! `best/`, the model that scores highest on dev with its predictions; and a table. What happens meanwhile is told as [`Event`]s.
+//! A sweep that was killed goes on: finished runs have their row, the one that was under way its checkpoint, which goes when the
+//! run has its row.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{io, Error, Result};
 use crate::files::FolderLock;
+use crate::finetune::event::Event;
 use crate::finetune::run::{described, run, Finished, Outcome, Setting, SweepContext};
 use crate::finetune::table;
 use crate::hub;
@@ -28,11 +30,17 @@ pub enum SweepOutcome {
     Stopped(u8),
 }
 
-/// Runs what is missing of the sweep in `folder`; `model_name` is what the rows call the model.
+/// Runs what is missing of the sweep in `folder`; `model_name` is what the rows call the model, `events` hears what happens.
 ///
 /// # Errors
 /// A folder with results where `resume` is false, or with those of another sweep; and what a run can fail with.
-pub fn sweep(context: &SweepContext<'_>, folder: &Path, model_name: &str, resume: bool) -> Result<SweepOutcome> {
+pub fn sweep(
+    context: &SweepContext<'_>,
+    folder: &Path,
+    model_name: &str,
+    resume: bool,
+    events: &mut dyn FnMut(Event),
+) -> Result<SweepOutcome> {
     let config = context.config;
     fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
     let _lock = FolderLock::take(folder)?;
@@ -60,15 +68,16 @@ pub fn sweep(context: &SweepContext<'_>, folder: &Path, model_name: &str, resume
             remove_checkpoints(&run_folder)?;
             continue;
         }
-        eprintln!("run {} of {}: learning rate {:e}, seed {}", at + 1, settings.len(), setting.lr, setting.seed);
-        let finished = match run(context, setting, &run_folder)? {
+        let Setting { lr, seed } = setting;
+        events(Event::Run { number: at + 1, of: settings.len(), lr, seed });
+        let finished = match run(context, setting, &run_folder, events)? {
             Outcome::Finished(finished) => finished,
             Outcome::Stopped(code, step) => {
-                eprintln!("stopped by a signal after step {step}; saved, go on with `--resume`");
+                events(Event::Note(format!("stopped by a signal after step {step}; saved, go on with `--resume`")));
                 return Ok(SweepOutcome::Stopped(code));
             }
         };
-        eprintln!("{}", described(&finished.scores));
+        events(Event::Note(described(&finished.scores)));
         let row = row(context, setting, &finished, model_name, &hash);
         let score = |row: &ResultRow| row.scores.get(&selection).copied().filter(|score| !score.is_nan());
         let best_before = rows.iter().filter_map(score).fold(f64::NEG_INFINITY, f64::max);
