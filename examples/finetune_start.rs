@@ -9,7 +9,7 @@ use tch::{Device, Kind};
 use tokenizers::Tokenizer;
 use untie::finetune::batch::Target;
 use untie::finetune::run::examples_of;
-use untie::finetune::{DataFiles, FinetuneConfig, Problem, Task};
+use untie::finetune::{DataFiles, FinetuneConfig, Task, TaskData};
 use untie::hub;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,24 +23,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.task.max_length = Some(max_length.parse()?);
     let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).map_err(|error| error.to_string())?;
     let files = DataFiles { dir: PathBuf::from(data), train: None, dev: None };
-    let problem = Problem::open(&config, &files, &tokenizer)?;
-    let start = hub::load_for_task(model, problem.head, seed, Kind::Float, Device::Cpu)?;
+    let task_data = TaskData::open(&config, &files, &tokenizer)?;
+    let start = hub::load_for_task(model, task_data.head, seed, Kind::Float, Device::Cpu)?;
     let tokenizer_json = model.join("tokenizer.json");
     let map = start.layer_map();
-    hub::export_labelled(&out.join("start"), &start.config, &map, &start.weights, &tokenizer_json, &problem.labels)?;
-    let items: Vec<_> = problem
+    hub::export_labelled(&out.join("start"), &start.config, &map, &start.weights, &tokenizer_json, &task_data.labels)?;
+    let examples: Vec<_> = task_data
         .train
         .iter()
-        .map(|item| {
-            let target = match item.target {
+        .map(|example| {
+            let target = match example.target {
                 Target::Class(class) => class as f64,
                 Target::Score(score) => score,
                 Target::Unknown | Target::Span { .. } => f64::NAN,
             };
-            serde_json::json!({ "ids": item.token_ids, "types": item.token_types, "target": target })
+            serde_json::json!({ "ids": example.token_ids, "types": example.token_types, "target": target })
         })
         .collect();
-    let steps: Vec<Vec<u64>> = (0..steps).map(|step| examples_of(step, batch, items.len(), seed)).collect();
-    std::fs::write(out.join("train.json"), serde_json::json!({ "items": items, "steps": steps }).to_string())?;
+    let steps: Vec<Vec<u64>> = (0..steps).map(|step| examples_of(step, batch, examples.len(), seed)).collect();
+    std::fs::write(out.join("train.json"), serde_json::json!({ "items": examples, "steps": steps }).to_string())?;
     Ok(())
 }

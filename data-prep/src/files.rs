@@ -2,7 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// `PREFIX` and `.idx` or `.bin`, whatever dots the prefix has.
+pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
+    let mut name = prefix.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
 
 /// Writes `bytes` beside `path` and renames them to it: what was there is replaced at once, never half. Nothing is left beside
 /// it on failure.
@@ -10,7 +17,7 @@ use std::path::Path;
 /// # Errors
 /// A file that cannot be written, synced or renamed.
 pub fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let aside = crate::shard::with_suffix(path, ".tmp");
+    let aside = with_suffix(path, ".tmp");
     let write = || {
         let mut file = File::create(&aside)?;
         file.write_all(bytes)?;

@@ -1,11 +1,19 @@
 //! Bytes in, XXH3 (64 bits) as 16 hexadecimal digits out: how files, tokenizers and documents are told apart.
 
-use crate::shard::FileChecksum;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use xxhash_rust::xxh3::{xxh3_64, Xxh3Default};
+
+/// Size and hash of a file.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FileChecksum {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// XXH3, 64 bits, 16 hexadecimal digits.
+    pub xxh3: String,
+}
 
 /// A running hash.
 #[derive(Clone, Default)]

@@ -13,6 +13,7 @@ mod journal;
 mod looking;
 mod output;
 pub mod plan;
+mod progress;
 mod reading;
 mod report;
 mod source;
@@ -24,6 +25,7 @@ mod warnings;
 
 pub use config::PrepareConfig;
 pub use error::PrepareError;
+pub use progress::Progress;
 pub use report::{Report, Tally};
 pub use summary::Summary;
 
@@ -37,7 +39,7 @@ use crate::shard::{FileChecksum, Split};
 use crate::wordpiece;
 use config::input_bytes;
 use journal::Journal;
-use output::Workplace;
+use output::{difference, Workplace};
 use rayon::prelude::*;
 use reading::Reading;
 use source::Corpus;
@@ -48,25 +50,6 @@ use tokenizers::Tokenizer;
 
 /// Unknown templates that the manifest names.
 const NAMED_TEMPLATES: usize = 100;
-
-/// Hears how a preparation gets on. `()` does not listen.
-pub trait Progress: Send + Sync {
-    /// A stage begins that will read `total` bytes; 0 if that is not known.
-    fn stage(&self, name: &str, total: u64);
-    /// The stage has read `bytes` more.
-    fn advance(&self, bytes: u64);
-    /// Something the user should know.
-    fn warn(&self, message: &str);
-    /// The last stage is over.
-    fn finish(&self);
-}
-
-impl Progress for () {
-    fn stage(&self, _name: &str, _total: u64) {}
-    fn advance(&self, _bytes: u64) {}
-    fn warn(&self, _message: &str) {}
-    fn finish(&self) {}
-}
 
 /// Makes the folder `config.out`. If it is already there, complete and made from the same files with the same settings,
 /// nothing is done and [`Summary::report`] is empty. If it is unfinished, the work goes on.
@@ -189,25 +172,6 @@ fn find_existing(
         return Err(PrepareError::OutputHasShards { path: out.clone() });
     }
     Ok(None)
-}
-
-/// How what was made, or begun, differs from what is asked for.
-fn difference(before: (&Settings, &[Source]), now: (&Settings, &[Source])) -> Option<String> {
-    if now.1.iter().any(|source| source.name == "-") {
-        return Some("whether standard input is the same cannot be told".to_owned());
-    }
-    if before.1 != now.1 {
-        let changed = now.1.iter().find(|source| !before.1.contains(source));
-        return Some(match changed {
-            Some(source) => format!("the input `{}` is new or has changed", source.name),
-            None => "the input files are fewer, or in another order".to_owned(),
-        });
-    }
-    let as_value = |settings: &Settings| serde_json::to_value(settings).unwrap_or_default();
-    let (before, now) = (as_value(before.0), as_value(now.0));
-    let fields = now.as_object()?;
-    let (field, now) = fields.iter().find(|(field, now)| before.get(field) != Some(now))?;
-    Some(format!("`{field}` was {}, now {now}", before.get(field).unwrap_or(&serde_json::Value::Null)))
 }
 
 /// One preparation under way.

@@ -22,13 +22,17 @@
 mod error;
 pub(crate) mod foreign;
 mod set;
+mod split;
 mod writer;
 
+pub use crate::hash::FileChecksum;
 pub use error::ShardError;
-pub use set::{Piece, ShardSet, Share, Split};
-pub use writer::{Checkpoint, FileChecksum, ShardWriter, WrittenShard};
+pub use set::{Piece, ShardSet, Share};
+pub use split::Split;
+pub use writer::{Checkpoint, ShardWriter, WrittenShard};
 
 use crate::corpus::kind::{self, Other};
+pub(crate) use crate::files::with_suffix;
 use memmap2::Mmap;
 use std::fs::File;
 use std::ops::Range;
@@ -114,7 +118,7 @@ impl Shard {
 
         refuse_pointer(&idx_path, &idx)?;
         refuse_pointer(&bin_path, &bin)?;
-        if foreign::is_old(&idx) {
+        if is_old(&idx) {
             return Err(ShardError::OldIndex { path: idx_path });
         }
         if idx.len() < HEADER_BYTES {
@@ -385,19 +389,17 @@ impl Shard {
     }
 }
 
-/// `PREFIX` and `.idx` or `.bin`, whatever dots the prefix has.
-pub(crate) fn with_suffix(prefix: &Path, suffix: &str) -> PathBuf {
-    let mut name = prefix.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Refuses what a clone without git-lfs has in the place of a file.
 fn refuse_pointer(path: &Path, start: &[u8]) -> Result<(), ShardError> {
     match kind::pointer(&start[..start.len().min(kind::KIND_BYTES)]) {
         Some(Other { what, .. }) => Err(ShardError::Pointer { path: path.to_owned(), what: what.into_owned() }),
         None => Ok(()),
     }
+}
+
+/// Whether an index is of the format that Megatron-LM had before, from fairseq.
+fn is_old(start: &[u8]) -> bool {
+    start.starts_with(b"TNTIDX\x00\x00")
 }
 
 /// Sorts names so that numbers in them count as such: `a_2` before `a_10`.

@@ -8,6 +8,7 @@ mod lists;
 
 use crate::corpus::parquet::{caught, disagreement, open, row_group, FlatColumn, BATCH_ROWS};
 use crate::corpus::{CorpusError, Position};
+use lists::unreadable;
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::ColumnReader;
 use parquet::data_type::{ByteArray, DataType};
@@ -96,10 +97,6 @@ fn read_columns(file: &SerializedFileReader<File>, wanted: &[&str]) -> Result<Ta
         num_rows = num_rows.saturating_add(num_rows_of_group);
     }
     Ok(Table { num_rows, names, columns })
-}
-
-fn unreadable(name: &str, kind: &str) -> CorpusError {
-    CorpusError::Parquet { message: format!("column `{name}` is {kind}: expected text, integers or floating point") }
 }
 
 /// A column of this type without rows.

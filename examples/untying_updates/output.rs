@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use untie::error::{Error, Result};
-use untie::report::chart::{Figure, Lines, Mark, Panel, Scale, Series};
+use untie::report::chart::{Lines, Mark, Scale, Series};
+use untie::report::figure::{Figure, Panel};
 
 use crate::{Curves, Norms, LAYERS, LEARNING_RATE, SHOWN, UNTIED};
 

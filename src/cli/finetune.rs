@@ -12,10 +12,11 @@ use crate::cli::{named, warn, warn_of};
 use crate::config::tables;
 use crate::error::Result;
 use crate::finetune::{
-    check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, FinetuneConfig, Problem,
-    Session, SweepOutcome, Task,
+    check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, Event, FinetuneConfig,
+    SweepContext, SweepOutcome, Task, TaskData,
 };
 use crate::hub;
+use crate::metrics::console::Progress;
 use crate::metrics::results::file_hash;
 use crate::model::Bert;
 use crate::step::Precision;
@@ -102,30 +103,31 @@ impl FinetuneArgs {
         check_model(&config, &bert, &tokenizer, &model)?;
         let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
         let folder = self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model, config.task.name));
-        let open = || -> Result<Problem> {
-            let problem = Problem::open(&config, &files, &tokenizer)?;
-            problem.notes.iter().for_each(|note| eprintln!("{note}"));
-            Ok(problem)
+        let open = || -> Result<TaskData> {
+            let data = TaskData::open(&config, &files, &tokenizer)?;
+            data.notes.iter().for_each(|note| eprintln!("{note}"));
+            Ok(data)
         };
         if config.train.epochs == 0 {
             return score(&config, open, &model, &folder, device).map(|()| 0);
         }
         // A model that is damaged or another one is told before the task is read, which may take minutes.
         hub::load_for_task(&model, task_head(config.task.name), 0, Kind::Float, Device::Cpu)?;
-        let problem = open()?;
-        let sizes = problem.sets.iter().map(|set| format!("{} {}", set.name, set.items.len())).collect::<Vec<_>>();
-        eprintln!("{}: train {}, {}", config.task.name, problem.train.len(), sizes.join(", "));
+        let data = open()?;
+        let sizes = data.sets.iter().map(|set| format!("{} {}", set.name, set.examples.len())).collect::<Vec<_>>();
+        eprintln!("{}: train {}, {}", config.task.name, data.train.len(), sizes.join(", "));
         let stop = StopFlag::on_signals()?;
-        let session = Session {
+        let context = SweepContext {
             config: &config,
-            problem: &problem,
+            data: &data,
             model: &model,
             model_hash: &weights_hash(&hub::weight_files(&model)?)?,
             device,
             environment: &environment(device)?,
             stop: &|| stop.requested(Duration::ZERO).map(Stop::exit_code),
         };
-        match sweep(&session, &folder, &self.model.display().to_string(), self.resume)? {
+        let (name, mut console) = (self.model.display().to_string(), Console::default());
+        match sweep(&context, &folder, &name, self.resume, &mut |event| console.show(event))? {
             SweepOutcome::Finished(table) => {
                 println!("{table}");
                 Ok(0)
@@ -151,6 +153,33 @@ impl FinetuneArgs {
         ];
         let given = flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?)));
         self.settings.iter().cloned().chain(given).collect()
+    }
+}
+
+/// Shows on stderr what a sweep tells of itself.
+#[derive(Default)]
+struct Console {
+    /// Of the run under way.
+    progress: Option<Progress>,
+}
+
+impl Console {
+    fn show(&mut self, event: Event) {
+        match (event, &mut self.progress) {
+            (Event::Run { number, of, lr, seed }, _) => {
+                eprintln!("run {number} of {of}: learning rate {lr:e}, seed {seed}");
+            }
+            (Event::Steps { done, of }, progress) => *progress = Some(Progress::new(of, done)),
+            (Event::Step { step, line }, Some(progress)) => progress.update(step, &line),
+            (Event::EndOfSteps, progress) => {
+                if let Some(mut progress) = progress.take() {
+                    progress.finish();
+                }
+            }
+            (Event::Note(words), Some(progress)) => progress.note(&words),
+            (Event::Note(words), None) => eprintln!("{words}"),
+            (Event::Step { .. }, None) => {}
+        }
     }
 }
 
@@ -185,7 +214,7 @@ fn default_folder(model: &Path, task: Task) -> PathBuf {
 /// Scores the fine-tuned model in `model` as it is on the task that `open` reads, and writes its predictions.
 fn score(
     config: &FinetuneConfig,
-    open: impl FnOnce() -> Result<Problem>,
+    open: impl FnOnce() -> Result<TaskData>,
     model: &Path,
     folder: &Path,
     device: Device,
@@ -194,10 +223,10 @@ fn score(
     let loaded = hub::load_finetuned(model, precision.weight_kind(), device)?;
     check_finetuned(config.task.name, loaded.config.task_head, model)?;
     let outputs = label_outputs(config.task.name, &loaded.labels)?;
-    let problem = Problem { outputs, ..open()? };
+    let data = TaskData { outputs, ..open()? };
     let bert = Bert::new(&loaded.config, &loaded.layer_map(), &loaded.weights, config.train.compute())?;
     let predictions = folder.join("predictions");
-    for (name, score) in evaluate(&bert, &problem, &predictions, device)? {
+    for (name, score) in evaluate(&bert, &data, &predictions, device)? {
         println!("{name:<28} {score:.4}");
     }
     println!("predictions                  {}", predictions.display());

@@ -4,6 +4,7 @@
 //! checkpoint invalid, 75 stopped by SIGUSR1 or a time limit and saved, 130 and 143 interrupted and saved.
 
 pub mod bench;
+mod common;
 pub mod data;
 pub mod eval;
 pub mod export;
@@ -22,8 +23,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use untie_data::cli::PrepareArgs;
 
-use crate::error::{Error, Result};
-use crate::step::Precision;
+use crate::error::Result;
+pub(crate) use common::{fail, named, warn, warn_of};
 
 /// Pre-trains BERT with tied encoder layers, then unties them and trains on.
 #[derive(Debug, Parser)]
@@ -93,26 +94,4 @@ impl Cli {
 
 fn done(result: Result<()>) -> Result<u8> {
     result.map(|()| 0)
-}
-
-pub(crate) fn fail(error: &Error) -> ExitCode {
-    eprintln!("{}", error.report());
-    ExitCode::from(error.exit_code())
-}
-
-/// Tells what may surprise, a warning each.
-pub(crate) fn warn(notes: &[String]) {
-    notes.iter().for_each(|note| eprintln!("warning: {note}"));
-}
-
-/// Tells what `precision`, decided, costs on `device` where that is more than one would think.
-pub(crate) fn warn_of(precision: Precision, device: tch::Device) {
-    if let Some(words) = precision.warning(device) {
-        eprintln!("warning: {words}");
-    }
-}
-
-/// An argument's value as a configuration file names it.
-pub(crate) fn named<T: serde::de::DeserializeOwned>(name: &str) -> std::result::Result<T, String> {
-    serde_json::from_value(serde_json::Value::from(name)).map_err(|error| error.to_string())
 }

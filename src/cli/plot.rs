@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::error::{io, Result};
-use crate::report::chart::Format;
 use crate::report::curves::curves;
+use crate::report::figure::Format;
 use crate::report::run::read_runs;
 
 /// Arguments of `untie plot`.

@@ -14,7 +14,7 @@ const MULTIPLE: usize = 8;
 
 /// An example as a model reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Item {
+pub struct Example {
     /// Its tokens, special ones included.
     pub token_ids: Vec<u32>,
     /// The segment of each token.
@@ -70,32 +70,32 @@ pub struct TaskBatch {
 }
 
 impl TaskBatch {
-    /// The examples `items`, padded with token `padding`; `dropout_keys` has one for each, or none.
+    /// The `examples`, padded with token `padding`; `dropout_keys` has one for each, or none.
     ///
     /// # Errors
     /// Targets of several kinds, and memory that cannot be had.
-    pub fn new(items: &[&Item], dropout_keys: &[i64], padding: u32, device: Device) -> Result<Self> {
-        let longest = items.iter().map(|item| item.token_ids.len()).max().unwrap_or(0);
+    pub fn new(examples: &[&Example], dropout_keys: &[i64], padding: u32, device: Device) -> Result<Self> {
+        let longest = examples.iter().map(|example| example.token_ids.len()).max().unwrap_or(0);
         let length = longest.next_multiple_of(MULTIPLE);
-        let shape = [items.len() as i64, length as i64];
-        let rows = |row: &dyn Fn(&Item) -> Vec<i64>, rest: i64| -> Result<Tensor> {
-            let mut all = Vec::with_capacity(items.len() * length);
-            for (at, item) in items.iter().enumerate() {
-                all.extend(row(item));
+        let shape = [examples.len() as i64, length as i64];
+        let rows = |row: &dyn Fn(&Example) -> Vec<i64>, rest: i64| -> Result<Tensor> {
+            let mut all = Vec::with_capacity(examples.len() * length);
+            for (at, example) in examples.iter().enumerate() {
+                all.extend(row(example));
                 all.resize((at + 1) * length, rest);
             }
             place(Tensor::f_from_slice(&all)?.f_view(shape)?, device)
         };
         let widen = |values: &[u32]| values.iter().map(|&value| i64::from(value)).collect();
-        let is_padded = items.iter().any(|item| item.token_ids.len() < length);
-        let mask = || rows(&|item| vec![1; item.token_ids.len()], 0);
+        let is_padded = examples.iter().any(|example| example.token_ids.len() < length);
+        let mask = || rows(&|example| vec![1; example.token_ids.len()], 0);
         let has_keys = !dropout_keys.is_empty();
         Ok(Self {
-            token_ids: rows(&|item| widen(&item.token_ids), i64::from(padding))?,
-            token_types: rows(&|item| widen(&item.token_types), 0)?,
+            token_ids: rows(&|example| widen(&example.token_ids), i64::from(padding))?,
+            token_types: rows(&|example| widen(&example.token_types), 0)?,
             attention_mask: if is_padded { Some(mask()?) } else { None },
             dropout_keys: if has_keys { Some(place(Tensor::f_from_slice(dropout_keys)?, device)?) } else { None },
-            targets: targets(items, device)?,
+            targets: targets(examples, device)?,
         })
     }
 
@@ -110,9 +110,10 @@ impl TaskBatch {
     }
 }
 
-fn targets(items: &[&Item], device: Device) -> Result<Targets> {
+fn targets(examples: &[&Example], device: Device) -> Result<Targets> {
     let integers = |of: &dyn Fn(&Target) -> Option<usize>| -> Result<Tensor> {
-        let values: Option<Vec<i64>> = items.iter().map(|item| of(&item.target).map(|value| value as i64)).collect();
+        let values: Option<Vec<i64>> =
+            examples.iter().map(|example| of(&example.target).map(|value| value as i64)).collect();
         place(Tensor::f_from_slice(&values.ok_or_else(mixed)?)?, device)
     };
     let class = |target: &Target| match target {
@@ -123,18 +124,18 @@ fn targets(items: &[&Item], device: Device) -> Result<Targets> {
         Target::Span { start, end } => Some(if is_start { *start } else { *end }),
         _ => None,
     };
-    Ok(match items.first().map(|item| item.target) {
+    Ok(match examples.first().map(|example| example.target) {
         None | Some(Target::Unknown) => Targets::Unknown,
         Some(Target::Class(_)) => Targets::Classes(integers(&class)?),
         Some(Target::Span { .. }) => {
             Targets::Spans(integers(&|target| edge(target, true))?, integers(&|target| edge(target, false))?)
         }
         Some(Target::Score(_)) => {
-            let score = |item: &&Item| match item.target {
+            let score = |example: &&Example| match example.target {
                 Target::Score(score) => Ok(score as f32),
                 _ => Err(mixed()),
             };
-            let scores: Vec<f32> = items.iter().map(score).collect::<Result<_>>()?;
+            let scores: Vec<f32> = examples.iter().map(score).collect::<Result<_>>()?;
             Targets::Scores(place(Tensor::f_from_slice(&scores)?, device)?)
         }
     })
@@ -148,28 +149,28 @@ fn mixed() -> Error {
 mod tests {
     use super::*;
 
-    fn item(length: u32, target: Target) -> Item {
-        Item { token_ids: (1..=length).collect(), token_types: vec![1; length as usize], target }
+    fn example(length: u32, target: Target) -> Example {
+        Example { token_ids: (1..=length).collect(), token_types: vec![1; length as usize], target }
     }
 
     #[test]
     fn shorter_examples_are_padded_and_hidden() {
-        let items = [item(3, Target::Class(1)), item(9, Target::Class(0))];
-        let batch = TaskBatch::new(&[&items[0], &items[1]], &[7, 8], 5, Device::Cpu).unwrap();
+        let examples = [example(3, Target::Class(1)), example(9, Target::Class(0))];
+        let batch = TaskBatch::new(&[&examples[0], &examples[1]], &[7, 8], 5, Device::Cpu).unwrap();
         assert_eq!(batch.token_ids.size(), [2, 16]);
         let ids = Vec::<Vec<i64>>::try_from(&batch.token_ids).unwrap();
         assert_eq!(ids[0], [1, 2, 3, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]);
         let mask =
             Vec::<i64>::try_from(batch.attention_mask.as_ref().unwrap().sum_dim_intlist(1, false, None)).unwrap();
         assert_eq!(mask, [3, 9]);
-        let whole = item(8, Target::Unknown);
+        let whole = example(8, Target::Unknown);
         assert!(TaskBatch::new(&[&whole], &[], 0, Device::Cpu).unwrap().attention_mask.is_none());
     }
 
     #[test]
     fn a_batch_has_targets_of_one_kind() {
-        let items = [item(3, Target::Class(1)), item(3, Target::Score(1.0))];
-        let error = TaskBatch::new(&[&items[0], &items[1]], &[], 0, Device::Cpu).unwrap_err();
+        let examples = [example(3, Target::Class(1)), example(3, Target::Score(1.0))];
+        let error = TaskBatch::new(&[&examples[0], &examples[1]], &[], 0, Device::Cpu).unwrap_err();
         assert!(error.to_string().contains("several kinds"), "{error}");
     }
 }

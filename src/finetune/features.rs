@@ -6,8 +6,8 @@
 use tokenizers::{EncodeInput, Tokenizer, TruncationParams};
 
 use crate::error::{Error, Result};
-use crate::finetune::batch::{Item, Target};
-use crate::finetune::glue::{Example, Label};
+use crate::finetune::batch::{Example, Target};
+use crate::finetune::glue::{Label, RawExample};
 
 /// Examples that are tokenised at once.
 const CHUNK: usize = 1 << 14;
@@ -16,7 +16,7 @@ const CHUNK: usize = 1 << 14;
 #[derive(Debug)]
 pub struct Features {
     /// In the order of the examples.
-    pub items: Vec<Item>,
+    pub examples: Vec<Example>,
     /// How many were longer than the longest length, and cut.
     pub num_cut: usize,
 }
@@ -25,7 +25,7 @@ pub struct Features {
 ///
 /// # Errors
 /// A length that leaves no room for text, and the tokenizer's own.
-pub fn features(tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Features> {
+pub fn features(tokenizer: &Tokenizer, examples: &[RawExample], max_length: usize) -> Result<Features> {
     const LEAST: usize = 5; // [CLS] a [SEP] b [SEP]
     if max_length < LEAST {
         return Err(Error::config(format!("`task.max_length` must be at least {LEAST}, got {max_length}")));
@@ -38,7 +38,7 @@ pub fn features(tokenizer: &Tokenizer, examples: &[Example], max_length: usize) 
         .with_padding(None)
         .with_truncation(Some(TruncationParams { max_length, direction, ..Default::default() }))
         .map_err(failed)?;
-    let mut found = Features { items: Vec::with_capacity(examples.len()), num_cut: 0 };
+    let mut found = Features { examples: Vec::with_capacity(examples.len()), num_cut: 0 };
     for chunk in examples.chunks(CHUNK) {
         let inputs: Vec<EncodeInput<'_>> = chunk
             .iter()
@@ -49,7 +49,7 @@ pub fn features(tokenizer: &Tokenizer, examples: &[Example], max_length: usize) 
             .collect();
         for (encoding, example) in tokenizer.encode_batch(inputs, true).map_err(failed)?.iter().zip(chunk) {
             found.num_cut += usize::from(!encoding.get_overflowing().is_empty());
-            found.items.push(Item {
+            found.examples.push(Example {
                 token_ids: encoding.get_ids().to_vec(),
                 token_types: encoding.get_type_ids().to_vec(),
                 target: match example.label {

@@ -6,8 +6,9 @@ use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::finetune::config::FinetuneConfig;
-use crate::finetune::problem::task_head;
+use crate::finetune::glue;
 use crate::finetune::task::Task;
+use crate::finetune::task_data::task_head;
 use crate::model::{BertConfig, TaskHead};
 
 /// Checks the sizes of the model in `dir` against a task.
@@ -67,5 +68,5 @@ pub fn check_finetuned(task: Task, found: Option<TaskHead>, dir: &Path) -> Resul
 }
 
 fn is_of_pairs(task: Task) -> bool {
-    task.glue().is_none_or(|row| row.hub_columns.1.is_some())
+    glue::row(task).is_none_or(|row| row.hub_columns.1.is_some())
 }

@@ -5,7 +5,8 @@
 //! they are an error, for the scores would be those of labels that were mixed up.
 
 use crate::error::{quoted, Error, Result};
-use crate::finetune::task::{Labels, Task};
+use crate::finetune::glue::{self, Labels};
+use crate::finetune::task::Task;
 
 /// For each label of the task, which output of a model with these words stands for it; none where they have the same order, or
 /// are no classes.
@@ -13,7 +14,7 @@ use crate::finetune::task::{Labels, Task};
 /// # Errors
 /// When the words are not those of the task.
 pub fn label_outputs(task: Task, words: &[String]) -> Result<Option<Vec<usize>>> {
-    let Some(row) = task.glue() else { return Ok(None) };
+    let Some(row) = glue::row(task) else { return Ok(None) };
     let Labels::Classes(own) = row.labels else { return Ok(None) };
     let say_nothing = words.iter().enumerate().all(|(at, word)| {
         word.strip_prefix("LABEL_").is_some_and(|number| number.parse::<usize>().is_ok()) || *word == at.to_string()

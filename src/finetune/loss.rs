@@ -8,7 +8,7 @@
 use tch::{Kind, Reduction, Tensor};
 
 use crate::error::{Error, Result};
-use crate::finetune::batch::{Item, Targets, TaskBatch};
+use crate::finetune::batch::{Example, Targets, TaskBatch};
 use crate::model::{Bert, Mode};
 
 /// What a model says about an example.
@@ -49,11 +49,11 @@ pub fn loss(model: &Bert, batch: &TaskBatch, total: usize, mode: Mode) -> Result
     Ok(sum.f_to_kind(Kind::Double)?.f_div_scalar(total as f64)?)
 }
 
-/// What `model` says about the examples `items` of `batch`, without dropout and without a graph.
+/// What `model` says about the `examples` of `batch`, without dropout and without a graph.
 ///
 /// # Errors
 /// libtorch's own.
-pub fn outputs(model: &Bert, batch: &TaskBatch, items: &[&Item], is_span: bool) -> Result<Vec<Output>> {
+pub fn outputs(model: &Bert, batch: &TaskBatch, examples: &[&Example], is_span: bool) -> Result<Vec<Output>> {
     tch::no_grad(|| {
         let hidden = model.encode(batch.input(), Mode::Eval)?;
         if !is_span {
@@ -62,9 +62,9 @@ pub fn outputs(model: &Bert, batch: &TaskBatch, items: &[&Item], is_span: bool) 
         }
         let (start, end) = span_logits(model, &hidden, batch)?;
         let (starts, ends) = (Vec::<Vec<f32>>::try_from(start)?, Vec::<Vec<f32>>::try_from(end)?);
-        let spans = items.iter().zip(starts.into_iter().zip(ends)).map(|(item, (mut start, mut end))| {
-            start.truncate(item.token_ids.len());
-            end.truncate(item.token_ids.len());
+        let spans = examples.iter().zip(starts.into_iter().zip(ends)).map(|(example, (mut start, mut end))| {
+            start.truncate(example.token_ids.len());
+            end.truncate(example.token_ids.len());
             Output::Span { start, end }
         });
         Ok(spans.collect())

@@ -1,19 +1,19 @@
 //! Fine-tuning: a pre-trained encoder and a task's files in, scores and predictions out.
 //!
-//! The stations: [`task`] (the table of tasks), [`glue`] and [`squad`] (files → examples, and predictions → files of the GLUE
-//! site and of the SQuAD scripts), [`features`] (texts → tokens), [`problem`] (all of a task that a run needs), [`batch`] and
-//! [`mod@loss`], [`mod@run`] (one learning rate, one seed), [`mod@sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
-//! nothing here knows how it was pre-trained. Cost: a run of BERT-base on SST-2 is three epochs of 67,349 sentences of 13
-//! tokens on average.
+//! The stations: [`task`] (their names), [`glue`] and [`squad`] (files → examples, and predictions → files of the GLUE site and of
+//! the SQuAD scripts), [`features`] (texts → tokens), [`task_data`] (all of a task that a run needs), [`batch`] and [`mod@loss`],
+//! [`mod@run`] (one learning rate, one seed), [`mod@sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
+//! nothing here knows how it was pre-trained. Nothing here prints: a sweep tells [`Event`]s. Cost: a run of BERT-base on SST-2 is
+//! three epochs of 67,349 sentences of 13 tokens on average.
 
 pub mod batch;
 pub mod config;
+pub mod event;
 pub mod features;
 mod fit;
 pub mod glue;
 mod labels;
 pub mod loss;
-pub mod problem;
 pub mod run;
 pub mod scores;
 mod shards;
@@ -21,11 +21,13 @@ pub mod squad;
 pub mod sweep;
 mod table;
 pub mod task;
+pub mod task_data;
 
 pub use config::FinetuneConfig;
+pub use event::Event;
 pub use fit::{check_finetuned, check_model};
 pub use labels::label_outputs;
-pub use problem::{task_head, DataFiles, Problem};
-pub use run::{evaluate, Session};
+pub use run::{evaluate, SweepContext};
 pub use sweep::{sweep, SweepOutcome};
 pub use task::Task;
+pub use task_data::{task_head, DataFiles, TaskData};

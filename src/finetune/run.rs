@@ -1,6 +1,6 @@
 //! One run of a sweep: a pre-trained encoder with a new head learns a task with one learning rate and one seed.
 //!
-//! In: a [`Session`] and a [`Setting`]. Out: the scores at the end, and in the run's folder checkpoints, metrics and, at the
+//! In: a [`SweepContext`] and a [`Setting`]. Out: the scores at the end, and in the run's folder checkpoints, metrics and, at the
 //! end, predictions. Which examples step s reads is a function of (seed, s): an epoch is a permutation of the training set,
 //! its last step has what is left. A run that was killed goes on from its newest checkpoint as if nothing had happened.
 
@@ -18,13 +18,14 @@ use crate::batch::order::Permutation;
 use crate::batch::random::SampleRandom;
 use crate::checkpoint::{self, DataFingerprint, RunState, Saver, Totals};
 use crate::error::{io, Error, Result};
-use crate::finetune::batch::{Item, TaskBatch};
+use crate::finetune::batch::{Example, TaskBatch};
 use crate::finetune::config::FinetuneConfig;
+use crate::finetune::event::Event;
 use crate::finetune::loss::{loss, outputs, Output};
-use crate::finetune::problem::{EvalSet, Problem};
+use crate::finetune::task_data::{EvalSet, TaskData};
 use crate::hub;
 use crate::keys::flatten;
-use crate::metrics::console::{Line, Progress};
+use crate::metrics::console::Line;
 use crate::metrics::Recorder;
 use crate::model::{Bert, Mode, TaskHead, Weights};
 use crate::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads, ScalerState, Schedule};
@@ -37,11 +38,11 @@ pub const POOLED_BATCHES: u64 = 50;
 const EVALUATED_AT_ONCE: usize = 64;
 
 /// What all runs of a sweep share.
-pub struct Session<'a> {
+pub struct SweepContext<'a> {
     /// The tables, `auto` decided.
     pub config: &'a FinetuneConfig,
     /// The task.
-    pub problem: &'a Problem,
+    pub data: &'a TaskData,
     /// A Hugging Face directory to start from.
     pub model: &'a Path,
     /// [`crate::metrics::results::file_hash`] of its weights.
@@ -83,23 +84,28 @@ pub enum Outcome {
     Stopped(u8, u64),
 }
 
-/// Trains `setting` in `folder`, from its newest checkpoint if there is one.
+/// Trains `setting` in `folder`, from its newest checkpoint if there is one; `events` hears what happens.
 ///
 /// # Errors
 /// A model that does not fit, a checkpoint of another run, a disk that is full, and libtorch's own.
-pub fn run(session: &Session<'_>, setting: Setting, folder: &Path) -> Result<Outcome> {
-    Run::open(session, setting, folder)?.train()
+pub fn run(
+    context: &SweepContext<'_>,
+    setting: Setting,
+    folder: &Path,
+    events: &mut dyn FnMut(Event),
+) -> Result<Outcome> {
+    Run::open(context, setting, folder, events)?.train()
 }
 
-/// Scores of `model` on the sets of `problem`, with predictions in `folder`.
+/// Scores of `model` on the sets of `data`, with predictions in `folder`.
 ///
 /// # Errors
 /// Outputs that are not finite, a file that cannot be written, and libtorch's own.
-pub fn evaluate(model: &Bert, problem: &Problem, folder: &Path, device: Device) -> Result<BTreeMap<String, f64>> {
+pub fn evaluate(model: &Bert, data: &TaskData, folder: &Path, device: Device) -> Result<BTreeMap<String, f64>> {
     fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
     let mut scores = BTreeMap::new();
-    for set in &problem.sets {
-        let outputs = ask(model, problem, set, device)?;
+    for set in &data.sets {
+        let outputs = ask(model, data, set, device)?;
         scores.extend(set.scores(&outputs)?);
         set.write(folder, &outputs)?;
     }
@@ -107,7 +113,7 @@ pub fn evaluate(model: &Bert, problem: &Problem, folder: &Path, device: Device) 
 }
 
 struct Run<'a> {
-    session: &'a Session<'a>,
+    context: &'a SweepContext<'a>,
     setting: Setting,
     folder: PathBuf,
     optim: OptimConfig,
@@ -121,35 +127,41 @@ struct Run<'a> {
     model: Bert,
     optimizer: Optimizer,
     clock: Instant,
+    events: &'a mut dyn FnMut(Event),
 }
 
 impl<'a> Run<'a> {
-    fn open(session: &'a Session<'a>, setting: Setting, folder: &Path) -> Result<Self> {
-        let Session { config, problem, .. } = *session;
+    fn open(
+        context: &'a SweepContext<'a>,
+        setting: Setting,
+        folder: &Path,
+        events: &'a mut dyn FnMut(Event),
+    ) -> Result<Self> {
+        let SweepContext { config, data, .. } = *context;
         let optim = config.optim.at(setting.lr);
-        let steps = config.train.epochs * steps_of_epoch(config, problem);
+        let steps = config.train.epochs * steps_of_epoch(config, data);
         optim.validate(steps)?;
         let kind = config.train.precision.weight_kind();
-        let identity = session.identity(setting)?;
+        let identity = context.identity(setting)?;
         let found = checkpoint::newest_valid(folder)?;
         let is_fresh = found.is_none();
         let checkpoint::Loaded { state, weights, moments } = match found {
             Some((path, damaged)) => {
                 for error in damaged {
-                    eprintln!("resume: {}", error.report().trim_start_matches("error: "));
+                    events(Event::Note(format!("resume: {}", error.report().trim_start_matches("error: "))));
                 }
-                let loaded = checkpoint::load(&path, kind, session.device)?;
-                same_run(&loaded.state, &identity, &session.fingerprint(), &path)?;
+                let loaded = checkpoint::load(&path, kind, context.device)?;
+                same_run(&loaded.state, &identity, &context.fingerprint(), &path)?;
                 loaded
             }
-            None => session.start(setting, identity, kind)?,
+            None => context.start(setting, identity, kind)?,
         };
         weights.make_gradients()?;
         let compute = config.train.compute();
         let model = Bert::new(&state.bert, &state.layer_map, &weights, compute)?;
         let scaler = (compute.kind == Kind::Half).then(|| state.scaler.unwrap_or_default());
         let num_updates = moments.num_updates;
-        let optimizer = Optimizer::new(&weights, num_updates, GroupGradient::Mean, scaler, Reads::usual(session.device))?;
+        let optimizer = Optimizer::new(&weights, num_updates, GroupGradient::Mean, scaler, Reads::usual(context.device))?;
         let recorder = match is_fresh {
             true => Recorder::create(folder, &config.metrics)?,
             false => Recorder::resume(folder, &config.metrics, state.step)?,
@@ -158,7 +170,7 @@ impl<'a> Run<'a> {
         let saver = Saver::new(folder, &config.checkpoint);
         let (folder, clock) = (folder.into(), Instant::now());
         Ok(Self {
-            session,
+            context,
             setting,
             folder,
             optim,
@@ -172,21 +184,22 @@ impl<'a> Run<'a> {
             model,
             optimizer,
             clock,
+            events,
         })
     }
 
     fn train(mut self) -> Result<Outcome> {
-        let Session { config, problem, .. } = *self.session;
-        let of_epoch = steps_of_epoch(config, problem);
-        let mut progress = Progress::new(self.steps, self.state.step);
+        let SweepContext { config, data, .. } = *self.context;
+        let of_epoch = steps_of_epoch(config, data);
+        (self.events)(Event::Steps { done: self.state.step, of: self.steps });
         let (mut since, mut tokens) = (Instant::now(), 0);
         while self.state.step < self.steps {
-            if let Some(code) = (self.session.stop)() {
+            if let Some(code) = (self.context.stop)() {
                 let before = self.saver.wait();
-                self.tolerate(before, &progress)?;
+                self.tolerate(before)?;
                 self.save()?;
                 self.saver.wait()?;
-                progress.finish();
+                (self.events)(Event::EndOfSteps);
                 return Ok(Outcome::Stopped(code, self.state.step));
             }
             let learning_rate = self.schedule.learning_rate(self.state.step);
@@ -194,7 +207,7 @@ impl<'a> Run<'a> {
             tokens += read;
             let step = self.state.step;
             if !report.applied {
-                progress.note(&format!("step {step}: loss or gradient is not finite, the update is skipped"));
+                self.note(format!("step {step}: loss or gradient is not finite, the update is skipped"));
             }
             if step == self.steps || step.is_multiple_of(config.train.log_every) {
                 let rate = tokens as f64 / since.elapsed().as_secs_f64();
@@ -208,39 +221,40 @@ impl<'a> Run<'a> {
                         ("train/tokens_per_second", rate),
                     ],
                 )?;
-                progress
-                    .update(step, &Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate });
+                let line = Line { loss: report.loss, accuracy: None, learning_rate, tokens_per_second: rate };
+                (self.events)(Event::Step { step, line });
             }
             if step < self.steps && step.is_multiple_of(of_epoch) {
-                let dev = &problem.sets[0];
-                let scores = ask(&self.model, problem, dev, self.session.device).and_then(|found| dev.scores(&found));
+                let dev = &data.sets[0];
+                let scores = ask(&self.model, data, dev, self.context.device).and_then(|found| dev.scores(&found));
                 match scores {
                     Ok(scores) => {
                         self.record(&scores)?;
-                        progress.note(&format!("epoch {}: {}", step / of_epoch, described(&scores)));
+                        self.note(format!("epoch {}: {}", step / of_epoch, described(&scores)));
                     }
-                    Err(error) => progress.note(&format!("epoch {}: {error}", step / of_epoch)),
+                    Err(error) => self.note(format!("epoch {}: {error}", step / of_epoch)),
                 }
                 // The rate is that of steps alone.
                 (since, tokens) = (Instant::now(), 0);
             }
             if step == self.steps || step.is_multiple_of(config.checkpoint.every) {
                 let before = self.saver.wait();
-                self.tolerate(before, &progress)?;
+                self.tolerate(before)?;
                 let saved = self.save();
                 match step == self.steps {
                     true => saved.and_then(|()| self.saver.wait())?,
-                    false => self.tolerate(saved, &progress)?,
+                    false => self.tolerate(saved)?,
                 }
             }
         }
-        progress.finish();
+        (self.events)(Event::EndOfSteps);
         let folder = self.folder.join("predictions");
-        let scores = match evaluate(&self.model, problem, &folder, self.session.device) {
+        let scores = match evaluate(&self.model, data, &folder, self.context.device) {
             Ok(scores) => scores,
             Err(error) if error.is_not_finite() => {
-                eprintln!("{}: {error}; its scores count as not a number", self.folder.display());
-                BTreeMap::from([(problem.selection(), f64::NAN)])
+                let run = self.folder.display();
+                (self.events)(Event::Note(format!("{run}: {error}; its scores count as not a number")));
+                BTreeMap::from([(data.selection(), f64::NAN)])
             }
             Err(error) => return Err(error),
         };
@@ -250,44 +264,48 @@ impl<'a> Run<'a> {
     }
 
     /// A checkpoint that could not be written ends the run, or is told, as `checkpoint.on_error` says.
-    fn tolerate(&self, saved: Result<()>, progress: &Progress) -> Result<()> {
+    fn tolerate(&mut self, saved: Result<()>) -> Result<()> {
         if let Some(words) = self.saver.tolerated(saved)? {
-            progress.note(&format!("step {}: {words}", self.state.step));
+            self.note(format!("step {}: {words}", self.state.step));
         }
         Ok(())
     }
 
     /// One step; its report, and the tokens that it read.
     fn step(&mut self, learning_rate: f64) -> Result<(StepReport, u64)> {
-        let Session { config, problem, device, .. } = *self.session;
+        let SweepContext { config, data, device, .. } = *self.context;
         let (step, seed) = (self.state.step, self.setting.seed);
-        let of_epoch = steps_of_epoch(config, problem);
+        let of_epoch = steps_of_epoch(config, data);
         let epoch = (step / of_epoch) as u32;
-        let (batch, size) = (config.train.batch, problem.train.len());
-        let examples = match config.train.group_by_length {
-            true => examples_by_length(step, batch, size, seed, |at| problem.train[at as usize].token_ids.len()),
+        let (batch, size) = (config.train.batch, data.train.len());
+        let numbers = match config.train.group_by_length {
+            true => examples_by_length(step, batch, size, seed, |at| data.train[at as usize].token_ids.len()),
             false => examples_of(step, batch, size, seed),
         };
-        let chunks: Vec<&[u64]> = examples.chunks(config.micro_batch()).collect();
-        let (model, total) = (&self.model, examples.len());
+        let chunks: Vec<&[u64]> = numbers.chunks(config.micro_batch()).collect();
+        let (model, total) = (&self.model, numbers.len());
         let update = Update { optim: &self.optim, learning_rate, sync: None };
         let (optimizer, moments) = (&mut self.optimizer, &mut self.moments);
         let pending = train_step(optimizer, &self.weights, moments, update, chunks.len(), |index| {
             // Where libtorch drops out; our own kernels go by the examples' keys.
             let words = [seed, step, index as u64].map(u64::to_le_bytes).concat();
             tch::manual_seed(xxh3_64(&words) as i64);
-            let items: Vec<&Item> = chunks[index].iter().map(|&at| &problem.train[at as usize]).collect();
+            let examples: Vec<&Example> = chunks[index].iter().map(|&at| &data.train[at as usize]).collect();
             let keys: Vec<i64> = chunks[index].iter().map(|&at| SampleRandom::dropout_key(seed, epoch, at)).collect();
-            let batch = TaskBatch::new(&items, &keys, problem.padding, device)?;
+            let batch = TaskBatch::new(&examples, &keys, data.padding, device)?;
             loss(model, &batch, total, Mode::Train)
         })?;
         let report = pending.read()?;
         self.state.totals.skipped_steps += self.optimizer.settle(&mut self.moments)?;
-        let tokens = examples.iter().map(|&at| problem.train[at as usize].token_ids.len() as u64).sum();
+        let tokens = numbers.iter().map(|&at| data.train[at as usize].token_ids.len() as u64).sum();
         self.state.step += 1;
         self.state.samples_consumed += total as u64;
         self.state.totals.tokens += tokens;
         Ok((report, tokens))
+    }
+
+    fn note(&mut self, words: String) {
+        (self.events)(Event::Note(words));
     }
 
     fn record(&mut self, scores: &BTreeMap<String, f64>) -> Result<()> {
@@ -306,7 +324,7 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Session<'_> {
+impl SweepContext<'_> {
     /// What makes a run this run and no other: a checkpoint goes on under the same only.
     fn identity(&self, setting: Setting) -> Result<Value> {
         let tables = self.config.computed()?;
@@ -314,12 +332,12 @@ impl Session<'_> {
     }
 
     fn fingerprint(&self) -> DataFingerprint {
-        DataFingerprint { vocabulary: self.model_hash.into(), shards: self.problem.train_hash.clone() }
+        DataFingerprint { vocabulary: self.model_hash.into(), shards: self.data.train_hash.clone() }
     }
 
     /// The state before step 0: the pre-trained encoder and a new head.
     fn start(&self, setting: Setting, identity: Value, kind: Kind) -> Result<checkpoint::Loaded> {
-        let head: TaskHead = self.problem.head;
+        let head: TaskHead = self.data.head;
         let loaded = hub::load_for_task(self.model, head, setting.seed, kind, self.device)?;
         let mut bert = loaded.config.clone();
         let train = &self.config.train;
@@ -367,8 +385,8 @@ fn same_run(state: &RunState, identity: &Value, fingerprint: &DataFingerprint, p
 }
 
 /// Steps of an epoch; the last one has what is left.
-pub(super) fn steps_of_epoch(config: &FinetuneConfig, problem: &Problem) -> u64 {
-    problem.train.len().div_ceil(config.train.batch) as u64
+pub(super) fn steps_of_epoch(config: &FinetuneConfig, data: &TaskData) -> u64 {
+    data.train.len().div_ceil(config.train.batch) as u64
 }
 
 /// The numbers of the examples of step `step`, from 0, among `size` in all: a function of (seed, step).
@@ -393,15 +411,15 @@ pub fn examples_by_length(step: u64, batch: usize, size: usize, seed: u64, lengt
 }
 
 /// What `model` says about the examples of `set`, in their order; examples of like lengths are asked together.
-fn ask(model: &Bert, problem: &Problem, set: &EvalSet, device: Device) -> Result<Vec<Output>> {
-    let mut order: Vec<usize> = (0..set.items.len()).collect();
-    order.sort_by_key(|&at| set.items[at].token_ids.len());
+fn ask(model: &Bert, data: &TaskData, set: &EvalSet, device: Device) -> Result<Vec<Output>> {
+    let mut order: Vec<usize> = (0..set.examples.len()).collect();
+    order.sort_by_key(|&at| set.examples[at].token_ids.len());
     let mut found: Vec<Option<Output>> = vec![None; order.len()];
     for chunk in order.chunks(EVALUATED_AT_ONCE) {
-        let items: Vec<&Item> = chunk.iter().map(|&at| &set.items[at]).collect();
-        let batch = TaskBatch::new(&items, &[], problem.padding, device)?;
-        for (&at, output) in chunk.iter().zip(outputs(model, &batch, &items, problem.head == TaskHead::Span)?) {
-            found[at] = Some(problem.ordered(output));
+        let examples: Vec<&Example> = chunk.iter().map(|&at| &set.examples[at]).collect();
+        let batch = TaskBatch::new(&examples, &[], data.padding, device)?;
+        for (&at, output) in chunk.iter().zip(outputs(model, &batch, &examples, data.head == TaskHead::Span)?) {
+            found[at] = Some(data.ordered(output));
         }
     }
     found.into_iter().map(|output| output.ok_or_else(|| Error::failed("an example has no output"))).collect()

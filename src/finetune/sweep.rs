@@ -1,15 +1,17 @@
 //! All runs of a task: every learning rate with every seed, one row of `results.jsonl` a run, the best model kept.
 //!
-//! In: a [`Session`] and a folder. Out: in that folder `results.jsonl`, a folder a run with its metrics and predictions, and
-//! `best/`, the model that scores highest on dev with its predictions; on stdout a table. A sweep that was killed goes on:
-//! finished runs have their row, the one that was under way its checkpoint, which goes when the run has its row.
+//! In: a [`SweepContext`] and a folder. Out: in that folder `results.jsonl`, a folder a run with its metrics and predictions, and
+//! `best/`, the model that scores highest on dev with its predictions; and a table. What happens meanwhile is told as [`Event`]s.
+//! A sweep that was killed goes on: finished runs have their row, the one that was under way its checkpoint, which goes when the
+//! run has its row.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{io, Error, Result};
 use crate::files::FolderLock;
-use crate::finetune::run::{described, run, Finished, Outcome, Session, Setting};
+use crate::finetune::event::Event;
+use crate::finetune::run::{described, run, Finished, Outcome, Setting, SweepContext};
 use crate::finetune::table;
 use crate::hub;
 use crate::metrics::results::{self, ResultRow, RESULTS_FILE};
@@ -28,18 +30,24 @@ pub enum SweepOutcome {
     Stopped(u8),
 }
 
-/// Runs what is missing of the sweep in `folder`; `model_name` is what the rows call the model.
+/// Runs what is missing of the sweep in `folder`; `model_name` is what the rows call the model, `events` hears what happens.
 ///
 /// # Errors
 /// A folder with results where `resume` is false, or with those of another sweep; and what a run can fail with.
-pub fn sweep(session: &Session<'_>, folder: &Path, model_name: &str, resume: bool) -> Result<SweepOutcome> {
-    let config = session.config;
+pub fn sweep(
+    context: &SweepContext<'_>,
+    folder: &Path,
+    model_name: &str,
+    resume: bool,
+    events: &mut dyn FnMut(Event),
+) -> Result<SweepOutcome> {
+    let config = context.config;
     fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
     let _lock = FolderLock::take(folder)?;
     let path = folder.join(RESULTS_FILE);
     let settings: Vec<Setting> =
         config.optim.lr.iter().flat_map(|&lr| (1..=config.num_seeds()).map(move |seed| Setting { lr, seed })).collect();
-    let has_begun = settings.iter().any(|&setting| run_folder(session, folder, setting).exists());
+    let has_begun = settings.iter().any(|&setting| run_folder(context, folder, setting).exists());
     if !resume && (path.exists() || has_begun) {
         return Err(Error::config(format!("`{}` already has results", folder.display()))
             .hint("go on with `--resume`, or choose another `--run-dir`"));
@@ -47,56 +55,57 @@ pub fn sweep(session: &Session<'_>, folder: &Path, model_name: &str, resume: boo
     let hash = config.hash()?;
     let mut rows = results::read(&path)?;
     for row in &rows {
-        if (row.config_hash != hash || row.model_hash != session.model_hash) && is_asked(&settings, row) {
-            let what = if row.model_hash == session.model_hash { "other settings" } else { "another model" };
+        if (row.config_hash != hash || row.model_hash != context.model_hash) && is_asked(&settings, row) {
+            let what = if row.model_hash == context.model_hash { "other settings" } else { "another model" };
             return Err(Error::config(format!("`{}` has results of {what}", path.display()))
                 .hint("restore them, or choose another `--run-dir`"));
         }
     }
-    let selection = session.problem.selection();
+    let selection = context.data.selection();
     for (at, &setting) in settings.iter().enumerate() {
-        let run_folder = run_folder(session, folder, setting);
+        let run_folder = run_folder(context, folder, setting);
         if rows.iter().any(|row| (row.lr, row.seed) == (setting.lr, setting.seed)) {
             remove_checkpoints(&run_folder)?;
             continue;
         }
-        eprintln!("run {} of {}: learning rate {:e}, seed {}", at + 1, settings.len(), setting.lr, setting.seed);
-        let finished = match run(session, setting, &run_folder)? {
+        let Setting { lr, seed } = setting;
+        events(Event::Run { number: at + 1, of: settings.len(), lr, seed });
+        let finished = match run(context, setting, &run_folder, events)? {
             Outcome::Finished(finished) => finished,
             Outcome::Stopped(code, step) => {
-                eprintln!("stopped by a signal after step {step}; saved, go on with `--resume`");
+                events(Event::Note(format!("stopped by a signal after step {step}; saved, go on with `--resume`")));
                 return Ok(SweepOutcome::Stopped(code));
             }
         };
-        eprintln!("{}", described(&finished.scores));
-        let row = row(session, setting, &finished, model_name, &hash);
+        events(Event::Note(described(&finished.scores)));
+        let row = row(context, setting, &finished, model_name, &hash);
         let score = |row: &ResultRow| row.scores.get(&selection).copied().filter(|score| !score.is_nan());
         let best_before = rows.iter().filter_map(score).fold(f64::NEG_INFINITY, f64::max);
         if score(&row).is_some_and(|score| score > best_before) {
-            keep(session, &finished, &run_folder, &folder.join(BEST))?;
+            keep(context, &finished, &run_folder, &folder.join(BEST))?;
         }
         results::append(&path, &row)?;
         rows.push(row);
         remove_checkpoints(&run_folder)?;
     }
     rows.retain(|row| is_asked(&settings, row));
-    Ok(SweepOutcome::Finished(table::markdown(session.problem.task, &selection, &rows)))
+    Ok(SweepOutcome::Finished(table::markdown(context.data.task, &selection, &rows)))
 }
 
 fn is_asked(settings: &[Setting], row: &ResultRow) -> bool {
     settings.iter().any(|setting| (setting.lr, setting.seed) == (row.lr, row.seed))
 }
 
-fn run_folder(session: &Session<'_>, folder: &Path, setting: Setting) -> PathBuf {
-    folder.join(format!("{}-lr{:e}-seed{}", session.problem.task, setting.lr, setting.seed))
+fn run_folder(context: &SweepContext<'_>, folder: &Path, setting: Setting) -> PathBuf {
+    folder.join(format!("{}-lr{:e}-seed{}", context.data.task, setting.lr, setting.seed))
 }
 
-fn row(session: &Session<'_>, setting: Setting, finished: &Finished, model_name: &str, hash: &str) -> ResultRow {
-    let config = session.config;
+fn row(context: &SweepContext<'_>, setting: Setting, finished: &Finished, model_name: &str, hash: &str) -> ResultRow {
+    let config = context.config;
     ResultRow {
-        task: session.problem.task.to_string(),
+        task: context.data.task.to_string(),
         model: model_name.into(),
-        model_hash: session.model_hash.into(),
+        model_hash: context.model_hash.into(),
         lr: setting.lr,
         seed: setting.seed,
         epochs: config.train.epochs as f64,
@@ -113,9 +122,9 @@ fn row(session: &Session<'_>, setting: Setting, finished: &Finished, model_name:
 }
 
 /// Exports the model of a run to `best`, with its predictions beside it.
-fn keep(session: &Session<'_>, finished: &Finished, run_folder: &Path, best: &Path) -> Result<()> {
+fn keep(context: &SweepContext<'_>, finished: &Finished, run_folder: &Path, best: &Path) -> Result<()> {
     let Finished { state, weights, .. } = finished;
-    hub::export_labelled(best, &state.bert, &state.layer_map, weights, session.model, &session.problem.labels)?;
+    hub::export_labelled(best, &state.bert, &state.layer_map, weights, context.model, &context.data.labels)?;
     let (from, to) = (run_folder.join(PREDICTIONS), best.with_file_name(format!("{BEST}-{PREDICTIONS}")));
     fs::create_dir_all(&to).map_err(|error| io("create", &to, error))?;
     for entry in fs::read_dir(&from).map_err(|error| io("list", &from, error))? {

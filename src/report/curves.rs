@@ -1,6 +1,7 @@
 //! Runs as a figure: loss, accuracy and untying points of all of them, then each one's correlations over time.
 
-use super::chart::{Figure, HeatMap, Lines, Mark, Panel, Series};
+use super::chart::{HeatMap, Lines, Mark, Series};
+use super::figure::{Figure, Panel};
 use super::run::{Run, EVAL_ACCURACY, EVAL_LOSS, TRAIN_ACCURACY, TRAIN_LOSS};
 
 /// The curves of `runs`: training as a mean of `smooth` logged points around each, evaluations dashed in the same

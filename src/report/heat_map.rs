@@ -1,9 +1,9 @@
 //! A heat map: title, cells, row names on the left, a colour bar with its values on the right.
 
 use super::axis::Axis;
+use super::canvas::{Anchor, Canvas, Rect, Stroke, GREY, INK};
 use super::chart::HeatMap;
 use super::lines::{draw_title, draw_x_axis, LABEL, ROW, TICK, TITLE_ROW, X_AXIS};
-use super::sheet::{Anchor, Frame, Sheet, Stroke, GREY, INK};
 use plotters::style::RGBColor as Color;
 
 /// More columns than this are averaged in neighbours: a picture has no room for them.
@@ -30,35 +30,35 @@ pub(super) fn height(map: &HeatMap) -> f64 {
     TITLE_ROW + (44.0 * map.rows.len() as f64).clamp(CELLS.0, CELLS.1) + X_AXIS
 }
 
-/// Draws the heat map into a frame of at least that height.
-pub(super) fn draw(sheet: &mut Sheet, frame: Frame, map: &HeatMap) {
-    draw_title(sheet, frame, &map.title);
+/// Draws the heat map into a rectangle of at least that height.
+pub(super) fn draw(canvas: &mut Canvas, rect: Rect, map: &HeatMap) {
+    draw_title(canvas, rect, &map.title);
     let bar_ticks = Axis::exact(map.range.0, map.range.1).map_or(Vec::new(), |axis| axis.ticks(4));
-    let widest = |sheet: &Sheet, labels: &mut dyn Iterator<Item = &String>| {
-        labels.map(|label| sheet.text_width(label, TICK)).fold(0.0, f64::max)
+    let widest = |canvas: &Canvas, labels: &mut dyn Iterator<Item = &String>| {
+        labels.map(|label| canvas.text_width(label, TICK)).fold(0.0, f64::max)
     };
-    let names = widest(sheet, &mut map.rows.iter().map(|(name, _)| name)).min(frame.width() / 3.0);
-    let values = widest(sheet, &mut bar_ticks.iter().map(|(_, label)| label));
-    let bar_right = frame.right - values - 16.0;
-    let plot = Frame {
-        left: frame.left + ROW + names + 16.0,
-        top: frame.top + TITLE_ROW,
+    let names = widest(canvas, &mut map.rows.iter().map(|(name, _)| name)).min(rect.width() / 3.0);
+    let values = widest(canvas, &mut bar_ticks.iter().map(|(_, label)| label));
+    let bar_right = rect.right - values - 16.0;
+    let plot = Rect {
+        left: rect.left + ROW + names + 16.0,
+        top: rect.top + TITLE_ROW,
         right: bar_right - 52.0,
-        bottom: frame.bottom - X_AXIS,
+        bottom: rect.bottom - X_AXIS,
     };
-    let bar = Frame { left: bar_right - 26.0, right: bar_right, ..plot };
+    let bar = Rect { left: bar_right - 26.0, right: bar_right, ..plot };
 
-    draw_bar(sheet, bar, bar_ticks);
-    draw_names(sheet, plot, map, names);
+    draw_bar(canvas, bar, bar_ticks);
+    draw_names(canvas, plot, map, names);
     let middle = (plot.top + plot.bottom) / 2.0;
-    sheet.text((frame.left + 16.0, middle), map.y_label.as_str(), LABEL, INK, Anchor::Upwards);
+    canvas.text((rect.left + 16.0, middle), map.y_label.as_str(), LABEL, INK, Anchor::Upwards);
 
     let columns = columns(&map.columns);
     let edges = columns.first().zip(columns.last()).and_then(|(first, last)| Axis::exact(first.left, last.right));
-    draw_x_axis(sheet, plot, edges, &map.x_label);
+    draw_x_axis(canvas, plot, edges, &map.x_label);
     let border = Stroke { color: GREY, width: 2.0, dashed: false };
     if let (Some(axis), false) = (edges, map.rows.is_empty()) {
-        sheet.fill(plot, EMPTY);
+        canvas.fill(plot, EMPTY);
         for (row, (_, cells)) in map.rows.iter().enumerate() {
             let y = |row: usize| plot.y(row as f64 / map.rows.len() as f64).round();
             for column in &columns {
@@ -67,37 +67,37 @@ pub(super) fn draw(sheet: &mut Sheet, frame: Frame, map: &HeatMap) {
                 if let Some(value) = mean(column.indices.iter().filter_map(|index| *cells.get(*index)?)) {
                     // One unit over the cells beside and below, so that no seam shows.
                     let (right, bottom) = ((right + 1.0).min(plot.right), (y(row) + 1.0).min(plot.bottom));
-                    sheet.fill(Frame { left, top: y(row + 1), right, bottom }, color_of(value, map.range));
+                    canvas.fill(Rect { left, top: y(row + 1), right, bottom }, color_of(value, map.range));
                 }
             }
         }
     } else {
-        sheet.text((plot.x(0.5), plot.y(0.5)), "no data", LABEL, GREY, Anchor::Centre);
+        canvas.text((plot.x(0.5), plot.y(0.5)), "no data", LABEL, GREY, Anchor::Centre);
     }
-    sheet.outline(plot, border);
+    canvas.outline(plot, border);
 }
 
 /// The names of as many rows as there is room for.
-fn draw_names(sheet: &mut Sheet, plot: Frame, map: &HeatMap, width: f64) {
+fn draw_names(canvas: &mut Canvas, plot: Rect, map: &HeatMap, width: f64) {
     let height = (plot.bottom - plot.top) / map.rows.len().max(1) as f64;
     let stride = (34.0 / height).ceil() as usize;
     for (row, (name, _)) in map.rows.iter().enumerate().step_by(stride.max(1)) {
         let y = plot.bottom - (row as f64 + 0.5) * height;
-        let name = sheet.fit(name, TICK, width);
-        sheet.text((plot.left - 12.0, y), name, TICK, INK, Anchor::Right);
+        let name = canvas.fit(name, TICK, width);
+        canvas.text((plot.left - 12.0, y), name, TICK, INK, Anchor::Right);
     }
 }
 
-fn draw_bar(sheet: &mut Sheet, bar: Frame, ticks: Vec<(f64, String)>) {
+fn draw_bar(canvas: &mut Canvas, bar: Rect, ticks: Vec<(f64, String)>) {
     const STEPS: usize = 64;
     for step in 0..STEPS {
         let at = |step: usize| bar.y(step as f64 / STEPS as f64).round();
         let color = color_of((step as f64 + 0.5) / STEPS as f64, (0.0, 1.0));
-        sheet.fill(Frame { top: at(step + 1), bottom: (at(step) + 1.0).min(bar.bottom), ..bar }, color);
+        canvas.fill(Rect { top: at(step + 1), bottom: (at(step) + 1.0).min(bar.bottom), ..bar }, color);
     }
-    sheet.outline(bar, Stroke { color: GREY, width: 2.0, dashed: false });
+    canvas.outline(bar, Stroke { color: GREY, width: 2.0, dashed: false });
     for (at, label) in ticks {
-        sheet.text((bar.right + 12.0, bar.y(at)), label, TICK, INK, Anchor::Left);
+        canvas.text((bar.right + 12.0, bar.y(at)), label, TICK, INK, Anchor::Left);
     }
 }
 

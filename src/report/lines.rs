@@ -1,8 +1,8 @@
 //! A line chart: title, legend, labels of the marks, then the plot. Nothing is written over the data.
 
 use super::axis::Axis;
+use super::canvas::{pale, Anchor, Canvas, Rect, Stroke, FAINT, GREY, INK};
 use super::chart::{Lines, Mark};
-use super::sheet::{pale, Anchor, Frame, Sheet, Stroke, FAINT, GREY, INK};
 use plotters::style::RGBColor as Color;
 
 /// Sizes of text.
@@ -38,25 +38,25 @@ const PALETTE: [Color; 8] = [
 ];
 
 /// The height that a chart of this width needs.
-pub(super) fn height(sheet: &Sheet, chart: &Lines, width: f64) -> f64 {
-    let rows = legend(sheet, chart, width).last().map_or(0, |entry| entry.row + 1);
+pub(super) fn height(canvas: &Canvas, chart: &Lines, width: f64) -> f64 {
+    let rows = legend(canvas, chart, width).last().map_or(0, |entry| entry.row + 1);
     TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + GAP + PLOT + X_AXIS
 }
 
-/// Draws the chart into a frame of at least that height.
-pub(super) fn draw(sheet: &mut Sheet, frame: Frame, chart: &Lines) {
-    draw_title(sheet, frame, &chart.title);
-    let entries = legend(sheet, chart, frame.width());
+/// Draws the chart into a rectangle of at least that height.
+pub(super) fn draw(canvas: &mut Canvas, rect: Rect, chart: &Lines) {
+    draw_title(canvas, rect, &chart.title);
+    let entries = legend(canvas, chart, rect.width());
     let rows = entries.last().map_or(0, |entry| entry.row + 1);
     for entry in entries {
-        let y = frame.top + TITLE_ROW + (entry.row as f64 + 0.5) * ROW;
-        let x = frame.left + entry.x;
+        let y = rect.top + TITLE_ROW + (entry.row as f64 + 0.5) * ROW;
+        let x = rect.left + entry.x;
         let stroke = Stroke { color: entry.color, width: 5.0, dashed: entry.dashed };
-        sheet.line(vec![(x, y), (x + SAMPLE, y)], stroke);
-        sheet.text((x + SAMPLE + 14.0, y), entry.name, LABEL, INK, Anchor::Left);
+        canvas.line(vec![(x, y), (x + SAMPLE, y)], stroke);
+        canvas.text((x + SAMPLE + 14.0, y), entry.name, LABEL, INK, Anchor::Left);
     }
-    let top = frame.top + TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + GAP;
-    let bottom = frame.bottom - X_AXIS;
+    let top = rect.top + TITLE_ROW + (rows + mark_rows(chart)) as f64 * ROW + GAP;
+    let bottom = rect.bottom - X_AXIS;
 
     let points = || chart.series.iter().flat_map(|series| &series.points).copied();
     let marks = chart.marks.iter().map(|mark| mark.x);
@@ -66,47 +66,47 @@ pub(super) fn draw(sheet: &mut Sheet, frame: Frame, chart: &Lines) {
     let y_axis = Axis::around(points().filter(|(x, _)| drawable(*x)).map(|(_, y)| y), chart.y_scale, 0.05);
 
     let y_ticks = y_axis.map_or(Vec::new(), |axis| axis.ticks(6));
-    let widest = y_ticks.iter().map(|(_, label)| sheet.text_width(label, TICK)).fold(0.0, f64::max);
-    let plot = Frame { left: frame.left + ROW + widest + 16.0, top, right: frame.right - 24.0, bottom };
+    let widest = y_ticks.iter().map(|(_, label)| canvas.text_width(label, TICK)).fold(0.0, f64::max);
+    let plot = Rect { left: rect.left + ROW + widest + 16.0, top, right: rect.right - 24.0, bottom };
     for (at, label) in y_ticks {
         let y = plot.y(at);
-        sheet.line(vec![(plot.left, y), (plot.right, y)], Stroke { color: FAINT, width: 2.0, dashed: false });
-        sheet.text((plot.left - 12.0, y), label, TICK, INK, Anchor::Right);
+        canvas.line(vec![(plot.left, y), (plot.right, y)], Stroke { color: FAINT, width: 2.0, dashed: false });
+        canvas.text((plot.left - 12.0, y), label, TICK, INK, Anchor::Right);
     }
     let middle = (plot.top + plot.bottom) / 2.0;
-    sheet.text((frame.left + 16.0, middle), chart.y_label.as_str(), LABEL, INK, Anchor::Upwards);
-    draw_x_axis(sheet, plot, x_axis, &chart.x_label);
+    canvas.text((rect.left + 16.0, middle), chart.y_label.as_str(), LABEL, INK, Anchor::Upwards);
+    draw_x_axis(canvas, plot, x_axis, &chart.x_label);
 
     if let (Some(x_axis), Some(y_axis)) = (x_axis, y_axis) {
-        draw_marks(sheet, plot, chart, x_axis);
+        draw_marks(canvas, plot, chart, x_axis);
         for (index, series) in chart.series.iter().enumerate() {
             let stroke = Stroke { color: color_of(chart, index), width: 4.0, dashed: series.dashed };
             for run in unbroken(&series.points, plot, x_axis, y_axis) {
                 match run[..] {
-                    [point] => sheet.dot(point, 6.0, stroke.color),
-                    _ => sheet.line(thinned(run), stroke),
+                    [point] => canvas.dot(point, 6.0, stroke.color),
+                    _ => canvas.line(thinned(run), stroke),
                 }
             }
         }
     } else {
-        sheet.text((plot.x(0.5), plot.y(0.5)), "no data", LABEL, GREY, Anchor::Centre);
+        canvas.text((plot.x(0.5), plot.y(0.5)), "no data", LABEL, GREY, Anchor::Centre);
     }
-    sheet.outline(plot, Stroke { color: GREY, width: 2.0, dashed: false });
+    canvas.outline(plot, Stroke { color: GREY, width: 2.0, dashed: false });
 }
 
-pub(super) fn draw_title(sheet: &mut Sheet, frame: Frame, title: &str) {
-    let title = sheet.fit(title, TITLE, frame.width());
-    sheet.text((frame.left, frame.top + TITLE_ROW / 2.0 - 4.0), title, TITLE, INK, Anchor::Left);
+pub(super) fn draw_title(canvas: &mut Canvas, rect: Rect, title: &str) {
+    let title = canvas.fit(title, TITLE, rect.width());
+    canvas.text((rect.left, rect.top + TITLE_ROW / 2.0 - 4.0), title, TITLE, INK, Anchor::Left);
 }
 
 /// Ticks and name below a plot.
-pub(super) fn draw_x_axis(sheet: &mut Sheet, plot: Frame, axis: Option<Axis>, label: &str) {
+pub(super) fn draw_x_axis(canvas: &mut Canvas, plot: Rect, axis: Option<Axis>, label: &str) {
     for (at, label) in axis.map_or(Vec::new(), |axis| axis.ticks((plot.width() / 130.0) as usize)) {
         let x = plot.x(at);
-        sheet.line(vec![(x, plot.bottom), (x, plot.bottom + 9.0)], Stroke { color: GREY, width: 2.0, dashed: false });
-        sheet.text((x, plot.bottom + 30.0), label, TICK, INK, Anchor::Centre);
+        canvas.line(vec![(x, plot.bottom), (x, plot.bottom + 9.0)], Stroke { color: GREY, width: 2.0, dashed: false });
+        canvas.text((x, plot.bottom + 30.0), label, TICK, INK, Anchor::Centre);
     }
-    sheet.text((plot.x(0.5), plot.bottom + 70.0), label, LABEL, INK, Anchor::Centre);
+    canvas.text((plot.x(0.5), plot.bottom + 70.0), label, LABEL, INK, Anchor::Centre);
 }
 
 /// The colour of a series: that of the first one with its name.
@@ -130,7 +130,7 @@ struct Entry {
 }
 
 /// The entries of the legend, side by side for as long as there is room, then in the next row.
-fn legend(sheet: &Sheet, chart: &Lines, width: f64) -> Vec<Entry> {
+fn legend(canvas: &Canvas, chart: &Lines, width: f64) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     let (mut row, mut x) = (0, 0.0);
     for (index, series) in chart.series.iter().enumerate() {
@@ -138,8 +138,8 @@ fn legend(sheet: &Sheet, chart: &Lines, width: f64) -> Vec<Entry> {
         if series.name.is_empty() || chart.series[..index].iter().any(|other| same(&other)) {
             continue;
         }
-        let name = sheet.fit(&series.name, LABEL, width - SAMPLE - 14.0);
-        let size = SAMPLE + 14.0 + sheet.text_width(&name, LABEL);
+        let name = canvas.fit(&series.name, LABEL, width - SAMPLE - 14.0);
+        let size = SAMPLE + 14.0 + canvas.text_width(&name, LABEL);
         if x > 0.0 && x + size > width {
             (row, x) = (row + 1, 0.0);
         }
@@ -168,7 +168,7 @@ fn mark_rows(chart: &Lines) -> usize {
     mark_groups(chart).iter().filter(|(_, marks)| labelled(marks)).count().min(MARK_ROWS)
 }
 
-fn draw_marks(sheet: &mut Sheet, plot: Frame, chart: &Lines, x_axis: Axis) {
+fn draw_marks(canvas: &mut Canvas, plot: Rect, chart: &Lines, x_axis: Axis) {
     let rows = mark_rows(chart);
     let mut taken: Vec<Vec<(f64, f64)>> = vec![Vec::new(); rows];
     for (group, (series, marks)) in mark_groups(chart).into_iter().enumerate() {
@@ -180,9 +180,9 @@ fn draw_marks(sheet: &mut Sheet, plot: Frame, chart: &Lines, x_axis: Axis) {
         let mut places = Vec::new();
         for mark in marks {
             let Some(x) = x_axis.at(mark.x).map(|at| plot.x(at)) else { continue };
-            sheet.line(vec![(x, start), (x, plot.top)], stroke);
+            canvas.line(vec![(x, start), (x, plot.top)], stroke);
             if !mark.label.is_empty() {
-                let half = sheet.text_width(&mark.label, TICK) / 2.0;
+                let half = canvas.text_width(&mark.label, TICK) / 2.0;
                 let middle = x.min(plot.right - half).max(plot.left + half);
                 places.push((middle - half - 10.0, middle + half + 10.0, mark.label.as_str()));
             }
@@ -194,7 +194,7 @@ fn draw_marks(sheet: &mut Sheet, plot: Frame, chart: &Lines, x_axis: Axis) {
         for (left, right, label) in fitting(&places, &taken[row]) {
             taken[row].push((left, right));
             let y = plot.top - (rows - row) as f64 * ROW + ROW / 2.0 - 2.0;
-            sheet.text(((left + right) / 2.0, y), label, TICK, color, Anchor::Centre);
+            canvas.text(((left + right) / 2.0, y), label, TICK, color, Anchor::Centre);
         }
     }
 }
@@ -212,8 +212,8 @@ fn fitting<'a>(places: &[(f64, f64, &'a str)], taken: &[(f64, f64)]) -> Vec<(f64
     kept
 }
 
-/// The points on the sheet, a new run of them after each that has no place.
-fn unbroken(points: &[(f64, f64)], plot: Frame, x_axis: Axis, y_axis: Axis) -> Vec<Vec<(f64, f64)>> {
+/// The points on the canvas, a new run of them after each that has no place.
+fn unbroken(points: &[(f64, f64)], plot: Rect, x_axis: Axis, y_axis: Axis) -> Vec<Vec<(f64, f64)>> {
     let mut runs = vec![Vec::new()];
     for (x, y) in points {
         match (x_axis.at(*x), y_axis.at(*y), runs.last_mut()) {
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn lines_break_where_a_point_has_no_place() {
         let axis = Axis::exact(0.0, 10.0).unwrap();
-        let plot = Frame { left: 0.0, top: 0.0, right: 100.0, bottom: 100.0 };
+        let plot = Rect { left: 0.0, top: 0.0, right: 100.0, bottom: 100.0 };
         let points = [(0.0, 0.0), (5.0, 10.0), (6.0, f64::NAN), (f64::INFINITY, 1.0), (10.0, 0.0)];
         let runs = unbroken(&points, plot, axis, axis);
         assert_eq!(runs, [vec![(0.0, 100.0), (50.0, 0.0)], vec![(100.0, 100.0)]]);
@@ -284,7 +284,7 @@ mod tests {
         let chart = Lines { series: all, ..Default::default() };
         assert_eq!(color_of(&chart, 0), color_of(&chart, 1));
         assert_ne!(color_of(&chart, 0), color_of(&chart, 2));
-        let entries = legend(&Sheet::new().unwrap(), &chart, 1000.0);
+        let entries = legend(&Canvas::new().unwrap(), &chart, 1000.0);
         let shown: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.dashed, entry.row)).collect();
         assert_eq!(shown, [("a", false, 0), ("b", true, 0)]);
     }

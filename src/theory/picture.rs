@@ -7,7 +7,8 @@ use super::reduced::Reduced;
 use super::study::{cases, Row};
 use super::target::perturbed;
 use super::unsharing::{Run, Seen, Way};
-use crate::report::chart::{Figure, Lines, Mark, Panel, Scale, Series};
+use crate::report::chart::{Lines, Mark, Scale, Series};
+use crate::report::figure::{Figure, Panel};
 
 /// The target of the steps over L, by its place among the cases: λ ½..2.
 const STEPS_CASE: usize = 2;

@@ -10,8 +10,8 @@ use super::bounds::{Bound, Target};
 use super::dynamics::{descend, flow, initial_slope, Dynamics, Outcome, Start};
 use super::matrix;
 use super::network::Network;
+use super::options::Options;
 use super::reduced::Reduced;
-use super::Options;
 use crate::error::{Error, Result};
 
 /// Steps that [`edge`] gives a step size to reach ε.

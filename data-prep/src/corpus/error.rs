@@ -168,6 +168,12 @@ fn found(names: &[String]) -> String {
     format!("found {}", names.join(", "))
 }
 
+impl From<Other> for CorpusError {
+    fn from(other: Other) -> CorpusError {
+        CorpusError::Other(other)
+    }
+}
+
 impl From<io::Error> for CorpusError {
     /// A decoder hands its own errors on within the system's.
     fn from(error: io::Error) -> CorpusError {

@@ -5,16 +5,13 @@
 
 use super::encoding::{other_than_utf8, Tally};
 use super::kind::{Other, KIND_BYTES};
-use super::{open, CorpusError, CorpusReader, Format, Input, ReaderOptions, Record, Records};
+use super::{open, CorpusError, CorpusReader, Format, Input, ReaderOptions, Record, Records, STDIN};
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// The path that stands for stdin.
-pub const STDIN: &str = "-";
 
 /// One file of a corpus, and how it is laid out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +133,7 @@ impl CorpusFile {
         threads: usize,
         meter: impl FnMut(&[u8]) + Send + 'static,
     ) -> Result<Records, CorpusError> {
-        let records = self.reader(options).read_file(self, threads, Box::new(meter))?;
+        let records = self.reader(options).read_file(&self.path, threads, Box::new(meter))?;
         let (file, mut tally) = (self.clone(), Tally::default());
         let mut is_refused = false;
         Ok(Box::new(records.map_while(move |record| {
@@ -205,11 +202,7 @@ impl CorpusFile {
     /// # Errors
     /// If it cannot be opened, and if its first bytes say that it is no text.
     pub fn open(&self, threads: usize, meter: open::Meter) -> Result<Input, CorpusError> {
-        if self.is_stdin() {
-            open::open_stdin(threads, meter)
-        } else {
-            open::open(&self.path, threads, meter)
-        }
+        open::open(&self.path, threads, meter)
     }
 }
 

@@ -3,8 +3,6 @@
 //! Names lie: a download may have brought an error page, a clone without git-lfs brings pointers, a folder holds files of
 //! other programs. So every file is looked at before it is read, and what is no text is named with what to do about it.
 
-use super::lines::without_mark;
-use super::CorpusError;
 use crate::placeholder::{is_git_lfs, is_html};
 use std::borrow::Cow;
 
@@ -123,10 +121,9 @@ impl Other {
     }
 }
 
-impl From<Other> for CorpusError {
-    fn from(other: Other) -> CorpusError {
-        CorpusError::Other(other)
-    }
+/// The bytes without the byte order mark of UTF-8.
+pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 /// Text in an encoding that is not UTF-8.

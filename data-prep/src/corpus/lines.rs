@@ -3,6 +3,7 @@
 //! Invalid UTF-8 becomes U+FFFD, counted, or with `strict` an error; a byte order mark before the first line goes. Cost: one
 //! line, or a piece of one, in memory.
 
+pub(super) use super::kind::without_mark;
 use super::{CorpusError, Input, Position};
 use std::io::{BufRead, Read};
 
@@ -91,11 +92,6 @@ impl Lines {
         }
         Ok(Some(Line::Text { text: piece.text, replaced: piece.replaced }))
     }
-}
-
-/// The bytes without the byte order mark of UTF-8.
-pub(super) fn without_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes)
 }
 
 /// The text and the number of sequences that were replaced, or with `strict` an error.

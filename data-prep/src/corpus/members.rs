@@ -4,8 +4,8 @@
 //! Tapes, disks and `tar` pad files with zeros, and every decoder but this loop takes those for damage. Other bytes behind the
 //! compressed data are an error of their own: the data is whole, but what follows may be more of it. Cost: one decoder.
 
-use super::open::is_skippable;
-use super::{Compression, CorpusError};
+use super::compression::{is_skippable, Compression};
+use super::CorpusError;
 use flate2::bufread::GzDecoder;
 use lzma_rust2::{LzmaReader, XzReader};
 use std::io::{self, BufRead, BufReader, Read};

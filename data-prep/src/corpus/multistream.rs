@@ -8,8 +8,8 @@
 //! Cost: `threads` + 2 segments of at most [`SEGMENT_BYTES`] and, decoded, [`OUTPUT_BYTES`] (each a stream more than that
 //! goes on in order).
 
+use super::compression::{is_stream_start, Compression, START_BYTES};
 use super::members::trailing;
-use super::Compression;
 use bzip2::{Decompress, Status};
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
@@ -27,17 +27,6 @@ const OUTPUT_BYTES: usize = 16 << 20;
 
 /// Decompressed bytes that are made at once: more than a block has, so that the first is checked before it is returned.
 const STEP_BYTES: usize = 1 << 20;
-
-/// Bytes by which [`is_stream_start`] knows a stream.
-pub(super) const START_BYTES: usize = 10;
-
-/// Whether `bytes` start as a bzip2 stream does: `BZh`, the level, and the magic number of a block or of the end.
-pub(super) fn is_stream_start(bytes: &[u8]) -> bool {
-    let Some(([b'B', b'Z', b'h', b'1'..=b'9'], magic)) = bytes.split_first_chunk::<4>() else {
-        return false;
-    };
-    magic.starts_with(b"\x31\x41\x59\x26\x53\x59") || magic.starts_with(b"\x17\x72\x45\x38\x50\x90")
-}
 
 /// A part of the compressed file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,13 +5,14 @@
 //! what is no text ([`Other`]), before and after decompression. Cost: one decoder's window (that of zstd has up to 2 GiB, if it
 //! was compressed so) and a 1 MiB buffer. A stream that is cut short is an error of kind `UnexpectedEof`, never a silent end.
 
+use super::compression::Compression;
 use super::encoding::{is_control, other_than_utf8};
 use super::kind::{Other, KIND_BYTES};
 use super::members::{Lookahead, Members, Raw};
-use super::multistream::{self, ParallelDecoder};
-use super::{CorpusError, Input};
+use super::multistream::ParallelDecoder;
+use super::CorpusError;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -19,114 +20,20 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// Decompressed bytes that are looked at before anything is made of them.
 const HEAD_BYTES: usize = 256 << 10;
 
+/// The path that stands for stdin.
+pub const STDIN: &str = "-";
+
+/// Decompressed bytes of one corpus file.
+pub type Input = Box<dyn BufRead + Send>;
+
 /// Sees every chunk of compressed bytes as it is read, for progress and for the file's hash.
 pub type Meter = Box<dyn FnMut(&[u8]) + Send>;
 
-/// How the bytes of a file are packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// As they are.
-    None,
-    /// gzip, `.gz`
-    Gzip,
-    /// bzip2, `.bz2`
-    Bzip2,
-    /// Zstandard, `.zst`
-    Zstd,
-    /// xz, `.xz`
-    Xz,
-    /// The format before xz, `.lzma`
-    Lzma,
-    /// LZ4 frames, `.lz4`
-    Lz4,
-}
-
-impl Compression {
-    const SUFFIXES: [(&'static str, Compression); 7] = [
-        (".gz", Compression::Gzip),
-        (".bz2", Compression::Bzip2),
-        (".zst", Compression::Zstd),
-        (".zstd", Compression::Zstd),
-        (".xz", Compression::Xz),
-        (".lzma", Compression::Lzma),
-        (".lz4", Compression::Lz4),
-    ];
-
-    /// Bytes by which a compression is known.
-    pub(super) const START_BYTES: usize = multistream::START_BYTES;
-
-    /// The name of the program that makes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Compression::None => "nothing",
-            Compression::Gzip => "gzip",
-            Compression::Bzip2 => "bzip2",
-            Compression::Zstd => "zstd",
-            Compression::Xz => "xz",
-            Compression::Lzma => "lzma",
-            Compression::Lz4 => "lz4",
-        }
-    }
-
-    /// The compression that a file name stands for.
-    pub fn of_path(path: &Path) -> Compression {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        Compression::SUFFIXES
-            .iter()
-            .find(|(suffix, _)| name.ends_with(suffix))
-            .map_or(Compression::None, |entry| entry.1)
-    }
-
-    /// The compression that the first bytes of a file tell. Those of `.lzma` tell nothing.
-    pub(super) fn of_start(start: &[u8]) -> Compression {
-        match start {
-            [0x1f, 0x8b, ..] => Compression::Gzip,
-            // the first byte is the version of the format, 0.2 to 0.8
-            [0x22..=0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
-            // with which pzstd begins
-            start if is_skippable(start) => Compression::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Compression::Xz,
-            // frames, and the legacy format of Linux kernels
-            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Compression::Lz4,
-            start if multistream::is_stream_start(start) => Compression::Bzip2,
-            _ => Compression::None,
-        }
-    }
-
-    /// Whether another member may start with these bytes, which may end early.
-    pub(super) fn may_start(self, start: &[u8]) -> bool {
-        match self {
-            Compression::None | Compression::Lzma => false,
-            Compression::Lz4 if is_skippable(start) => true,
-            // what is too short to tell is a member that was cut
-            _ if start.len() < 4 => true,
-            Compression::Bzip2 => start.starts_with(b"BZh"),
-            _ => Compression::of_start(start) == self,
-        }
-    }
-
-    /// A lower-case file name without its compression suffix.
-    pub(super) fn strip_suffix(name: &str) -> &str {
-        Compression::SUFFIXES.iter().find_map(|(suffix, _)| name.strip_suffix(suffix)).unwrap_or(name)
-    }
-
-    /// Wraps `raw`, compressed bytes, into a decoder that uses up to `threads` threads.
-    fn decode_raw(self, raw: Raw, threads: usize) -> Input {
-        match self {
-            Compression::None => Box::new(raw),
-            Compression::Bzip2 if threads > 1 => Box::new(ParallelDecoder::new(raw, threads)),
-            packed => Box::new(BufReader::with_capacity(BUFFER_BYTES, Members::new(packed, raw))),
-        }
-    }
-}
-
-/// Whether a frame starts here that zstd and LZ4 skip.
-pub(super) fn is_skippable(start: &[u8]) -> bool {
-    matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
-}
-
-/// Opens a file and decompresses it on the fly.
+/// Opens a file, or stdin where that is what `path` stands for, and decompresses it on the fly.
 pub(super) fn open(path: &Path, threads: usize, meter: Meter) -> Result<Input, CorpusError> {
+    if path == Path::new(STDIN) {
+        return decode(Metered { raw: io::stdin(), meter }, Compression::None, threads);
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     if let Some(unread) = Other::of_suffix(&name) {
         return Err(unread.into());
@@ -135,9 +42,13 @@ pub(super) fn open(path: &Path, threads: usize, meter: Meter) -> Result<Input, C
     decode(raw, Compression::of_path(path), threads)
 }
 
-/// Decompresses stdin on the fly.
-pub(super) fn open_stdin(threads: usize, meter: Meter) -> Result<Input, CorpusError> {
-    decode(Metered { raw: io::stdin(), meter }, Compression::None, threads)
+/// Wraps `raw`, compressed bytes, into a decoder that uses up to `threads` threads.
+fn decode_raw(compression: Compression, raw: Raw, threads: usize) -> Input {
+    match compression {
+        Compression::None => Box::new(raw),
+        Compression::Bzip2 if threads > 1 => Box::new(ParallelDecoder::new(raw, threads)),
+        packed => Box::new(BufReader::with_capacity(BUFFER_BYTES, Members::new(packed, raw))),
+    }
 }
 
 /// Decompresses bytes whose name says that they are `named`.
@@ -161,7 +72,7 @@ fn decode(raw: impl Read + Send + 'static, named: Compression, threads: usize) -
         // a browser or a server may have unpacked it and kept the name
         found => found,
     };
-    let mut decoded = compression.decode_raw(raw, threads);
+    let mut decoded = decode_raw(compression, raw, threads);
     let mut head = Vec::new();
     decoded.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head)?;
     if let Some(other) = Other::of_start(&head) {
@@ -237,7 +148,7 @@ mod tests {
 
     fn unpacked(compression: Compression, bytes: Vec<u8>, threads: usize) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        compression.decode_raw(Lookahead::new(Box::new(Cursor::new(bytes))), threads).read_to_end(&mut out)?;
+        decode_raw(compression, Lookahead::new(Box::new(Cursor::new(bytes))), threads).read_to_end(&mut out)?;
         Ok(out)
     }
 

@@ -10,8 +10,8 @@ mod columns;
 use super::kind::{Other, KIND_BYTES};
 use super::lines::decode;
 use super::{
-    until_error, Compression, CorpusError, CorpusFile, CorpusReader, Document, Input, Meter, Position, ReaderOptions,
-    Record, Records, NO_FIELD,
+    until_error, Compression, CorpusError, CorpusReader, Document, Input, Meter, Position, ReaderOptions, Record,
+    Records, NO_FIELD,
 };
 use bytes::Bytes;
 use columns::find_strings;
@@ -42,8 +42,8 @@ impl CorpusReader for Parquet {
         Box::new(std::iter::once(Err(CorpusError::Parquet { message })))
     }
 
-    fn read_file(&self, file: &CorpusFile, _threads: usize, meter: Meter) -> Result<Records, CorpusError> {
-        let metered = Metered { file: open(file.path())?, meter: Arc::new(Mutex::new(meter)) };
+    fn read_file(&self, path: &Path, _threads: usize, meter: Meter) -> Result<Records, CorpusError> {
+        let metered = Metered { file: open(path)?, meter: Arc::new(Mutex::new(meter)) };
         let mut rows = caught(|| Rows::open(metered, &self.options))?;
         Ok(until_error(move || caught(|| rows.next_record())))
     }

@@ -5,9 +5,9 @@
 //! [`Journal`] of the same input and settings. One process at a time works in it: a lock goes with its process.
 
 use super::journal::{self, Journal};
-use super::{difference, PrepareError, Progress};
+use super::{PrepareError, Progress};
 use crate::files::sync_parent;
-use crate::manifest::{Manifest, MANIFEST_FILE, PARTIAL_DIR, TOKENIZER_FILE, VOCAB_FILE};
+use crate::manifest::{Manifest, Settings, Source, MANIFEST_FILE, PARTIAL_DIR, TOKENIZER_FILE, VOCAB_FILE};
 use crate::shard::Split;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -138,4 +138,23 @@ pub(super) fn shard_files(dir: &Path) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+/// How what was made, or begun, differs from what is asked for.
+pub(super) fn difference(before: (&Settings, &[Source]), now: (&Settings, &[Source])) -> Option<String> {
+    if now.1.iter().any(|source| source.name == "-") {
+        return Some("whether standard input is the same cannot be told".to_owned());
+    }
+    if before.1 != now.1 {
+        let changed = now.1.iter().find(|source| !before.1.contains(source));
+        return Some(match changed {
+            Some(source) => format!("the input `{}` is new or has changed", source.name),
+            None => "the input files are fewer, or in another order".to_owned(),
+        });
+    }
+    let as_value = |settings: &Settings| serde_json::to_value(settings).unwrap_or_default();
+    let (before, now) = (as_value(before.0), as_value(now.0));
+    let fields = now.as_object()?;
+    let (field, now) = fields.iter().find(|(field, now)| before.get(field) != Some(now))?;
+    Some(format!("`{field}` was {}, now {now}", before.get(field).unwrap_or(&serde_json::Value::Null)))
 }

@@ -7,7 +7,7 @@
 //! the documents whose hash, as a fraction of all hashes, is below a given one are held out: those with equal tokens are in one
 //! split, and nothing is written. Cost of holding out: every token is read once on all cores; 16 bytes a held-out document.
 
-use super::{natural_order, with_suffix, Shard, ShardError, Split, MAGIC};
+use super::{is_old, natural_order, refuse_pointer, with_suffix, Shard, ShardError, Split, MAGIC};
 use crate::corpus::kind::KIND_BYTES;
 use rayon::prelude::*;
 use std::fs::{self, File};
@@ -77,17 +77,12 @@ fn indices(dir: &Path) -> Result<Vec<String>, ShardError> {
         let mut start = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(KIND_BYTES as u64).read_to_end(&mut start));
         read.map_err(|source| ShardError::Io { path: path.clone(), source })?;
-        super::refuse_pointer(&path, &start)?;
+        refuse_pointer(&path, &start)?;
         if start.starts_with(MAGIC) || is_old(&start) {
             names.push(stem.to_owned());
         }
     }
     Ok(names)
-}
-
-/// Whether an index is of the format that Megatron-LM had before, from fairseq.
-pub(super) fn is_old(start: &[u8]) -> bool {
-    start.starts_with(b"TNTIDX\x00\x00")
 }
 
 /// Sentences and documents of one text are the same tokens twice.

@@ -4,52 +4,12 @@
 //! document indices a read (some 30 lookups for a billion documents), and a few numbers of memory a shard, or where documents
 //! are held out of it ([`super::foreign`]), one of these.
 
-use super::{foreign, natural_order, with_suffix, Shard, ShardError};
+use super::{foreign, natural_order, with_suffix, Shard, ShardError, Split};
 use crate::manifest::{Manifest, MANIFEST_FILE, PARTIAL_DIR};
 use std::fmt;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-/// Which part of the documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Split {
-    /// What a model learns from.
-    Train,
-    /// What it is measured on.
-    Valid,
-}
-
-impl Split {
-    /// Both, in the order in which they are reported.
-    pub const ALL: [Split; 2] = [Split::Train, Split::Valid];
-
-    /// The name, as in `train-00000.idx`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Valid => "valid",
-        }
-    }
-
-    /// The name of a shard of this split: `train-00000`.
-    pub(crate) fn shard_name(self, number: usize) -> String {
-        format!("{self}-{number:05}")
-    }
-
-    /// Whether `name` is a shard of this split: `train-` and digits.
-    pub(crate) fn names(self, name: &str) -> bool {
-        let digits = name.strip_prefix(self.as_str()).and_then(|rest| rest.strip_prefix('-'));
-        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
 
 /// Consecutive documents of one shard that are all of a split.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,21 +6,12 @@
 
 use super::{with_suffix, ShardError, TokenType, HEADER_BYTES, MAGIC, VERSION};
 use crate::files::sync_parent;
-use crate::hash::Hasher;
+use crate::hash::{FileChecksum, Hasher};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 const BUFFER_BYTES: usize = 1 << 20;
-
-/// Size and hash of a file.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct FileChecksum {
-    /// Size in bytes.
-    pub bytes: u64,
-    /// XXH3, 64 bits, 16 hexadecimal digits.
-    pub xxh3: String,
-}
 
 /// What a finished shard holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Lists: a column of which a row has any number of values.
 
-use super::unreadable;
 use crate::corpus::parquet::BATCH_ROWS;
 use crate::corpus::CorpusError;
 use parquet::column::reader::ColumnReaderImpl;
@@ -29,6 +28,11 @@ pub(super) fn check(name: &str, column: &ColumnDescriptor) -> Result<(), CorpusE
         0 | 1 => Ok(()),
         _ => Err(unreadable(name, "a list of lists")),
     }
+}
+
+/// The error of a column that cannot be read.
+pub(super) fn unreadable(name: &str, kind: &str) -> CorpusError {
+    CorpusError::Parquet { message: format!("column `{name}` is {kind}: expected text, integers or floating point") }
 }
 
 /// Hands over the rows of a column, each with its values; nulls in a list are left out. `max_level` is the definition level of a

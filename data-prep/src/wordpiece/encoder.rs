@@ -6,7 +6,7 @@
 
 use super::pieces::pieces;
 use super::special::Role;
-use super::{cut, normal, TokenizerError};
+use super::{normal, TokenizerError};
 use crate::stages::Normalization;
 use ahash::AHashMap;
 use std::borrow::Cow;
@@ -14,6 +14,8 @@ use tokenizers::{AddedToken, AddedVocabulary, ModelWrapper, PreTokenizerWrapper,
 
 /// Pieces that an encoder remembers; the first ones met are the frequent ones.
 const MAX_REMEMBERED: usize = 1 << 18;
+/// The crate is given text in parts of about this many bytes, cut at whitespace: it needs some 100 bytes of memory a byte.
+const PART_BYTES: usize = 1 << 16;
 /// Longer pieces are not worth remembering.
 const MAX_PIECE_BYTES: usize = 64;
 
@@ -168,6 +170,24 @@ fn plain_bert(tokenizer: &Tokenizer) -> Option<ByPiece> {
     let splitter = matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::BertPreTokenizer(_)));
     let is_plain = found.bert.clean_text && splitter && tokenizer.get_encode_special_tokens();
     is_plain.then_some(ByPiece { form: found.form, ideographs: found.bert.handle_chinese_chars })
+}
+
+/// Cuts `text` behind newlines, and behind a space once a part is long. No word crosses a cut.
+fn cut(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| {
+        let mut rest = line;
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let long = rest.len() > PART_BYTES;
+            let space = if long { rest.as_bytes()[PART_BYTES..].iter().position(|&byte| byte == b' ') } else { None };
+            // A space is one byte, so the cut is at a character boundary.
+            let (part, remainder) = rest.split_at(space.map_or(rest.len(), |offset| PART_BYTES + offset + 1));
+            rest = remainder;
+            Some(part)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! The special tokens of a tokenizer, whatever they are called.
 
-use super::TokenizerError;
+use super::error::TokenizerError;
+use super::tokens::SPECIAL_TOKENS;
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
-
-/// The special tokens of a trained vocabulary: their ids are their places here.
-pub const SPECIAL_TOKENS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
 /// What a special token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Label;
+use super::examples::Label;
+use super::glue_task::GlueTask;
 use crate::error::{Error, Result};
 use crate::finetune::scores::{accuracy, f1, matthews, pearson, spearman, Metric};
-use crate::finetune::task::GlueTask;
 
 /// All scores of the task by their names, and `mean` if it has two.
 ///

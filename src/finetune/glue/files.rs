@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::glue_task::{GlueSet, GlueTask, TsvFile};
 use crate::error::{quoted, Error, Result};
 use crate::finetune::shards::shards;
-use crate::finetune::task::{GlueSet, GlueTask, TsvFile};
 
 /// The files of a set.
 pub(super) enum Found {

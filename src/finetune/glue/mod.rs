@@ -9,106 +9,24 @@
 //! the texts of a set in memory (MNLI's 393,000 pairs: 0.1 GB), and one line or one column of the file.
 
 mod evaluate;
+mod examples;
 mod files;
+mod glue_task;
 mod parquet;
 mod rows;
 pub mod submission;
-pub(super) mod table;
+mod table;
 mod tsv;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-pub use crate::finetune::task::Split;
-use crate::finetune::task::{GlueSet, GlueTask, Task};
+use crate::finetune::task::Task;
 pub use evaluate::evaluate;
+pub use examples::{Label, RawExample, Reason, Rows, Skip};
 use files::Found;
-
-/// One text or two, and perhaps what is to be predicted for them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Example {
-    /// Its number in the file: the column `index` (`idx` in Parquet; `id` in QQP's test.tsv), else that of the row,
-    /// from 0, rows that were skipped included.
-    pub id: String,
-    /// The sentence, or the first of a pair.
-    pub first: String,
-    /// The second of a pair.
-    pub second: Option<String>,
-    /// The truth, where the file has it.
-    pub label: Option<Label>,
-}
-
-/// What an example is labelled with, and what a model predicts for it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Label {
-    /// The number of a class, from 0.
-    Class(usize),
-    /// A score.
-    Score(f64),
-}
-
-/// The examples of a set in the order of its file, and how many rows were left out.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rows {
-    /// The examples.
-    pub examples: Vec<Example>,
-    /// What was left out, a reason each; empty for most files.
-    pub skipped: Vec<Skip>,
-}
-
-impl Rows {
-    /// How many rows were left out.
-    pub fn num_skipped(&self) -> usize {
-        self.skipped.iter().map(|skip| skip.count).sum()
-    }
-
-    /// The labels, if every example has one.
-    pub fn labels(&self) -> Option<Vec<Label>> {
-        self.examples.iter().map(|example| example.label).collect()
-    }
-}
-
-/// Rows that were left out for the same reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skip {
-    /// Why.
-    pub reason: Reason,
-    /// How many.
-    pub count: usize,
-    /// Where the first of them stand: `line 7`, or `row 7` of a Parquet file, both from 1.
-    pub first: Vec<String>,
-}
-
-impl fmt::Display for Skip {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let more = if self.count > self.first.len() { ", …" } else { "" };
-        write!(formatter, "{}: {} skipped ({}{more})", self.reason, self.count, self.first.join(", "))
-    }
-}
-
-/// Why a row was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The line is empty, as at the end of some copies.
-    Blank,
-    /// The row has more fields or fewer than the file has columns, in QQP's train.tsv and dev.tsv: old releases have
-    /// questions with a line break, which tears a row in two. transformers and `datasets` leave such rows out too.
-    Torn,
-    /// MNLI's annotators did not agree (`-`, or -1 in Parquet), in train and dev: there is nothing to learn or to be right
-    /// about.
-    NoConsensus,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Blank => "blank lines",
-            Self::Torn => "rows with another number of fields than the header",
-            Self::NoConsensus => "rows without a gold label",
-        })
-    }
-}
+pub use glue_task::{GlueSet, GlueTask, Labels, Split, TsvFile};
+pub use table::row;
 
 /// A set of a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,7 +45,7 @@ pub struct Set {
 /// # Errors
 /// A task or a split that GLUE does not have; a file that is missing, empty or wrong.
 pub fn read(task: Task, dir: &Path, split: Split) -> Result<Vec<Set>> {
-    let row = task.glue().ok_or_else(|| Error::config(format!("task `{task}` is not one of GLUE")))?;
+    let row = row(task).ok_or_else(|| Error::config(format!("task `{task}` is not one of GLUE")))?;
     let sets: Vec<Set> = row.sets(split).map(|set| read_set(row, set, dir)).collect::<Result<_>>()?;
     if sets.is_empty() {
         let hint = "`ax` is predicted by a model that was fine-tuned for `mnli`";
@@ -138,7 +56,7 @@ pub fn read(task: Task, dir: &Path, split: Split) -> Result<Vec<Set>> {
 
 /// Whether there is any file of a split in `dir`, whole or not.
 pub fn is_there(task: Task, dir: &Path, split: Split) -> bool {
-    let Some(row) = task.glue() else { return false };
+    let Some(row) = row(task) else { return false };
     row.sets(split).any(|set| !matches!(files::look(row, set, dir), Ok(None)))
 }
 

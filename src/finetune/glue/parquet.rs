@@ -8,11 +8,11 @@ use std::vec::IntoIter;
 
 use untie_data::table::Column;
 
+use super::examples::Rows;
+use super::glue_task::{GlueSet, GlueTask, Split};
 use super::rows::{Gatherer, Raw};
-use super::Rows;
 use crate::error::{quoted, Error, Result};
 use crate::finetune::shards::columns;
-use crate::finetune::task::{GlueSet, GlueTask, Split};
 
 const LABEL: &str = "label";
 const INDEX: &str = "idx";

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{Example, Label, Reason, Rows, Skip};
+use super::examples::{Label, RawExample, Reason, Rows, Skip};
+use super::glue_task::{GlueSet, GlueTask, Labels, Split};
 use crate::error::{Error, Result};
-use crate::finetune::task::{GlueSet, GlueTask, Labels, Split};
 
 /// How many places a [`Skip`] names.
 const PLACES: usize = 5;
@@ -78,7 +78,7 @@ impl<'a> Gatherer<'a> {
         let label = self.label(label).map_err(|what| self.wrong(place, &what))?;
         let id = id.unwrap_or_else(|| self.num_rows.to_string());
         self.num_rows += 1;
-        self.rows.examples.push(Example { id, first, second, label });
+        self.rows.examples.push(RawExample { id, first, second, label });
         Ok(())
     }
 

@@ -10,10 +10,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Label, Set};
+use super::{row, Label, Labels, Set};
 use crate::error::{Error, Result};
 use crate::files::write_aside;
-use crate::finetune::task::{Labels, Task};
+use crate::finetune::task::Task;
 
 /// Writes the predictions for `set` into the folder `dir`, which must exist, and returns the file.
 ///
@@ -21,7 +21,7 @@ use crate::finetune::task::{Labels, Task};
 /// A set that the site does not take; examples that are not numbered 0, 1, 2, …, for then some are missing; not one
 /// prediction for each; a prediction that is not finite or not of the task; a file that cannot be written.
 pub fn write(dir: &Path, task: Task, set: &Set, predictions: &[Label]) -> Result<PathBuf> {
-    let row = task.glue().and_then(|row| Some((row, row.sets.iter().find(|known| known.name == set.name)?)));
+    let row = row(task).and_then(|row| Some((row, row.sets.iter().find(|known| known.name == set.name)?)));
     let Some((row, name)) = row.and_then(|(row, known)| Some((row, known.submission?))) else {
         return Err(Error::config(format!("the GLUE site takes no predictions for `{}` of `{task}`", set.name)));
     };

@@ -3,8 +3,9 @@
 //! Names and orders are those of the official download and of Hugging Face's `datasets` (glue.py). To add a task of single
 //! sentences or pairs, add a row.
 
+use super::glue_task::{GlueSet, GlueTask, Labels, Split, TsvFile};
 use crate::finetune::scores::Metric;
-use crate::finetune::task::{GlueSet, GlueTask, Labels, Split, Task, TsvFile};
+use crate::finetune::task::Task;
 
 const NO_OR_YES: Labels = Labels::Classes(&["0", "1"]);
 const ENTAILMENT: Labels = Labels::Classes(&["entailment", "not_entailment"]);
@@ -68,7 +69,7 @@ const fn entailment(name: &'static str) -> TsvFile {
     pairs(name, "sentence1", "sentence2", "label")
 }
 
-const fn row(
+const fn plain(
     task: Task,
     folder: &'static str,
     sets: &'static [GlueSet],
@@ -91,11 +92,16 @@ const fn row(
     }
 }
 
+/// The row of a task; nothing for SQuAD.
+pub fn row(task: Task) -> Option<&'static GlueTask> {
+    GLUE.iter().find(|row| row.task == task)
+}
+
 /// The table.
-pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
+static GLUE: [GlueTask; 10] = [
     GlueTask {
         names: &["unacceptable", "acceptable"],
-        ..row(
+        ..plain(
             Task::Cola,
             "CoLA",
             &three(&[cola("train.tsv")], &[cola("dev.tsv")], &[sentences("test.tsv")], "CoLA.tsv"),
@@ -106,7 +112,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
     },
     GlueTask {
         names: &["negative", "positive"],
-        ..row(
+        ..plain(
             Task::Sst2,
             "SST-2",
             &three(&[sentences("train.tsv")], &[sentences("dev.tsv")], &[sentences("test.tsv")], "SST-2.tsv"),
@@ -117,7 +123,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
     },
     GlueTask {
         names: &["not_equivalent", "equivalent"],
-        ..row(
+        ..plain(
             Task::Mrpc,
             "MRPC",
             &three(&[mrpc("train.tsv")], &[mrpc("dev.tsv")], &[mrpc("test.tsv")], "MRPC.tsv"),
@@ -126,7 +132,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
             &[Metric::F1, Metric::Accuracy],
         )
     },
-    row(
+    plain(
         Task::Stsb,
         "STS-B",
         &three(
@@ -142,7 +148,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
     GlueTask {
         has_torn_rows: true,
         names: &["not_duplicate", "duplicate"],
-        ..row(
+        ..plain(
             Task::Qqp,
             "QQP",
             &three(&[qqp("train.tsv", "index")], &[qqp("dev.tsv", "index")], &[qqp("test.tsv", "id")], "QQP.tsv"),
@@ -153,7 +159,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
     },
     GlueTask {
         no_consensus: Some("-"),
-        ..row(
+        ..plain(
             Task::Mnli,
             "MNLI",
             &[
@@ -174,7 +180,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
             &[Metric::Accuracy],
         )
     },
-    row(
+    plain(
         Task::Qnli,
         "QNLI",
         &three(
@@ -187,7 +193,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
         ENTAILMENT,
         &[Metric::Accuracy],
     ),
-    row(
+    plain(
         Task::Rte,
         "RTE",
         &three(&[entailment("train.tsv")], &[entailment("dev.tsv")], &[entailment("test.tsv")], "RTE.tsv"),
@@ -197,7 +203,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
     ),
     GlueTask {
         names: &["not_entailment", "entailment"],
-        ..row(
+        ..plain(
             Task::Wnli,
             "WNLI",
             &three(&[entailment("train.tsv")], &[entailment("dev.tsv")], &[entailment("test.tsv")], "WNLI.tsv"),
@@ -206,7 +212,7 @@ pub(in crate::finetune) static GLUE: [GlueTask; 10] = [
             &[Metric::Accuracy],
         )
     },
-    row(
+    plain(
         Task::Ax,
         "AX",
         &[set(
@@ -235,7 +241,7 @@ mod tests {
     /// The scores of the GLUE paper, Table 1, and the class orders of glue.py in Hugging Face's `datasets`.
     #[test]
     fn the_table_says_what_glue_says() {
-        let words = |task: Task| match task.glue().unwrap().labels {
+        let words = |task: Task| match row(task).unwrap().labels {
             Labels::Classes(words) => words,
             Labels::Score => &[],
         };
@@ -255,7 +261,10 @@ mod tests {
             assert_eq!(row.selection == Metric::Mean, expected.len() == 2, "{}", row.task);
             assert!(row.sets.iter().all(|set| set.submission.is_some() == (set.split == Split::Test)), "{}", row.task);
         }
-        let names: Vec<&str> = Task::Mnli.glue().unwrap().sets(Split::Test).map(|set| set.name).collect();
+        let names: Vec<&str> = row(Task::Mnli).unwrap().sets(Split::Test).map(|set| set.name).collect();
         assert_eq!(names, ["test", "test_mismatched"]);
+        for task in Task::ALL {
+            assert_eq!(row(task).is_none(), matches!(task, Task::Squad1 | Task::Squad2), "{task}");
+        }
     }
 }

@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use super::examples::{Reason, Rows};
+use super::glue_task::{GlueSet, GlueTask, Split, TsvFile};
 use super::rows::{shortened, Gatherer, Raw};
-use super::{Reason, Rows};
 use crate::error::{io, quoted, Error, Result};
-use crate::finetune::task::{GlueSet, GlueTask, Split, TsvFile};
 
 /// The longest line that is read, in bytes: GLUE's longest, with parse trees, have a few thousand.
 const LONGEST_LINE: u64 = 1 << 20;

@@ -18,7 +18,7 @@ use std::cmp::Ordering;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::read::{Question, Version};
+use super::question::{Question, Version};
 use super::windows::{Window, CLS};
 use crate::error::{Error, Result};
 

@@ -12,8 +12,8 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::gather::{Gatherer, Raw, SourceLocation};
 use super::paragraph::Paragraph;
-use super::read::{Gatherer, Place, Raw};
 use crate::error::{io, Result};
 
 /// The layout, every key of which may be missing or null.
@@ -120,7 +120,7 @@ pub(super) fn read(gatherer: &mut Gatherer<'_>) -> Result<()> {
     for (number, article) in gatherer.need(file.data, "the file", "data")?.into_iter().enumerate() {
         let title: Arc<str> = article.title.and_then(plain).unwrap_or_default().into();
         if let (None, Some(question)) = (&article.paragraphs, article.question) {
-            let place = Place::Flat(number);
+            let place = SourceLocation::Flat(number);
             let paragraph = Paragraph::new(title, gatherer.need(article.context, place, "context")?);
             let question = QuestionLayout {
                 id: article.id,
@@ -137,7 +137,7 @@ pub(super) fn read(gatherer: &mut Gatherer<'_>) -> Result<()> {
             let questions = gatherer.need(layout.qas, &place, "qas")?;
             let shared = Paragraph::new(Arc::clone(&title), gatherer.need(layout.context, &place, "context")?);
             for (question, layout) in questions.into_iter().enumerate() {
-                gatherer.push(Place::Question(number, paragraph, question), &shared, layout.raw())?;
+                gatherer.push(SourceLocation::Question(number, paragraph, question), &shared, layout.raw())?;
             }
         }
     }

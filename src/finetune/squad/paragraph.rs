@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::python;
-use super::read::Answer;
+use super::question::Answer;
 
 /// A paragraph with what its questions share.
 pub(super) struct Paragraph {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use untie_data::table::Column;
 
+use super::gather::{Gatherer, Raw, SourceLocation};
 use super::paragraph::Paragraph;
-use super::read::{Gatherer, Place, Raw};
 use crate::error::{quoted, Result};
 use crate::finetune::shards;
 
@@ -52,7 +52,7 @@ pub(super) fn read(gatherer: &mut Gatherer<'_>) -> Result<()> {
     let mut shared: Option<Paragraph> = None;
     let rows = ids.into_iter().zip(titles).zip(contexts).zip(questions).zip(answers).zip(starts);
     for (row, (((((id, title), context), question), texts), starts)) in rows.enumerate() {
-        let place = Place::Row(row + 1);
+        let place = SourceLocation::Row(row + 1);
         let context = gatherer.need(context, place, "context")?;
         let title = title.unwrap_or_default();
         if texts.len() != starts.len() {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use super::answers::Prediction;
 use super::python;
-use super::read::Question;
+use super::question::Question;
 use crate::error::{Error, Result};
 
 /// The normal form in which answers are compared.

@@ -19,33 +19,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 use tokenizers::{Encoding, Tokenizer};
 
-use super::frame::{cannot_tokenise, Frame, Piece};
 use super::paragraph::boundaries;
 use super::python;
-use super::read::{Answer, Question};
+use super::question::{Answer, Question};
+use super::sequence_template::{cannot_tokenise, Piece, SequenceTemplate};
+use super::window_config::WindowConfig;
 use crate::error::{Error, Result};
 
 /// The position of `[CLS]`, which stands for "no answer here".
 pub const CLS: usize = 0;
-
-/// How a context is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WindowConfig {
-    /// The most tokens of a window, special ones included; default 384.
-    pub max_length: usize,
-    /// How many tokens of the context a window repeats from the one before; default 128.
-    pub stride: usize,
-}
-
-impl Default for WindowConfig {
-    fn default() -> Self {
-        Self { max_length: 384, stride: 128 }
-    }
-}
 
 /// Where a token of the context comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,9 +94,9 @@ pub fn windows(
     let mut tokenizer = tokenizer.clone();
     // A tokenizer.json may ask for a truncation of its own, as MiniLM's does.
     tokenizer.with_padding(None).with_truncation(None).map_err(cannot_tokenise)?;
-    let frame = Frame::new(&tokenizer)?;
-    frame.check(config)?;
-    let cutter = Cutter { tokenizer: &tokenizer, frame, config: *config, labelled };
+    let template = SequenceTemplate::new(&tokenizer)?;
+    template.check(config)?;
+    let cutter = Cutter { tokenizer: &tokenizer, template, config: *config, labelled };
     let mut start = 0;
     let paragraphs: Vec<(usize, &[Question])> = questions
         .chunk_by(|one, next| Arc::ptr_eq(&one.context, &next.context))
@@ -134,7 +118,7 @@ pub fn windows(
 /// What all paragraphs are cut with.
 struct Cutter<'a> {
     tokenizer: &'a Tokenizer,
-    frame: Frame,
+    template: SequenceTemplate,
     config: WindowConfig,
     labelled: bool,
 }
@@ -161,8 +145,8 @@ impl Cutter<'_> {
         for (index, question) in questions.iter().enumerate() {
             let asked = self.encode(question.question.trim_start_matches(python::is_space))?;
             for piece in self.pieces(&question.id, asked.len(), encoded.len())? {
-                let Piece { ids, token_types } = self.frame.join(asked.get_ids(), &encoded.get_ids()[piece.clone()]);
-                let first_position = self.frame.first_position(asked.len());
+                let Piece { ids, token_types } = self.template.join(asked.get_ids(), &encoded.get_ids()[piece.clone()]);
+                let first_position = self.template.first_position(asked.len());
                 let label =
                     self.labelled.then(|| label(&spans[piece.clone()], first_position, question.answers.first()));
                 let (question, spans) = (first + index, Arc::clone(&spans));
@@ -175,7 +159,7 @@ impl Cutter<'_> {
     /// Which tokens of the context go into which window.
     fn pieces(&self, id: &str, question: usize, context: usize) -> Result<Vec<Range<usize>>> {
         let WindowConfig { max_length, stride } = self.config;
-        let special = self.frame.special_tokens();
+        let special = self.template.special_tokens();
         let room = max_length.saturating_sub(special + question);
         if context <= room && special + question <= max_length {
             return Ok(std::iter::once(0..context).collect());

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use untie::finetune::glue::{read, Example, Label, Rows, Set, Split};
-use untie::finetune::task::{Labels, Task};
+use untie::finetune::glue::{read, row, Label, Labels, RawExample, Rows, Set, Split};
+use untie::finetune::task::Task;
 
 const SPLITS: [Split; 3] = [Split::Train, Split::Dev, Split::Test];
 
 fn glue_tasks() -> impl Iterator<Item = Task> {
-    Task::ALL.into_iter().filter(|task| task.glue().is_some())
+    Task::ALL.into_iter().filter(|&task| row(task).is_some())
 }
 
 /// Names and rows, without where they came from.
@@ -51,7 +51,7 @@ fn both_layouts_give_the_same_examples() {
 /// What the script says of the first rows, written out.
 #[test]
 fn quotes_and_spaces_are_text_and_words_are_classes() {
-    let example = |id: &str, first: &str, second: Option<&str>, label| Example {
+    let example = |id: &str, first: &str, second: Option<&str>, label| RawExample {
         id: id.into(),
         first: first.into(),
         second: second.map(Into::into),
@@ -133,7 +133,7 @@ fn folder_of(dev: &str) -> tempfile::TempDir {
 #[test]
 fn every_class_word_is_read() {
     for task in glue_tasks() {
-        let Labels::Classes(words) = task.glue().unwrap().labels else { continue };
+        let Labels::Classes(words) = row(task).unwrap().labels else { continue };
         let mut seen: Vec<usize> = Vec::new();
         for set in [Split::Train, Split::Dev].into_iter().flat_map(|split| sets(task, "tsv", split)) {
             seen.extend(set.rows.labels().unwrap().iter().map(|label| match label {

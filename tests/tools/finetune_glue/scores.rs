@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use untie::error::Result;
-use untie::finetune::glue::{evaluate, Label};
+use untie::finetune::glue::{evaluate, row, Label};
 use untie::finetune::scores::{accuracy, f1, matthews, pearson, spearman};
 use untie::finetune::task::Task;
 
@@ -88,20 +88,20 @@ fn large_sets_lose_nothing() {
 fn a_task_has_its_scores_by_name() {
     let class = |numbers: &[usize]| numbers.iter().map(|&class| Label::Class(class)).collect::<Vec<_>>();
     let (predictions, labels) = ([1, 1, 0, 0, 1], [1, 0, 0, 0, 1]);
-    let scores = evaluate(Task::Qqp.glue().unwrap(), &class(&predictions), &class(&labels)).unwrap();
+    let scores = evaluate(row(Task::Qqp).unwrap(), &class(&predictions), &class(&labels)).unwrap();
     // 2 true positives, 1 false positive: 0.8 right.
     assert_eq!(scores.keys().copied().collect::<Vec<_>>(), ["accuracy", "f1", "mean"]);
     assert!((scores["accuracy"] - 0.8).abs() + (scores["f1"] - 0.8).abs() + (scores["mean"] - 0.8).abs() < 1e-15);
 
     let score = |numbers: &[f64]| numbers.iter().map(|&score| Label::Score(score)).collect::<Vec<_>>();
-    let scores = evaluate(Task::Stsb.glue().unwrap(), &score(&[1.0, 2.0, 4.0]), &score(&[1.0, 2.0, 3.0])).unwrap();
+    let scores = evaluate(row(Task::Stsb).unwrap(), &score(&[1.0, 2.0, 4.0]), &score(&[1.0, 2.0, 3.0])).unwrap();
     // Covariance 3, variances 14/3 and 2; the ranks are equal.
     let expected = 3.0 / (28.0 / 3.0_f64).sqrt();
     assert!((scores["pearson"] - expected).abs() < 1e-15 && (scores["spearman"] - 1.0).abs() < 1e-15);
     assert!((scores["mean"] - (1.0 + expected) / 2.0).abs() < 1e-15);
 
-    let error = evaluate(Task::Stsb.glue().unwrap(), &score(&[f64::NAN, 1.0]), &score(&[1.0, 2.0])).unwrap_err();
+    let error = evaluate(row(Task::Stsb).unwrap(), &score(&[f64::NAN, 1.0]), &score(&[1.0, 2.0])).unwrap_err();
     assert_eq!(error.to_string(), "prediction 0 is NaN: expected a finite number");
-    let error = evaluate(Task::Rte.glue().unwrap(), &score(&[1.0]), &class(&[1])).unwrap_err();
+    let error = evaluate(row(Task::Rte).unwrap(), &score(&[1.0]), &class(&[1])).unwrap_err();
     assert_eq!(error.to_string(), "expected a class, got the score 1");
 }

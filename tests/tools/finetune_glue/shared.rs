@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use untie::finetune::glue::{read, Label, Rows, Split};
+use untie::finetune::glue::{read, row, Label, Rows, Split};
 use untie::finetune::task::Task;
 
 /// The folder of a task, in `UNTIE_GLUE` or where the recipe puts it; nothing, with a message, if it is not there.
@@ -43,7 +43,7 @@ fn real_files_are_whole() {
             assert!(count == official || is_short, "{task} {split}: {count}");
             assert_eq!(rows.num_skipped(), 0, "{task} {split}");
             assert_eq!(rows.labels().is_some(), split != Split::Test, "{task} {split}");
-            let is_pair = task.glue().unwrap().hub_columns.1.is_some();
+            let is_pair = row(task).unwrap().hub_columns.1.is_some();
             assert!(rows.examples.iter().all(|example| example.second.is_some() == is_pair), "{task} {split}");
             let mut numbers = rows.examples.iter().map(|example| example.id.parse::<usize>().unwrap());
             assert!((0..count).all(|number| numbers.next() == Some(number)), "{task} {split}");

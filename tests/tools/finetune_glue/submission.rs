@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use untie::finetune::glue::{read, submission, Example, Label, Rows, Set, Split};
-use untie::finetune::task::{Labels, Task};
+use untie::finetune::glue::{read, row, submission, Label, Labels, RawExample, Rows, Set, Split};
+use untie::finetune::task::Task;
 
 use super::shared::real;
 
@@ -25,13 +25,13 @@ const TEST_SETS: [(Task, &str, usize, &str); 11] = [
 ];
 
 fn set(name: &'static str, num: usize) -> Set {
-    let example = |id: usize| Example { id: id.to_string(), first: String::new(), second: None, label: None };
+    let example = |id: usize| RawExample { id: id.to_string(), first: String::new(), second: None, label: None };
     Set { name, files: Vec::new(), rows: Rows { examples: (0..num).map(example).collect(), skipped: Vec::new() } }
 }
 
 /// All classes in turn, or scores below and above the range too.
 fn predictions(task: Task, num: usize) -> Vec<Label> {
-    let one = |at: usize| match task.glue().unwrap().labels {
+    let one = |at: usize| match row(task).unwrap().labels {
         Labels::Classes(words) => Label::Class(at % words.len()),
         Labels::Score => Label::Score(at as f64 * 0.0137 - 1.0),
     };
@@ -179,7 +179,7 @@ fn predictions_for_real_test_sets_pass() {
     let dir = tempfile::tempdir().unwrap();
     let mut tasks = Vec::new();
     for task in [Task::Cola, Task::Sst2, Task::Mrpc, Task::Stsb, Task::Rte] {
-        let Some(data) = real(task.glue().unwrap().folder) else { continue };
+        let Some(data) = real(row(task).unwrap().folder) else { continue };
         let [set] = &read(task, &data, Split::Test).unwrap()[..] else { panic!("one set") };
         submission::write(dir.path(), task, set, &predictions(task, set.rows.examples.len())).unwrap();
         tasks.push(task.name());

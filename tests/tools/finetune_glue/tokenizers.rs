@@ -10,7 +10,7 @@ use tch::{Device, Kind, Tensor};
 use tokenizers::Tokenizer;
 use untie::cli::fill_mask::fill_mask;
 use untie::finetune::features::features;
-use untie::finetune::glue::Example;
+use untie::finetune::glue::RawExample;
 use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, Norm, Weights};
@@ -107,7 +107,7 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
             assert!((found[0][0].probability - probability).abs() < 1e-9, "{name}");
         }
 
-        let example = |first: &str, second: Option<&str>| Example {
+        let example = |first: &str, second: Option<&str>| RawExample {
             id: "0".into(),
             first: first.into(),
             second: second.map(str::to_owned),
@@ -115,7 +115,8 @@ fn ids_are_autotokenizers_in_fill_mask_finetuning_and_the_export() {
         };
         let check = |dir: &Path, what: &str, has_side: bool| {
             let tokenizer = tokenizer(dir);
-            let of = |example: Example, longest| features(&tokenizer, &[example], longest).unwrap().items.remove(0);
+            let of =
+                |example: RawExample, longest| features(&tokenizer, &[example], longest).unwrap().examples.remove(0);
             for (example, longest, expected) in [
                 (example(&folder.masked.text, None), 64, &folder.masked),
                 (example(&pair.0, Some(&pair.1)), 64, &folder.pair),

@@ -3,8 +3,7 @@
 use std::fs;
 
 use serde_json::{json, Value};
-use untie::finetune::squad::read::NOWHERE;
-use untie::finetune::squad::{find, read, Dataset, Skip, Split, Version};
+use untie::finetune::squad::{find, read, Dataset, Skip, Split, Version, NOWHERE};
 
 use super::{fixture, questions, tiny};
 

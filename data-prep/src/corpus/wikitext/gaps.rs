@@ -4,6 +4,7 @@
 //! input holds at this point. In the end a gap counts if its paragraph is kept, and if it does not stand behind the end of a
 //! sentence, where notes stand.
 
+use super::endings::ends_as_sentence;
 use std::collections::BTreeMap;
 
 /// How often each name left a gap.
@@ -54,7 +55,7 @@ pub(super) fn number(text: &str) -> Option<usize> {
 pub(super) fn is_inside(paragraph: &str, at: usize) -> bool {
     let (before, behind) = (paragraph[..at].trim_end(), &paragraph[at..]);
     // what a colon introduces is part of its sentence
-    let is_ended = super::prose::ends_as_sentence(before) && !before.ends_with([':', '：']);
+    let is_ended = ends_as_sentence(before) && !before.ends_with([':', '：']);
     let is_apart = behind.is_empty() || behind.starts_with(' ') || paragraph[..at].ends_with(' ');
     !(is_apart && is_ended) && behind.chars().chain(before.chars()).any(char::is_alphanumeric)
 }

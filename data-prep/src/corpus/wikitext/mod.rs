@@ -25,6 +25,7 @@
 //!   blank line or heading; `[[` loses its brackets at the next blank line or heading (a file link drops what lies between); a
 //!   tag loses itself; `<!--` drops the rest of its line. So nothing swallows the rest of an article.
 
+mod endings;
 mod entities;
 mod gaps;
 mod languages;

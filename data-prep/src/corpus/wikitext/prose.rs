@@ -1,5 +1,6 @@
 //! The paragraphs that are kept, in one string: pass 6 and the choice among headings and list items.
 
+use super::endings::ends_as_sentence;
 use super::gaps::{self, Gaps};
 use super::{tidy, CleanOptions, Cleaned, ListItems, LINK_END, LINK_START};
 use crate::words::words_in;
@@ -91,19 +92,6 @@ fn is_prose(item: &str) -> bool {
     let is_long = num_words >= if ends_as_sentence(item) { MIN_SENTENCE_WORDS } else { MIN_WORDS };
     is_long && !is_linked(item)
 }
-
-pub(super) fn ends_as_sentence(item: &str) -> bool {
-    let is_behind = |last: char| {
-        last.is_whitespace()
-            || last.is_control()
-            || matches!(last, '"' | '\'' | ')' | ']' | '”' | '’' | '»' | '』' | '」' | '）' | '】' | '》' | '〉' | '“')
-    };
-    item.trim_end_matches(is_behind).ends_with(ENDS)
-}
-
-/// What ends a sentence in the scripts that have such a mark.
-const ENDS: [char; 21] =
-    ['.', '!', '?', ':', '…', '。', '！', '？', '：', '．', '｡', '।', '॥', '؟', '۔', '։', '።', '။', '។', '།', '᠃'];
 
 /// Whether less than a quarter of the item's letters and digits are outside of links.
 fn is_linked(item: &str) -> bool {

@@ -6,11 +6,9 @@ mod germanic;
 mod romance;
 mod slavic;
 
-use super::Shows;
+use super::shows::{Shows, Table};
 use std::collections::HashMap;
 use std::sync::LazyLock;
-
-type Table = &'static [(&'static str, Shows)];
 
 /// The tables of all languages. (Those of `simple`, the Wikipedia in simple English, are the English ones.)
 const TABLES: [(&str, Table); 17] = [

@@ -1,4 +1,4 @@
-//! A sheet of paper: the few shapes that charts are made of, kept in a list, then painted as SVG or as pixels.
+//! A drawing surface: the few shapes that charts are made of, kept in a list, then painted as SVG or as pixels.
 //!
 //! One unit is half a nominal pixel, the resolution of a PNG: plotters rounds positions to whole units, and a curve
 //! rounded to whole pixels would show stairs.
@@ -53,16 +53,16 @@ pub(super) fn pale(color: Color) -> Color {
     Color(half(color.0), half(color.1), half(color.2))
 }
 
-/// Part of a sheet.
+/// A part of the canvas.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Frame {
+pub(super) struct Rect {
     pub(super) left: f64,
     pub(super) top: f64,
     pub(super) right: f64,
     pub(super) bottom: f64,
 }
 
-impl Frame {
+impl Rect {
     pub(super) fn width(&self) -> f64 {
         self.right - self.left
     }
@@ -103,18 +103,18 @@ pub(super) struct Stroke {
 enum Shape {
     Path { points: Vec<(f64, f64)>, stroke: Stroke },
     Dot { at: (f64, f64), radius: f64, color: Color },
-    Box { frame: Frame, color: Color },
+    Box { rect: Rect, color: Color },
     Text { at: (f64, f64), text: String, size: f64, color: Color, anchor: Anchor },
 }
 
 /// The shapes, in the order in which they cover each other.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(super) struct Canvas {
     shapes: Vec<Shape>,
     height: u32,
 }
 
-impl Sheet {
+impl Canvas {
     pub(super) fn new() -> Result<Self> {
         register_font(FAMILY, FontStyle::Normal, REGULAR_TTF)
             .map_err(|_| Error::failed("the font inside this program cannot be read"))?;
@@ -137,13 +137,13 @@ impl Sheet {
         self.shapes.push(Shape::Dot { at, radius, color });
     }
 
-    pub(super) fn fill(&mut self, frame: Frame, color: Color) {
-        self.shapes.push(Shape::Box { frame, color });
+    pub(super) fn fill(&mut self, rect: Rect, color: Color) {
+        self.shapes.push(Shape::Box { rect, color });
     }
 
-    /// The four sides of a frame.
-    pub(super) fn outline(&mut self, frame: Frame, stroke: Stroke) {
-        let Frame { left, top, right, bottom } = frame;
+    /// The four sides of a rectangle.
+    pub(super) fn outline(&mut self, rect: Rect, stroke: Stroke) {
+        let Rect { left, top, right, bottom } = rect;
         self.line(vec![(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], stroke);
     }
 
@@ -228,8 +228,8 @@ impl Shape {
             Self::Dot { at, radius, color } => {
                 area.draw(&Circle::new(place(*at), whole(*radius), ShapeStyle::from(color).filled())).map_err(failed)
             }
-            Self::Box { frame, color } => {
-                let corners = [place((frame.left, frame.top)), place((frame.right, frame.bottom))];
+            Self::Box { rect, color } => {
+                let corners = [place((rect.left, rect.top)), place((rect.right, rect.bottom))];
                 area.draw(&Rectangle::new(corners, ShapeStyle::from(color).filled())).map_err(failed)
             }
             Self::Text { at, text, size, color, anchor } => {
@@ -286,11 +286,11 @@ mod tests {
 
     #[test]
     fn a_long_text_keeps_its_beginning_and_its_end() {
-        let sheet = Sheet::new().unwrap();
-        assert_eq!(sheet.fit("short", 20.0, 200.0), "short");
-        let fitted = sheet.fit(&"abcdefghij".repeat(1000), 20.0, 200.0);
+        let canvas = Canvas::new().unwrap();
+        assert_eq!(canvas.fit("short", 20.0, 200.0), "short");
+        let fitted = canvas.fit(&"abcdefghij".repeat(1000), 20.0, 200.0);
         assert!(fitted.starts_with("abc") && fitted.contains('…') && fitted.ends_with("hij"), "{fitted}");
-        assert!(sheet.text_width(&fitted, 20.0) <= 200.0);
-        assert_eq!(sheet.fit("short", 20.0, 0.0), "…");
+        assert!(canvas.text_width(&fitted, 20.0) <= 200.0);
+        assert_eq!(canvas.fit("short", 20.0, 0.0), "…");
     }
 }

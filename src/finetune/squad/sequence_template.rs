@@ -8,7 +8,7 @@ use std::ops::Range;
 use tokenizers::Tokenizer;
 use untie_data::wordpiece::Role;
 
-use super::windows::WindowConfig;
+use super::window_config::WindowConfig;
 use crate::error::{Error, Result};
 
 pub(super) fn cannot_tokenise(error: tokenizers::Error) -> Error {
@@ -23,7 +23,7 @@ pub(super) struct Piece {
 }
 
 /// What the tokenizer's template puts around a pair, and the segments of the pair's texts.
-pub(super) struct Frame {
+pub(super) struct SequenceTemplate {
     before: Piece,
     between: Piece,
     after: Piece,
@@ -31,7 +31,7 @@ pub(super) struct Frame {
     context_type: u8,
 }
 
-impl Frame {
+impl SequenceTemplate {
     /// Reads the template off an encoded pair.
     pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self> {
         let pair = tokenizer.encode_char_offsets(("a", "a"), true).map_err(cannot_tokenise)?;

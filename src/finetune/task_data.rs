@@ -8,13 +8,13 @@ use untie_data::wordpiece::Role;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::error::{Error, Result};
-use crate::finetune::batch::{Item, Target};
+use crate::finetune::batch::{Example, Target};
 use crate::finetune::config::FinetuneConfig;
 use crate::finetune::features::features;
-use crate::finetune::glue::{self, submission, Split};
+use crate::finetune::glue::{self, submission, GlueTask, Labels, Split};
 use crate::finetune::loss::Output;
 use crate::finetune::squad::{self, AnswerConfig, Question, SpanLogits, Version, Window, WindowConfig};
-use crate::finetune::task::{GlueTask, Labels, Task};
+use crate::finetune::task::Task;
 use crate::model::TaskHead;
 
 /// Where a task's files are.
@@ -30,7 +30,7 @@ pub struct DataFiles {
 
 /// A task, ready for a model.
 #[derive(Debug)]
-pub struct Problem {
+pub struct TaskData {
     /// Which task.
     pub task: Task,
     /// The head that it needs.
@@ -40,7 +40,7 @@ pub struct Problem {
     /// For each label, which output of the model stands for it; none where they have the same order.
     pub outputs: Option<Vec<usize>>,
     /// What is learnt from; empty where a model is only evaluated.
-    pub train: Vec<Item>,
+    pub train: Vec<Example>,
     /// Hash of the training examples, as hexadecimal digits.
     pub train_hash: String,
     /// What is scored, `dev` first, and what is predicted for.
@@ -57,7 +57,7 @@ pub struct EvalSet {
     /// `dev`, `dev_mismatched`, `test`, `test_mismatched` or `ax`.
     pub name: &'static str,
     /// Tokenised.
-    pub items: Vec<Item>,
+    pub examples: Vec<Example>,
     source: Source,
 }
 
@@ -67,7 +67,7 @@ enum Source {
     Squad { questions: Vec<Question>, windows: Vec<Window>, version: Version, config: AnswerConfig },
 }
 
-impl Problem {
+impl TaskData {
     /// Reads and tokenises the files of `config`'s task.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Problem {
     pub fn open(config: &FinetuneConfig, files: &DataFiles, tokenizer: &Tokenizer) -> Result<Self> {
         let task = config.task.name;
         let (head, labels) = (task_head(task), labels_of(task));
-        let mut problem = Self {
+        let mut data = Self {
             task,
             head,
             labels,
@@ -86,12 +86,12 @@ impl Problem {
             notes: Vec::new(),
             padding: Role::Pad.token(tokenizer).map_or(0, |(_, id)| id),
         };
-        match task.glue() {
-            Some(row) => problem.add_glue(row, config, files, tokenizer)?,
-            None => problem.add_squad(config, files, tokenizer)?,
+        match glue::row(task) {
+            Some(row) => data.add_glue(row, config, files, tokenizer)?,
+            None => data.add_squad(config, files, tokenizer)?,
         }
-        problem.train_hash = hash(&problem.train);
-        Ok(problem)
+        data.train_hash = hash(&data.train);
+        Ok(data)
     }
 
     /// What a model puts out for an example, in the order of the task's labels.
@@ -104,7 +104,7 @@ impl Problem {
 
     /// The score that picks the best run, e.g. `dev/accuracy`.
     pub fn selection(&self) -> String {
-        match self.task.glue() {
+        match glue::row(self.task) {
             Some(row) => format!("{}/{}", self.sets.first().map_or("dev", |set| set.name), row.selection.name()),
             None => "dev/f1".into(),
         }
@@ -128,10 +128,10 @@ impl Problem {
                 let found = features(tokenizer, &set.rows.examples, longest)?;
                 self.notes.extend(set.rows.skipped.iter().map(|skip| format!("{}: {skip}", set.name)));
                 if found.num_cut > 0 {
-                    let (name, cut, of) = (set.name, found.num_cut, found.items.len());
+                    let (name, cut, of) = (set.name, found.num_cut, found.examples.len());
                     self.notes.push(format!("{name}: {cut} of {of} examples are cut at {longest} tokens"));
                 }
-                sets.push(EvalSet { name: set.name, items: found.items, source: Source::Glue(row, set) });
+                sets.push(EvalSet { name: set.name, examples: found.examples, source: Source::Glue(row, set) });
             }
             Ok(sets)
         };
@@ -150,14 +150,14 @@ impl Problem {
                 missing.push(format!("there is no test set in `{}`: nothing is predicted for it", files.dir.display()))
             }
         }
-        if let (Some(dir), Some(ax)) = (&config.task.diagnostics, Task::Ax.glue()) {
+        if let (Some(dir), Some(ax)) = (&config.task.diagnostics, glue::row(Task::Ax)) {
             if self.task != Task::Mnli {
                 return Err(Error::config(format!("`task.diagnostics` is for `mnli`, got `{}`", self.task)));
             }
             sets.extend(read(ax, dir, Split::Test)?);
         }
         self.notes.extend(missing);
-        (self.sets, self.train) = (sets, train.into_iter().flat_map(|set| set.items).collect());
+        (self.sets, self.train) = (sets, train.into_iter().flat_map(|set| set.examples).collect());
         Ok(())
     }
 
@@ -180,13 +180,13 @@ impl Problem {
                 self.notes.push("train: no question is impossible; `squad1` is the task of such files".into());
             }
             let windows = squad::windows(tokenizer, &data.questions, &window, true)?;
-            self.train = windows.iter().map(item).collect();
+            self.train = windows.iter().map(example).collect();
         }
         let data = read(&files.dev, squad::Split::Dev)?;
         let windows = squad::windows(tokenizer, &data.questions, &window, false)?;
-        let items = windows.iter().map(item).collect();
+        let examples = windows.iter().map(example).collect();
         let source = Source::Squad { questions: data.questions, windows, version, config: config.task.answers };
-        self.sets.push(EvalSet { name: "dev", items, source });
+        self.sets.push(EvalSet { name: "dev", examples, source });
         Ok(())
     }
 }
@@ -253,7 +253,7 @@ impl EvalSet {
 
 /// The head that a task needs.
 pub fn task_head(task: Task) -> TaskHead {
-    match task.glue() {
+    match glue::row(task) {
         Some(row) => TaskHead::Sequence { num_labels: row.labels.num_outputs() },
         None => TaskHead::Span,
     }
@@ -261,7 +261,7 @@ pub fn task_head(task: Task) -> TaskHead {
 
 /// The words for the labels of a task's head.
 fn labels_of(task: Task) -> Vec<String> {
-    match task.glue().map(|row| row.labels) {
+    match glue::row(task).map(|row| row.labels) {
         Some(Labels::Classes(words)) => words.iter().map(|&word| word.to_owned()).collect(),
         Some(Labels::Score) => vec!["LABEL_0".to_owned()],
         None => Vec::new(),
@@ -287,8 +287,8 @@ fn predictions(row: &GlueTask, outputs: &[Output]) -> Result<Vec<glue::Label>> {
     outputs.iter().enumerate().map(prediction).collect()
 }
 
-fn item(window: &Window) -> Item {
-    Item {
+fn example(window: &Window) -> Example {
+    Example {
         token_ids: window.ids.clone(),
         token_types: window.token_types.iter().map(|&of| u32::from(of)).collect(),
         target: window.label.map_or(Target::Unknown, |label| Target::Span { start: label.start, end: label.end }),
@@ -296,12 +296,12 @@ fn item(window: &Window) -> Item {
 }
 
 /// What the order of a run's examples means.
-fn hash(items: &[Item]) -> String {
+fn hash(examples: &[Example]) -> String {
     let mut hasher = Xxh3Default::new();
-    for item in items {
-        hasher.update(&(item.token_ids.len() as u64).to_le_bytes());
-        item.token_ids.iter().chain(&item.token_types).for_each(|value| hasher.update(&value.to_le_bytes()));
-        let (kind, first, second) = match item.target {
+    for example in examples {
+        hasher.update(&(example.token_ids.len() as u64).to_le_bytes());
+        example.token_ids.iter().chain(&example.token_types).for_each(|value| hasher.update(&value.to_le_bytes()));
+        let (kind, first, second) = match example.target {
             Target::Unknown => (0_u64, 0, 0),
             Target::Class(class) => (1, class as u64, 0),
             Target::Score(score) => (2, score.to_bits(), 0),
