@@ -12,11 +12,12 @@ use untie::bench::{memory, TimingStats};
 use untie::error::Result;
 use untie::loss::masked_lm;
 use untie::model::{BertConfig, Mode, ModelConfig, Weights};
+use untie::parallel::World;
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Start};
 use untie::step::Precision;
 use untie::train::calibrate::synchronise;
-use untie::train::{TrainSpec, TrainState};
+use untie::train::{InitialState, TrainSpec, TrainState};
 
 #[derive(Parser)]
 struct Arguments {
@@ -65,7 +66,7 @@ fn main() -> Result<()> {
         compute: precision.compute_kind().into(),
         steps: u64::MAX,
     };
-    let mut state = TrainState::new(spec, map, weights, moments, None)?;
+    let mut state = TrainState::new(spec, InitialState::new(map, weights, moments), World::alone().into())?;
     let batch = made_up(arguments.batch, arguments.sequence_length, arguments.vocab_size);
     let (targets, batch) = (batch.num_targets, batch.to_device(device)?);
     let (mut seconds, mut peaks) = ([Vec::new(), Vec::new()], [0_u64; 2]);

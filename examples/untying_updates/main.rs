@@ -23,9 +23,10 @@ use untie::error::Result;
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weights};
+use untie::parallel::World;
 use untie::optim::{GroupGradient, Moments, OptimConfig};
 use untie::sharing::{MomentsAt, RuleKind, SharingConfig, UntieAt};
-use untie::train::state::{TrainSpec, TrainState};
+use untie::train::state::{InitialState, TrainSpec, TrainState};
 
 use literal::{border, Adam, Combine, Reference, Sizes};
 use text::{batch, house, LENGTH, VOCABULARY};
@@ -167,7 +168,7 @@ fn run(name: &'static str, moments: MomentsAt, gradient: GroupGradient, tied: u6
     let map = LayerMap::tied(LAYERS);
     let start = Weights::initialise(&spec.bert, &map, 1, Kind::Double, Device::Cpu)?;
     let zeros = Moments::zeros(&start)?;
-    let mut state = TrainState::new(spec.clone(), map, start, zeros, None)?;
+    let mut state = TrainState::new(spec.clone(), InitialState::new(map, start, zeros), World::alone().into())?;
     let mut reference = reference(&spec, &state);
     let mut curves = Curves { name, product: Norms::new(), reference: Norms::new(), losses: Vec::new() };
     for step in 1..=tied + UNTIED {

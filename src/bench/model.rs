@@ -12,8 +12,9 @@ use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::sharing::{GroupInit, RuleKind, SharingConfig};
+use crate::parallel::World;
 use crate::step::Precision;
-use crate::train::{init, Step, TrainSpec, TrainState};
+use crate::train::{init, InitialState, Step, TrainSpec, TrainState};
 
 /// A model and how it is trained, without its weights.
 #[derive(Clone, Debug)]
@@ -72,7 +73,7 @@ impl BenchModel {
         let (bert, optim, compute) = (self.bert.clone(), self.optim.clone(), self.compute);
         let learning_rate = optim.lr;
         let spec = TrainSpec { bert, optim, sharing, compute, steps: u64::MAX };
-        let state = TrainState::new(spec, map.clone(), weights, moments, None)?;
+        let state = TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into())?;
         Ok(Stopwatch::new(state, self.device, learning_rate))
     }
 }

@@ -21,7 +21,7 @@ use crate::train::costs::{Costs, PhaseCosts};
 use crate::train::evaluate::evaluate;
 use crate::train::open::first_state;
 use crate::train::plan::Plan;
-use crate::train::state::{TrainSpec, TrainState};
+use crate::train::state::{InitialState, TrainSpec, TrainState};
 use crate::train::update::{loss_totals, update};
 
 /// Steps before the measured ones, where a step is shorter than its share of the time.
@@ -114,8 +114,8 @@ impl<'a> Rehearsal<'a> {
             ..plan.sharing.clone()
         };
         let (weights, moments) = random(plan, map)?;
-        let mut state = TrainState::new(TrainSpec { sharing, ..plan.spec() }, map.clone(), weights, moments, None)?;
-        state.join(plan.world.clone())?;
+        let (spec, start) = (TrainSpec { sharing, ..plan.spec() }, InitialState::new(map.clone(), weights, moments));
+        let state = TrainState::new(spec, start, plan.world.clone())?;
         let loader = active.loader(plan, active.phase.start, 0)?;
         Ok(Self { plan, active, state, loader })
     }

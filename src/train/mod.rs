@@ -39,6 +39,6 @@ pub use plan::Plan;
 pub use process::prepare_process;
 pub use run::{Outcome, Run};
 pub use run_stats::RunStats;
-pub use state::{TrainSpec, TrainState};
+pub use state::{InitialState, TrainSpec, TrainState};
 pub use stop::{wall_time, Stop, StopFlag};
 pub use summary::Summary;

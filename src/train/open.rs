@@ -22,7 +22,7 @@ use crate::train::active_phase::ActivePhase;
 use crate::train::guard::Guard;
 use crate::train::plan::Plan;
 use crate::train::run_stats::RunStats;
-use crate::train::state::TrainState;
+use crate::train::state::{InitialState, TrainState};
 use crate::train::{environment, init, resume};
 
 /// A run folder that is open, and what its run begins or goes on with.
@@ -104,12 +104,9 @@ pub(super) fn write_config(plan: &Plan, folder: &Path) -> Result<()> {
 /// What training goes on with, on every process of the run, and the rest of what was loaded.
 pub(super) fn train_state(plan: &Plan, loaded: checkpoint::Loaded, is_fresh: bool) -> Result<(RunState, TrainState)> {
     let checkpoint::Loaded { state: saved, weights, moments } = loaded;
-    let rule_state = Some(&saved.rule).filter(|_| !is_fresh);
-    let mut state = TrainState::new(plan.spec(), saved.layer_map.clone(), weights, moments, rule_state)?;
-    if let Some(scaler) = saved.scaler {
-        state.rescale(scaler)?;
-    }
-    state.join(plan.world.clone())?;
+    let rule_state = (!is_fresh).then(|| saved.rule.clone());
+    let start = InitialState { map: saved.layer_map.clone(), weights, moments, rule_state, scaler: saved.scaler };
+    let state = TrainState::new(plan.spec(), start, plan.world.clone())?;
     Ok((saved, state))
 }
 

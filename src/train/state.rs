@@ -36,6 +36,28 @@ pub struct TrainSpec {
     pub steps: u64,
 }
 
+/// What training starts from.
+#[derive(Debug)]
+pub struct InitialState {
+    /// Which layers share weights.
+    pub map: LayerMap,
+    /// The weights.
+    pub weights: Weights,
+    /// Their AdamW moments.
+    pub moments: Moments,
+    /// What the rule remembers, as [`Rule::state`] gives it; `None` at the start of a run.
+    pub rule_state: Option<Value>,
+    /// Where the loss scaler stands; `None`: at the scale of a new run.
+    pub scaler: Option<ScalerState>,
+}
+
+impl InitialState {
+    /// The start of a run.
+    pub fn new(map: LayerMap, weights: Weights, moments: Moments) -> Self {
+        Self { map, weights, moments, rule_state: None, scaler: None }
+    }
+}
+
 /// A model in training.
 #[derive(Debug)]
 pub struct TrainState {
@@ -53,39 +75,25 @@ pub struct TrainState {
 }
 
 impl TrainState {
-    /// Goes on from `weights`, shared as `map`, their moments, and the state of the rule (`None` at the start of a run).
-    /// Losses are scaled where activations are fp16, from the scale of a new run: see [`Self::rescale`].
+    /// Trains on from `start`, with the processes of `world`, which must all start from the same. Losses are scaled where activations
+    /// are fp16.
     ///
     /// # Errors
-    /// Tensors that do not fit the spec, and the state of another rule.
-    pub fn new(
-        spec: TrainSpec,
-        map: LayerMap,
-        weights: Weights,
-        moments: Moments,
-        rule_state: Option<&Value>,
-    ) -> Result<Self> {
+    /// Tensors that do not fit `spec`, the state of another rule, weights that differ among processes, a process that is gone.
+    pub fn new(spec: TrainSpec, start: InitialState, world: Rc<World>) -> Result<Self> {
+        let InitialState { map, weights, moments, rule_state, scaler } = start;
         let mut rule = Rule::new(&spec.sharing, map.num_layers(), spec.steps)?;
-        if let Some(state) = rule_state {
+        if let Some(state) = &rule_state {
             rule.restore(state)?;
         }
-        weights.make_gradients()?;
+        let sync = gradients(&weights, &map, &world)?;
         let model = Bert::new(&spec.bert, &map, &weights, spec.compute)?;
-        let scaler = (spec.compute.kind == Kind::Half).then(ScalerState::default);
+        let scaler = (spec.compute.kind == Kind::Half).then(|| scaler.unwrap_or_default());
         let optimizer = optimizer(&weights, &moments, &spec, scaler)?;
         trim_heap();
-        let world = Rc::new(World::alone());
-        Ok(Self { spec, rule, map, weights, moments, model, optimizer, world, sync: None, num_skipped: 0 })
-    }
-
-    /// From now on its steps are those of `world`'s processes together, which must all have the same weights.
-    ///
-    /// # Errors
-    /// Weights that differ, a process that is gone, and libtorch's own.
-    pub fn join(&mut self, world: Rc<World>) -> Result<()> {
-        self.world = world;
-        self.sync = GradientSync::new(&self.world, &buckets(&self.weights, &self.map))?;
-        self.check_same()
+        let state = Self { spec, rule, map, weights, moments, model, optimizer, world, sync, num_skipped: 0 };
+        state.check_same()?;
+        Ok(state)
     }
 
     /// Compares the weights of all processes.
@@ -99,16 +107,6 @@ impl TrainState {
         let entries = self.weights.entries();
         let hashes: Vec<u64> = entries.iter().map(|weight| hash_of(&weight.tensor)).collect::<Result<_>>()?;
         self.world.check_same("weights", &hashes, |at| format!("`{}`", entries[at].spec.name))
-    }
-
-    /// Goes on with the loss scale of a checkpoint, where losses are scaled.
-    ///
-    /// # Errors
-    /// libtorch's own.
-    pub fn rescale(&mut self, scaler: ScalerState) -> Result<()> {
-        let scaler = (self.spec.compute.kind == Kind::Half).then_some(scaler);
-        self.optimizer = optimizer(&self.weights, &self.moments, &self.spec, scaler)?;
-        Ok(())
     }
 
     /// Which layers share weights.
@@ -236,16 +234,21 @@ impl TrainState {
         self.map = map;
         // Several processes have gradients of their own making: the old ones go first.
         self.sync = None;
-        if self.world.is_alone() {
-            self.weights.make_gradients()?;
-        }
-        self.sync = GradientSync::new(&self.world, &buckets(&self.weights, &self.map))?;
+        self.sync = gradients(&self.weights, &self.map, &self.world)?;
         // Beside the old model, so that weights which stay keep their packed copies.
         self.model = Bert::new(&self.spec.bert, &self.map, &self.weights, self.spec.compute)?;
         self.optimizer = optimizer(&self.weights, &self.moments, &self.spec, scaler)?;
         trim_heap();
         self.check_same()
     }
+}
+
+/// Makes the gradients of `weights`, and what sums them over the processes of `world`.
+fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Option<GradientSync>> {
+    if world.is_alone() {
+        weights.make_gradients()?;
+    }
+    GradientSync::new(world, &buckets(weights, map))
 }
 
 fn optimizer(

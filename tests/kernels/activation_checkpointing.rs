@@ -9,9 +9,10 @@ use untie::bench::batch::made_up;
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
 use untie::model::{BertConfig, Compute, Kernels, Mode, ModelConfig, Norm, Weights};
+use untie::parallel::World;
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig};
-use untie::train::{TrainSpec, TrainState};
+use untie::train::{InitialState, TrainSpec, TrainState};
 
 const STEPS: u64 = 4;
 
@@ -38,7 +39,7 @@ fn train(config: &BertConfig, map: &LayerMap, compute: Compute) -> (Vec<f64>, Ve
     let spec = TrainSpec { bert: config.clone(), optim, sharing, compute, steps: STEPS };
     let weights = Weights::initialise(config, map, 3, Kind::Float, Device::Cpu).unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    let mut state = TrainState::new(spec, map.clone(), weights, moments, None).unwrap();
+    let mut state = TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into()).unwrap();
     let batches = [made_up(3, 21, 90), made_up(2, 32, 80)];
     let totals = Totals {
         targets: batches.iter().map(|batch| batch.num_targets).sum(),

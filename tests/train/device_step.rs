@@ -9,11 +9,12 @@ use untie::error::Result;
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Weights};
+use untie::parallel::World;
 use untie::optim::scaler::GROWTH_INTERVAL;
 use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads, ScalerState};
 use untie::sharing::{RuleKind, SharingConfig};
 use untie::step::{train_step, StepReport, Update};
-use untie::train::state::{TrainSpec, TrainState};
+use untie::train::state::{InitialState, TrainSpec, TrainState};
 
 const LAYERS: usize = 6;
 const LEARNING_RATE: f64 = 1e-3;
@@ -235,15 +236,21 @@ fn batches_reach_a_gpu_as_they_are() {
 
 /// A tied model that computes in `compute`.
 fn state(compute: Kind) -> TrainState {
+    state_at(compute, None)
+}
+
+/// The same with a loss scale to go on from.
+fn state_at(compute: Kind, scaler: Option<ScalerState>) -> TrainState {
     tch::set_num_threads(1);
     let map = LayerMap::tied(LAYERS);
     let weights = Weights::initialise(&bert(), &map, 3, Kind::Float, Device::Cpu).unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    TrainState::new(spec(compute), map, weights, moments, None).unwrap()
+    let start = InitialState { scaler, ..InitialState::new(map, weights, moments) };
+    TrainState::new(spec(compute), start, World::alone().into()).unwrap()
 }
 
-fn advance(trainee: &mut TrainState, number: u64) -> (StepReport, bool) {
-    let (pending, check) = trainee.step(number, LEARNING_RATE, 2, loss).unwrap();
+fn advance(state: &mut TrainState, number: u64) -> (StepReport, bool) {
+    let (pending, check) = state.step(number, LEARNING_RATE, 2, loss).unwrap();
     (pending.read().unwrap(), check.is_some())
 }
 
@@ -266,9 +273,8 @@ fn fp16_follows_fp32_and_its_checks_do_not_see_the_scale() {
 /// A scale of 2^40 makes fp16's gradients infinite (the largest number is 65504) while the loss stays finite.
 #[test]
 fn fp16_finds_its_scale_by_halving() {
-    let mut state = state(Kind::Half);
     let start = 2_f64.powi(40);
-    state.rescale(ScalerState { scale: start, growth_tracker: 0 }).unwrap();
+    let mut state = state_at(Kind::Half, Some(ScalerState { scale: start, growth_tracker: 0 }));
     let mut num_skipped = 0;
     let report = loop {
         // Odd steps, which are not checked.
@@ -287,8 +293,7 @@ fn fp16_finds_its_scale_by_halving() {
 
 #[test]
 fn a_check_is_not_made_of_gradients_that_overflow() {
-    let mut state = state(Kind::Half);
-    state.rescale(ScalerState { scale: 2_f64.powi(40), growth_tracker: 0 }).unwrap();
+    let mut state = state_at(Kind::Half, Some(ScalerState { scale: 2_f64.powi(40), growth_tracker: 0 }));
     let (report, checked) = advance(&mut state, 2);
     assert!(!report.applied && !checked);
 }
@@ -317,8 +322,8 @@ fn scale_and_counts_survive_a_transition() {
 /// Weights, moments, their count and the scaler are all that a step depends on.
 #[test]
 fn a_resumed_scaler_goes_on_where_it_stood() {
-    let mut whole = state(Kind::Half);
-    whole.rescale(ScalerState { scale: 256.0, growth_tracker: GROWTH_INTERVAL - 3 }).unwrap();
+    let scaler = ScalerState { scale: 256.0, growth_tracker: GROWTH_INTERVAL - 3 };
+    let mut whole = state_at(Kind::Half, Some(scaler));
     for number in 1..=2 {
         advance(&mut whole, number);
     }
@@ -335,8 +340,8 @@ fn a_resumed_scaler_goes_on_where_it_stood() {
         exp_avg_sq: copy(&whole.moments().exp_avg_sq),
         num_updates: whole.moments().num_updates,
     };
-    let mut resumed = TrainState::new(spec(Kind::Half), map, weights, moments, None).unwrap();
-    resumed.rescale(whole.scaler().unwrap().unwrap()).unwrap();
+    let start = InitialState { scaler: whole.scaler().unwrap(), ..InitialState::new(map, weights, moments) };
+    let mut resumed = TrainState::new(spec(Kind::Half), start, World::alone().into()).unwrap();
     for number in 3..=5 {
         assert_eq!(advance(&mut whole, number), advance(&mut resumed, number));
     }

@@ -11,9 +11,10 @@ use untie::error::{libtorch, Result};
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
 use untie::model::{Mode, ModelConfig, Weights};
+use untie::parallel::World;
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::SharingConfig;
-use untie::train::{TrainSpec, TrainState};
+use untie::train::{InitialState, TrainSpec, TrainState};
 
 const AUTO: [&str; 2] = ["--set", "train.micro_batch=auto"];
 
@@ -77,7 +78,7 @@ fn a_step_that_ran_out_of_memory_is_done_again() -> Result<()> {
         let sharing = SharingConfig { monitor: true, check_every: 1, ..Default::default() };
         let (optim, compute) = (OptimConfig::default(), Kind::Float.into());
         let spec = TrainSpec { bert: bert.clone(), optim, sharing, compute, steps: 100 };
-        TrainState::new(spec, map.clone(), weights, moments, None)
+        TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into())
     };
     let whole: Vec<Batch> = (0..2).map(|at| made_up(4, 16, 60 + at)).collect();
     let totals = Totals { targets: whole.iter().map(|batch| batch.num_targets).sum(), sequences: 8 };

@@ -14,10 +14,11 @@ use untie::checkpoint::{self, CheckpointConfig, RunState};
 use untie::error::Result;
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, ModelConfig, Norm, Weights};
+use untie::parallel::World;
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{RuleKind, SharingConfig, Splits, Start};
 use untie::shim::uniform;
-use untie::train::{TrainSpec, TrainState};
+use untie::train::{InitialState, TrainSpec, TrainState};
 
 const LAYERS: usize = 6;
 const CHECK_EVERY: u64 = 4;
@@ -59,7 +60,7 @@ fn fresh(sharing: &SharingConfig) -> TrainState {
     let embeddings = &weights.entries()[0].tensor;
     let _ = tch::no_grad(|| embeddings.shallow_clone().g_mul_scalar_(50.0));
     let moments = Moments::zeros(&weights).unwrap();
-    TrainState::new(spec(sharing), map, weights, moments, None).unwrap()
+    TrainState::new(spec(sharing), InitialState::new(map, weights, moments), World::alone().into()).unwrap()
 }
 
 /// Σₗ ⟨hidden state after layer l, Dₗ − Dₗ₊₁⟩ with D after the last layer 0. Tensors outside the layers get a gradient of
@@ -104,8 +105,9 @@ fn killed_and_resumed(sharing: &SharingConfig, state: TrainState, step: u64, fol
     let path = checkpoint::save(folder, &saved, state.weights(), state.moments(), &config).unwrap();
     drop(state);
     let loaded = checkpoint::load(&path, Kind::Float, Device::Cpu).unwrap();
-    let rule = Some(&loaded.state.rule);
-    TrainState::new(spec(sharing), loaded.state.layer_map, loaded.weights, loaded.moments, rule).unwrap()
+    let checkpoint::Loaded { state: saved, weights, moments } = loaded;
+    let start = InitialState { rule_state: Some(saved.rule), ..InitialState::new(saved.layer_map, weights, moments) };
+    TrainState::new(spec(sharing), start, World::alone().into()).unwrap()
 }
 
 /// Trains on gradients of `fields(check)` until check `checks`; the sharing after each check. With `folder`, killed and

@@ -7,10 +7,11 @@ use untie::batch::Batch;
 use untie::loss::masked_lm;
 use untie::model::weights::Init;
 use untie::model::{BertConfig, Mode, ModelConfig, Norm, Weights};
+use untie::parallel::World;
 use untie::optim::{Moments, OptimConfig};
 use untie::sharing::{Check, SharingConfig};
 use untie::step::StepReport;
-use untie::train::state::{TrainSpec, TrainState};
+use untie::train::state::{InitialState, TrainSpec, TrainState};
 
 use crate::literal::rng::Rng;
 use crate::literal::{self, border, Adam, Combine, Reference};
@@ -64,7 +65,7 @@ pub fn train_state(spec: TrainSpec, weight_kind: Kind) -> TrainState {
     })
     .unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    TrainState::new(spec, map, weights, moments, None).unwrap()
+    TrainState::new(spec, InitialState::new(map, weights, moments), World::alone().into()).unwrap()
 }
 
 /// Weights, first and second moments of `state` in fp64, as in files, under the reference's names.
