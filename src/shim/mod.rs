@@ -23,7 +23,7 @@ pub use context::{
     cpu_capability, free_cuda_memory, libtorch_version, peak_cuda_memory, reset_peak_cuda_memory, set_deterministic,
     set_tf32,
 };
-pub use device_step::{device_adamw, device_norms, DeviceScalars};
+pub use device_step::{device_adamw, DeviceScalars};
 pub use fused::{fits, kernel_level, multiplies, set_kernel_level, FusedLayer, LayerContext, LayerSizes};
 pub use fused_dropout::{dropout_factors, dropout_fits, KeyedDropout};
 pub use fused_embeddings::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTables};

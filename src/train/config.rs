@@ -166,6 +166,17 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// What is asked for, where it is not a number of steps.
+    pub fn asked(&self) -> Option<Asked> {
+        self.time.map(Asked::Time).or(self.epochs.map(Asked::Epochs))
+    }
+
+    /// The same with the number of steps that was decided, and what it was decided from.
+    pub fn of_steps(&self, steps: u64) -> Self {
+        let steps_from = self.asked().map(Asked::record).or_else(|| self.steps_from.clone());
+        Self { steps, steps_from, epochs: None, time: None, ..self.clone() }
+    }
+
     /// How models in training compute; the precision is decided.
     pub fn compute(&self) -> Compute {
         let kind = self.precision.compute_kind();

@@ -103,7 +103,7 @@ impl Plan {
     pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
         let walk = self.sharing.walk(self.bert.num_hidden_layers, self.train.steps)?;
         let place = (self.device, self.sharing.has_checks(), self.checkpoint.background);
-        Ok(Numbers::new(&self.bert, &walk, self.compute, place, phases))
+        Ok(RunStats::new(&self.bert, &walk, self.compute, place, phases))
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::stats`]; `rate` as [`Self::product_rate`] gives

@@ -267,15 +267,15 @@ mod tests {
     fn parts_add_up() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
         let stats =
-            Numbers::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), Vec::new());
+            RunStats::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), Vec::new());
         assert_eq!(stats.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(stats.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(stats.state_bytes[1], 16.0 * 109_514_298.0);
         let phase =
             Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4, ranks: 1 };
         let memory = |walk: &[LayerMap], saves: bool| {
-            let phases = vec![PhaseNumbers::new(&bert, phase, 19, 1000)];
-            Numbers::new(&bert, walk, Kind::Float.into(), (Device::Cpu, true, saves), phases).memory
+            let phases = vec![PhaseStats::new(&bert, phase, 19, 1000)];
+            RunStats::new(&bert, walk, Kind::Float.into(), (Device::Cpu, true, saves), phases).memory
         };
         let (tied, untied) = (LayerMap::tied(12), LayerMap::untied(12));
         let peaks = memory(&[tied.clone(), untied.clone()], false);
@@ -314,7 +314,7 @@ mod tests {
             PhaseStats::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
         let stats =
-            Numbers::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), phases);
+            RunStats::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), phases);
         assert_eq!(stats.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
         assert!((stats.flops() / expected - 1.0).abs() < 1e-12);
