@@ -108,10 +108,16 @@ impl RunConfig {
         self.eval.validate()?;
         self.guard.validate()?;
         self.parallel.validate()?;
-        let longest = Phases::new(&self.data, &self.train)?.longest_sequence();
-        if longest as i64 > sizes.max_position_embeddings {
+        let longest = [("data", Phases::new(&self.data, &self.train)?.longest_sequence())];
+        let held_out = self.eval.sequence_length.map(|length| ("eval", length));
+        if let Some((_, length)) = held_out {
+            let data = DataConfig { sequence_length: length, ..self.data.clone() };
+            data.validate().map_err(|error| Error::config("`eval.sequence_length` is not possible").caused_by(error))?;
+        }
+        let too_long = |&(_, length): &(_, usize)| length as i64 > sizes.max_position_embeddings;
+        if let Some((table, length)) = longest.into_iter().chain(held_out).find(too_long) {
             return Err(Error::config(format!(
-                "`data.sequence_length` = {longest} is longer than `model.max_position_embeddings` = {}",
+                "`{table}.sequence_length` = {length} is longer than `model.max_position_embeddings` = {}",
                 sizes.max_position_embeddings
             ))
             .hint(match self.model.init {
@@ -245,7 +251,7 @@ mod tests {
             tables.filter(|(_, found)| *found == class).map(|(key, _)| key).collect()
         };
         assert_eq!(of(Class::Order), ["data.objective", "train.global_batch"]);
-        assert_eq!(of(Class::Open), ["train.steps", "train.epochs", "train.time", "eval.sequences", "parallel.wire"]);
+        assert_eq!(of(Class::Open), ["train.steps", "train.epochs", "train.time", "eval.sequences", "eval.sequence_length", "parallel.wire"]);
         let placement =
             "data.dir data.tokenizer data.workers data.verify train.micro_batch train.deterministic train.device \
                          train.threads train.kernels train.activation_checkpointing parallel.backend parallel.overlap \
@@ -316,6 +322,8 @@ mod tests {
             (SMALL, &["steps=3"], "expected `table.key=value`"),
             (SMALL, &["model.num_attention_heads=3"], "not divisible"),
             (SMALL, &["data.sequence_length=1024"], "longer than `model.max_position_embeddings`"),
+            (SMALL, &["eval.sequence_length=1024"], "`eval.sequence_length` = 1024 is longer than"),
+            (SMALL, &["eval.sequence_length=2"], "`eval.sequence_length` is not possible"),
             (SMALL, &["sharing.start=2x2"], "does not fit"),
             (SMALL, &["train.precision=fp8"], "unknown variant `fp8`"),
             (SMALL, &["optim.warmup=1.5"], "`optim.warmup`"),

@@ -51,7 +51,9 @@ pub fn scaling(norms: &Tensor, divisors: &Tensor, scale: Option<&Tensor>, clip_n
     };
     // n·‖sum/n‖² = ‖sum‖²/n, added one after the other, so that the sum does not depend on the device or the threads.
     let squares = norms.f_square()?.f_div(divisors)?;
-    let norm = unscaled(squares.f_cumsum(0, Kind::Double)?.f_select(0, -1)?.f_sqrt()?)?;
+    let sum = squares.f_cumsum(0, Kind::Double)?.f_select(0, -1)?;
+    // Not `f_sqrt`: on the CPU that is MKL's, whose last bit depends on its settings.
+    let norm = unscaled(sum.f_pow_tensor_scalar(0.5)?)?;
     let coefficient = match clip_norm > 0.0 {
         // The 1e-6 is torch.nn.utils.clip_grad_norm_'s.
         true => norm.f_full_like(clip_norm)?.f_div(&norm.f_add_scalar(1e-6)?)?.f_clamp_max(1.0)?,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use untie_data::shard::Split;
 
-use crate::batch::{Loader, Samples, Share};
+use crate::batch::{DataConfig, Loader, Samples, Share};
 use crate::error::Result;
 use crate::train::calibrate::product_flops;
 use crate::train::evaluate::EVALUATION_SEED;
@@ -17,6 +17,8 @@ pub(super) struct ActivePhase {
     pub(super) phase: Phase,
     pub(super) train: Arc<Samples>,
     pub(super) valid: Samples,
+    /// Tokens of a held-out sequence.
+    pub(super) eval_length: usize,
     /// Matrix products a second at the shapes of the phase, FLOP/s.
     pub(super) product_rate: f64,
     /// What the products of one token take at that rate.
@@ -29,13 +31,20 @@ impl ActivePhase {
     /// # Errors
     /// Missing or damaged shards, and a split shorter than one sample.
     pub(super) fn open(plan: &Plan, phase: Phase) -> Result<Self> {
-        let valid = Samples::open(&phase.data(&plan.data), &plan.vocabulary, Split::Valid, EVALUATION_SEED)?;
+        let eval_length = plan.eval.sequence_length.unwrap_or(phase.sequence_length);
+        let held_out = DataConfig { sequence_length: eval_length, ..phase.data(&plan.data) };
+        let valid = Samples::open(&held_out, &plan.vocabulary, Split::Valid, EVALUATION_SEED)?;
         let train = Arc::new(plan.samples(&phase)?);
         let products = plan.products(&phase, train.capacity());
         let product_rate = plan.product_rate(&products)?;
         let tokens = (phase.micro_batch * phase.sequence_length) as f64;
         let product_seconds = product_flops(&products) / product_rate / tokens;
-        Ok(Self { phase, train, valid, product_rate, product_seconds })
+        Ok(Self { phase, train, valid, eval_length, product_rate, product_seconds })
+    }
+
+    /// Held-out sequences in one forward: as many tokens as a micro-batch has.
+    pub(super) fn eval_batch(&self) -> usize {
+        (self.phase.micro_batch * self.phase.sequence_length / self.eval_length).max(1)
     }
 
     /// Micro-batches from the one that comes after `step` steps of the run and `skipped` samples.

@@ -93,16 +93,19 @@ pub struct EvalConfig {
     pub every: u64,
     /// Held-out sequences to evaluate on, at most what there is. Default: 512.
     pub sequences: u64,
+    /// Tokens of a held-out sequence, in every phase of the run. Default: those of the phase's own sequences; then losses before and
+    /// after the border of two phases are not of the same text.
+    pub sequence_length: Option<usize>,
 }
 
 classes! { EvalConfig {
-    Open: sequences;
+    Open: sequences, sequence_length;
     Observation: every;
 } }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { every: 1000, sequences: 512 }
+        Self { every: 1000, sequences: 512, sequence_length: None }
     }
 }
 

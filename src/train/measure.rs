@@ -165,7 +165,7 @@ impl<'a> Rehearsal<'a> {
     /// Seconds of an evaluation, by a part of its batches.
     fn seconds_of_an_evaluation(&self) -> Result<f64> {
         let Plan { device, world, train, eval, .. } = self.plan;
-        let batch = self.active.phase.micro_batch;
+        let batch = self.active.eval_batch();
         let whole = eval.sequences.min(self.active.valid.num_samples());
         let part = whole.min(EVALUATED * (batch * world.size()) as u64);
         let begin = Instant::now();

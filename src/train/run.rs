@@ -133,7 +133,9 @@ impl Run {
             let saved = self.saver.poll();
             self.tolerate(saved, &progress)?;
             // The first evaluation of a process is foreseen from its steps, which take three times as long.
-            let evaluation = slowest.mul_f64(self.plan.eval.sequences as f64 / self.active.phase.part() as f64);
+            let ActivePhase { phase, eval_length, .. } = &self.active;
+            let held_out = self.plan.eval.sequences as f64 * *eval_length as f64;
+            let evaluation = slowest.mul_f64(held_out / (phase.part() * phase.sequence_length) as f64);
             let needed = slowest + self.time_of_a_save() + if has_evaluated { Duration::ZERO } else { evaluation };
             if let Some(reason) = agreed(stop.requested(2 * needed), &world)? {
                 self.settle(None, &progress)?;
@@ -152,8 +154,9 @@ impl Run {
                 self.guard.forget_losses();
                 loader = self.loader()?;
                 let Phase { sequence_length, global_batch, .. } = self.active.phase;
+                let held_out = if self.active.eval_length == sequence_length { ", also held-out ones" } else { "" };
                 progress.note(&format!(
-                    "step {}: from here on {global_batch} sequences of {sequence_length} tokens, also held-out ones",
+                    "step {}: from here on {global_batch} sequences of {sequence_length} tokens{held_out}",
                     self.step
                 ));
             }
@@ -376,7 +379,7 @@ impl Run {
         // The same tensors in the precision of the weights, as `untie eval` computes.
         let model = self.state.model_in(train.precision.weight_kind())?;
         let Plan { device, world, .. } = &self.plan;
-        evaluate(&model, &self.active.valid, sequences, self.active.phase.micro_batch, *device, world)
+        evaluate(&model, &self.active.valid, sequences, self.active.eval_batch(), *device, world)
     }
 
     fn step_metrics(&self, metrics: &mut StepMetrics, report: &StepReport, learning_rate: f64, rate: f64) {

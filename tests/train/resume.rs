@@ -179,6 +179,29 @@ fn phases_read_what_they_declare() {
     assert!(stderr(&output).contains("cannot resume with another `data.phase."), "{}", stderr(&output));
 }
 
+/// Held-out sequences keep their length at a phase border: in the first phase, of 12 tokens, the loss is that of `untie eval` with 24.
+#[test]
+fn held_out_sequences_may_be_longer_than_those_of_a_phase() {
+    let workspace = TestWorkspace::new();
+    let phases = "data.phase=[{ until = 20, sequence_length = 12 }, { sequence_length = 24, micro_batch = 2, global_batch = 4 }]";
+    let settings = ["train.steps=30", "sharing.rule=never", "eval.every=10", "eval.sequence_length=24", phases];
+    let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", "run"];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let output = workspace.untie(&arguments);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let losses = metrics(&workspace.path("run"));
+    for step in ["20", "30"] {
+        let output = workspace.untie(&["export", "--run", "run", "--step", step, "--out", step]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let sizes = ["--sequence-length", "24", "--sequences", "16", "--device", "cpu"];
+        let output = workspace.untie(&[&["eval", "--model", step, "--data", "data"][..], &sizes].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let loss = text.lines().find_map(|line| line.strip_prefix("loss ")).unwrap().trim();
+        assert_eq!(format!("{:.4}", losses[&step.parse::<u64>().unwrap()]["eval/loss"].as_f64().unwrap()), loss, "{text}");
+    }
+}
+
 /// A step that is a checkpoint and the untying step at once is neither untied twice nor forgotten.
 #[test]
 fn untying_at_a_checkpoint() {
