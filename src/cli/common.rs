@@ -24,6 +24,6 @@ pub(crate) fn warn_of(precision: Precision, device: tch::Device) {
 }
 
 /// An argument's value as a configuration file names it.
-pub(crate) fn named<T: serde::de::DeserializeOwned>(name: &str) -> std::result::Result<T, String> {
+pub(crate) fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
     serde_json::from_value(serde_json::Value::from(name)).map_err(|error| error.to_string())
 }
