@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod circles;
+
 /// Room → rooms that it may use, as in docs/architecture.md, "The rooms". Every room may use `error`, `files` and `keys`.
 const TABLE: [(&str, &[&str]); 23] = [
     ("error", &[]),
