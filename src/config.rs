@@ -112,7 +112,8 @@ impl RunConfig {
         let held_out = self.eval.sequence_length.map(|length| ("eval", length));
         if let Some((_, length)) = held_out {
             let data = DataConfig { sequence_length: length, ..self.data.clone() };
-            data.validate().map_err(|error| Error::config("`eval.sequence_length` is not possible").caused_by(error))?;
+            data.validate()
+                .map_err(|error| Error::config("`eval.sequence_length` is not possible").caused_by(error))?;
         }
         let too_long = |&(_, length): &(_, usize)| length as i64 > sizes.max_position_embeddings;
         if let Some((table, length)) = longest.into_iter().chain(held_out).find(too_long) {
@@ -251,7 +252,10 @@ mod tests {
             tables.filter(|(_, found)| *found == class).map(|(key, _)| key).collect()
         };
         assert_eq!(of(Class::Order), ["data.objective", "train.global_batch"]);
-        assert_eq!(of(Class::Open), ["train.steps", "train.epochs", "train.time", "eval.sequences", "eval.sequence_length", "parallel.wire"]);
+        assert_eq!(
+            of(Class::Open),
+            ["train.steps", "train.epochs", "train.time", "eval.sequences", "eval.sequence_length", "parallel.wire"]
+        );
         let placement =
             "data.dir data.tokenizer data.workers data.verify train.micro_batch train.deterministic train.device \
                          train.threads train.kernels train.activation_checkpointing parallel.backend parallel.overlap \

@@ -23,8 +23,8 @@ use untie::error::Result;
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weights};
-use untie::parallel::World;
 use untie::optim::{GroupGradient, Moments, OptimConfig};
+use untie::parallel::World;
 use untie::sharing::{MomentsAt, RuleKind, SharingConfig, UntieAt};
 use untie::train::state::{InitialState, TrainSpec, TrainState};
 

@@ -11,8 +11,8 @@ use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
 use crate::optim::{Moments, OptimConfig};
-use crate::sharing::{GroupInit, RuleKind, SharingConfig};
 use crate::parallel::World;
+use crate::sharing::{GroupInit, RuleKind, SharingConfig};
 use crate::step::Precision;
 use crate::train::{init, InitialState, Step, TrainSpec, TrainState};
 

@@ -161,7 +161,8 @@ impl<'a> Run<'a> {
         let model = Bert::new(&state.bert, &state.layer_map, &weights, compute)?;
         let scaler = (compute.kind == Kind::Half).then(|| state.scaler.unwrap_or_default());
         let num_updates = moments.num_updates;
-        let optimizer = Optimizer::new(&weights, num_updates, GroupGradient::Mean, scaler, Reads::usual(context.device))?;
+        let optimizer =
+            Optimizer::new(&weights, num_updates, GroupGradient::Mean, scaler, Reads::usual(context.device))?;
         let recorder = match is_fresh {
             true => Recorder::create(folder, &config.metrics)?,
             false => Recorder::resume(folder, &config.metrics, state.step)?,

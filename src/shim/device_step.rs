@@ -103,8 +103,7 @@ mod tests {
     }
 
     const DECAY: f64 = 0.01;
-    const ARGUMENTS: AdamWArguments =
-        AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6 };
+    const ARGUMENTS: AdamWArguments = AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6 };
 
     /// parameter, gradient, first and second moment
     fn four() -> [Tensor; 4] {

@@ -139,8 +139,7 @@ mod tests {
         Tensor::ones([size], (Kind::Float, Device::Cpu))
     }
 
-    const ARGUMENTS: AdamWArguments =
-        AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6 };
+    const ARGUMENTS: AdamWArguments = AdamWArguments { learning_rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-6 };
 
     fn entry<'a>(parameter: &'a Tensor, gradient: &'a Tensor, moments: [&'a Tensor; 2]) -> ScaledTensors<'a> {
         let [exp_avg, exp_avg_sq] = moments;

@@ -313,8 +313,7 @@ mod tests {
             PhaseStats::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
             PhaseStats::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
-        let stats =
-            RunStats::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), phases);
+        let stats = RunStats::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), phases);
         assert_eq!(stats.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
         assert!((stats.flops() / expected - 1.0).abs() < 1e-12);

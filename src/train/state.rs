@@ -251,12 +251,7 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
     GradientSync::new(world, &buckets(weights, map))
 }
 
-fn optimizer(
-    weights: &Weights,
-    moments: &Moments,
-    spec: &TrainSpec,
-    scaler: Option<ScalerState>,
-) -> Result<Optimizer> {
+fn optimizer(weights: &Weights, moments: &Moments, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
     Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, Reads::usual(device))
 }

@@ -9,8 +9,8 @@ use untie::bench::batch::made_up;
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
 use untie::model::{BertConfig, Compute, Kernels, Mode, ModelConfig, Norm, Weights};
-use untie::parallel::World;
 use untie::optim::{Moments, OptimConfig};
+use untie::parallel::World;
 use untie::sharing::{RuleKind, SharingConfig};
 use untie::train::{InitialState, TrainSpec, TrainState};
 
@@ -39,7 +39,8 @@ fn train(config: &BertConfig, map: &LayerMap, compute: Compute) -> (Vec<f64>, Ve
     let spec = TrainSpec { bert: config.clone(), optim, sharing, compute, steps: STEPS };
     let weights = Weights::initialise(config, map, 3, Kind::Float, Device::Cpu).unwrap();
     let moments = Moments::zeros(&weights).unwrap();
-    let mut state = TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into()).unwrap();
+    let mut state =
+        TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into()).unwrap();
     let batches = [made_up(3, 21, 90), made_up(2, 32, 80)];
     let totals = Totals {
         targets: batches.iter().map(|batch| batch.num_targets).sum(),

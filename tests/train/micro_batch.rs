@@ -11,8 +11,8 @@ use untie::error::{libtorch, Result};
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
 use untie::model::{Mode, ModelConfig, Weights};
-use untie::parallel::World;
 use untie::optim::{Moments, OptimConfig};
+use untie::parallel::World;
 use untie::sharing::SharingConfig;
 use untie::train::{InitialState, TrainSpec, TrainState};
 

@@ -198,7 +198,11 @@ fn held_out_sequences_may_be_longer_than_those_of_a_phase() {
         assert!(output.status.success(), "{}", stderr(&output));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let loss = text.lines().find_map(|line| line.strip_prefix("loss ")).unwrap().trim();
-        assert_eq!(format!("{:.4}", losses[&step.parse::<u64>().unwrap()]["eval/loss"].as_f64().unwrap()), loss, "{text}");
+        assert_eq!(
+            format!("{:.4}", losses[&step.parse::<u64>().unwrap()]["eval/loss"].as_f64().unwrap()),
+            loss,
+            "{text}"
+        );
     }
 }
 
