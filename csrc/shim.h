@@ -49,6 +49,16 @@ typedef bool (*UntieFunction)(void *context, size_t count, const at::Tensor *con
 char *untie_recompute(UntieFunction call, void *context, void (*release)(void *), size_t count,
                       const at::Tensor *const *inputs, at::Tensor **out);
 
+// What a part of a model on fused kernels holds, in bytes, by the code that allocates it.
+struct UntieBytes {
+  int64_t saved;      // by a forward for its backward, its input included
+  int64_t workspace;  // by a thread that runs backwards, from the first on
+  int64_t passing;    // the most that comes and goes in a backward beside these: results, sums
+  int64_t packed;     // copies of the weights for the forward and the backward
+  int64_t per_thread; // by each thread, for its tasks
+  int64_t largest;    // the largest buffer that comes and goes
+};
+
 // fused/node.cpp
 struct UntieLayer;
 // What one forward of a layer depends on beside x; null tensors: none.
@@ -69,12 +79,21 @@ char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, boo
 void untie_layer_free(UntieLayer *layer) noexcept;
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntieLayerContext *context, at::Tensor **out);
 
+char *untie_layer_bytes(int32_t kind, int64_t batch, int64_t length, int64_t hidden_size, int64_t intermediate_size,
+                        int64_t heads, bool pre_norm, UntieBytes *bytes);
+// What the operation behind `out` has saved and packed, and what this thread holds now; the rest is 0.
+char *untie_held_bytes(const at::Tensor *out, UntieBytes *bytes);
+
 // fused/head_node.cpp
 struct UntieHead;
 char *untie_head_new(at::Tensor *const *parts, int32_t kind, double epsilon, UntieHead **head);
 void untie_head_free(UntieHead *head) noexcept;
 char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at::Tensor *positions, const at::Tensor *labels,
                       const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct);
+
+// Of `rows` hidden states, of which `targets` are targets.
+char *untie_head_bytes(int32_t kind, int64_t rows, int64_t targets, int64_t hidden_size, int64_t vocabulary,
+                       UntieBytes *bytes);
 
 // fused/embeddings.cpp; null tensors: no LayerNorm, 0..T, all 0, no dropout
 struct UntieEmbeddings {
@@ -84,6 +103,7 @@ struct UntieEmbeddings {
   uint32_t site;
 };
 char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out);
+char *untie_embeddings_bytes(int32_t kind, int64_t rows, int64_t hidden_size, bool norm, UntieBytes *bytes);
 
 // fused/dropout.cpp; [B, width] for keys [B]
 char *untie_dropout_factors(const at::Tensor *keys, uint32_t site, double probability, int64_t width, int32_t kind,
@@ -92,6 +112,8 @@ char *untie_dropout_factors(const at::Tensor *keys, uint32_t site, double probab
 // heap.cpp
 void untie_keep_heap() noexcept;
 void untie_trim_heap() noexcept;
+// The largest buffer that the heap keeps when it is freed.
+int64_t untie_largest_in_heap() noexcept;
 
 // random.cpp
 char *untie_uniform(const at::Tensor *tensor, uint64_t seed);
@@ -139,7 +161,7 @@ char *untie_reducer_mark(const UntieReducer *reducer, const at::Tensor *hidden, 
 char *untie_reducer_finish(const UntieReducer *reducer);
 }
 
-// UntieAdamW, UntieLayerContext and UntieEmbeddings as src/shim/ffi.rs mirrors them.
+// UntieAdamW, UntieBytes, UntieLayerContext and UntieEmbeddings as src/shim/ffi.rs mirrors them.
 #define UNTIE_AT(type, field, offset) static_assert(offsetof(type, field) == (offset), "src/shim/ffi.rs has it elsewhere")
 #define UNTIE_SIZE(type, size) static_assert(sizeof(type) == (size), "src/shim/ffi.rs has another size")
 UNTIE_AT(UntieAdamW, parameter, 0);
@@ -149,6 +171,13 @@ UNTIE_AT(UntieAdamW, exp_avg_sq, 24);
 UNTIE_AT(UntieAdamW, gradient_scale, 32);
 UNTIE_AT(UntieAdamW, weight_decay, 40);
 UNTIE_SIZE(UntieAdamW, 48);
+UNTIE_AT(UntieBytes, saved, 0);
+UNTIE_AT(UntieBytes, workspace, 8);
+UNTIE_AT(UntieBytes, passing, 16);
+UNTIE_AT(UntieBytes, packed, 24);
+UNTIE_AT(UntieBytes, per_thread, 32);
+UNTIE_AT(UntieBytes, largest, 40);
+UNTIE_SIZE(UntieBytes, 48);
 UNTIE_AT(UntieLayerContext, visible, 0);
 UNTIE_AT(UntieLayerContext, documents, 8);
 UNTIE_AT(UntieLayerContext, keys, 16);

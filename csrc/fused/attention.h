@@ -28,15 +28,50 @@ public:
       : shape(of), mask(attention_mask), dropout(drop), length(of.length), depth(even(of.length)), size(of.features),
         stride(3 * of.hidden_size()) {}
 
+  // What a task of the forward takes.
+  struct ForwardScratch {
+    T *right, *left, *packed, *narrow;
+    W *scores, *out;
+
+    template <typename From> ForwardScratch(From &from, int64_t length, int64_t size) {
+      right = from.template take<T>(size * QUERIES), left = from.template take<T>(size * even(length));
+      packed = from.template take<T>(even(length) * QUERIES), narrow = from.template take<T>(size * QUERIES);
+      scores = from.template take<W>(length * QUERIES), out = from.template take<W>(size * QUERIES);
+    }
+  };
+
+  // What a task of the backward takes.
+  struct BackwardScratch {
+    // Four blocks of queries, one behind the other: as columns and as rows of right operands.
+    T *blocks, *keys_left, *gradient_right, *dropped, *gradient;
+    W *scores, *d_scores;
+    // Sums over blocks of queries; null where they are made in the gradient itself, which is as precise.
+    W *key_sum = nullptr, *value_sum = nullptr, *turned, *delta;
+    T *narrow;
+
+    template <typename From> BackwardScratch(From &from, int64_t length, int64_t size) {
+      blocks = from.template take<T>(4 * size * QUERIES), keys_left = from.template take<T>(size * even(length));
+      gradient_right = from.template take<T>(even(length) * QUERIES);
+      dropped = from.template take<T>(length * QUERIES), gradient = from.template take<T>(length * QUERIES);
+      scores = from.template take<W>(length * QUERIES), d_scores = from.template take<W>(length * QUERIES);
+      if (!std::is_same_v<T, W>) {
+        key_sum = from.template take<W>(length * size), value_sum = from.template take<W>(length * size);
+      }
+      turned = from.template take<W>(size * QUERIES), delta = from.template take<W>(QUERIES);
+      narrow = from.template take<T>(size * QUERIES);
+    }
+  };
+
   // qkv [B·T, 3C] → context [B·T, C]; log_sum [B·H, T rounded up to 16].
   void forward(const at::Tensor &qkv, const at::Tensor &context, const at::Tensor &log_sum) const {
     in_parallel(shape.batch * shape.heads, [&](int64_t task) {
       const int64_t first = task / shape.heads * length, head = task % shape.heads;
       const T *query = data<T>(qkv) + first * stride + head * size;
       const T *key = query + shape.hidden_size(), *value = key + shape.hidden_size();
-      T *right = zeroed_scratch<T>(size * QUERIES), *left = zeroed_scratch<T>(size * depth);
-      T *packed = zeroed_scratch<T>(depth * QUERIES), *narrow = scratch<T>(size * QUERIES);
-      W *scores = scratch<W>(length * QUERIES), *out = scratch<W>(size * QUERIES);
+      const ForwardScratch taken(Scratch::of_thread(), length, size);
+      T *right = taken.right, *left = taken.left, *packed = taken.packed, *narrow = taken.narrow;
+      W *scores = taken.scores, *out = taken.out;
+      set_to_zero(right, size * QUERIES), set_to_zero(left, size * depth), set_to_zero(packed, depth * QUERIES);
       kernels.transpose(length, size, value, stride, left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
         const int64_t count = std::min(QUERIES, length - at), queries = rounded(count);
@@ -63,24 +98,20 @@ public:
       T *d_query = d_qkv + first * stride + head * size, *d_key = d_query + hidden_size, *d_value = d_key + hidden_size;
       const T *out = data<T>(context) + first * hidden_size + head * size;
       const T *d_out = d_context + first * hidden_size + head * size;
-      // Four blocks of queries, one behind the other: as columns and as rows of right operands.
-      T *blocks = zeroed_scratch<T>(4 * size * QUERIES);
+      const BackwardScratch taken(Scratch::of_thread(), length, size);
+      T *blocks = taken.blocks, *keys_left = taken.keys_left, *gradient_right = taken.gradient_right;
+      T *dropped = taken.dropped, *gradient = taken.gradient, *narrow = taken.narrow;
+      W *scores = taken.scores, *d_scores = taken.d_scores, *turned = taken.turned, *delta = taken.delta;
+      set_to_zero(blocks, 4 * size * QUERIES), set_to_zero(keys_left, size * depth);
+      set_to_zero(gradient_right, depth * QUERIES), set_to_zero(delta, QUERIES);
       T *query_right = blocks, *d_right = query_right + size * QUERIES;
       T *query_rows = d_right + size * QUERIES, *d_rows = query_rows + size * QUERIES;
-      T *keys_left = zeroed_scratch<T>(size * depth), *gradient_right = zeroed_scratch<T>(depth * QUERIES);
-      T *dropped = scratch<T>(length * QUERIES), *gradient = scratch<T>(length * QUERIES);
-      W *scores = scratch<W>(length * QUERIES), *d_scores = scratch<W>(length * QUERIES);
-      // Sums over blocks of queries: in the gradient itself, where that is as precise.
       constexpr bool in_place = std::is_same_v<T, W>;
-      W *key_sum, *value_sum;
+      W *key_sum = taken.key_sum, *value_sum = taken.value_sum;
       if constexpr (in_place) {
         key_sum = d_key, value_sum = d_value;
-      } else {
-        key_sum = scratch<W>(length * size), value_sum = scratch<W>(length * size);
       }
       const int64_t to_next = in_place ? stride : size;
-      W *turned = scratch<W>(size * QUERIES), *delta = zeroed_scratch<W>(QUERIES);
-      T *narrow = scratch<T>(size * QUERIES);
       kernels.transpose(length, size, key, stride, keys_left, depth);
       for (int64_t at = 0; at < length; at += QUERIES) {
         const int64_t count = std::min(QUERIES, length - at), queries = rounded(count);

@@ -29,6 +29,26 @@ struct Ids {
   int64_t type_of(int64_t row) const { return type.defined() ? at(type, row) : 0; }
 };
 
+// What the forward and the backward allocate, beside the embeddings themselves.
+template <typename W> struct EmbeddingsMemory {
+  std::array<int64_t, 2> statistics() const { return {2, rows}; }
+  std::array<int64_t, 2> d_sum() const { return {rows, hidden_size}; }
+  int64_t num_tasks() const { return (rows + TILE_ROWS - 1) / TILE_ROWS; }
+  std::vector<int64_t> norm_sums() const { return {norm ? hidden_size : 0, norm ? hidden_size : 0}; }
+
+  // A layer's tasks take more than those here.
+  UntieBytes bytes() const {
+    const auto bytes_of = [](std::array<int64_t, 2> matrix) { return matrix[0] * matrix[1] * static_cast<int64_t>(sizeof(W)); };
+    UntieBytes found{};
+    found.saved = bytes_of(statistics()), found.largest = bytes_of(d_sum());
+    found.passing = found.largest + PartialSums<W>::bytes(num_tasks(), norm_sums());
+    return found;
+  }
+
+  int64_t rows, hidden_size;
+  bool norm;
+};
+
 struct Drop {
   at::Tensor keys;
   uint32_t site;
@@ -81,10 +101,10 @@ public:
 
   template <typename T> void backward(int64_t rows, Dropout dropout, const T *d_out, const W *statistics) const {
     const bool norms = tables.weight.defined();
-    const int64_t tasks = (rows + TILE_ROWS - 1) / TILE_ROWS;
-    const PartialSums<W> norm_sums(tasks, {norms ? hidden_size : 0, norms ? hidden_size : 0});
-    const auto d_sum = buffer<W>({rows, hidden_size});
-    in_parallel(tasks, [&](int64_t task) {
+    const EmbeddingsMemory<W> memory{rows, hidden_size, norms};
+    const PartialSums<W> norm_sums(memory.num_tasks(), memory.norm_sums());
+    const auto d_sum = buffer<W>(memory.d_sum());
+    in_parallel(memory.num_tasks(), [&](int64_t task) {
       const int64_t first = task * TILE_ROWS, count = std::min(TILE_ROWS, rows - first);
       W *d = scratch<W>(count * hidden_size), *x = scratch<W>(count * hidden_size), *result = data<W>(d_sum) + first * hidden_size;
       Scalar<T>::kernels().widen(count * hidden_size, d_out + first * hidden_size, d);
@@ -141,7 +161,7 @@ private:
   int64_t hidden_size;
 };
 
-struct EmbeddingsBackward : torch::autograd::Node {
+struct EmbeddingsBackward : SavingNode {
   Tables tables;
   Ids ids;
   Drop drop;
@@ -160,6 +180,8 @@ struct EmbeddingsBackward : torch::autograd::Node {
     });
     return {};
   }
+  std::vector<at::Tensor> saved_tensors() const override { return {statistics}; }
+  int64_t packed_bytes() const override { return 0; }
   std::string name() const override { return "FusedEmbeddingsBackward"; }
 };
 
@@ -190,7 +212,8 @@ char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out
     of_kind(static_cast<at::ScalarType>(kind), [&](auto element) {
       using T = decltype(element);
       at::NoGradGuard no_grad;
-      y = buffer<T>({ids.word.size(0), ids.length, hidden_size}), statistics = wide_buffer<T>({2, rows});
+      const EmbeddingsMemory<Wide<T>> memory{rows, hidden_size, tables.weight.defined()};
+      y = buffer<T>({ids.word.size(0), ids.length, hidden_size}), statistics = wide_buffer<T>(memory.statistics());
       Embeddings<Wide<T>>(tables, ids).forward(rows, dropout_of(drop.keys, drop.site, drop.probability, ids.length),
                                                data<T>(y), data<Wide<T>>(statistics));
     });
@@ -201,5 +224,13 @@ char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out
       torch::autograd::set_history(y, node);
     }
     *out = new at::Tensor(std::move(y));
+  });
+}
+
+char *untie_embeddings_bytes(int32_t kind, int64_t rows, int64_t hidden_size, bool norm, UntieBytes *bytes) {
+  return untie_guard([&] {
+    *bytes = untie::of_kind(static_cast<at::ScalarType>(kind), [&](auto element) {
+      return untie::EmbeddingsMemory<untie::Wide<decltype(element)>>{rows, hidden_size, norm}.bytes();
+    });
   });
 }

@@ -19,6 +19,9 @@ public:
     }
     all = at::zeros({tasks, size}, Scalar<T>::wide);
   }
+  static int64_t bytes(int64_t tasks, const std::vector<int64_t> &sizes_of) {
+    return tasks * std::accumulate(sizes_of.begin(), sizes_of.end(), int64_t{0}) * static_cast<int64_t>(sizeof(Wide<T>));
+  }
   Wide<T> *of(int64_t task, size_t part) const { return data<Wide<T>>(all) + task * all.size(1) + offsets[part]; }
   at::Tensor total(size_t part) const { return all.narrow(1, offsets[part], sizes[part]).sum(0); }
 
@@ -66,12 +69,16 @@ public:
   int64_t right_column() const { return panels ? depth : IN_A_COLUMN<T>; }
 
   int64_t num_tasks() const { return down() * across(); }
+  // What a task takes; all but those at the edges have a tile of this size.
+  template <typename From> static W *tile_in(From &from, int64_t height = HEIGHT, int64_t width = WIDTH) {
+    return from.template take<W>(height * width);
+  }
   // Adds a tile to `sum`, and to `copy` where there is one. It is summed by itself first and then added, so that a copy of its
   // own never changes `sum`.
   void add(int64_t task, const at::Tensor &sum, const at::Tensor &copy) const {
     const int64_t row = task / across() * HEIGHT, column = task % across() * WIDTH;
     const int64_t height = std::min(HEIGHT, m - row), tile_width = width(column);
-    W *tile = scratch<W>(height * tile_width);
+    W *tile = tile_in(Scratch::of_thread(), height, tile_width);
     for (int64_t at = 0; at < depth; at += DEPTH) {
       multiply(height, tile_width, std::min(DEPTH, depth - at), STRIDE, right_row(column), tile_width, at > 0, left_at(at, row),
                right_at(at, column), tile, PANEL * depth);

@@ -11,6 +11,62 @@ constexpr int64_t ROWS = 32;
 // The gradient of the hidden states is summed apart for as many parts of the vocabulary as this many bytes allow.
 constexpr int64_t SUMS_BYTES = 64 << 20, MOST_SUMS = 16;
 
+// What the forward and the backward of a head allocate, with `count` targets.
+template <typename T> struct HeadMemory {
+  using W = Wide<T>;
+
+  // `columns`: those of the forward, also where another level of kernels has come into use since.
+  HeadMemory(int64_t targets, int64_t columns_of, int64_t hidden, int64_t vocabulary)
+      : count(targets), columns(columns_of), hidden_size(hidden), tiles((vocabulary + ENTRIES - 1) / ENTRIES) {}
+  // Columns of logits for `count` targets: what brgemm is fastest with, or panels of our kernel.
+  static int64_t columns_for(int64_t count) { return is_own_product<T>() ? in_panels(count) : (count + 63) / 64 * 64; }
+
+  // Elements of the targets' normed states as a right operand, whichever way round.
+  int64_t operand() const { return hidden_size * columns; }
+  // Parts of the vocabulary whose gradients of the hidden states are summed apart.
+  int64_t parts() const {
+    const int64_t affordable = SUMS_BYTES / static_cast<int64_t>(sizeof(W)) / std::max<int64_t>(operand(), 1);
+    return std::min(tiles, std::clamp<int64_t>(affordable, 2, MOST_SUMS));
+  }
+  int64_t num_tasks() const { return (count + ROWS - 1) / ROWS; }
+  std::vector<int64_t> sums() const { return {hidden_size, hidden_size, hidden_size}; }
+  int64_t operands() const { return WeightGradient<T>::size(count, hidden_size, hidden_size); }
+
+  // What a task of the decoder's backward takes.
+  struct DecoderBackward {
+    W *scores, *d_entries;
+    T *gradient, *packed, *entries, *entries_left;
+
+    template <typename From> DecoderBackward(From &from, int64_t hidden) {
+      scores = from.template take<W>(ENTRIES * COLUMNS), d_entries = from.template take<W>(ENTRIES * hidden);
+      gradient = from.template take<T>(ENTRIES * COLUMNS), packed = from.template take<T>(ENTRIES * COLUMNS);
+      entries = from.template take<T>(ENTRIES * hidden), entries_left = from.template take<T>(ENTRIES * hidden);
+    }
+  };
+
+  UntieBytes bytes(int64_t rows) const {
+    constexpr int64_t narrow = sizeof(T), wide = sizeof(W);
+    const int64_t states = count * hidden_size;
+    UntieBytes found{};
+    found.saved = 4 * states * narrow + (2 * count + 2 * columns) * wide;
+    found.packed = PackedWeight<T>::bytes(hidden_size, hidden_size);
+    found.largest = parts() * operand() * wide;
+    const int64_t forward = operand() * narrow + tiles * columns * (3 * wide + static_cast<int64_t>(sizeof(int32_t)));
+    // The gradient of all hidden states, and beside it first what the decoder's backward has, its sums and their total and result
+    // among that, and then what that of the dense layer has.
+    const int64_t d_hidden = rows * hidden_size * narrow, result = (std::is_same_v<T, W> ? 0 : operand()) + states;
+    const int64_t decoder = columns * wide + (2 * operand() + result) * narrow + found.largest + operand() * wide;
+    const int64_t dense = (states + operands()) * narrow + states * wide + PartialSums<T>::bytes(num_tasks(), sums());
+    found.passing = std::max(forward, d_hidden + std::max(decoder, dense));
+    ScratchLayout taken;
+    DecoderBackward(taken, hidden_size);
+    found.per_thread = taken.bytes();
+    return found;
+  }
+
+  int64_t count, columns, hidden_size, tiles;
+};
+
 template <typename T> class HeadOf final : public Head {
   using W = Wide<T>;
 
@@ -23,11 +79,12 @@ public:
     HeadSavedTensors now;
     std::vector<double> weights;
     select(hidden.size(0) * hidden.size(1), targets, now, weights);
-    const int64_t count = static_cast<int64_t>(weights.size()), columns = rounded(count);
+    const int64_t count = static_cast<int64_t>(weights.size());
+    const HeadMemory<T> memory = memory_for(count, HeadMemory<T>::columns_for(count));
+    const int64_t columns = memory.columns, tiles = memory.tiles;
     now.labels.resize(columns, -1);
     transform(hidden.contiguous(), now);
-    const auto right = right_operand(now.normed, columns);
-    const int64_t tiles = (vocabulary + ENTRIES - 1) / ENTRIES;
+    const auto right = right_operand(now.normed, memory);
     const auto sums = at::zeros({3, tiles, columns}, Scalar<T>::wide), best = at::zeros({tiles, columns}, at::kInt);
     const auto sum_at = [&](int64_t which, int64_t tile, int64_t column) {
       return data<W>(sums) + (which * tiles + tile) * columns + column;
@@ -80,10 +137,11 @@ public:
       }
       return d_hidden;
     }
-    const auto d_normed = decoder_backward(saved, saved.factors.mul(gradient));
-    const int64_t tasks = (count + ROWS - 1) / ROWS;
-    const PartialSums<T> sums(tasks, {hidden_size, hidden_size, hidden_size});
-    const auto operands = buffer<T>({WeightGradient<T>::size(count, hidden_size, hidden_size)});
+    const HeadMemory<T> memory = memory_for(count, static_cast<int64_t>(saved.labels.size()));
+    const auto d_normed = decoder_backward(saved, saved.factors.mul(gradient), memory);
+    const int64_t tasks = memory.num_tasks();
+    const PartialSums<T> sums(tasks, memory.sums());
+    const auto operands = buffer<T>({memory.operands()});
     const WeightGradient<T> weight(WeightGradient<T>::TRANSPOSED, count, hidden_size, hidden_size, data<T>(operands));
     const auto d_gathered = wide_buffer<T>({count, hidden_size});
     const Packed<T> &from_dense = dense->backward();
@@ -113,9 +171,12 @@ public:
     return d_hidden;
   }
 
+  int64_t packed_bytes() const override { return dense->bytes(); }
+
 private:
-  // Columns of logits for `count` targets: what brgemm is fastest with, or panels of our kernel.
-  static int64_t rounded(int64_t count) { return is_own_product<T>() ? in_panels(count) : (count + 63) / 64 * 64; }
+  HeadMemory<T> memory_for(int64_t count, int64_t columns) const {
+    return HeadMemory<T>(count, columns, hidden_size, vocabulary);
+  }
   T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * hidden_size; }
   const W *value(HeadPart part) const { return data<W>(parts[part]); }
   template <typename Use> static void each_column_block(int64_t columns, Use use) {
@@ -166,10 +227,9 @@ private:
   }
 
   // normedᵀ [C, columns] as a right operand.
-  at::Tensor right_operand(const at::Tensor &normed, int64_t columns) const {
-    const int64_t count = normed.size(0);
-    const auto right = at::zeros({hidden_size * columns}, Scalar<T>::kind);
-    kernels.pack_columns(count, hidden_size, data<T>(normed), hidden_size, data<T>(right), columns);
+  at::Tensor right_operand(const at::Tensor &normed, const HeadMemory<T> &memory) const {
+    const auto right = at::zeros({memory.operand()}, Scalar<T>::kind);
+    kernels.pack_columns(memory.count, hidden_size, data<T>(normed), hidden_size, data<T>(right), memory.columns);
     return right;
   }
   static const T *right_at(const at::Tensor &right, int64_t column) {
@@ -182,21 +242,18 @@ private:
   }
 
   // The gradients of embeddings, bias and `normed`, given each target's part in the loss.
-  at::Tensor decoder_backward(const HeadSavedTensors &saved, const at::Tensor &factors) const {
-    const int64_t count = saved.normed.size(0), columns = static_cast<int64_t>(saved.labels.size());
-    const auto right = right_operand(saved.normed, columns);
-    const auto packed_rows = at::zeros({columns * hidden_size}, Scalar<T>::kind);
+  at::Tensor decoder_backward(const HeadSavedTensors &saved, const at::Tensor &factors, const HeadMemory<T> &memory) const {
+    const int64_t count = memory.count, columns = memory.columns, tiles = memory.tiles, groups = memory.parts();
+    const auto right = right_operand(saved.normed, memory);
+    const auto packed_rows = at::zeros({memory.operand()}, Scalar<T>::kind);
     kernels.pack_rows(count, hidden_size, data<T>(saved.normed), hidden_size, data<T>(packed_rows), hidden_size);
-    const int64_t tiles = (vocabulary + ENTRIES - 1) / ENTRIES;
-    const int64_t affordable = SUMS_BYTES / static_cast<int64_t>(sizeof(W)) / (hidden_size * columns);
-    const int64_t groups = std::min(tiles, std::clamp<int64_t>(affordable, 2, MOST_SUMS));
     const auto turned = at::zeros({groups, hidden_size, columns}, Scalar<T>::wide);
     const auto d_embeddings = gradient_of(parts[EMBEDDINGS]), d_bias = gradient_of(parts[LOGIT_BIAS]);
     in_parallel(groups, [&](int64_t group) {
       W *d_turned = data<W>(turned) + group * hidden_size * columns;
-      W *scores = scratch<W>(ENTRIES * COLUMNS), *d_entries = scratch<W>(ENTRIES * hidden_size);
-      T *gradient = scratch<T>(ENTRIES * COLUMNS), *packed = scratch<T>(ENTRIES * COLUMNS);
-      T *entries = scratch<T>(ENTRIES * hidden_size), *entries_left = scratch<T>(ENTRIES * hidden_size);
+      const typename HeadMemory<T>::DecoderBackward taken(Scratch::of_thread(), hidden_size);
+      W *scores = taken.scores, *d_entries = taken.d_entries;
+      T *gradient = taken.gradient, *packed = taken.packed, *entries = taken.entries, *entries_left = taken.entries_left;
       for (int64_t tile = group; tile < tiles; tile += groups) {
         const int64_t first = tile * ENTRIES, rows = std::min(ENTRIES, vocabulary - first);
         narrow_entries(first, rows, entries);
@@ -226,6 +283,13 @@ private:
 };
 
 } // namespace
+
+UntieBytes head_bytes(at::ScalarType kind, int64_t rows, int64_t targets, int64_t hidden_size, int64_t vocabulary) {
+  return of_kind(kind, [&](auto element) {
+    using Memory = HeadMemory<decltype(element)>;
+    return Memory(targets, Memory::columns_for(targets), hidden_size, vocabulary).bytes(rows);
+  });
+}
 
 std::shared_ptr<Head> Head::make(at::ScalarType kind, double epsilon, std::array<at::Tensor, HEAD_PARTS> parts) {
   return of_kind(kind, [&](auto element) -> std::shared_ptr<Head> {

@@ -6,6 +6,7 @@
 // own in place.
 #pragma once
 
+#include "../shim.h"
 #include "gradients.h"
 #include "weights.h"
 
@@ -26,6 +27,8 @@ struct HeadSavedTensors {
   std::vector<int64_t> rows; // of the hidden states
   std::vector<int32_t> labels;
   at::Tensor gathered, inner, after, normed, statistics, log_sum, factors;
+
+  std::vector<at::Tensor> all() const { return {gathered, inner, after, normed, statistics, log_sum, factors}; }
 };
 
 // fp64 scalars: Σ weight·loss / total, and Σ weight over the targets whose label has the largest logit.
@@ -40,7 +43,12 @@ public:
   virtual HeadResult forward(const at::Tensor &hidden, const Targets &targets, HeadSavedTensors *saved) = 0;
   // The gradient of hidden, of shape `sizes`.
   virtual at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadSavedTensors &saved) = 0;
+  // Of its packed copies.
+  virtual int64_t packed_bytes() const = 0;
   static std::shared_ptr<Head> make(at::ScalarType kind, double epsilon, std::array<at::Tensor, HEAD_PARTS> parts);
 };
+
+// What a head and its forward and backward of `targets` among `rows` hidden states hold.
+UntieBytes head_bytes(at::ScalarType kind, int64_t rows, int64_t targets, int64_t hidden_size, int64_t vocabulary);
 
 } // namespace untie

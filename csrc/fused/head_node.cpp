@@ -12,7 +12,7 @@ struct UntieHead {
 namespace untie {
 namespace {
 
-struct HeadBackward : torch::autograd::Node {
+struct HeadBackward : SavingNode {
   std::shared_ptr<Head> head;
   std::vector<int64_t> sizes;
   HeadSavedTensors saved;
@@ -25,6 +25,8 @@ struct HeadBackward : torch::autograd::Node {
     return {gradients[0].defined() ? head->backward(gradients[0].item<double>(), sizes, saved) : at::Tensor()};
   }
   void release_variables() override { saved = HeadSavedTensors(); }
+  std::vector<at::Tensor> saved_tensors() const override { return saved.all(); }
+  int64_t packed_bytes() const override { return head->packed_bytes(); }
   std::string name() const override { return "FusedHeadBackward"; }
 };
 
@@ -62,4 +64,10 @@ char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at:
     *loss = new at::Tensor(std::move(found.loss));
     *num_correct = new at::Tensor(std::move(found.num_correct));
   });
+}
+
+char *untie_head_bytes(int32_t kind, int64_t rows, int64_t targets, int64_t hidden_size, int64_t vocabulary,
+                       UntieBytes *bytes) {
+  return untie_guard(
+      [&] { *bytes = untie::head_bytes(static_cast<at::ScalarType>(kind), rows, targets, hidden_size, vocabulary); });
 }

@@ -1,11 +1,7 @@
-#include "layer.h"
+#include "layer_memory.h"
 
 namespace untie {
 namespace {
-
-// Rows of a block of all `rows`: many, since each block reads all weights again, but enough blocks for all cores to have some.
-int64_t rows_of_block(int64_t rows) { return rows < 1024 ? 64 : 128; }
-int64_t num_blocks(int64_t rows) { return (rows + rows_of_block(rows) - 1) / rows_of_block(rows); }
 
 template <typename T> class LayerOf final : public Layer {
   using W = Wide<T>;
@@ -22,22 +18,21 @@ public:
 
   at::Tensor forward(const at::Tensor &x, const LayerContext &layer_context, SavedTensors *saved) override {
     const int64_t rows = x.size(0) * x.size(1), length = x.size(1);
+    const LayerMemory<T> memory = memory_for(x);
     const bool keep = saved != nullptr;
     SavedTensors now;
     now.x = x.contiguous();
-    const int64_t if_saved = keep ? hidden_size : 0, of_post = config.pre_norm ? 0 : if_saved, of_pre = if_saved - of_post;
-    const int64_t of_inner = keep ? intermediate_size : 0;
-    const auto pieces = buffers<T>(rows, {3 * hidden_size, hidden_size, if_saved, if_saved, of_inner, of_post, of_pre});
+    const auto pieces = buffers<T>(rows, memory.forward_columns(keep));
     now.qkv = pieces[0], now.context = pieces[1], now.sum1 = pieces[2], now.middle = pieces[3], now.inner = pieces[4];
     now.sum2 = pieces[5], now.normed = config.pre_norm ? pieces[6] : now.x;
-    now.log_sum = wide_buffer<T>({x.size(0) * config.heads, Attention<T>::rounded(length)});
-    now.statistics = wide_buffer<T>({4, rows});
+    now.log_sum = wide_buffer<T>(memory.log_sum_shape()), now.statistics = wide_buffer<T>(memory.statistics_shape());
     const auto y = buffer<T>({rows, hidden_size});
     const Packed<T> &to_qkv = qkv->forward(), &to_out = out->forward(), &to_inner = inner->forward(),
                     &to_outer = outer->forward();
-    each_block(rows, [&](int64_t, int64_t first, int64_t count) {
-      W *tile = scratch<W>(count * Packed<T>::TILE);
-      T *normed = saved_or_scratch(now.normed, first, count, hidden_size);
+    each_block(memory, rows, [&](int64_t, int64_t first, int64_t count) {
+      const typename LayerMemory<T>::QkvForward taken(Scratch::of_thread(), memory, count, keep);
+      W *tile = taken.tile;
+      T *normed = saved_or(taken.normed, now.normed, first);
       if (config.pre_norm) {
         norm(NORM1, first, count, at(now.x, first), normed, now.statistics);
       }
@@ -49,11 +44,11 @@ public:
     attention(x, layer_context).forward(now.qkv, now.context, now.log_sum);
     const Dropout drop1 = dropout_of(layer_context.keys, layer_context.site + 1, layer_context.hidden_dropout, length);
     const Dropout drop2 = dropout_of(layer_context.keys, layer_context.site + 2, layer_context.hidden_dropout, length);
-    each_block(rows, [&](int64_t, int64_t first, int64_t count) {
-      W *wide = scratch<W>(count * hidden_size), *tile = scratch<W>(count * Packed<T>::TILE);
-      T *after = scratch<T>(count * apart<T>(intermediate_size));
-      T *sum1 = saved_or_scratch(now.sum1, first, count, hidden_size);
-      T *middle = saved_or_scratch(now.middle, first, count, hidden_size);
+    each_block(memory, rows, [&](int64_t, int64_t first, int64_t count) {
+      const typename LayerMemory<T>::Forward taken(Scratch::of_thread(), memory, count, keep);
+      W *wide = taken.wide, *tile = taken.tile;
+      T *after = taken.after, *sum1 = saved_or(taken.sum1, now.sum1, first);
+      T *middle = saved_or(taken.middle, now.middle, first);
       whole(count, at(now.context, first), hidden_size, to_out, wide);
       kernels.residual_forward(first, count, hidden_size, wide, value(OUT_BIAS), at(now.x, first), drop1, sum1);
       norm(config.pre_norm ? NORM2 : NORM1, first, count, sum1, middle, now.statistics);
@@ -67,7 +62,7 @@ public:
         kernels.residual_forward(first, count, hidden_size, wide, value(OUTER_BIAS), sum1, drop2, at(y, first));
         return;
       }
-      T *sum2 = saved_or_scratch(now.sum2, first, count, hidden_size);
+      T *sum2 = saved_or(taken.sum2, now.sum2, first);
       kernels.residual_forward(first, count, hidden_size, wide, value(OUTER_BIAS), middle, drop2, sum2);
       norm(NORM2, first, count, sum2, at(y, first), now.statistics);
     });
@@ -80,15 +75,14 @@ public:
   at::Tensor backward(const at::Tensor &gradient, const LayerContext &layer_context, const SavedTensors &saved) override {
     const at::Tensor d_out = gradient.contiguous();
     const int64_t rows = d_out.size(0) * d_out.size(1), length = d_out.size(1);
-    const PartialSums<T> sums(num_blocks(rows), sizes_of_sums());
+    const LayerMemory<T> memory = memory_for(d_out);
+    const PartialSums<T> sums(memory.num_blocks(), memory.sums());
     const Dropout drop1 = dropout_of(layer_context.keys, layer_context.site + 1, layer_context.hidden_dropout, length);
     const Dropout drop2 = dropout_of(layer_context.keys, layer_context.site + 2, layer_context.hidden_dropout, length);
     // One piece of memory, the same for all layers; the operands of the last product take the place of those before.
     using Gradient = WeightGradient<T>;
-    const int64_t of_inner = Gradient::size(rows, hidden_size, intermediate_size);
-    const int64_t of_out = Gradient::size(rows, hidden_size, hidden_size);
-    const int64_t shared = std::max(2 * of_inner + of_out + rows * hidden_size, Gradient::size(rows, hidden_size, 3 * hidden_size));
-    T *d_sum1 = reinterpret_cast<T *>(workspace((4 * rows * hidden_size + shared) * sizeof(T)));
+    const int64_t of_inner = memory.inner_operands(), of_out = memory.out_operands();
+    T *d_sum1 = reinterpret_cast<T *>(workspace(memory.workspace_elements() * sizeof(T)));
     T *d_qkv = d_sum1 + rows * hidden_size, *operands = d_qkv + rows * 3 * hidden_size;
     {
       const Gradient d_outer_weight(Gradient::PLAIN, rows, hidden_size, intermediate_size, operands),
@@ -96,10 +90,10 @@ public:
           d_out_weight(Gradient::PLAIN, rows, hidden_size, hidden_size, operands + 2 * of_inner);
       T *d_context = operands + 2 * of_inner + of_out;
       const Packed<T> &from_outer = outer->backward(), &from_inner = inner->backward(), &from_out = out->backward();
-      each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
-        W *wide = scratch<W>(count * hidden_size), *tile = scratch<W>(count * Packed<T>::TILE);
-        T *d_sum2 = scratch<T>(count * hidden_size), *d_middle = scratch<T>(count * hidden_size);
-        T *d_branch = scratch<T>(count * hidden_size), *d_inner = scratch<T>(count * apart<T>(intermediate_size));
+      each_block(memory, rows, [&](int64_t task, int64_t first, int64_t count) {
+        const typename LayerMemory<T>::Backward taken(Scratch::of_thread(), memory, count);
+        W *wide = taken.wide, *tile = taken.tile;
+        T *d_sum2 = taken.d_sum2, *d_middle = taken.d_middle, *d_branch = taken.d_branch, *d_inner = taken.d_inner;
         const T *d = at(d_out, first);
         if (!config.pre_norm) {
           norm_backward(NORM2, first, count, d, saved.sum2, saved.statistics, nullptr, d_sum2, sums, task);
@@ -137,17 +131,17 @@ public:
     const Gradient d_qkv_weight(Gradient::TRANSPOSED, rows, hidden_size, 3 * hidden_size, operands);
     const Packed<T> &from_qkv = qkv->backward();
     const auto d_x = buffer<T>({rows, hidden_size});
-    each_block(rows, [&](int64_t task, int64_t first, int64_t count) {
-      W *wide = scratch<W>(count * hidden_size);
+    each_block(memory, rows, [&](int64_t task, int64_t first, int64_t count) {
+      const typename LayerMemory<T>::QkvBackward taken(Scratch::of_thread(), memory, count);
+      W *wide = taken.wide;
       const T *d = d_qkv + first * 3 * hidden_size;
       kernels.column_sums(count, 3 * hidden_size, d, sums.of(task, QKV_BIAS));
       d_qkv_weight.set_right(first, count, d);
       d_qkv_weight.set_left(first, count, at(saved.normed, first));
       if (config.pre_norm) {
-        T *d_normed = scratch<T>(count * hidden_size);
-        whole_narrow(count, d, 3 * hidden_size, from_qkv, wide, d_normed);
-        norm_backward(NORM1, first, count, d_normed, saved.x, saved.statistics, d_sum1 + first * hidden_size, at(d_x, first), sums,
-                      task);
+        whole_narrow(count, d, 3 * hidden_size, from_qkv, wide, taken.d_normed);
+        norm_backward(NORM1, first, count, taken.d_normed, saved.x, saved.statistics, d_sum1 + first * hidden_size, at(d_x, first),
+                      sums, task);
       } else {
         whole(count, d, 3 * hidden_size, from_qkv, wide);
         kernels.add(count * hidden_size, wide, d_sum1 + first * hidden_size, at(d_x, first));
@@ -164,25 +158,20 @@ public:
     return d_x.view(d_out.sizes());
   }
 
+  int64_t packed_bytes() const override { return qkv->bytes() + out->bytes() + inner->bytes() + outer->bytes(); }
+
 private:
-  // The parts whose gradients are sums over rows.
-  static constexpr Part SUMMED[] = {QKV_BIAS, OUT_BIAS, NORM1, NORM1_BIAS, INNER_BIAS, OUTER_BIAS, NORM2, NORM2_BIAS};
-  std::vector<int64_t> sizes_of_sums() const {
-    std::vector<int64_t> sizes(PARTS, 0);
-    for (const Part part : SUMMED) {
-      sizes[part] = leaves[part].numel();
-    }
-    return sizes;
+  // Of a forward of `x`, or of the backward of a gradient like it.
+  LayerMemory<T> memory_for(const at::Tensor &x) const {
+    return LayerMemory<T>({x.size(0), x.size(1), hidden_size, intermediate_size, config.heads, config.pre_norm});
   }
 
-  template <typename Body> static void each_block(int64_t rows, Body body) {
-    const int64_t most = rows_of_block(rows);
-    in_parallel(num_blocks(rows), [&](int64_t task) { body(task, task * most, std::min(most, rows - task * most)); });
+  template <typename Body> static void each_block(const LayerMemory<T> &memory, int64_t rows, Body body) {
+    const int64_t most = memory.rows_of_block();
+    in_parallel(memory.num_blocks(), [&](int64_t task) { body(task, task * most, std::min(most, rows - task * most)); });
   }
   T *at(const at::Tensor &rows, int64_t row) const { return data<T>(rows) + row * hidden_size; }
-  static T *saved_or_scratch(const at::Tensor &rows, int64_t first, int64_t count, int64_t columns) {
-    return rows.numel() > 0 ? data<T>(rows) + first * columns : scratch<T>(count * columns);
-  }
+  T *saved_or(T *taken, const at::Tensor &rows, int64_t first) const { return taken == nullptr ? at(rows, first) : taken; }
   const W *value(Part part) const { return data<W>(leaves[part]); }
 
   Attention<T> attention(const at::Tensor &like, const LayerContext &layer_context) const {
@@ -238,6 +227,10 @@ private:
 };
 
 } // namespace
+
+UntieBytes layer_bytes(at::ScalarType kind, LayerShape shape) {
+  return of_kind(kind, [&](auto element) { return LayerMemory<decltype(element)>(shape).bytes(); });
+}
 
 std::shared_ptr<Layer> Layer::make(at::ScalarType kind, LayerConfig config, std::array<at::Tensor, PARTS> parts) {
   return of_kind(kind, [&](auto element) -> std::shared_ptr<Layer> {

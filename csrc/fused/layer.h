@@ -8,6 +8,7 @@
 // Gradients of weights are added to the leaves' own in place.
 #pragma once
 
+#include "../shim.h"
 #include "attention.h"
 #include "gradients.h"
 #include "weights.h"
@@ -25,6 +26,12 @@ struct LayerConfig {
   double epsilon;
 };
 
+// Sizes of a layer and of its input.
+struct LayerShape {
+  int64_t batch, length, hidden_size, intermediate_size, heads;
+  bool pre_norm;
+};
+
 // What one forward of a layer depends on beside x.
 struct LayerContext {
   AttentionMask mask;
@@ -36,6 +43,8 @@ struct LayerContext {
 // What the forward keeps for the backward.
 struct SavedTensors {
   at::Tensor x, normed, qkv, context, log_sum, sum1, middle, inner, sum2, statistics;
+
+  std::vector<at::Tensor> all() const { return {x, normed, qkv, context, log_sum, sum1, middle, inner, sum2, statistics}; }
 };
 
 // A layer's weights, whatever the precision.
@@ -44,7 +53,12 @@ public:
   virtual ~Layer() = default;
   virtual at::Tensor forward(const at::Tensor &x, const LayerContext &layer_context, SavedTensors *saved) = 0;
   virtual at::Tensor backward(const at::Tensor &d_out, const LayerContext &layer_context, const SavedTensors &saved) = 0;
+  // Of its packed copies.
+  virtual int64_t packed_bytes() const = 0;
   static std::shared_ptr<Layer> make(at::ScalarType kind, LayerConfig config, std::array<at::Tensor, PARTS> parts);
 };
+
+// What a layer and its forward and backward of a batch hold.
+UntieBytes layer_bytes(at::ScalarType kind, LayerShape shape);
 
 } // namespace untie

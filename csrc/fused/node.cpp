@@ -5,6 +5,8 @@
 
 #include <ATen/record_function.h>
 
+#include <set>
+
 struct UntieLayer {
   std::shared_ptr<untie::Layer> layer;
 };
@@ -12,10 +14,9 @@ struct UntieLayer {
 namespace untie {
 namespace {
 
-using torch::autograd::Node;
 using torch::autograd::variable_list;
 
-struct LayerBackward : Node {
+struct LayerBackward : SavingNode {
   std::shared_ptr<Layer> layer;
   LayerContext context;
   SavedTensors saved; // with `recompute` only x
@@ -32,6 +33,8 @@ struct LayerBackward : Node {
     return {gradients[0].defined() ? layer->backward(gradients[0], context, saved) : at::Tensor()};
   }
   void release_variables() override { saved = SavedTensors(); }
+  std::vector<at::Tensor> saved_tensors() const override { return saved.all(); }
+  int64_t packed_bytes() const override { return layer->packed_bytes(); }
   std::string name() const override { return "FusedLayerBackward"; }
 };
 
@@ -86,5 +89,32 @@ char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const Un
       torch::autograd::set_history(y, node);
     }
     *out = new at::Tensor(std::move(y));
+  });
+}
+
+char *untie_layer_bytes(int32_t kind, int64_t batch, int64_t length, int64_t hidden_size, int64_t intermediate_size,
+                        int64_t heads, bool pre_norm, UntieBytes *bytes) {
+  return untie_guard([&] {
+    *bytes = untie::layer_bytes(static_cast<at::ScalarType>(kind),
+                                {batch, length, hidden_size, intermediate_size, heads, pre_norm});
+  });
+}
+
+char *untie_held_bytes(const at::Tensor *out, UntieBytes *bytes) {
+  return untie_guard([&] {
+    const auto node = dynamic_cast<untie::SavingNode *>(out->grad_fn().get());
+    if (node == nullptr) {
+      throw std::runtime_error("no fused operation is behind this tensor");
+    }
+    *bytes = {};
+    std::set<const void *> seen;
+    for (const auto &tensor : node->saved_tensors()) {
+      if (tensor.defined() && seen.insert(tensor.storage().unsafeGetStorageImpl()).second) {
+        bytes->saved += static_cast<int64_t>(tensor.storage().nbytes());
+      }
+    }
+    bytes->packed = node->packed_bytes();
+    bytes->workspace = untie::workspace_size();
+    bytes->per_thread = untie::Scratch::of_thread().bytes();
   });
 }

@@ -7,6 +7,13 @@
 
 namespace untie {
 
+// A node that keeps tensors for its backward.
+struct SavingNode : torch::autograd::Node {
+  virtual std::vector<at::Tensor> saved_tensors() const = 0;
+  // Of packed copies of weights that it reads.
+  virtual int64_t packed_bytes() const = 0;
+};
+
 // A node behind `inputs`; null where nothing needs a gradient.
 template <typename Of, typename... Inputs> std::shared_ptr<Of> node_for(const Inputs &...inputs) {
   if (!torch::autograd::compute_requires_grad(inputs...)) {

@@ -5,6 +5,7 @@
 // kernel of ours (kernels/product.h), which is fastest with a right operand in panels of 16 columns.
 #pragma once
 
+#include "../heap.h"
 #include "parallel.h"
 
 #include <ATen/core/Tensor.h>
@@ -106,22 +107,35 @@ template <typename T> const T *narrowed(int64_t rows, int64_t width, const Wide<
 template <typename T> at::Tensor buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::kind); }
 template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::wide); }
 
-// Matrices [rows, width] in as few pieces of memory as glibc's allocator keeps when they are freed (heap.cpp). A larger piece comes
-// as fresh pages in every step, also where it is a single matrix. What comes and goes together is one hole in the heap; buffers of
-// many sizes leave gaps between those that stay, a quarter of all activations.
-template <typename T> std::vector<at::Tensor> buffers(int64_t rows, std::initializer_list<int64_t> widths) {
-  const int64_t most = ((int64_t{32} << 20) - 4096) / static_cast<int64_t>(sizeof(T));
-  const auto aligned = [&](int64_t width) { return (rows * width + 63) / 64 * 64; };
-  std::vector<at::Tensor> matrices;
-  for (auto first = widths.begin(); first != widths.end();) {
-    int64_t size = aligned(*first);
-    auto last = std::next(first);
-    for (; last != widths.end() && size + aligned(*last) <= most; ++last) {
-      size += aligned(*last);
+// Matrices of so many rows and columns in as few pieces of memory as the heap keeps. A larger piece comes as fresh pages in every
+// step, also where it is a single matrix. What comes and goes together is one hole in the heap; buffers of many sizes leave gaps
+// between those that stay, a quarter of all activations.
+struct Piece {
+  size_t matrices;
+  int64_t size; // in elements
+};
+inline int64_t aligned(int64_t elements) { return (elements + 63) / 64 * 64; }
+template <typename T> std::vector<Piece> pieces_of(int64_t rows, const std::vector<int64_t> &columns) {
+  const int64_t most = (LARGEST_IN_HEAP - 4096) / static_cast<int64_t>(sizeof(T));
+  std::vector<Piece> pieces;
+  for (const int64_t count : columns) {
+    const int64_t size = aligned(rows * count);
+    if (pieces.empty() || pieces.back().size + size > most) {
+      pieces.push_back({0, 0});
     }
+    ++pieces.back().matrices, pieces.back().size += size;
+  }
+  return pieces;
+}
+template <typename T> std::vector<at::Tensor> buffers(int64_t rows, const std::vector<int64_t> &columns) {
+  std::vector<at::Tensor> matrices;
+  for (const auto &[count, size] : pieces_of<T>(rows, columns)) {
     const auto piece = buffer<T>({size});
-    for (int64_t place = 0; first != last; place += aligned(*first++)) {
-      matrices.push_back(piece.narrow(0, place, rows * *first).view({rows, *first}));
+    int64_t place = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t of_matrix = columns[matrices.size()];
+      matrices.push_back(piece.narrow(0, place, rows * of_matrix).view({rows, of_matrix}));
+      place += aligned(rows * of_matrix);
     }
   }
   return matrices;

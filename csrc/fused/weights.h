@@ -10,7 +10,9 @@ template <typename T> struct Packed {
   // The most columns that a product makes at a time.
   static constexpr int64_t TILE = 64;
 
-  Packed(int64_t rows, int64_t columns) : k(rows), n(columns), storage(buffer<T>({even(k) * in_panels(n)})) {}
+  Packed(int64_t rows, int64_t columns) : k(rows), n(columns), storage(buffer<T>({size(k, n)})) {}
+  // Its elements.
+  static int64_t size(int64_t rows, int64_t columns) { return even(rows) * in_panels(columns); }
 
   int64_t block() const { return panels ? PANEL : TILE; }
   // Of the block that starts at `column`: its columns, and the elements from row to row.
@@ -60,6 +62,16 @@ public:
         [](const at::Tensor &it) -> std::shared_ptr<PackedCopy> { return std::make_shared<PackedWeight>(it); }));
   }
 
+  // Bytes of both copies of a weight [out, in].
+  static int64_t bytes(int64_t out, int64_t in) {
+    return (Packed<T>::size(in, out) + Packed<T>::size(out, in)) * static_cast<int64_t>(sizeof(T));
+  }
+  int64_t bytes() const { return static_cast<int64_t>(columns.packed.storage.nbytes() + rows.packed.storage.nbytes()); }
+  // What a task takes that packs `count` rows of a weight whose rows have `in` columns.
+  template <typename From> static T *narrowed_rows(From &from, int64_t count, int64_t in) {
+    return from.template take<T>(count * in);
+  }
+
   // The right operand of x · Wᵀ.
   const Packed<T> &forward() { return fresh(columns); }
   // The right operand of dy · W.
@@ -97,7 +109,7 @@ private:
   void pack(int64_t first, int64_t count, bool to_columns, bool to_rows) {
     const auto &kernels = Scalar<T>::kernels();
     const int64_t in = master.size(1);
-    const T *from = narrowed(count, in, data<Wide<T>>(master) + first * in, scratch<T>(count * in));
+    const T *from = narrowed(count, in, data<Wide<T>>(master) + first * in, narrowed_rows(Scratch::of_thread(), count, in));
     for (int64_t row = 0; to_columns && row < count; row += columns.packed.block()) {
       const int64_t column = first + row;
       kernels.pack_columns(columns.packed.width(column), in, from + row * in, in, columns.packed.at(column),

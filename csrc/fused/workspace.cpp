@@ -12,6 +12,8 @@ namespace {
 
 constexpr size_t LARGE_PAGE = size_t{2} << 20;
 
+size_t whole_pages(size_t bytes) { return (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE; }
+
 struct Workspace {
   char *memory = nullptr;
   size_t size = 0;
@@ -21,7 +23,7 @@ struct Workspace {
     if (bytes > size) {
       std::free(memory);
       memory = nullptr, size = 0;
-      const size_t whole = (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+      const size_t whole = whole_pages(bytes);
       memory = static_cast<char *>(std::aligned_alloc(LARGE_PAGE, whole));
       if (memory == nullptr) {
         throw std::bad_alloc();
@@ -36,11 +38,14 @@ struct Workspace {
   }
 };
 
+thread_local Workspace of_thread;
+
 } // namespace
 
-char *workspace(size_t bytes) {
-  static thread_local Workspace of_thread;
-  return of_thread.grown_to(bytes);
-}
+char *workspace(size_t bytes) { return of_thread.grown_to(bytes); }
+
+int64_t workspace_size(size_t bytes) { return static_cast<int64_t>(whole_pages(bytes)); }
+
+int64_t workspace_size() { return static_cast<int64_t>(of_thread.size); }
 
 } // namespace untie

@@ -5,7 +5,7 @@ use tch::{Device, Kind};
 
 use crate::model::config::{BertConfig, Norm};
 use crate::model::linear::statistics_kind;
-use crate::shim::{fits, kernel_level, multiplies, LayerSizes};
+use crate::shim::{fits, kernel_level, layer_bytes, multiplies, FusedBytes, LayerSizes};
 
 /// How a model computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +39,12 @@ impl Compute {
     /// Whether a layer of the sizes of `config` on `device` is one operation of our own kernels.
     pub fn fuses_layers(self, config: &BertConfig, device: Device) -> bool {
         self.fuses() && fits(layer_sizes(config), self.kind, device)
+    }
+
+    /// What such a layer holds on `batch` sequences of `length`; `None` where it is no operation of our own kernels.
+    pub fn layer_bytes(self, config: &BertConfig, device: Device, batch: i64, length: i64) -> Option<FusedBytes> {
+        let is_fused = self.fuses_layers(config, device);
+        is_fused.then(|| layer_bytes(layer_sizes(config), batch, length, self.kind)).flatten()
     }
 }
 

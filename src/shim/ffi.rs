@@ -6,6 +6,7 @@ use std::mem::{offset_of, size_of};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+use super::bytes::FusedBytes;
 use crate::error::{libtorch, Result};
 
 /// `UntieLayerContext`.
@@ -57,6 +58,7 @@ const _: () = {
         };
     }
     lies_at!(CAdamW, 48: parameter 0, gradient 8, exp_avg 16, exp_avg_sq 24, gradient_scale 32, weight_decay 40);
+    lies_at!(FusedBytes, 48: saved 0, workspace 8, passing 16, packed 24, per_thread 32, largest 40);
     lies_at!(CLayerContext, 56: visible 0, documents 8, keys 16, site 24, attention_dropout 32, hidden_dropout 40,
         recompute 48);
     lies_at!(CEmbeddings, 96: word 0, position 8, token_type 16, weight 24, bias 32, word_ids 40, position_ids 48, type_ids 56, keys 64, epsilon 72, dropout 80, site 88);
@@ -131,6 +133,32 @@ extern "C" {
         context: *const CLayerContext,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(super) fn untie_layer_bytes(
+        kind: i32,
+        batch: i64,
+        length: i64,
+        hidden_size: i64,
+        intermediate_size: i64,
+        heads: i64,
+        pre_norm: bool,
+        bytes: *mut FusedBytes,
+    ) -> *mut c_char;
+    pub(super) fn untie_held_bytes(out: *const C_tensor, bytes: *mut FusedBytes) -> *mut c_char;
+    pub(super) fn untie_head_bytes(
+        kind: i32,
+        rows: i64,
+        targets: i64,
+        hidden_size: i64,
+        vocabulary: i64,
+        bytes: *mut FusedBytes,
+    ) -> *mut c_char;
+    pub(super) fn untie_embeddings_bytes(
+        kind: i32,
+        rows: i64,
+        hidden_size: i64,
+        norm: bool,
+        bytes: *mut FusedBytes,
+    ) -> *mut c_char;
     pub(super) fn untie_head_new(
         parts: *const *const C_tensor,
         kind: i32,
@@ -159,6 +187,7 @@ extern "C" {
     ) -> *mut c_char;
     pub(super) fn untie_keep_heap();
     pub(super) fn untie_trim_heap();
+    pub(super) fn untie_largest_in_heap() -> i64;
     pub(super) fn untie_uniform(tensor: *const C_tensor, seed: u64) -> *mut c_char;
     pub(super) fn untie_profile_start() -> *mut c_char;
     pub(super) fn untie_profile_stop(table: *mut *mut c_char) -> *mut c_char;

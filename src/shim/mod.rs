@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod autograd;
+mod bytes;
 mod context;
 mod device_step;
 mod ffi;
@@ -19,6 +20,7 @@ mod random;
 mod recompute;
 
 pub use autograd::{make_gradients, retain_gradient};
+pub use bytes::{embeddings_bytes, head_bytes, held_bytes, largest_in_heap, layer_bytes, FusedBytes};
 pub use context::{
     cpu_capability, free_cuda_memory, libtorch_version, peak_cuda_memory, reset_peak_cuda_memory, set_deterministic,
     set_tf32,

@@ -15,7 +15,8 @@ use tch::{Device, Kind};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_bytes;
 use crate::model::weights::{layer_specs, specs};
-use crate::model::{BertConfig, Compute};
+use crate::model::{BertConfig, Compute, Norm};
+use crate::shim::{embeddings_bytes, head_bytes, largest_in_heap, FusedBytes};
 
 /// What a process comes to hold in its first steps beside tensors: code of libtorch and oneDNN that is read in when it first
 /// runs, compiled kernels, stacks of threads, small buffers. Measured, with the largest differences at 10 MiB.
@@ -74,6 +75,31 @@ impl Step<'_> {
         bytes_of(self.compute.weight_kind())
     }
 
+    /// Bytes of the hidden states between two layers.
+    fn hidden_states(&self) -> f64 {
+        self.rows() * self.hidden_size() * self.narrow()
+    }
+
+    /// What a layer holds where it is one operation of our own kernels.
+    fn layer_bytes(&self) -> Option<FusedBytes> {
+        self.compute.layer_bytes(self.bert, self.device, self.sequences as i64, self.length as i64)
+    }
+
+    /// The same for the head and its loss.
+    fn head_bytes(&self) -> Option<FusedBytes> {
+        let (rows, targets) = (self.sequences * self.length, self.sequences * self.capacity);
+        let sizes = (self.bert.hidden_size, self.bert.padded_vocab_size());
+        let is_fused = self.is_fused();
+        is_fused.then(|| head_bytes(rows as i64, targets as i64, sizes.0, sizes.1, self.compute.kind)).flatten()
+    }
+
+    /// The same for the embeddings.
+    fn embeddings_bytes(&self) -> Option<FusedBytes> {
+        let (rows, has_norm) = ((self.sequences * self.length) as i64, self.bert.norm == Norm::Post);
+        let is_fused = self.is_fused();
+        is_fused.then(|| embeddings_bytes(rows, self.bert.hidden_size, has_norm, self.compute.kind)).flatten()
+    }
+
     fn is_fused(&self) -> bool {
         self.compute.fuses_layers(self.bert, self.device)
     }
@@ -122,12 +148,9 @@ struct Part {
     lingering: f64,
 }
 
-/// glibc takes buffers up to this size from a heap that it does not give back at once; larger ones come and go with their pages.
-const LARGEST_IN_HEAP: f64 = 32.0 * 1024.0 * 1024.0;
-
-/// `bytes`, where a buffer of that size comes from the heap.
+/// `bytes`, where a buffer of that size comes from the heap, which does not give it back at once.
 fn in_heap(bytes: f64) -> f64 {
-    if bytes <= LARGEST_IN_HEAP {
+    if bytes <= largest_in_heap() as f64 {
         bytes
     } else {
         0.0

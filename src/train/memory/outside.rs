@@ -1,18 +1,16 @@
-//! Embeddings and heads: what csrc/fused/embeddings.cpp and csrc/fused/head.cpp keep and allocate, and what autograd keeps of
-//! compositions.
+//! Embeddings and heads: what the fused kernels say that they hold, and what autograd keeps of compositions.
 
 use super::{in_heap, Part, Step};
 use crate::model::Norm;
+use crate::shim::FusedBytes;
 
-/// Fused: two statistics a row are kept, and the backward makes the gradients of the sums. Composed: LayerNorm keeps the sum of
-/// the embeddings, fp32 at least; the backward has gradients of two widths of the output, and makes a gradient of the whole
-/// table of words.
+/// Of a composition: LayerNorm keeps the sum of the embeddings, fp32 at least; the backward has gradients of two widths of the
+/// output, and makes a gradient of the whole table of words.
 pub(super) fn embeddings(step: &Step<'_>) -> Part {
-    let sum = step.rows() * step.hidden_size() * step.wide();
-    if step.is_fused() {
-        let saved = 2.0 * step.rows() * step.wide();
-        return Part { saved, passing: sum, lingering: in_heap(sum) };
+    if let Some(bytes) = step.embeddings_bytes() {
+        return fused(bytes);
     }
+    let sum = step.rows() * step.hidden_size() * step.wide();
     let saved = if step.bert.norm == Norm::Post { sum } else { 0.0 };
     let table = word_gradient(step);
     Part { saved, passing: table + 2.0 * sum, lingering: 2.0 * in_heap(table) + 2.0 * in_heap(sum) }
@@ -30,8 +28,8 @@ pub(super) fn word_gradient(step: &Step<'_>) -> f64 {
 /// Of a composition: the logits of the targets: log-softmax is kept, and its backward has two more of that size; their table,
 /// cast to the precision of the activations, and its gradient in both precisions.
 pub(super) fn head(step: &Step<'_>) -> Part {
-    if step.is_fused() {
-        return fused_head(step);
+    if let Some(bytes) = step.head_bytes() {
+        return fused(bytes);
     }
     let table = step.vocabulary() * step.hidden_size();
     let logits = step.targets() * step.vocabulary();
@@ -50,14 +48,8 @@ pub(super) fn head_forward(step: &Step<'_>) -> f64 {
     hidden + logits
 }
 
-/// Four matrices of the targets are kept. The backward has both operands of the decoder's products, sums for up to 16 parts of
-/// the vocabulary, 64 MiB at most, their total, and the gradient of all hidden states.
-fn fused_head(step: &Step<'_>) -> Part {
-    let of_targets = step.targets() * step.hidden_size();
-    let saved = 4.0 * of_targets * step.narrow();
-    let sums = of_targets * step.wide();
-    let parts = (16.0 * sums).min(f64::from(64 << 20)).max(2.0 * sums);
-    let hidden = step.rows() * step.hidden_size() * step.narrow();
-    let passing = 3.0 * of_targets * step.narrow() + parts + sums + hidden;
-    Part { saved, passing, lingering: in_heap(parts) }
+/// The kernels count it.
+fn fused(bytes: FusedBytes) -> Part {
+    let FusedBytes { saved, passing, largest, .. } = bytes;
+    Part { saved: saved as f64, passing: passing as f64, lingering: in_heap(largest as f64) }
 }
