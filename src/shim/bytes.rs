@@ -4,29 +4,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::ffi::{
     check, untie_embeddings_bytes, untie_head_bytes, untie_held_bytes, untie_largest_in_heap, untie_layer_bytes,
+    FusedBytes,
 };
 use super::fused::{fits, scalar_type, LayerSizes};
 use super::fused_embeddings::embeddings_fit;
 use super::fused_head::head_fits;
 use crate::error::Result;
-
-/// What a part of a model holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct FusedBytes {
-    /// By a forward for its backward, its input included.
-    pub saved: i64,
-    /// By a thread that runs backwards, from the first on.
-    pub workspace: i64,
-    /// The most that comes and goes in a backward beside these.
-    pub passing: i64,
-    /// Copies of the weights for the forward and the backward.
-    pub packed: i64,
-    /// By each thread, for its tasks.
-    pub per_thread: i64,
-    /// The largest buffer that comes and goes.
-    pub largest: i64,
-}
 
 /// Of a layer on `batch` sequences of `length`; `None` where there is no fused layer of these sizes that computes in `kind`.
 pub fn layer_bytes(sizes: LayerSizes, batch: i64, length: i64, kind: Kind) -> Option<FusedBytes> {

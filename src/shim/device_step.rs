@@ -1,10 +1,8 @@
 //! The parts of a step whose numbers stay on the device: no call here waits for it.
 
-use std::ptr::null_mut;
-
 use tch::{Device, Kind, Tensor};
 
-use super::ffi::{check, pointers, untie_device_adamw, untie_device_norms};
+use super::ffi::{check, pointers, untie_device_adamw};
 use super::optim::{floating, same_layout, AdamWArguments, AdamWTensors};
 use crate::error::{Error, Result};
 
@@ -17,16 +15,6 @@ pub struct DeviceScalars<'a> {
     pub divisor: &'a Tensor,
     /// 1 to leave everything as it is, else 0.
     pub found_inf: &'a Tensor,
-}
-
-/// The Euclidean norm of each of `tensors`, which are defined and of a floating kind, fp64 `[N]` on their device.
-pub(super) fn device_norms(tensors: &[Tensor]) -> Result<Tensor> {
-    let list = pointers(tensors);
-    let mut norms = null_mut();
-    // SAFETY: `list` has `tensors.len()` entries, defined above; they live through the call.
-    check(unsafe { untie_device_norms(tensors.len(), list.as_ptr(), &raw mut norms) })?;
-    // SAFETY: on success `norms` is a tensor that is ours.
-    Ok(unsafe { Tensor::from_ptr(norms) })
 }
 
 /// One AdamW update of all `tensors`, in libtorch's fused kernel, with the numbers in `scalars`. The
@@ -91,7 +79,6 @@ fn is_scalar(name: &str, tensor: &Tensor, device: Device) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::optim::norms;
     use super::*;
 
     fn values(values: [f32; 4]) -> Tensor {
@@ -146,20 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn norms_are_exact_and_stay_a_tensor() {
-        let tensors = [values([3.0, 0.0, 4.0, 0.0]), Tensor::full([30_522, 76], 0.01, (Kind::Float, Device::Cpu))];
-        let norms = Vec::<f64>::try_from(device_norms(&tensors).unwrap()).unwrap();
-        let expected = [5.0, f64::from(0.01_f32) * (30_522.0_f64 * 76.0).sqrt()];
-        // 2.3 M additions in fp64, one after the other, are at most 2.6e-10 off.
-        assert!(
-            norms.iter().zip(expected).all(|(norm, expected)| (norm / expected - 1.0).abs() < 2.6e-10),
-            "{norms:?}"
-        );
-    }
-
-    #[test]
     fn what_does_not_fit_is_refused() {
-        assert!(norms(&[]).is_err());
         let (device, one, wide) = (four(), scalar(1.0), scalar(1.0).to_kind(Kind::Double));
         let scalars = DeviceScalars { step: &one, divisor: &wide, found_inf: &one };
         let message = device_adamw(&of(&device), DECAY, ARGUMENTS, scalars).unwrap_err().to_string();

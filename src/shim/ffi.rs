@@ -6,8 +6,25 @@ use std::mem::{offset_of, size_of};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::bytes::FusedBytes;
 use crate::error::{libtorch, Result};
+
+/// `UntieBytes`: what a part of a model holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FusedBytes {
+    /// By a forward for its backward, its input included.
+    pub saved: i64,
+    /// By a thread that runs backwards, from the first on.
+    pub workspace: i64,
+    /// The most that comes and goes in a backward beside these.
+    pub passing: i64,
+    /// Copies of the weights for the forward and the backward.
+    pub packed: i64,
+    /// By each thread, for its tasks.
+    pub per_thread: i64,
+    /// The largest buffer that comes and goes.
+    pub largest: i64,
+}
 
 /// `UntieLayerContext`.
 #[repr(C)]

@@ -20,12 +20,13 @@ mod random;
 mod recompute;
 
 pub use autograd::{make_gradients, retain_gradient};
-pub use bytes::{embeddings_bytes, head_bytes, held_bytes, largest_in_heap, layer_bytes, FusedBytes};
+pub use bytes::{embeddings_bytes, head_bytes, held_bytes, largest_in_heap, layer_bytes};
 pub use context::{
     cpu_capability, free_cuda_memory, libtorch_version, peak_cuda_memory, reset_peak_cuda_memory, set_deterministic,
     set_tf32,
 };
 pub use device_step::{device_adamw, DeviceScalars};
+pub use ffi::FusedBytes;
 pub use fused::{fits, kernel_level, multiplies, set_kernel_level, FusedLayer, LayerContext, LayerSizes};
 pub use fused_dropout::{dropout_factors, dropout_fits, KeyedDropout};
 pub use fused_embeddings::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTables};

@@ -55,6 +55,7 @@ const TABLE: [(&str, &[&str]); 23] = [
             "checkpoint",
             "hub",
             "metrics",
+            "parallel",
             "train",
         ],
     ),

@@ -1,6 +1,6 @@
 //! Encoder layers: what the fused kernels say that they hold, and what autograd keeps of a composition.
 
-use super::{in_heap, Part, Step};
+use super::step::{in_heap, Part, Step};
 use crate::model::Norm;
 use crate::shim::FusedBytes;
 

@@ -1,6 +1,6 @@
 //! Embeddings and heads: what the fused kernels say that they hold, and what autograd keeps of compositions.
 
-use super::{in_heap, Part, Step};
+use super::step::{in_heap, Part, Step};
 use crate::model::Norm;
 use crate::shim::FusedBytes;
 
