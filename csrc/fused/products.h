@@ -10,7 +10,11 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
+
+#include <cstdlib>
+#include <new>
 
 namespace untie {
 
@@ -107,6 +111,19 @@ template <typename T> const T *narrowed(int64_t rows, int64_t width, const Wide<
 template <typename T> at::Tensor buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::kind); }
 template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at::empty(shape, Scalar<T>::wide); }
 
+// `count` elements in memory from malloc. Memory from at::empty, which is posix_memalign's, does not fit where a piece of the same
+// size was freed: glibc asks for more there, cuts the rest off, and then takes new memory.
+template <typename T> at::Tensor from_heap(int64_t count) {
+  constexpr size_t LINE = 64;
+  const auto bytes = static_cast<size_t>(count) * sizeof(T);
+  char *const memory = static_cast<char *>(std::malloc(bytes + LINE));
+  if (memory == nullptr) {
+    throw std::bad_alloc();
+  }
+  char *const start = memory + (LINE - reinterpret_cast<uintptr_t>(memory) % LINE) % LINE;
+  return at::from_blob(start, {count}, [memory](void *) { std::free(memory); }, Scalar<T>::kind);
+}
+
 // Matrices of so many rows and columns in as few pieces of memory as the heap keeps. A larger piece comes as fresh pages in every
 // step, also where it is a single matrix. What comes and goes together is one hole in the heap; buffers of many sizes leave gaps
 // between those that stay, a quarter of all activations.
@@ -130,7 +147,7 @@ template <typename T> std::vector<Piece> pieces_of(int64_t rows, const std::vect
 template <typename T> std::vector<at::Tensor> buffers(int64_t rows, const std::vector<int64_t> &columns) {
   std::vector<at::Tensor> matrices;
   for (const auto &[count, size] : pieces_of<T>(rows, columns)) {
-    const auto piece = buffer<T>({size});
+    const auto piece = from_heap<T>(size);
     int64_t place = 0;
     for (size_t i = 0; i < count; ++i) {
       const int64_t of_matrix = columns[matrices.size()];

@@ -16,9 +16,8 @@ pub(super) fn layer(step: &Step<'_>) -> Part {
         Part { saved, passing, lingering }
     };
     if step.compute.recompute {
-        // All of a layer, while its backward runs; and, between the inputs, where forwards had what they did not keep.
-        let left_open = if step.is_fused() { 5.0 * input } else { 0.0 };
-        part(input, passing + saved - input + left_open)
+        // All of a layer, while its backward runs.
+        part(input, passing + saved - input)
     } else {
         part(saved, passing)
     }
