@@ -46,8 +46,22 @@ fn include_folder(lib: &Path) -> PathBuf {
 }
 
 /// What is compiled together: libtorch's headers take ten seconds each time they are read, our own code little.
-const UNITS: [(&str, &[&str]); 3] = [
-    ("host", &["errors", "autograd", "recompute", "heap", "device_step", "random", "profile", "context"]),
+const UNITS: [(&str, &[&str]); 2] = [
+    (
+        "host",
+        &[
+            "errors",
+            "autograd",
+            "recompute",
+            "heap",
+            "device_step",
+            "random",
+            "profile",
+            "context",
+            "parallel/world",
+            "parallel/reducer",
+        ],
+    ),
     (
         "fused",
         &[
@@ -63,7 +77,6 @@ const UNITS: [(&str, &[&str]); 3] = [
             "fused/embeddings",
         ],
     ),
-    ("parallel", &["parallel/world", "parallel/reducer"]),
 ];
 
 /// A file in OUT_DIR that includes these files of csrc/.
