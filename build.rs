@@ -95,8 +95,8 @@ fn unit(name: &str, sources: &[&str]) -> PathBuf {
 fn compiler() -> cc::Build {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").pic(true).opt_level(3).warnings(true).extra_warnings(true);
-    // Lines for a backtrace. Cargo's `debug` would bring every type of libtorch along: twice the time and ten times the space.
-    build.debug(false).flag("-g1");
+    // Debug information would bring every type of libtorch along: twice the time and ten times the space.
+    build.debug(false);
     build
 }
 

@@ -19,7 +19,7 @@ use untie::error::{Error, Result};
 use untie::hub;
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, Norm, TaskHead, Weights};
-use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
 
 /// Words for the labels of `sequence`.
 const LABELS: [&str; 3] = ["entailment", "neutral", "contradiction"];
@@ -197,7 +197,7 @@ fn step(model: &Path, input: &Path, output: &Path, kind: &str, sharing: &str) ->
     let loss = surprise.f_mean(Kind::Double)?;
     loss.f_backward()?;
     let optim = OptimConfig { eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0, ..OptimConfig::default() };
-    let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, Reads::AtOnce)?;
+    let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, ReportTiming::AtOnce)?;
     let numbers = optimizer.update(&weights, &mut Moments::zeros(&weights)?, &optim, 1e-4)?;
     let own_kind = surprise.f_mean(surprise.kind())?.f_detach()?;
     let mut found = vec![("loss", loss.detach()), ("loss_own_kind", own_kind), ("norm", numbers.f_select(0, 1)?)];

@@ -43,11 +43,13 @@ def markdown(report):
             if found and found["baseline_mib"]:
                 resident.setdefault(who.split()[0], found["baseline_mib"])
     baselines = ", ".join(f"{who} {mib:.0f} MiB" for who, mib in resident.items())
+    peaks = "Peaks are what tensors have on the GPU." if report["device"] != "cpu" else (
+        f"Peaks are resident memory without mapped files. Before there is a model it is: {baselines}.")
     lines = [f"{report['date']}, {report['cpu']}, {report['threads']} threads, {report['memory_gib']} GiB, "
              f"{report['system']}, {report['device']}, {report['precision']}"
              f"{', level ' + report['cpu_capability'] if report.get('cpu_capability') else ''}. {versions}.", "",
              f"Medians of rounds ({report['rounds']}) of at least {report['seconds']:g} s and 3 steps each, after "
-             f"{report['warmup_steps']} steps of warm-up{apart}. Peaks are resident memory without mapped files. Before there is a model it is: {baselines}.",
+             f"{report['warmup_steps']} steps of warm-up{apart}. {peaks}",
              "", *table(report["cases"])]
     data = report["data"]
     if data:

@@ -7,7 +7,7 @@ Out:  on stdout, a section for docs/gpu.md: the largest difference of the loss (
       a run as it is, whether reading a step's numbers late changes them, fp16 with its loss scale beside fp32, TF32 beside
       fp32, and tokens a second of bert-base.
       Exit 1 when a comparison fails or the GPU is not there.
-      With `--device cpu` the device's path of a step runs on the CPU; fp16 and TF32, which it lacks, are left out.
+      With `--device cpu` steps on the CPU are read as late as on a GPU; fp16 and TF32, which it lacks, are left out.
 Cost: about five minutes on one GPU. Standard library only: it also runs where there is neither Rust nor a network.
 """
 

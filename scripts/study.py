@@ -26,11 +26,13 @@ TUNED = ["baseline-half", "swe-f"]
 RATES = ["2.5e-4", "5e-4", "1e-3", "2e-3"]
 VOCAB_SIZE = 4096
 VALID_FRACTION = 0.03
-# The tuning runs: a quarter of half of the steps, with the same warm-up and untying point as shares of them.
+# The tuning runs: 6,000 of 24,000 steps, with the same shares for the warm-up and the untying point. The border of the phases stays
+# at step 4,000.
 TUNING = {"train.steps": 6000, "optim.warmup": 120}
 TUNING_OF = {"swe-f": {"sharing.untie_at": 600}}
 # What one run of `--quick` takes, to see that everything works.
-QUICK = {"train.steps": 200, "optim.warmup": 4, "eval.every": 100, "train.precision": "auto"}
+QUICK_PHASES = "[{ until = 100, sequence_length = 16, global_batch = 64, micro_batch = 64 }, { sequence_length = 64 }]"
+QUICK = {"train.steps": 200, "optim.warmup": 4, "eval.every": 100, "train.precision": "auto", "data.phase": QUICK_PHASES}
 QUICK_OF = {"swe-f": {"sharing.untie_at": 100}}
 SEQUENCE_LENGTH = 64
 SEQUENCES = 20000
@@ -93,7 +95,10 @@ def trained(arguments, arm, seed, rate, changes, data, evaluation_data, name):
     """The row of one run, which is trained unless it is there."""
     run, row_file = arguments.out / name, arguments.out / name / "row.json"
     if row_file.exists():
-        return json.loads(row_file.read_text())
+        row = json.loads(row_file.read_text())
+        if (row["rate"], row["data"]) != (float(rate), arguments.data_hash):
+            stop(f"`{run}` was trained with another rate or on other data", "move it away, or choose another `--out`")
+        return row
     run.parent.mkdir(parents=True, exist_ok=True)
     log = run.parent / f"{run.name}.log"
     changes = {"data.dir": data, "train.seed": seed, "optim.lr": rate, **changes}
@@ -126,7 +131,7 @@ def changes_of(arguments, arm, base, of_arm):
 
 def tune(arguments):
     data = shards(arguments, "data", arguments.corpus, "--vocab-size", VOCAB_SIZE, "--valid-fraction", VALID_FRACTION)
-    # All of the other text is to measure on.
+    # Half of the other text is enough to measure on.
     other = shards(arguments, "tuning-data", arguments.tuning_text, "--tokenizer", data, "--valid-fraction", 0.5)
     arguments.data_hash = sha256(data / "manifest.json")
     jobs = [(arm, 0, rate, changes_of(arguments, arm, TUNING, TUNING_OF), data, other, f"tuning/{arm}-{rate}")
@@ -166,6 +171,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.what == "tune" and not arguments.tuning_text:
         stop("`tune` needs `--tuning-text`", "give text that is not in the study")
+    arguments.untie = arguments.untie.resolve()
     arguments.binary = sha256(arguments.untie)
     {"tune": tune, "run": run}[arguments.what](arguments)
 

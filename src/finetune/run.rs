@@ -28,7 +28,7 @@ use crate::keys::flatten;
 use crate::metrics::console::Line;
 use crate::metrics::Recorder;
 use crate::model::{Bert, Mode, TaskHead, Weights};
-use crate::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads, ScalerState, Schedule};
+use crate::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming, ScalerState, Schedule};
 use crate::step::{train_step, StepReport, Update};
 
 /// Batches that share their examples when those are grouped by length.
@@ -161,8 +161,13 @@ impl<'a> Run<'a> {
         let model = Bert::new(&state.bert, &state.layer_map, &weights, compute)?;
         let scaler = (compute.kind == Kind::Half).then(|| state.scaler.unwrap_or_default());
         let num_updates = moments.num_updates;
-        let optimizer =
-            Optimizer::new(&weights, num_updates, GroupGradient::Mean, scaler, Reads::usual(context.device))?;
+        let optimizer = Optimizer::new(
+            &weights,
+            num_updates,
+            GroupGradient::Mean,
+            scaler,
+            ReportTiming::for_device(context.device),
+        )?;
         let recorder = match is_fresh {
             true => Recorder::create(folder, &config.metrics)?,
             false => Recorder::resume(folder, &config.metrics, state.step)?,

@@ -22,9 +22,9 @@ use crate::model::{BertConfig, Weights};
 
 const FILES: [&str; 5] = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE];
 
-/// Writes `weights`, shared as `map` says, as the directory `dir`, with the tokenizer that is read from `tokenizer`: fp32, every layer with its own tensors, the
-/// vocabulary without padding. The directory appears whole or not at all, and may replace an earlier export. The labels of
-/// a sequence head have transformers' words, `LABEL_0` and so on.
+/// Writes `weights`, shared as `map` says, as the directory `dir`, with the tokenizer that is read from `tokenizer`: fp32, every
+/// layer with its own tensors, the vocabulary without padding. The directory appears whole or not at all, and may replace an earlier
+/// export. The labels of a sequence head have transformers' words, `LABEL_0` and so on.
 ///
 /// # Errors
 /// When `dir` exists and is neither empty nor an export of ours, when the tokenizer does not fit the model, and when a

@@ -49,9 +49,8 @@ pub fn scaling(norms: &Tensor, divisors: &Tensor, scale: Option<&Tensor>, clip_n
         Some(scale) => value.f_div(scale),
         None => Ok(value),
     };
-    // n·‖sum/n‖² = ‖sum‖²/n, added one after the other, so that the sum does not depend on the device or the threads.
-    let squares = norms.f_square()?.f_div(divisors)?;
-    let norm = unscaled(root(&squares.f_cumsum(0, Kind::Double)?.f_select(0, -1)?)?)?;
+    // n·‖sum/n‖² = ‖sum‖²/n
+    let norm = unscaled(root_of_sum(&norms.f_square()?.f_div(divisors)?)?)?;
     let coefficient = match clip_norm > 0.0 {
         // The 1e-6 is torch.nn.utils.clip_grad_norm_'s.
         true => norm.f_full_like(clip_norm)?.f_div(&norm.f_add_scalar(1e-6)?)?.f_clamp_max(1.0)?,
@@ -60,11 +59,12 @@ pub fn scaling(norms: &Tensor, divisors: &Tensor, scale: Option<&Tensor>, clip_n
     Ok(Scaling { factors: unscaled(coefficient.f_div(divisors)?)?, norm })
 }
 
-/// The square root of a scalar. libtorch's on the CPU is MKL's, which is not always the nearest number.
-fn root(scalar: &Tensor) -> Result<Tensor> {
-    match scalar.device() {
-        Device::Cpu => Ok(Tensor::from(f64::try_from(scalar)?.sqrt())),
-        _ => Ok(scalar.f_sqrt()?),
+/// The square root of a sum, as a scalar on the device. On the CPU the numbers are added one after the other: the order of libtorch's
+/// sum depends on the CPU, and its root, MKL's, is not always the nearest number.
+fn root_of_sum(squares: &Tensor) -> Result<Tensor> {
+    match squares.device() {
+        Device::Cpu => Ok(Tensor::from(Vec::<f64>::try_from(squares)?.iter().sum::<f64>().sqrt())),
+        _ => Ok(squares.f_sum(Kind::Double)?.f_sqrt()?),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::model::Weights;
 
 pub use clip::GroupGradient;
 pub use config::{OptimConfig, ScheduleKind, Warmup};
-pub use optimizer::{Optimizer, Reads};
+pub use optimizer::{Optimizer, ReportTiming};
 pub use scaler::ScalerState;
 pub use schedule::Schedule;
 

@@ -16,7 +16,7 @@ use crate::shim::{adamw, device_adamw, norms, AdamWArguments, AdamWTensors, Devi
 
 /// When the host learns what a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reads {
+pub enum ReportTiming {
     /// Before the step returns.
     AtOnce,
     /// When it asks, so that it can go on while the device works.
@@ -26,7 +26,7 @@ pub enum Reads {
 /// Set to `device`, it makes runs on the CPU read late too; for tests.
 const FORCE: &str = "UNTIE_STEP";
 
-impl Reads {
+impl ReportTiming {
     /// Late on CUDA, which works beside the host.
     pub fn usual(device: Device) -> Self {
         let is_forced = std::env::var_os(FORCE).is_some_and(|path| path == "device");
@@ -49,9 +49,13 @@ pub struct Optimizer {
     /// Loss of the step under way, an fp64 scalar.
     loss: Tensor,
     scaler: Option<LossScaler>,
-    reads: Reads,
-    /// `num_updates` at the last [`Self::settle`], and steps since.
-    settled: (u64, u64),
+    timing: ReportTiming,
+    /// Whether AdamW is libtorch's fused kernel, which reads its numbers on the device; else it is this project's, on the CPU.
+    is_libtorchs: bool,
+    /// `num_updates` at the last [`Self::settle`].
+    num_settled: u64,
+    /// Steps since.
+    num_unread: u64,
 }
 
 #[derive(Debug)]
@@ -71,12 +75,13 @@ impl Optimizer {
         num_updates: u64,
         gradient: GroupGradient,
         scaler: Option<ScalerState>,
-        reads: Reads,
+        timing: ReportTiming,
     ) -> Result<Self> {
         let Some(first) = weights.entries().first() else { return Err(Error::failed("expected weights, got none")) };
         let (device, kind) = (first.tensor.device(), first.tensor.kind());
         if device.is_cuda() && kind != Kind::Float {
-            return Err(Error::failed(format!("AdamW on CUDA: expected weights of kind Float, got {kind:?}")));
+            return Err(Error::config(format!("AdamW on CUDA: expected weights of kind Float, got {kind:?}"))
+                .hint("set `train.precision` to `fp32`, `bf16` or `fp16`, or train on the CPU"));
         }
         let mut groups: Vec<Group> = Vec::new();
         let mut divisors = Vec::new();
@@ -94,9 +99,17 @@ impl Optimizer {
             num_updates: Tensor::from(num_updates as f32).f_to_device(device)?,
             loss: Tensor::f_zeros([], (Kind::Double, device))?,
             scaler: scaler.map(|state| LossScaler::new(state, device)).transpose()?,
-            reads,
-            settled: (num_updates, 0),
+            timing,
+            is_libtorchs: device.is_cuda(),
+            num_settled: num_updates,
+            num_unread: 0,
         })
+    }
+
+    /// The same with libtorch's fused kernel for AdamW, which CUDA takes, also on the CPU; for fp32 weights.
+    #[must_use]
+    pub fn with_libtorchs_adamw(self) -> Self {
+        Self { is_libtorchs: true, ..self }
     }
 
     /// Begins a step: no loss yet.
@@ -126,10 +139,12 @@ impl Optimizer {
         &self.loss
     }
 
-    /// Ends the step with its update, from the gradients of `weights`: AdamW with decoupled weight decay (Loshchilov & Hutter 2019,
-    /// algorithm 2), m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + ε), with m̂, v̂ corrected for bias.
-    /// λ is 0 for biases and LayerNorm; g is the gradient times its factor ([`Scaling`]). Returns what happened, fp64 `[4]` on the device: loss,
-    /// gradient norm before clipping, 1 if the update was skipped else 0, loss scale (1 where losses are not scaled).
+    /// Ends the step with its update, from the gradients of `weights`: AdamW with decoupled weight decay (Loshchilov & Hutter
+    /// 2019, algorithm 2), m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + ε), with m̂, v̂ corrected for
+    /// bias. λ is 0 for biases and LayerNorm; g is the gradient times its factor ([`Scaling`]).
+    ///
+    /// Returns what happened, fp64 `[4]` on the device: loss, gradient norm before clipping, 1 if the update was skipped else 0, loss
+    /// scale (1 where losses are not scaled).
     ///
     /// # Errors
     /// When a weight has no gradient, and libtorch's own.
@@ -160,7 +175,7 @@ impl Optimizer {
         let decay = |decays| if decays { config.weight_decay } else { 0.0 };
         let [beta1, beta2] = config.betas;
         let arguments = AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps };
-        if self.loss.device().is_cuda() {
+        if self.is_libtorchs {
             let divisors = factors.f_reciprocal()?.f_to_kind(Kind::Float)?;
             for group in &self.groups {
                 let of_group: Vec<_> = group.weights.iter().map(|&at| tensors[at]).collect();
@@ -185,8 +200,8 @@ impl Optimizer {
         if let Some(scaler) = &mut self.scaler {
             scaler.update(&skipped)?;
         }
-        self.settled.1 += 1;
-        if self.reads == Reads::AtOnce {
+        self.num_unread += 1;
+        if self.timing == ReportTiming::AtOnce {
             moments.num_updates = self.read_num_updates()?;
         }
         let scale = scale.map_or_else(|| self.loss.f_ones_like(), Ok)?;
@@ -203,15 +218,15 @@ impl Optimizer {
     /// # Errors
     /// libtorch's own.
     pub fn settle(&mut self, moments: &mut Moments) -> Result<u64> {
-        let (before, num_steps) = self.settled;
         let num_updates = self.read_num_updates()?;
-        (self.settled, moments.num_updates) = ((num_updates, 0), num_updates);
-        Ok(num_steps - (num_updates - before))
+        let num_skipped = self.num_unread - (num_updates - self.num_settled);
+        (self.num_settled, self.num_unread, moments.num_updates) = (num_updates, 0, num_updates);
+        Ok(num_skipped)
     }
 
     /// When the host learns what a step did.
-    pub fn reads(&self) -> Reads {
-        self.reads
+    pub fn timing(&self) -> ReportTiming {
+        self.timing
     }
 
     /// Whether losses are scaled.

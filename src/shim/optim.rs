@@ -44,8 +44,8 @@ pub struct AdamWArguments {
     pub epsilon: f64,
 }
 
-/// AdamW's update number `step`, from 1, of all `parameters` in one pass over them (csrc/fused/optimizer.cpp). Copies of the parameters that layers
-/// keep packed are brought up to date in the same pass.
+/// AdamW's update number `step`, from 1, of all `parameters` in one pass over them (csrc/fused/optimizer.cpp). Copies of the
+/// parameters that layers keep packed are brought up to date in the same pass.
 ///
 /// # Errors
 /// When a gradient is missing, shapes, precisions or devices differ, or a tensor is not contiguous or not on the CPU.

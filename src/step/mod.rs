@@ -4,7 +4,7 @@
 //! knows neither masks nor sharing: a weight says itself how many layers use it. Cost: one forward and backward a
 //! micro-batch, and three passes over the gradients (zeros, norm, update).
 //!
-//! What happened is known when the step returns, or read when somebody wants to know ([`Reads`]): CUDA works beside the host, which
+//! What happened is known when the step returns, or read when somebody wants to know ([`ReportTiming`]): CUDA works beside the host, which
 //! need not wait for it.
 
 mod precision;
@@ -15,7 +15,7 @@ use tch::Tensor;
 
 use crate::error::Result;
 use crate::model::Weights;
-use crate::optim::{Moments, OptimConfig, Optimizer, Reads};
+use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming};
 use crate::parallel::GradientSync;
 
 /// How a step's gradients become an update.
@@ -48,13 +48,13 @@ pub struct Pending {
     /// As [`Optimizer::update`] returns it.
     numbers: Tensor,
     is_scaled: bool,
-    reads: Reads,
+    timing: ReportTiming,
 }
 
 impl Pending {
     /// Whether reading it waits for nothing.
     pub fn is_read(&self) -> bool {
-        self.reads == Reads::AtOnce
+        self.timing == ReportTiming::AtOnce
     }
 
     /// The report; waits until the device has done the step.
@@ -95,5 +95,5 @@ pub fn train_step(
         sync.finish(optimizer.loss())?;
     }
     let numbers = optimizer.update(weights, moments, update.optim, update.learning_rate)?;
-    Ok(Pending { numbers, is_scaled: optimizer.is_scaled(), reads: optimizer.reads() })
+    Ok(Pending { numbers, is_scaled: optimizer.is_scaled(), timing: optimizer.timing() })
 }

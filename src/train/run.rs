@@ -154,7 +154,7 @@ impl Run {
                 self.guard.forget_losses();
                 loader = self.loader()?;
                 let Phase { sequence_length, global_batch, .. } = self.active.phase;
-                let held_out = if self.active.eval_length == sequence_length { ", also held-out ones" } else { "" };
+                let held_out = if self.plan.eval.sequence_length.is_none() { ", also held-out ones" } else { "" };
                 progress.note(&format!(
                     "step {}: from here on {global_batch} sequences of {sequence_length} tokens{held_out}",
                     self.step

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weights};
-use crate::optim::{Moments, OptimConfig, Optimizer, Reads, ScalerState};
+use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
 use crate::parallel::{GradientSync, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::{trim_heap, Bucket};
@@ -253,7 +253,7 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
 
 fn optimizer(weights: &Weights, moments: &Moments, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
-    Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, Reads::usual(device))
+    Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, ReportTiming::for_device(device))
 }
 
 /// The weights by where a backward has finished their gradients: see [`Bert::mark_for`].

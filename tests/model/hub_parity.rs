@@ -6,7 +6,7 @@ use untie::cli::fill_mask::fill_mask;
 use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, Mode, Weights};
-use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
 
 use crate::fixtures::{distance, fixture, input, read, NORMS};
 
@@ -72,7 +72,8 @@ fn one_step_is_that_of_pytorch_with_mean_gradients() {
                 loss.backward();
                 let optim = OptimConfig { eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0, ..OptimConfig::default() };
                 let mut moments = Moments::zeros(&weights).unwrap();
-                let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
+                let mut optimizer =
+                    Optimizer::new(&weights, 0, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap();
                 let numbers = optimizer.update(&weights, &mut moments, &optim, 1e-4).unwrap();
                 let found_norm = numbers.double_value(&[1]);
 

@@ -10,7 +10,7 @@ use untie::hub;
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
 use untie::model::{Bert, Input, Mode, Weights};
-use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
 use untie::step::{train_step, Update};
 
 use crate::fixtures::{distance, fixture, read, Tensors, NORMS};
@@ -100,7 +100,7 @@ fn one_step_is_that_of_transformers_and_pytorch() {
             let optim = OptimConfig { eps: 1e-6, weight_decay: 0.01, clip_norm: 1.0, ..OptimConfig::default() };
             let update = Update { optim: &optim, learning_rate: 1e-4, sync: None };
             let mut moments = Moments::zeros(&weights).unwrap();
-            let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
+            let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap();
             let pending = train_step(&mut optimizer, &weights, &mut moments, update, 2, |index| {
                 let totals = Totals { targets, sequences: 3 };
                 let found = pretraining(&bert, &batches[index].to_device(Device::Cpu)?, totals, Mode::Train)?;

@@ -14,7 +14,7 @@ use untie::hub::{self, HubModel};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, Weights};
-use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
 use untie::step::{train_step, Update};
 use untie_data::shard::{ShardWriter, Split, TokenType};
 
@@ -89,7 +89,8 @@ fn two_steps_are_those_of_transformers_and_pytorch() {
                 let weights = shared(&start, map, kind);
                 let model = Bert::new(&start.config, map, &weights, kind).unwrap();
                 let mut moments = Moments::zeros(&weights).unwrap();
-                let mut optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
+                let mut optimizer =
+                    Optimizer::new(&weights, 0, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap();
                 let (mut loss_error, mut norm_error) = (0.0_f64, 0.0_f64);
                 for (step, (learning_rate, sizes, targets)) in
                     [(1e-4, [4, 2], [10, 3]), (5e-5, [2, 4], [5, 11])].into_iter().enumerate()

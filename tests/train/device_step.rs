@@ -10,7 +10,7 @@ use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Weights};
 use untie::optim::scaler::GROWTH_INTERVAL;
-use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads, ScalerState};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
 use untie::parallel::World;
 use untie::sharing::{RuleKind, SharingConfig};
 use untie::step::{train_step, StepReport, Update};
@@ -79,7 +79,7 @@ impl Side {
         groups: &[Vec<usize>],
         (clip_norm, gradient): (f64, GroupGradient),
         scaler: Option<ScalerState>,
-        (device, reads): (Device, Reads),
+        (device, reads): (Device, ReportTiming),
     ) -> Self {
         tch::set_num_threads(1);
         let map = LayerMap::from_groups(LAYERS, groups).unwrap();
@@ -91,7 +91,7 @@ impl Side {
         Self { weights, moments, optimizer, model, optim, device }
     }
 
-    fn tied(scaler: Option<ScalerState>, place: (Device, Reads)) -> Self {
+    fn tied(scaler: Option<ScalerState>, place: (Device, ReportTiming)) -> Self {
         Self::new(&[(0..LAYERS).collect()], (0.5, GroupGradient::Mean), scaler, place)
     }
 
@@ -110,8 +110,8 @@ impl Side {
     }
 }
 
-const AT_ONCE: (Device, Reads) = (Device::Cpu, Reads::AtOnce);
-const LATE: (Device, Reads) = (Device::Cpu, Reads::Late);
+const AT_ONCE: (Device, ReportTiming) = (Device::Cpu, ReportTiming::AtOnce);
+const LATE: (Device, ReportTiming) = (Device::Cpu, ReportTiming::Late);
 const SCALED: ScalerState = ScalerState { scale: 65_536.0, growth_tracker: 0 };
 
 #[test]
@@ -139,6 +139,35 @@ fn reading_late_changes_no_bit() {
             assert_eq!((at_once.moments.num_updates, late.moments.num_updates), (4, 0));
             assert_eq!(late.optimizer.settle(&mut late.moments).unwrap(), 0);
             assert_eq!(late.moments.num_updates, 4);
+        }
+    }
+}
+
+/// Largest difference of weights and moments, in units of the learning rate.
+fn difference(left: &Side, right: &Side) -> f64 {
+    let pairs = left.tensors().into_iter().zip(right.tensors());
+    let far = |(left, right): (Tensor, Tensor)| f64::try_from((left - right).abs().max()).unwrap();
+    pairs.map(far).inspect(|far| assert!(!far.is_nan())).fold(0.0, f64::max) / LEARNING_RATE
+}
+
+/// AdamW as CUDA runs it, on the CPU, against the kernel of this project: tied, in groups of three sizes, and untied.
+#[test]
+fn libtorchs_adamw_takes_the_same_steps() {
+    let untied = (0..LAYERS).map(|layer| vec![layer]).collect();
+    for groups in [vec![(0..LAYERS).collect()], vec![vec![0, 2, 4], vec![1], vec![3, 5]], untied] {
+        for clip in [(0.0, GroupGradient::Mean), (0.5, GroupGradient::Mean), (0.5, GroupGradient::Sum)] {
+            let (mut own, mut other) = (Side::new(&groups, clip, None, LATE), Side::new(&groups, clip, None, LATE));
+            other.optimizer = other.optimizer.with_libtorchs_adamw();
+            for factor in [1.0, f64::INFINITY, 1.0, 1.0] {
+                let (left, right) = (own.step(factor), other.step(factor));
+                assert_eq!(left.applied, right.applied);
+                // One rounding of a gradient moves an update, which is about one learning rate, by parts of 1e-7; where m/√v is
+                // that of a gradient near 0, by more.
+                let difference = difference(&own, &other);
+                assert!(difference < 1e-3, "{groups:?}, {clip:?}: {difference}");
+            }
+            assert_eq!(other.optimizer.settle(&mut other.moments).unwrap(), 1);
+            assert_eq!(other.moments.num_updates, 3);
         }
     }
 }
@@ -207,7 +236,7 @@ fn spec(compute: Kind) -> TrainSpec {
 #[test]
 fn a_gpu_takes_the_steps_of_the_host() {
     let Some(gpu) = gpu() else { return };
-    let (mut host, mut device) = (Side::tied(None, AT_ONCE), Side::tied(None, (gpu, Reads::Late)));
+    let (mut host, mut device) = (Side::tied(None, AT_ONCE), Side::tied(None, (gpu, ReportTiming::Late)));
     for factor in [1.0, f64::INFINITY, 1.0, 1.0] {
         let (left, right) = (host.step(factor), device.step(factor));
         assert_eq!(left.applied, right.applied);

@@ -10,7 +10,7 @@ use untie::batch::{Batch, BatchTensors};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weight, Weights};
-use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, Reads};
+use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
 use untie::sharing::{transition, MomentsAt};
 use untie::step::{train_step, Update};
 
@@ -55,7 +55,7 @@ fn step(config: &BertConfig, map: &LayerMap, weights: &Weights, moments: &mut Mo
     let optim = OptimConfig { lr: 1e-2, ..Default::default() };
     let update = Update { optim: &optim, learning_rate: 1e-2, sync: None };
     let num_updates = moments.num_updates;
-    let mut optimizer = Optimizer::new(weights, num_updates, GroupGradient::Mean, None, Reads::AtOnce).unwrap();
+    let mut optimizer = Optimizer::new(weights, num_updates, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap();
     let loss = |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss);
     train_step(&mut optimizer, weights, moments, update, 1, loss).unwrap();
 }

@@ -36,9 +36,10 @@ pub(super) fn last(step: &Step<'_>) -> f64 {
     step.rows() * step.hidden_size() * (output + normed)
 }
 
-/// The packed copies that a group's layer makes of its four matrices, for the forward and for the backward.
+/// The packed copies that a group's layer makes of its four matrices and the head of its one, for the forward and for the backward.
 pub(super) fn packed(step: &Step<'_>) -> f64 {
-    step.map.num_groups() as f64 * step.layer_bytes().map_or(0.0, |bytes| bytes.packed as f64)
+    let of = |bytes: Option<FusedBytes>| bytes.map_or(0.0, |bytes| bytes.packed as f64);
+    step.map.num_groups() as f64 * of(step.layer_bytes()) + of(step.head_bytes())
 }
 
 /// What a layer holds, in bytes.

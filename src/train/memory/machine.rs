@@ -20,7 +20,7 @@ pub fn resident_bytes() -> Option<u64> {
     without_files("VmRSS:")
 }
 
-/// The largest resident size so far, likewise.
+/// The largest resident size so far, less the mapped files that are resident now.
 pub fn peak_resident_bytes() -> Option<u64> {
     without_files("VmHWM:")
 }

@@ -18,10 +18,9 @@ pub(super) fn embeddings(step: &Step<'_>) -> Part {
 
 /// The gradient of the word embeddings that the head of a composition makes beside that which lasts.
 pub(super) fn word_gradient(step: &Step<'_>) -> f64 {
-    if step.is_fused() {
-        0.0
-    } else {
-        step.vocabulary() * step.hidden_size() * step.wide()
+    match step.head_bytes() {
+        Some(_) => 0.0,
+        None => step.vocabulary() * step.hidden_size() * step.wide(),
     }
 }
 
@@ -44,7 +43,7 @@ pub(super) fn head(step: &Step<'_>) -> Part {
 /// The same without a graph: the hidden states of all tokens and those of the targets; of a composition the logits, twice.
 pub(super) fn head_forward(step: &Step<'_>) -> f64 {
     let hidden = (step.rows() + 4.0 * step.targets()) * step.hidden_size() * step.narrow();
-    let logits = if step.is_fused() { 0.0 } else { 2.0 * step.targets() * step.vocabulary() * step.wide() };
+    let logits = step.head_bytes().map_or(2.0 * step.targets() * step.vocabulary() * step.wide(), |_| 0.0);
     hidden + logits
 }
 

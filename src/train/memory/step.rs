@@ -74,19 +74,15 @@ impl Step<'_> {
     pub(super) fn head_bytes(&self) -> Option<FusedBytes> {
         let (rows, targets) = (self.sequences * self.length, self.sequences * self.capacity);
         let sizes = (self.bert.hidden_size, self.bert.padded_vocab_size());
-        let is_fused = self.is_fused();
+        let is_fused = self.compute.fuses() && self.device == Device::Cpu;
         is_fused.then(|| head_bytes(rows as i64, targets as i64, sizes.0, sizes.1, self.compute.kind)).flatten()
     }
 
     /// The same for the embeddings.
     pub(super) fn embeddings_bytes(&self) -> Option<FusedBytes> {
         let (rows, has_norm) = ((self.sequences * self.length) as i64, self.bert.norm == Norm::Post);
-        let is_fused = self.is_fused();
+        let is_fused = self.compute.fuses() && self.device == Device::Cpu;
         is_fused.then(|| embeddings_bytes(rows, self.bert.hidden_size, has_norm, self.compute.kind)).flatten()
-    }
-
-    pub(super) fn is_fused(&self) -> bool {
-        self.compute.fuses_layers(self.bert, self.device)
     }
 
     /// Weights, their gradients and two moments, the vocabulary padded.
