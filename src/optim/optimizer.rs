@@ -28,7 +28,7 @@ const FORCE: &str = "UNTIE_STEP";
 
 impl ReportTiming {
     /// Late on CUDA, which works beside the host.
-    pub fn usual(device: Device) -> Self {
+    pub fn for_device(device: Device) -> Self {
         let is_forced = std::env::var_os(FORCE).is_some_and(|path| path == "device");
         match device.is_cuda() || is_forced {
             true => Self::Late,
