@@ -4,6 +4,7 @@
 //! does so too where the other file adds methods to a type of its own: `impl Run { pub fn .. }` outside of Run's file. Tests
 //! import what they like. What a file re-exports without using it is no import.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
@@ -253,8 +254,8 @@ impl Files {
             let (mut before, mut next) = (BTreeMap::new(), VecDeque::from([start]));
             while let Some(at) = next.pop_front().filter(|_| !before.contains_key(&start)) {
                 for &to in graph[at].keys() {
-                    if !before.contains_key(&to) {
-                        before.insert(to, at);
+                    if let Entry::Vacant(place) = before.entry(to) {
+                        place.insert(at);
                         next.push_back(to);
                     }
                 }
