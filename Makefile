@@ -57,7 +57,7 @@ setup: ## Bring libtorch into .venv (downloads 0.54 GB for cpu, 2.5 GB for cuda;
 	@$(PYTHON) scripts/libtorch.py --flavour $(FLAVOR)
 
 build: setup ## Compile the trainer
-	@[ -e $(UNTIE) ] || echo "build: compiles the trainer and its packages: about 20 minutes of CPU time, once"
+	@[ -e $(UNTIE) ] || echo "build: compiles the trainer and its packages: about 16 minutes of CPU time, once"
 	cargo build --locked --release
 
 data: build ## Make token shards in data/ from the sample corpus, or from CORPUS
