@@ -89,7 +89,8 @@ fn a_run_can_go_on_without_the_checkpoint() {
     assert!(said.contains("step 60/60"), "{said}");
 }
 
-/// The disk turns read-only under a run, and goes away altogether under the next: each is told, and what was saved is whole.
+/// The disk turns read-only under a run, and goes away altogether under the next: each is told, and what was saved is whole. It goes
+/// between two checkpoints, of which the one before is written.
 #[test]
 fn a_disk_that_cannot_be_written_any_more_is_told() {
     let workspace = TestWorkspace::new();
@@ -99,8 +100,8 @@ fn a_disk_that_cannot_be_written_any_more_is_told() {
          mount -o remount,ro small
          {TRAIN} --resume 2> second.txt && exit 9 || echo $? > code.txt
          mount -o remount,rw small
-         {TRAIN} --set train.steps=1000000 --resume 2> third.txt &
-         while ! grep -q 'step 60/' third.txt; do sleep 0.05; done
+         {TRAIN} --set train.steps=1000000 --set checkpoint.every=200 --set checkpoint.background=false --resume 2> third.txt &
+         while ! grep -q 'step 201/' third.txt; do sleep 0.05; done
          umount -l small
          wait $! && exit 9 || echo $? >> code.txt
          ls -A small > below.txt"
