@@ -50,7 +50,7 @@ checkpoint: CheckpointConfig, eval: EvalConfig, metrics: MetricsConfig, guard: G
 parallel: ParallelConfig }
 
 impl RunConfig {
-    /// ReportTiming `path` and applies `settings`, each `table.key=value` with a TOML value (a bare word is a string).
+    /// Reads `path` and applies `settings`, each `table.key=value` with a TOML value (a bare word is a string).
     ///
     /// Where the run asks for time or epochs, its steps are [`OPEN`] until they are decided.
     ///
@@ -143,7 +143,7 @@ impl RunConfig {
     }
 }
 
-/// ReportTiming the tables of `path`, or starts from none, and applies `settings`, each `table.key=value` with a TOML value (a bare
+/// Reads the tables of `path`, or starts from none, and applies `settings`, each `table.key=value` with a TOML value (a bare
 /// word is a string).
 ///
 /// # Errors

@@ -34,7 +34,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// ReportTiming `config.tokenizer`, or tokenizer.json in the first folder, and checks that it made the shards of every folder.
+    /// Reads `config.tokenizer`, or tokenizer.json in the first folder, and checks that it made the shards of every folder.
     ///
     /// # Errors
     /// A missing or invalid tokenizer, or one that did not make the shards.

@@ -78,7 +78,7 @@ impl Checksums {
         serde_json::to_vec(self).map_err(|error| Error::failed("cannot write the checksums").caused_by(error))
     }
 
-    /// ReportTiming the checksums of the checkpoint at `path`; without them it is not one.
+    /// Reads the checksums of the checkpoint at `path`; without them it is not one.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let file = path.join(CHECKSUMS_FILE);
         if !file.exists() {
@@ -148,7 +148,7 @@ pub(super) fn cannot_read(file: &Path, error: io::Error) -> Error {
     }
 }
 
-/// ReportTiming a JSON file whole, unless it is absurdly large.
+/// Reads a JSON file whole, unless it is absurdly large.
 pub(super) fn read_small(file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)

@@ -105,7 +105,7 @@ impl RunState {
         Ok(bytes)
     }
 
-    /// ReportTiming and checks the `state.json` of the checkpoint at `path`.
+    /// Reads and checks the `state.json` of the checkpoint at `path`.
     pub(super) fn read(path: &Path) -> Result<Self> {
         #[derive(Deserialize)]
         struct Version {

@@ -57,7 +57,7 @@ pub(super) struct TensorFile {
 }
 
 impl TensorFile {
-    /// ReportTiming the header and holds it against the size of the file and the names that may be in it.
+    /// Reads the header and holds it against the size of the file and the names that may be in it.
     pub(super) fn open(path: PathBuf, expected: &[String]) -> Result<Self> {
         let refuse = |found: String| Error::data(format!("`{}` is not a safetensors file: {found}", path.display()));
         let mut file = File::open(&path).map_err(|error| cannot_read(&path, error))?;

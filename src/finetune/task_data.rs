@@ -68,7 +68,7 @@ enum Source {
 }
 
 impl TaskData {
-    /// ReportTiming and tokenises the files of `config`'s task.
+    /// Reads and tokenises the files of `config`'s task.
     ///
     /// # Errors
     /// A file that is missing or wrong, and a tokenizer that does not fit.

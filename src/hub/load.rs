@@ -70,7 +70,7 @@ impl HubModel {
     }
 }
 
-/// ReportTiming the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
+/// Reads the BERT in `dir` (`BertModel`, `BertForMaskedLM`, `BertForPreTraining` and their `MegatronBert` forms; fp16,
 /// bf16, fp32 or fp64 in safetensors, one file or several) as leaves of `kind` on `device`. A pooler or a next-sentence
 /// head alone is ignored. So is the head of a fine-tuned model: its encoder gets new heads, as transformers does it.
 ///
@@ -106,7 +106,7 @@ pub fn load(dir: &Path, kind: Kind, device: Device) -> Result<HubModel> {
     Ok(HubModel { config, weights, dir, has_head, new_tensors, unused_tensors, labels: Vec::new() })
 }
 
-/// ReportTiming the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
+/// Reads the encoder of any model that [`load`] or [`load_finetuned`] reads and gives it a new `head`, to be fine-tuned. The
 /// file's own heads are ignored, except for its pooler where `head` has one. What is new starts as BERT does, from `seed`:
 /// a truncated normal with σ = `initializer_range` (transformers' is not cut off), biases 0.
 ///
@@ -134,7 +134,7 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
     Ok(HubModel { config, weights, dir, has_head: false, new_tensors, unused_tensors, labels })
 }
 
-/// ReportTiming the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
+/// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
 /// forms) as it is, its head included. [`load_config`](super::load_config) tells which head that is.
 ///
 /// # Errors

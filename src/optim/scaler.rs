@@ -67,7 +67,7 @@ impl LossScaler {
         Ok(())
     }
 
-    /// ReportTiming it to the host, which waits for the device.
+    /// Reads it to the host, which waits for the device.
     pub(super) fn state(&self) -> Result<ScalerState> {
         Ok(ScalerState { scale: f64::try_from(&self.scale)?, growth_tracker: i64::try_from(&self.growth_tracker)? })
     }

@@ -51,7 +51,7 @@ pub struct Untying {
 }
 
 impl Run {
-    /// ReportTiming a run folder; the run is called like the folder.
+    /// Reads a run folder; the run is called like the folder.
     ///
     /// # Errors
     /// A folder that is missing, is no run's, or holds no metrics; a file that cannot be read.
@@ -72,7 +72,7 @@ impl Run {
         Ok(run)
     }
 
-    /// ReportTiming all lines; the number of those that are metrics.
+    /// Reads all lines; the number of those that are metrics.
     fn fill(&mut self, mut reader: impl BufRead, path: &Path) -> Result<usize> {
         let (mut lines, mut line) = (0, Vec::new());
         loop {
@@ -138,7 +138,7 @@ fn missing(run_dir: &Path) -> Error {
     Error::data(format!("`{}` {what}", run_dir.display())).hint(hint)
 }
 
-/// ReportTiming several runs. Each is called like its folder; those of one name get as much of their path in front as tells
+/// Reads several runs. Each is called like its folder; those of one name get as much of their path in front as tells
 /// them apart. A folder that is given twice counts once.
 ///
 /// # Errors

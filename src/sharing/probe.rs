@@ -121,7 +121,7 @@ struct GradientProducts {
 }
 
 impl GradientProducts {
-    /// ReportTiming the gradients of a step.
+    /// Reads the gradients of a step.
     fn measure(gradients: &LayerGradients) -> Result<Self> {
         let layers = gradients.read()?;
         let num_layers = layers.len();

@@ -39,7 +39,7 @@ pub struct Set {
     pub rows: Rows,
 }
 
-/// ReportTiming the sets of a split: two for MNLI's dev and test, one else. `ax` has only [`Split::Test`], with labels if the file
+/// Reads the sets of a split: two for MNLI's dev and test, one else. `ax` has only [`Split::Test`], with labels if the file
 /// has them (diagnostic-full.tsv).
 ///
 /// # Errors

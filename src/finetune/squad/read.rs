@@ -26,7 +26,7 @@ use super::question::{Split, Version};
 use super::{json, parquet};
 use crate::error::Result;
 
-/// ReportTiming the questions of `path`, JSON or, by its name, Parquet.
+/// Reads the questions of `path`, JSON or, by its name, Parquet.
 ///
 /// # Errors
 /// When the file cannot be read, or its questions are not of this version; the module's page lists what is wrong with a file.
@@ -34,7 +34,7 @@ pub fn read(path: &Path, version: Version, split: Split) -> Result<Dataset> {
     read_all(&[path.to_owned()], version, split)
 }
 
-/// ReportTiming the questions of files that follow one another.
+/// Reads the questions of files that follow one another.
 ///
 /// # Errors
 /// As [`read`].

@@ -32,7 +32,7 @@ pub(super) struct SequenceTemplate {
 }
 
 impl SequenceTemplate {
-    /// ReportTiming the template off an encoded pair.
+    /// Reads the template off an encoded pair.
     pub(super) fn new(tokenizer: &Tokenizer) -> Result<Self> {
         let pair = tokenizer.encode_char_offsets(("a", "a"), true).map_err(cannot_tokenise)?;
         let sequences = pair.get_sequence_ids();

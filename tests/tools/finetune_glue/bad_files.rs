@@ -6,7 +6,7 @@ use std::path::Path;
 use untie::finetune::glue::{read, Label, Rows, Split};
 use untie::finetune::task::Task;
 
-/// ReportTiming files of which one is at fault, and returns the message with the folder's own name left out.
+/// Reads files of which one is at fault, and returns the message with the folder's own name left out.
 fn report(task: Task, split: Split, files: &[(&str, &[u8])]) -> String {
     let dir = super::folder(files);
     let error = read(task, dir.path(), split).unwrap_err();
