@@ -125,16 +125,12 @@ def all_of(arguments, jobs):
         print(json.dumps({name: row[name] for name in ("arm", "seed", "rate", "loss", "accuracy", "targets")}))
 
 
-def changes_of(arguments, arm, base, of_arm):
-    return {**base, **of_arm.get(arm, {})} if base else {}
-
-
 def tune(arguments):
     data = shards(arguments, "data", arguments.corpus, "--vocab-size", VOCAB_SIZE, "--valid-fraction", VALID_FRACTION)
     # Half of the other text is enough to measure on.
     other = shards(arguments, "tuning-data", arguments.tuning_text, "--tokenizer", data, "--valid-fraction", 0.5)
     arguments.data_hash = sha256(data / "manifest.json")
-    jobs = [(arm, 0, rate, changes_of(arguments, arm, TUNING, TUNING_OF), data, other, f"tuning/{arm}-{rate}")
+    jobs = [(arm, 0, rate, {**TUNING, **TUNING_OF.get(arm, {})}, data, other, f"tuning/{arm}-{rate}")
             for rate in arguments.rates or RATES for arm in TUNED]
     all_of(arguments, jobs)
 
@@ -149,7 +145,7 @@ def run(arguments):
             stop(f"`--rates` has no rate for `{arm}`", "give one for each arm, as docs/study/protocol.md says")
     base, of_arm = (QUICK, QUICK_OF) if arguments.quick else ({}, {})
     kind = "quick" if arguments.quick else arguments.scale
-    jobs = [(arm, seed, rates[arm], changes_of(arguments, arm, base, of_arm), data, data, f"{kind}/{arm}-{seed}")
+    jobs = [(arm, seed, rates[arm], {**base, **of_arm.get(arm, {})}, data, data, f"{kind}/{arm}-{seed}")
             for seed in arguments.seeds for arm in arms]
     all_of(arguments, jobs)
 
