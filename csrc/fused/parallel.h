@@ -15,10 +15,13 @@
 
 namespace untie {
 
+// Bytes of a cache line, and where the next one begins: kernels read whole lines.
+constexpr size_t LINE = 64;
+inline char *next_line(char *memory) { return memory + (LINE - reinterpret_cast<uintptr_t>(memory) % LINE) % LINE; }
+
 // Where the pieces of a thread's memory lie: in blocks that are filled one behind the other. By itself it counts what tasks take.
 class ScratchLayout {
 public:
-  static constexpr size_t LINE = 64;
   struct Place {
     size_t block, offset;
   };
@@ -64,11 +67,9 @@ public:
   template <typename E> E *take(int64_t count) {
     const auto [block, offset] = layout.place(static_cast<size_t>(count) * sizeof(E));
     while (blocks.size() <= block) {
-      blocks.emplace_back(new char[layout.size_of(blocks.size()) + ScratchLayout::LINE]);
+      blocks.emplace_back(new char[layout.size_of(blocks.size()) + LINE]);
     }
-    char *start = blocks[block].get();
-    start += ScratchLayout::LINE - reinterpret_cast<uintptr_t>(start) % ScratchLayout::LINE;
-    return reinterpret_cast<E *>(start + offset);
+    return reinterpret_cast<E *>(next_line(blocks[block].get()) + offset);
   }
   void take_back() { layout.take_back(); }
   int64_t bytes() const { return layout.bytes(); }

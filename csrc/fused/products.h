@@ -114,14 +114,12 @@ template <typename T> at::Tensor wide_buffer(at::IntArrayRef shape) { return at:
 // `count` elements in memory from malloc. Memory from at::empty, which is posix_memalign's, does not fit where a piece of the same
 // size was freed: glibc asks for more there, cuts the rest off, and then takes new memory.
 template <typename T> at::Tensor from_heap(int64_t count) {
-  constexpr size_t LINE = 64;
   const auto bytes = static_cast<size_t>(count) * sizeof(T);
   char *const memory = static_cast<char *>(std::malloc(bytes + LINE));
   if (memory == nullptr) {
     throw std::bad_alloc();
   }
-  char *const start = memory + (LINE - reinterpret_cast<uintptr_t>(memory) % LINE) % LINE;
-  return at::from_blob(start, {count}, [memory](void *) { std::free(memory); }, Scalar<T>::kind);
+  return at::from_blob(next_line(memory), {count}, [memory](void *) { std::free(memory); }, Scalar<T>::kind);
 }
 
 // Matrices of so many rows and columns in as few pieces of memory as the heap keeps. A larger piece comes as fresh pages in every

@@ -51,7 +51,7 @@ pub struct Optimizer {
     scaler: Option<LossScaler>,
     timing: ReportTiming,
     /// Whether AdamW is libtorch's fused kernel, which reads its numbers on the device; else it is this project's, on the CPU.
-    is_libtorchs: bool,
+    uses_libtorch: bool,
     /// `num_updates` at the last [`Self::settle`].
     num_settled: u64,
     /// Steps since.
@@ -100,7 +100,7 @@ impl Optimizer {
             loss: Tensor::f_zeros([], (Kind::Double, device))?,
             scaler: scaler.map(|state| LossScaler::new(state, device)).transpose()?,
             timing,
-            is_libtorchs: device.is_cuda(),
+            uses_libtorch: device.is_cuda(),
             num_settled: num_updates,
             num_unread: 0,
         })
@@ -109,7 +109,7 @@ impl Optimizer {
     /// The same with libtorch's fused kernel for AdamW, which CUDA takes, also on the CPU; for fp32 weights.
     #[must_use]
     pub fn with_libtorchs_adamw(self) -> Self {
-        Self { is_libtorchs: true, ..self }
+        Self { uses_libtorch: true, ..self }
     }
 
     /// Begins a step: no loss yet.
@@ -175,7 +175,7 @@ impl Optimizer {
         let decay = |decays| if decays { config.weight_decay } else { 0.0 };
         let [beta1, beta2] = config.betas;
         let arguments = AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps };
-        if self.is_libtorchs {
+        if self.uses_libtorch {
             let divisors = factors.f_reciprocal()?.f_to_kind(Kind::Float)?;
             for group in &self.groups {
                 let of_group: Vec<_> = group.weights.iter().map(|&at| tensors[at]).collect();
