@@ -14,9 +14,9 @@ use untie::loss::masked_lm;
 use untie::model::{BertConfig, Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::parallel::World;
+use untie::pretrain::calibrate::synchronise;
 use untie::sharing::{RuleKind, SharingConfig, Start};
 use untie::step::Precision;
-use untie::train::calibrate::synchronise;
 use untie::train::{InitialState, TrainSpec, TrainState};
 
 #[derive(Parser)]

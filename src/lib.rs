@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod parallel;
+pub mod pretrain;
 pub mod report;
 pub mod sharing;
 pub mod shim;

@@ -16,11 +16,12 @@ use crate::bench::memory::mebibytes;
 use crate::bench::report::{facts, predicted_mib, Products};
 use crate::bench::{BenchModel, BenchOptions, Stopwatch, TimingStats};
 use crate::checkpoint::{CheckpointConfig, RunState, Saver};
+use crate::config::Phase;
 use crate::error::{io, Result};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
-use crate::train::run_stats::PhaseStats;
-use crate::train::{first_state, Memory, Phase, Plan};
+use crate::pretrain::run_stats::PhaseStats;
+use crate::pretrain::{first_state, Memory, Plan};
 
 /// Micro-batches of a measured step.
 const MOST_MICRO_BATCHES: usize = 2;

@@ -3,8 +3,8 @@
 
 use tch::Device;
 
+use crate::pretrain::memory::machine::peak_resident_bytes;
 use crate::shim::{peak_cuda_memory, reset_peak_cuda_memory};
-use crate::train::memory::machine::peak_resident_bytes;
 
 /// Forgets the peak so far; whether that was possible.
 pub fn reset_peak(device: Device) -> bool {

@@ -22,7 +22,7 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::loss::{pretraining, Totals};
 use crate::model::Mode;
-use crate::train::calibrate::synchronise;
+use crate::pretrain::calibrate::synchronise;
 use crate::train::TrainState;
 
 pub use model::BenchModel;

@@ -12,9 +12,10 @@ use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::parallel::World;
+use crate::pretrain::{init, Step};
 use crate::sharing::{GroupInit, RuleKind, SharingConfig};
 use crate::step::Precision;
-use crate::train::{init, InitialState, Step, TrainSpec, TrainState};
+use crate::train::{InitialState, TrainSpec, TrainState};
 
 /// A model and how it is trained, without its weights.
 #[derive(Clone, Debug)]

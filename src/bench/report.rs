@@ -9,9 +9,9 @@ use crate::bench::memory::mebibytes;
 use crate::bench::{BenchModel, BenchOptions, Measured, TimingStats};
 use crate::error::Result;
 use crate::layer_map::LayerMap;
-use crate::train::calibrate::{product_flops, product_rate, products};
+use crate::pretrain::calibrate::{product_flops, product_rate, products};
+use crate::pretrain::Memory;
 use crate::train::environment::environment;
-use crate::train::Memory;
 
 /// Time for each matrix product of the rate, as a part of that for the steps, and its limits in seconds.
 const PRODUCT_PART: f64 = 0.05;

@@ -9,15 +9,17 @@ use clap::Args;
 use crate::bench::{self, calibration, profile, report, BenchModel, BenchOptions};
 use crate::cli::{named, train, warn_of};
 use crate::config::RunConfig;
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::model::{BertConfig, Compute, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
+use crate::pretrain::memory::machine::resident_bytes;
+use crate::pretrain::Memory;
 use crate::sharing::{SharingConfig, Start};
 use crate::step::Precision;
-use crate::train::memory::machine::resident_bytes;
-use crate::train::{prepare_process, Memory, TrainConfig};
+use crate::train::prepare_process;
 
 /// Arguments of `untie bench`.
 #[derive(Debug, Args)]

@@ -13,8 +13,9 @@ use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Bert;
 use crate::parallel::World;
+use crate::pretrain::{evaluate, EVALUATION_SEED};
 use crate::step::Precision;
-use crate::train::{evaluate, resolve_device, EVALUATION_SEED};
+use crate::train::resolve_device;
 
 /// Arguments of `untie eval`.
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::cli::{named, warn, warn_of};
 use crate::config::tables;
+use crate::config::TrainConfig;
 use crate::error::Result;
 use crate::finetune::{
     check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, Event, FinetuneConfig,
@@ -21,7 +22,7 @@ use crate::metrics::results::file_hash;
 use crate::model::Bert;
 use crate::step::Precision;
 use crate::train::environment::environment;
-use crate::train::{prepare_process, Stop, StopFlag, TrainConfig};
+use crate::train::{prepare_process, Stop, StopFlag};
 
 /// Arguments of `untie finetune`. Those that are given replace the configuration's.
 #[derive(Debug, Args)]

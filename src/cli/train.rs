@@ -13,17 +13,19 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
 use crate::checkpoint::{self, DataFingerprint};
 use crate::cli::{warn, warn_of};
+use crate::config::length::TimeBudget;
 use crate::config::RunConfig;
+use crate::config::{wall_time, MicroBatch, Phases};
 use crate::error::{Error, Result};
 use crate::keys::Keys;
 use crate::model::{Compute, Kernels};
 use crate::parallel::{LaunchEnv, World};
+use crate::pretrain::auto_micro_batch::{earlier_sizes, fitting_micro_batches, settle};
+use crate::pretrain::decide_steps::decide_steps;
+use crate::pretrain::{Outcome, Plan, Run};
 use crate::step::Precision;
-use crate::train::auto_micro_batch::{earlier_sizes, fitting_micro_batches, settle};
-use crate::train::decide_steps::decide_steps;
 use crate::train::environment::environment;
-use crate::train::length::TimeBudget;
-use crate::train::{prepare_process, wall_time, MicroBatch, Outcome, Phases, Plan, Run, StopFlag};
+use crate::train::{prepare_process, StopFlag};
 
 /// Arguments of `untie train`.
 #[derive(Debug, Args)]

@@ -9,94 +9,10 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::keys::classes;
+use crate::config::guard::{GuardConfig, SpikeAction, FEWEST_LOSSES};
 
-/// Losses without which nothing is called a spike.
-const FEWEST: usize = 20;
 /// The least deviation, as a part of the median: a loss that stands still must not make spikes of its last digits.
 const LEAST_DEVIATION: f64 = 1e-3;
-
-/// The `[guard]` table.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GuardConfig {
-    /// Updates skipped in a row, for a loss or gradient that is not finite, that end the run; 0: none do. Default: 100.
-    pub max_skipped: u64,
-    /// What a spike of the loss does: `off`, `warn` or `rollback`. Default: `warn`.
-    pub spike: SpikeAction,
-    /// Losses before it that a loss is held against. Default: 200.
-    pub spike_window: usize,
-    /// The robust z-score above which a loss spikes. Default: 8.
-    pub spike_threshold: f64,
-    /// Losses in a row above it that make a spike. Default: 3.
-    pub spike_patience: u64,
-    /// `rollback`: how many checkpoints before the spike to go back to; the data since then are not read again. Default: 1.
-    pub rollback_checkpoints: usize,
-    /// `rollback`: how often a run goes back at most; at one spike more it ends. Default: 3.
-    pub max_rollbacks: u64,
-}
-
-// They do nothing to a run that goes well; whether one went back is a fact of the run, its left out samples.
-classes! { GuardConfig {
-    Observation: max_skipped, spike, spike_window, spike_threshold, spike_patience, rollback_checkpoints, max_rollbacks;
-} }
-
-/// What a spike of the loss does to a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SpikeAction {
-    /// Nothing.
-    Off,
-    /// It is told.
-    Warn,
-    /// The run goes back to a checkpoint, and on with other data.
-    Rollback,
-}
-
-impl Default for GuardConfig {
-    fn default() -> Self {
-        Self {
-            max_skipped: 100,
-            spike: SpikeAction::Warn,
-            spike_window: 200,
-            spike_threshold: 8.0,
-            spike_patience: 3,
-            rollback_checkpoints: 1,
-            max_rollbacks: 3,
-        }
-    }
-}
-
-impl GuardConfig {
-    /// Checks ranges.
-    ///
-    /// # Errors
-    /// The first setting out of range, by name.
-    pub fn validate(&self) -> Result<()> {
-        const WIDEST: usize = 100_000;
-        if !(FEWEST..=WIDEST).contains(&self.spike_window) {
-            return Err(Error::config(format!(
-                "`guard.spike_window` must be between {FEWEST} and {WIDEST}, got {}",
-                self.spike_window
-            )));
-        }
-        if !(self.spike_threshold > 0.0 && self.spike_threshold.is_finite()) {
-            return Err(Error::config(format!(
-                "`guard.spike_threshold` must be finite and above 0, got {}",
-                self.spike_threshold
-            )));
-        }
-        for (name, value) in
-            [("spike_patience", self.spike_patience), ("rollback_checkpoints", self.rollback_checkpoints as u64)]
-        {
-            if value == 0 {
-                return Err(Error::config(format!("`guard.{name}` must be at least 1, got 0")));
-            }
-        }
-        Ok(())
-    }
-}
 
 /// A loss far above those before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -160,7 +76,7 @@ impl Guard {
     }
 
     fn score(&self, config: &GuardConfig, loss: f64) -> Option<Spike> {
-        if self.losses.len() < FEWEST {
+        if self.losses.len() < FEWEST_LOSSES {
             return None;
         }
         let median = median_of(self.losses.iter().copied().collect());

@@ -1,44 +1,11 @@
-//! Pre-training: the loop, evaluation, and what is printed around them.
+//! Training: the state of a model in training, one step and one transition of it, and what watches over a run.
 
-mod active_phase;
-pub mod auto_micro_batch;
-pub mod calibrate;
-pub mod config;
-pub mod costs;
-pub mod decide_steps;
 pub mod environment;
-pub mod evaluate;
 pub mod guard;
-pub mod init;
-pub mod length;
-mod measure;
-pub mod memory;
-mod metrics;
-pub mod micro_batch;
-mod open;
-pub mod phases;
-pub mod plan;
 pub mod process;
-pub mod resume;
-mod rollback;
-pub mod run;
-pub mod run_stats;
 pub mod state;
 pub mod stop;
-pub mod summary;
-mod update;
 
-pub use config::{resolve_device, EvalConfig, TrainConfig};
-pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};
-pub use guard::{GuardConfig, SpikeAction};
-pub use memory::{Memory, Step};
-pub use micro_batch::MicroBatch;
-pub use open::first_state;
-pub use phases::{Phase, Phases};
-pub use plan::Plan;
-pub use process::prepare_process;
-pub use run::{Outcome, Run};
-pub use run_stats::RunStats;
+pub use process::{prepare_process, resolve_device};
 pub use state::{InitialState, TrainSpec, TrainState};
-pub use stop::{wall_time, Stop, StopFlag};
-pub use summary::Summary;
+pub use stop::{Stop, StopFlag};

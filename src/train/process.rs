@@ -1,11 +1,11 @@
 //! Switches of the whole process: device, threads, determinism, TF32, heap.
 
-use tch::Device;
+use tch::{Cuda, Device};
 
-use crate::error::Result;
+use crate::config::TrainConfig;
+use crate::error::{Error, Result};
 use crate::parallel::LaunchEnv;
 use crate::shim::{keep_heap, set_deterministic, set_tf32};
-use crate::train::config::{resolve_device, TrainConfig};
 
 /// Sets threads, determinism and TF32 as `config` says, and returns the device. A process among others on its host takes the GPU
 /// of its number there, or its part of the cores.
@@ -22,7 +22,7 @@ pub fn prepare_process(config: &TrainConfig, env: Option<&LaunchEnv>) -> Result<
     if let Some(env) = env {
         if device.is_cuda() && matches!(config.device.as_str(), "auto" | "cuda") {
             // A launcher may show each process its own GPU alone.
-            let index = if tch::Cuda::device_count() == 1 { 0 } else { env.local_rank };
+            let index = if Cuda::device_count() == 1 { 0 } else { env.local_rank };
             device = resolve_device(&format!("cuda:{index}"))?;
         }
         if threads == 0 && env.shares_cores && std::env::var_os("OMP_NUM_THREADS").is_none() {
@@ -37,4 +37,37 @@ pub fn prepare_process(config: &TrainConfig, env: Option<&LaunchEnv>) -> Result<
     set_deterministic(config.deterministic)?;
     set_tf32(config.tf32)?;
     Ok(device)
+}
+
+/// The device that `name` means.
+///
+/// # Errors
+/// An unknown name, or CUDA that is asked for and not there.
+pub fn resolve_device(name: &str) -> Result<Device> {
+    let index = match name {
+        "cpu" => return Ok(Device::Cpu),
+        "auto" if !Cuda::is_available() => return Ok(Device::Cpu),
+        "auto" | "cuda" => 0,
+        other => other.strip_prefix("cuda:").and_then(|index| index.parse::<usize>().ok()).ok_or_else(|| {
+            Error::config(format!("`train.device`: expected `auto`, `cpu`, `cuda` or `cuda:N`, got `{other}`"))
+        })?,
+    };
+    let devices = Cuda::device_count();
+    if index as i64 >= devices {
+        return Err(Error::config(format!("`train.device` = \"{name}\": expected a CUDA device, found {devices}"))
+            .hint("check `nvidia-smi`; build with `make setup FLAVOR=cuda`, or set `train.device = \"cpu\"`"));
+    }
+    Ok(Device::Cuda(index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_have_names_and_cuda_never_falls_back() {
+        assert_eq!(resolve_device("cpu").unwrap(), Device::Cpu);
+        assert!(resolve_device("tpu").unwrap_err().to_string().contains("got `tpu`"));
+        assert!(resolve_device("cuda:4096").unwrap_err().to_string().contains("expected a CUDA device"));
+    }
 }

@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use crate::batch::masking::budget;
 use crate::checkpoint::{self, RunState, Untying};
+use crate::config::Phases;
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::keys::{class_of, flatten, Keys};
 use crate::metrics::results::{self, RESULTS_FILE};
+use crate::pretrain::run_stats::PhaseStats;
 use crate::report::run::{Run, EVAL_ACCURACY};
 use crate::report::tables::{Finished, Pretraining, RunFacts, Sweeps, EXTRA_COLUMNS, PAPER_COLUMNS};
 use crate::step::Precision;
-use crate::train::run_stats::PhaseStats;
-use crate::train::Phases;
 
 /// What is known of the run in `folder`, which should be that of `expected`.
 ///

@@ -107,7 +107,7 @@ fn where_and_how_do_not_count() {
         parallel.backend = untie::parallel::BackendChoice::Gloo;
         let guard = &mut config.guard;
         (guard.max_skipped, guard.spike_window, guard.max_rollbacks) = (7, 50, 1);
-        guard.spike = untie::train::SpikeAction::Rollback;
+        guard.spike = untie::config::SpikeAction::Rollback;
     });
     assert_eq!(fixture.ours("swe-f", "MLM acc"), "25");
 }
@@ -117,7 +117,7 @@ fn where_and_how_do_not_count() {
 fn a_run_that_left_data_out_is_another() {
     let fixture = RunsFixture::new();
     fixture.run("swe-f", |fake| {
-        fake.config.guard.spike = untie::train::SpikeAction::Rollback;
+        fake.config.guard.spike = untie::config::SpikeAction::Rollback;
         fake.samples_skipped = 8;
     });
     let note = fixture.note("swe-f", "MLM acc");

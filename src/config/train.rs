@@ -1,14 +1,13 @@
 //! The `[train]` and `[eval]` tables, and how `auto` becomes a device and a precision.
 
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device};
 
+use crate::config::length::{Asked, TimeBudget};
+use crate::config::micro_batch::MicroBatch;
 use crate::error::{Error, Result};
 use crate::keys::classes;
 use crate::model::{Compute, Kernels};
 use crate::step::Precision;
-use crate::train::length::{Asked, TimeBudget};
-use crate::train::micro_batch::MicroBatch;
 
 /// Length, batch, precision and device of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -187,27 +186,6 @@ impl TrainConfig {
     }
 }
 
-/// The device that `name` means.
-///
-/// # Errors
-/// An unknown name, or CUDA that is asked for and not there.
-pub fn resolve_device(name: &str) -> Result<Device> {
-    let index = match name {
-        "cpu" => return Ok(Device::Cpu),
-        "auto" if !Cuda::is_available() => return Ok(Device::Cpu),
-        "auto" | "cuda" => 0,
-        other => other.strip_prefix("cuda:").and_then(|index| index.parse::<usize>().ok()).ok_or_else(|| {
-            Error::config(format!("`train.device`: expected `auto`, `cpu`, `cuda` or `cuda:N`, got `{other}`"))
-        })?,
-    };
-    let devices = Cuda::device_count();
-    if index as i64 >= devices {
-        return Err(Error::config(format!("`train.device` = \"{name}\": expected a CUDA device, found {devices}"))
-            .hint("check `nvidia-smi`; build with `make setup FLAVOR=cuda`, or set `train.device = \"cpu\"`"));
-    }
-    Ok(Device::Cuda(index))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,13 +197,6 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().contains("not a multiple"));
         let config = TrainConfig { log_every: 0, ..Default::default() };
         assert!(config.validate().unwrap_err().to_string().contains("`train.log_every`"));
-    }
-
-    #[test]
-    fn devices_have_names_and_cuda_never_falls_back() {
-        assert_eq!(resolve_device("cpu").unwrap(), Device::Cpu);
-        assert!(resolve_device("tpu").unwrap_err().to_string().contains("got `tpu`"));
-        assert!(resolve_device("cuda:4096").unwrap_err().to_string().contains("expected a CUDA device"));
     }
 
     #[test]

@@ -17,13 +17,14 @@ use crate::metrics::Recorder;
 use crate::model::weights::is_of_pair_head;
 use crate::model::Weights;
 use crate::optim::Moments;
+use crate::pretrain::active_phase::ActivePhase;
+use crate::pretrain::plan::Plan;
+use crate::pretrain::run_stats::RunStats;
+use crate::pretrain::{init, resume};
 use crate::sharing::GroupInit;
-use crate::train::active_phase::ActivePhase;
+use crate::train::environment;
 use crate::train::guard::Guard;
-use crate::train::plan::Plan;
-use crate::train::run_stats::RunStats;
 use crate::train::state::{InitialState, TrainState};
-use crate::train::{environment, init, resume};
 
 /// A run folder that is open, and what its run begins or goes on with.
 #[derive(Debug)]

@@ -12,19 +12,19 @@ use untie_data::shard::Split;
 use crate::batch::samples::Vocabulary;
 use crate::batch::{DataConfig, Samples};
 use crate::checkpoint::{CheckpointConfig, DataFingerprint};
+use crate::config::phases::{Phase, Phases};
+use crate::config::GuardConfig;
+use crate::config::{EvalConfig, TrainConfig};
 use crate::error::Result;
 use crate::keys::Classes;
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, Compute};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
+use crate::pretrain::calibrate::{self, Product};
+use crate::pretrain::costs::Course;
+use crate::pretrain::run_stats::{PhaseStats, RunStats};
 use crate::sharing::SharingConfig;
-use crate::train::calibrate::{self, Product};
-use crate::train::config::{EvalConfig, TrainConfig};
-use crate::train::costs::Course;
-use crate::train::guard::GuardConfig;
-use crate::train::phases::{Phase, Phases};
-use crate::train::run_stats::{PhaseStats, RunStats};
 use crate::train::state::TrainSpec;
 
 /// Everything that decides what a run computes, resolved.

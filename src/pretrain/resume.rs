@@ -91,8 +91,8 @@ pub fn same_data(before: &DataFingerprint, now: &DataFingerprint, takes_all: boo
 mod tests {
     use super::*;
     use crate::batch::DataConfig;
+    use crate::config::{EvalConfig, TrainConfig};
     use crate::keys::Keys;
-    use crate::train::{EvalConfig, TrainConfig};
     use serde_json::json;
 
     const CLASSES: Classes = &[

@@ -4,8 +4,8 @@
 //! function, so that the state of the data stays the number of the step. Without `[[data.phase]]` the whole run is one phase.
 
 use crate::batch::DataConfig;
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
-use crate::train::config::TrainConfig;
 
 /// Consecutive steps with the same sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Phases {
     }
 
     /// Puts `phase` in the place of the one with its number.
-    pub(super) fn replace(&mut self, phase: Phase) {
+    pub(crate) fn replace(&mut self, phase: Phase) {
         self.0[phase.number as usize] = phase;
     }
 

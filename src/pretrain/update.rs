@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::loss;
 use crate::model::Mode;
 use crate::parallel::World;
+use crate::pretrain::metrics::StepCounts;
+use crate::pretrain::plan::Plan;
 use crate::sharing::Check;
 use crate::step::Pending;
-use crate::train::metrics::StepCounts;
-use crate::train::plan::Plan;
 use crate::train::state::TrainState;
 
 /// Step `step` + 1 of `state` on `batches`; its report, the correlations of its gradients if a check was due, and what the

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::checkpoint::{Totals, Untying};
 use crate::metrics::human::{human_count, human_duration};
-use crate::train::evaluate::Evaluation;
+use crate::pretrain::evaluate::Evaluation;
 
 /// The last word of a run.
 #[derive(Clone, Debug)]

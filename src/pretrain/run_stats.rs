@@ -4,12 +4,12 @@ use std::fmt;
 
 use tch::{Device, Kind};
 
+use crate::config::phases::Phase;
 use crate::layer_map::LayerMap;
 use crate::metrics::human::{human_bytes, human_count, human_duration};
 use crate::model::weights::specs;
 use crate::model::{BertConfig, Compute};
-use crate::train::memory::{Memory, Step};
-use crate::train::phases::Phase;
+use crate::pretrain::memory::{Memory, Step};
 
 /// Parameters of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]

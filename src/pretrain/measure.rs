@@ -15,14 +15,14 @@ use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Weights;
 use crate::optim::Moments;
+use crate::pretrain::active_phase::ActivePhase;
+use crate::pretrain::costs::{Costs, PhaseCosts};
+use crate::pretrain::evaluate::evaluate;
+use crate::pretrain::open::first_state;
+use crate::pretrain::plan::Plan;
+use crate::pretrain::update::{loss_totals, update};
 use crate::sharing::{RuleKind, SharingConfig};
-use crate::train::active_phase::ActivePhase;
-use crate::train::costs::{Costs, PhaseCosts};
-use crate::train::evaluate::evaluate;
-use crate::train::open::first_state;
-use crate::train::plan::Plan;
 use crate::train::state::{InitialState, TrainSpec, TrainState};
-use crate::train::update::{loss_totals, update};
 
 /// Steps before the measured ones, where a step is shorter than its share of the time.
 const WARM_UP: usize = 3;

@@ -9,9 +9,8 @@ use std::time::Duration;
 use serde::{de, Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::config::duration::{wall_time, TIME_FORMS, UNITS};
 use crate::error::{Error, Result};
-use crate::metrics::human::{human_duration, human_integer};
-use crate::train::stop::{wall_time, TIME_FORMS, UNITS};
 
 /// The keys of `[train]` of which a run sets exactly one.
 pub const LENGTHS: [&str; 3] = ["steps", "epochs", "time"];
@@ -113,68 +112,6 @@ pub fn exactly_one<'a>(names: impl Iterator<Item = &'a str>) -> Result<()> {
     }
 }
 
-/// The largest number of steps for which `holds`, which holds up to some number and never above; 0 where it never does, at most
-/// [`OPEN`].
-fn largest(mut holds: impl FnMut(u64) -> bool) -> u64 {
-    let (mut below, mut above) = (0, 1);
-    while above <= OPEN && holds(above) {
-        (below, above) = (above, 2 * above);
-    }
-    while above - below > 1 {
-        let middle = below + (above - below) / 2;
-        match holds(middle) {
-            true => below = middle,
-            false => above = middle,
-        }
-    }
-    below
-}
-
-/// The most steps that end within `left` seconds, by `seconds`, which tells what a run of so many takes. `check` refuses a run
-/// of so few that its parts have no room.
-///
-/// # Errors
-/// Where not even the fewest steps do.
-pub fn steps_in_time(
-    time: TimeBudget,
-    left: f64,
-    check: impl Fn(u64) -> Result<()>,
-    seconds: impl Fn(u64) -> Result<f64>,
-) -> Result<u64> {
-    let fewest = largest(|steps| check(steps).is_err()) + 1;
-    check(fewest)?;
-    let needed = seconds(fewest)?;
-    if needed > left {
-        return Err(Error::config(format!(
-            "`train.time` = {time} is too short: {} left after measuring, and the shortest run of this configuration, {} steps, \
-             is predicted to take {}",
-            human_duration(left.max(0.0)),
-            human_integer(fewest),
-            human_duration(needed.ceil())
-        ))
-        .hint("give it more time, or make the model smaller"));
-    }
-    Ok(largest(|steps| check(steps).is_err() || seconds(steps).is_ok_and(|needed| needed <= left)))
-}
-
-/// The fewest steps that pass `epochs` times over the data; `passes` tells how often so many do.
-///
-/// # Errors
-/// What `check` says of that number.
-pub fn steps_of_epochs(
-    epochs: f64,
-    check: impl Fn(u64) -> Result<()>,
-    passes: impl Fn(u64) -> Result<f64>,
-) -> Result<u64> {
-    // A rounded product must not add a step.
-    let enough = epochs * (1.0 - 1e-9);
-    let steps = largest(|steps| passes(steps).map_or(true, |passes| passes < enough)) + 1;
-    check(steps).map_err(|error| {
-        Error::config(format!("`train.epochs` = {epochs} amounts to {} steps", human_integer(steps))).caused_by(error)
-    })?;
-    Ok(steps)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,29 +139,5 @@ mod tests {
         assert!(none.contains("found none") && none.contains("hint:"), "{none}");
         let two = exactly_one(["steps", "time"].into_iter()).unwrap_err().to_string();
         assert!(two.ends_with("found `train.steps` and `train.time`"), "{two}");
-    }
-
-    /// 2 seconds and 0.5 a step: 10 seconds are 16 steps, and 9.9 are 15.
-    #[test]
-    fn the_most_steps_that_fit() {
-        let time = TimeBudget(Duration::from_secs(10));
-        let in_time = |left, fewest: u64| {
-            let check = |steps| if steps < fewest { Err(Error::config("no room")) } else { Ok(()) };
-            steps_in_time(time, left, check, |steps| Ok(2.0 + 0.5 * steps as f64))
-        };
-        assert_eq!((in_time(10.0, 1).unwrap(), in_time(9.9, 4).unwrap(), in_time(2.5, 1).unwrap()), (16, 15, 1));
-        let message = in_time(2.4, 1).unwrap_err().to_string();
-        assert!(message.contains("`train.time` = 10s is too short"), "{message}");
-        let message = in_time(10.0, 17).unwrap_err().to_string();
-        assert!(message.contains("17 steps, is predicted to take 11s"), "{message}");
-    }
-
-    /// 24 samples a step of 1,000: 2 epochs need 83.3 steps, so 84; 3 epochs exactly 125.
-    #[test]
-    fn epochs_are_rounded_up() {
-        let steps = |epochs| steps_of_epochs(epochs, |_| Ok(()), |steps| Ok(steps as f64 * 24.0 / 1000.0)).unwrap();
-        assert_eq!((steps(2.0), steps(3.0), steps(0.001)), (84, 125, 1));
-        let refused = steps_of_epochs(0.5, |_| Err(Error::config("too short")), |steps| Ok(steps as f64 / 10.0));
-        assert_eq!(refused.unwrap_err().report(), "error: `train.epochs` = 0.5 amounts to 5 steps: too short");
     }
 }

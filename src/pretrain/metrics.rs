@@ -9,8 +9,8 @@ use crate::batch::Batch;
 use crate::error::Result;
 use crate::loss::{Losses, Share, Totals};
 use crate::parallel::World;
+use crate::pretrain::evaluate::{Evaluation, PairEvaluation};
 use crate::sharing::Check;
-use crate::train::evaluate::{Evaluation, PairEvaluation};
 
 /// The metrics of one step: each tag once.
 #[derive(Debug)]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use untie_data::shard::Split;
 
 use crate::batch::{DataConfig, Loader, Samples, Share};
+use crate::config::phases::Phase;
 use crate::error::Result;
-use crate::train::calibrate::product_flops;
-use crate::train::evaluate::EVALUATION_SEED;
-use crate::train::phases::Phase;
-use crate::train::plan::Plan;
+use crate::pretrain::calibrate::product_flops;
+use crate::pretrain::evaluate::EVALUATION_SEED;
+use crate::pretrain::plan::Plan;
 
 /// A phase with its samples, opened.
 #[derive(Debug)]

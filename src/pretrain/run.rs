@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::batch::{Batch, Loader};
 use crate::checkpoint::{self, RunState, Saver, Totals, Untying};
+use crate::config::phases::Phase;
+use crate::config::SpikeAction;
 use crate::error::{Error, Result};
 use crate::files::FolderLock;
 use crate::hub;
@@ -16,23 +18,22 @@ use crate::metrics::console::{Line, Progress};
 use crate::metrics::Recorder;
 use crate::optim::Schedule;
 use crate::parallel::World;
+use crate::pretrain::active_phase::ActivePhase;
+use crate::pretrain::auto_micro_batch::make_room;
+use crate::pretrain::evaluate::{evaluate, Evaluation};
+use crate::pretrain::metrics::{padding, Speed, StepMetrics};
+use crate::pretrain::open::{open, write_config, Opened};
+use crate::pretrain::plan::Plan;
+use crate::pretrain::rollback::{check_loss, diverged, go_back};
+use crate::pretrain::run_stats::RunStats;
+use crate::pretrain::summary::Summary;
+use crate::pretrain::update::{loss_totals, update};
 use crate::sharing::{Check, Decision};
 use crate::step::StepReport;
-use crate::train::active_phase::ActivePhase;
-use crate::train::auto_micro_batch::make_room;
 use crate::train::environment;
-use crate::train::evaluate::{evaluate, Evaluation};
-use crate::train::guard::{Guard, Spike, SpikeAction};
-use crate::train::metrics::{padding, Speed, StepMetrics};
-use crate::train::open::{open, write_config, Opened};
-use crate::train::phases::Phase;
-use crate::train::plan::Plan;
-use crate::train::rollback::{check_loss, diverged, go_back};
-use crate::train::run_stats::RunStats;
+use crate::train::guard::{Guard, Spike};
 use crate::train::state::TrainState;
 use crate::train::stop::{Stop, StopFlag};
-use crate::train::summary::Summary;
-use crate::train::update::{loss_totals, update};
 
 /// How a run ended.
 #[derive(Debug)]

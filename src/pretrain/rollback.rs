@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use crate::checkpoint::{self, RunState, Saver};
+use crate::config::GuardConfig;
 use crate::error::{Error, Result};
 use crate::metrics::console::Progress;
-use crate::train::guard::{Guard, GuardConfig, Spike};
-use crate::train::open::{shared, train_state};
-use crate::train::plan::Plan;
+use crate::pretrain::open::{shared, train_state};
+use crate::pretrain::plan::Plan;
+use crate::train::guard::{Guard, Spike};
 use crate::train::state::TrainState;
 
 /// What the run in `folder`, which has gone back `rollbacks` times, goes on with after `spike` at `step`: the checkpoint that

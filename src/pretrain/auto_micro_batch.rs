@@ -8,13 +8,13 @@
 use serde_json::Value;
 
 use crate::batch::DataConfig;
+use crate::config::micro_batch::MicroBatch;
+use crate::config::phases::Phase;
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
-use crate::train::config::TrainConfig;
-use crate::train::memory::machine;
-use crate::train::micro_batch::MicroBatch;
-use crate::train::phases::Phase;
-use crate::train::plan::Plan;
-use crate::train::run_stats::PhaseStats;
+use crate::pretrain::memory::machine;
+use crate::pretrain::plan::Plan;
+use crate::pretrain::run_stats::PhaseStats;
 
 /// Larger ones are not chosen on the CPU, where they run no faster: the step's tiles are of 64 tokens whatever its size.
 const MOST_ON_CPU: usize = 64;

@@ -4,10 +4,10 @@ use std::fmt;
 
 use crate::batch::DataConfig;
 use crate::checkpoint::CheckpointConfig;
+use crate::config::phases::Phases;
+use crate::config::{EvalConfig, TrainConfig};
 use crate::error::Result;
 use crate::sharing::SharingConfig;
-use crate::train::config::{EvalConfig, TrainConfig};
-use crate::train::phases::Phases;
 
 /// Seconds of the parts of one phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
