@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 use tokenizers::Tokenizer;
 use untie::finetune::batch::Target;
-use untie::finetune::run::examples_of;
+use untie::finetune::order::examples_of;
 use untie::finetune::{DataFiles, FinetuneConfig, Task, TaskData};
 use untie::hub;
 

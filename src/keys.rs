@@ -88,6 +88,22 @@ pub fn flatten(value: &Value) -> BTreeMap<String, Value> {
     flat
 }
 
+/// Removes from `table` the keys that `classes` does not have, also in the tables and lists of tables inside it.
+pub fn keep_known(table: &mut Value, classes: Classes) {
+    match table {
+        Value::Object(fields) => {
+            fields.retain(|name, _| classes.iter().any(|(known, _)| known == name));
+            for (name, class) in classes {
+                if let (Some(field), Class::Table(inner)) = (fields.get_mut(*name), class) {
+                    keep_known(field, inner);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| keep_known(item, classes)),
+        _ => {}
+    }
+}
+
 /// Declares the class of every field of a table: `classes! { Table { Class: key, key; Class: key; } }`, and behind that
 /// `with key: Inner` for a field that is a table, or a list of tables, itself.
 macro_rules! classes {

@@ -1,6 +1,6 @@
 //! What a run will take here: a few of its steps, on its own data, before and after untying.
 //!
-//! In: a [`Plan`]. Out: for each phase tokens a second, memory and what a step waits for its batch; the time of all steps; and
+//! In: a [`ResolvedRun`]. Out: for each phase tokens a second, memory and what a step waits for its batch; the time of all steps; and
 //! where wanted the time of a checkpoint. A step of more than two micro-batches is measured with two: its time is that of the
 //! two, and forward and backward once more for each of the others.
 
@@ -21,7 +21,8 @@ use crate::error::{io, Result};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
 use crate::pretrain::run_stats::PhaseStats;
-use crate::pretrain::{first_state, Memory, Plan};
+use crate::pretrain::{Memory, ResolvedRun};
+use crate::train::Event;
 
 /// Micro-batches of a measured step.
 const MOST_MICRO_BATCHES: usize = 2;
@@ -36,30 +37,36 @@ struct Pace {
     json: Value,
 }
 
-/// Measures every phase of `plan` as `options` says, tied as at the start and untied, and where `save_in` names a folder a
+/// Measures every phase of `run` as `options` says, tied as at the start and untied, and where `save_in` names a folder a
 /// checkpoint there, which is removed again.
 ///
 /// # Errors
 /// Invalid data, a folder that cannot be written, and libtorch's own.
-pub fn calibrate(plan: &Plan, options: BenchOptions, save_in: Option<&Path>) -> Result<Value> {
+pub fn calibrate(
+    run: &ResolvedRun,
+    options: BenchOptions,
+    save_in: Option<&Path>,
+    events: &mut dyn FnMut(Event),
+) -> Result<Value> {
     let model = BenchModel {
-        bert: plan.bert.clone(),
-        optim: plan.optim.clone(),
-        sharing: plan.sharing.clone(),
-        precision: plan.train.precision,
-        compute: plan.compute,
-        device: plan.device,
+        bert: run.bert.clone(),
+        optim: run.config.optim.clone(),
+        sharing: run.config.sharing.clone(),
+        precision: run.config.train.precision,
+        compute: run.compute,
+        device: run.device,
     };
-    let layers = plan.bert.num_hidden_layers;
-    let (start, untied) = (plan.sharing.start_map(layers)?, LayerMap::untied(layers));
-    let untie_at = plan.sharing.steps_at_start(layers, plan.train.steps)?;
+    let layers = run.bert.num_hidden_layers;
+    let (start, untied) = (run.config.sharing.start_map(layers)?, LayerMap::untied(layers));
+    let untie_at = run.config.sharing.steps_at_start(layers, run.config.train.steps)?;
     let (mut phases, mut seconds) = (Vec::new(), 0.0);
-    for stats in &plan.stats()?.phases {
+    for stats in &run.stats()?.phases {
         let phase = stats.phase;
         let (rows, targets) = (phase.micro_batch * phase.sequence_length, phase.micro_batch * stats.capacity());
         let products = Products::of(&model, rows, targets, options)?;
-        let before = pace(plan, &model, &start, stats, products, options)?;
-        let after = if start == untied { None } else { Some(pace(plan, &model, &untied, stats, products, options)?) };
+        let before = pace(run, &model, &start, stats, products, options, events)?;
+        let after =
+            if start == untied { None } else { Some(pace(run, &model, &untied, stats, products, options, events)?) };
         let border = untie_at.clamp(phase.start, phase.end);
         let later = after.as_ref().map_or(before.step_seconds, |pace| pace.step_seconds);
         seconds += (border - phase.start) as f64 * before.step_seconds + (phase.end - border) as f64 * later;
@@ -82,34 +89,32 @@ pub fn calibrate(plan: &Plan, options: BenchOptions, save_in: Option<&Path>) -> 
         "predicted": human_duration(seconds),
     });
     if let Some(folder) = save_in {
-        report.extend(save(plan, &model, &untied, folder)?);
+        report.extend(save(run, &model, &untied, folder)?);
     }
     report.extend(body.as_object().cloned().unwrap_or_default());
     Ok(Value::Object(report))
 }
 
 fn pace(
-    plan: &Plan,
+    run: &ResolvedRun,
     model: &BenchModel,
     map: &LayerMap,
     stats: &PhaseStats,
     products: Products,
     options: BenchOptions,
+    events: &mut dyn FnMut(Event),
 ) -> Result<Pace> {
     let phase: Phase = stats.phase;
-    let loader = Loader::start(Arc::new(plan.samples(&phase)?), 0, Share::whole(phase.micro_batch), plan.data.workers)?;
+    let loader =
+        Loader::start(Arc::new(run.samples(&phase)?), 0, Share::whole(phase.micro_batch), run.config.data.workers)?;
     let all = phase.num_micro_batches();
     let some = all.min(MOST_MICRO_BATCHES);
-    eprintln!(
-        "{} sequences of {}, {} sets of layer weights",
-        phase.global_batch,
-        phase.sequence_length,
-        map.num_groups()
-    );
-    let predicted = Memory::of(&stats.step(&plan.bert, map, plan.compute, (plan.device, false)));
-    let mut stopwatch = model.start(map, plan.init.as_deref())?;
+    let (sequences, length, groups) = (phase.global_batch, phase.sequence_length, map.num_groups());
+    events(Event::Note(format!("{sequences} sequences of {length}, {groups} sets of layer weights")));
+    let predicted = Memory::of(&stats.step(&run.bert, map, run.compute, (run.device, false)));
+    let mut stopwatch = model.start(map, run.config.model.init.as_deref())?;
     let next = || (0..some).map(|_| loader.next_batch()).collect::<Result<Vec<Batch>>>();
-    let measured = stopwatch.measure(options, next)?;
+    let measured = stopwatch.measure(options, next, events)?;
     let median = |values: &[f64]| TimingStats::of(values).map_or(0.0, |stats| stats.median);
     let step_seconds = median(&measured.step_seconds) + (all - some) as f64 * median(&measured.micro_seconds);
     let json = json!({
@@ -129,11 +134,11 @@ fn pace(
 
 /// Times of checkpoints of the untied model, the largest there are: of whole ones, and what a step waits for one that is written
 /// in the background.
-fn save(plan: &Plan, model: &BenchModel, map: &LayerMap, folder: &Path) -> Result<Map<String, Value>> {
+fn save(run: &ResolvedRun, model: &BenchModel, map: &LayerMap, folder: &Path) -> Result<Map<String, Value>> {
     let aside = folder.join(format!("untie-bench-{}", std::process::id()));
     fs::create_dir_all(&aside).map_err(|error| io("create", &aside, error))?;
-    let stopwatch = model.start(map, plan.init.as_deref())?;
-    let times = [false, true].map(|background| save_to(plan, &stopwatch, &aside, background));
+    let stopwatch = model.start(map, run.config.model.init.as_deref())?;
+    let times = [false, true].map(|background| save_to(run, &stopwatch, &aside, background));
     fs::remove_dir_all(&aside).map_err(|error| io("remove", &aside, error))?;
     let [whole, stalls] = times;
     let times = [("checkpoint_seconds", whole?), ("checkpoint_stall_seconds", stalls?)];
@@ -141,9 +146,9 @@ fn save(plan: &Plan, model: &BenchModel, map: &LayerMap, folder: &Path) -> Resul
 }
 
 /// What a step waits for each of a few checkpoints.
-fn save_to(plan: &Plan, stopwatch: &Stopwatch, folder: &Path, background: bool) -> Result<Vec<f64>> {
+fn save_to(run: &ResolvedRun, stopwatch: &Stopwatch, folder: &Path, background: bool) -> Result<Vec<f64>> {
     let state = stopwatch.state();
-    let first = first_state(plan, state.map())?;
+    let first = run.first_state(state.map())?;
     let mut saved = RunState { num_updates: state.moments().num_updates, rule: state.rule().state(), ..first };
     let mut saver = Saver::new(folder, &CheckpointConfig { background, ..Default::default() });
     let mut times = Vec::new();

@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::loss::{pretraining, Totals};
 use crate::model::Mode;
 use crate::pretrain::calibrate::synchronise;
-use crate::train::TrainState;
+use crate::train::{Event, TrainState};
 
 pub use model::BenchModel;
 pub use timing_stats::TimingStats;
@@ -89,15 +89,20 @@ impl Stopwatch {
         &self.state
     }
 
-    /// Takes warm-up steps and then measured ones, on the micro-batches that `next` gives.
+    /// Takes warm-up steps and then measured ones, on the micro-batches that `next` gives; each is told to `events`.
     ///
     /// # Errors
     /// `next`'s own and libtorch's.
-    pub fn measure(&mut self, options: BenchOptions, mut next: impl FnMut() -> Result<Vec<Batch>>) -> Result<Measured> {
+    pub fn measure(
+        &mut self,
+        options: BenchOptions,
+        mut next: impl FnMut() -> Result<Vec<Batch>>,
+        events: &mut dyn FnMut(Event),
+    ) -> Result<Measured> {
         let mut measured = Measured::default();
         for number in 1..=options.warmup_steps {
             let lap = self.lap(&next()?)?;
-            eprintln!("warm-up step {number}: {:.3} s, loss {:.4}", lap.seconds, lap.loss);
+            events(Event::Note(format!("warm-up step {number}: {:.3} s, loss {:.4}", lap.seconds, lap.loss)));
             measured.losses.push(lap.loss);
         }
         let resets = memory::reset_peak(self.device);
@@ -110,7 +115,8 @@ impl Stopwatch {
             measured.losses.push(lap.loss);
             measured.step_seconds.push(lap.seconds);
             if said.elapsed() >= SILENCE || measured.step_seconds.len() <= FEWEST_STEPS {
-                eprintln!("step {}: {:.3} s, loss {:.4}", measured.step_seconds.len(), lap.seconds, lap.loss);
+                let number = measured.step_seconds.len();
+                events(Event::note(number as u64, &format!("{:.3} s, loss {:.4}", lap.seconds, lap.loss)));
                 said = Instant::now();
             }
             measured.micro_seconds.extend(lap.micro_seconds);

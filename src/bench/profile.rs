@@ -6,6 +6,7 @@ use crate::batch::Batch;
 use crate::bench::{BenchOptions, Measured, Stopwatch};
 use crate::error::Result;
 use crate::shim::{self, OpTime};
+use crate::train::Event;
 
 /// Ops below this part of the step are summed in one line.
 const SMALLEST: f64 = 0.001;
@@ -21,13 +22,15 @@ pub fn profile(
     stopwatch: &mut Stopwatch,
     options: BenchOptions,
     next: impl Fn() -> Result<Vec<Batch>>,
+    events: &mut dyn FnMut(Event),
 ) -> Result<String> {
     let warmup = BenchOptions { seconds: 0.0, ..options };
-    stopwatch.measure(warmup, &next)?;
+    stopwatch.measure(warmup, &next, events)?;
     let begin = Instant::now();
     let measured = BenchOptions { warmup_steps: 0, ..options };
-    let (Measured { step_seconds, .. }, ops) = shim::profile(|| stopwatch.measure(measured, &next))?;
-    eprintln!("profiled {} steps in {:.1} s", step_seconds.len(), begin.elapsed().as_secs_f64());
+    let (Measured { step_seconds, .. }, ops) = shim::profile(|| stopwatch.measure(measured, &next, events))?;
+    let (steps, seconds) = (step_seconds.len(), begin.elapsed().as_secs_f64());
+    events(Event::Note(format!("profiled {steps} steps in {seconds:.1} s")));
     Ok(table(ops, step_seconds.iter().sum(), step_seconds.len()))
 }
 

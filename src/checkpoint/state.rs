@@ -96,6 +96,33 @@ pub struct Untying {
 }
 
 impl RunState {
+    /// Where a run stands before its first step: of the configuration `config`, with layers shared as `layer_map`.
+    pub fn first(
+        layer_map: LayerMap,
+        bert: BertConfig,
+        config: serde_json::Value,
+        data: DataFingerprint,
+        environment: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            step: 0,
+            layer_map,
+            num_updates: 0,
+            scaler: None,
+            samples_consumed: 0,
+            samples_skipped: 0,
+            guard: serde_json::Value::Null,
+            rule: serde_json::Value::Null,
+            config,
+            totals: Totals::default(),
+            environment,
+            untying: Vec::new(),
+            data,
+            bert,
+        }
+    }
+
     /// The bytes of `state.json`, read back once: a number that JSON cannot hold must not make a dead checkpoint.
     pub(super) fn to_json(&self) -> Result<Vec<u8>> {
         let refuse = |error| Error::failed("the run's state does not fit into `state.json`").caused_by(error);

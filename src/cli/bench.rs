@@ -7,16 +7,16 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::bench::{self, calibration, profile, report, BenchModel, BenchOptions};
-use crate::cli::{named, train, warn_of};
-use crate::config::RunConfig;
-use crate::config::TrainConfig;
+use crate::cli::console::Console;
+use crate::cli::{named, warn_of};
+use crate::config::{ProcessOptions, RunConfig};
 use crate::error::{Error, Result};
 use crate::hub;
 use crate::model::{BertConfig, Compute, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
 use crate::pretrain::memory::machine::resident_bytes;
-use crate::pretrain::Memory;
+use crate::pretrain::{resolve, Memory};
 use crate::sharing::{SharingConfig, Start};
 use crate::step::Precision;
 use crate::train::prepare_process;
@@ -107,10 +107,12 @@ impl BenchArgs {
         match &self.config {
             Some(path) => {
                 let config = RunConfig::load(path, &self.settings)?;
-                let device = prepare_process(&config.train, None)?;
+                let device = prepare_process(config.train.process(), None)?;
                 let place = (self.save_in.as_deref().unwrap_or(Path::new(".")), Instant::now());
-                let plan = train::plan(config, device, None, &Rc::new(World::alone()), place)?;
-                println!("{}", calibration::calibrate(&plan, options, self.save_in.as_deref())?);
+                let (world, mut console) = (Rc::new(World::alone()), Console::default());
+                let mut events = |event| console.show(event);
+                let run = resolve(config, device, None, &world, place, &mut events)?;
+                println!("{}", calibration::calibrate(&run, options, self.save_in.as_deref(), &mut events)?);
                 Ok(())
             }
             None => self.measure(options),
@@ -118,9 +120,10 @@ impl BenchArgs {
     }
 
     fn measure(&self, options: BenchOptions) -> Result<()> {
-        let process = TrainConfig { threads: self.threads, device: self.device.clone(), ..Default::default() };
+        let (device, threads) = (self.device.as_str(), self.threads);
+        let process = ProcessOptions { device, threads, deterministic: false, tf32: false };
         process.validate()?;
-        let device = prepare_process(&process, None)?;
+        let device = prepare_process(process, None)?;
         let (sequences, length) = (self.batch as usize, self.sequence_length as usize);
         let mut bert = self.sizes()?;
         (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob) = (self.dropout, self.dropout);
@@ -149,11 +152,13 @@ impl BenchArgs {
         let predicted = Memory::of(&model.step(&map, &batch));
         let mut stopwatch = model.start(&map, self.init.as_deref())?;
         let next = || Ok(vec![batch.clone()]);
+        let mut console = Console::default();
+        let mut events = |event| console.show(event);
         if self.profile {
-            print!("{}", profile::profile(&mut stopwatch, options, next)?);
+            print!("{}", profile::profile(&mut stopwatch, options, next, &mut events)?);
             return Ok(());
         }
-        let measured = stopwatch.measure(options, next)?;
+        let measured = stopwatch.measure(options, next, &mut events)?;
         // Its memory is free for the products.
         drop(stopwatch);
         println!("{}", report::report(&model, &map, &batch, options, &measured, (baseline, predicted))?);

@@ -1,28 +1,27 @@
 //! `untie finetune`: a pre-trained model learns a task, with every learning rate and seed that is asked for.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::rc::Rc;
 
 use clap::Args;
 use tch::{Device, Kind};
 use untie_data::wordpiece::Pretrained;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::cli::{named, warn, warn_of};
+use crate::cli::console::Console;
+use crate::cli::{check_same_parts, named, warn, warn_of, with_processes};
 use crate::config::tables;
-use crate::config::TrainConfig;
 use crate::error::Result;
 use crate::finetune::{
     check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, Event, FinetuneConfig,
     SweepContext, SweepOutcome, Task, TaskData,
 };
 use crate::hub;
-use crate::metrics::console::Progress;
 use crate::metrics::results::file_hash;
 use crate::model::Bert;
+use crate::parallel::{LaunchEnv, World};
 use crate::step::Precision;
-use crate::train::environment::environment;
-use crate::train::{prepare_process, Stop, StopFlag};
+use crate::train::{prepare_process, StopFlag};
 
 /// Arguments of `untie finetune`. Those that are given replace the configuration's.
 #[derive(Debug, Args)]
@@ -88,49 +87,78 @@ impl FinetuneArgs {
             config.train.epochs = 0;
         }
         config.validate()?;
-        let process = process(&config);
-        process.validate()?;
-        let device = prepare_process(&process, None)?;
+        let env = LaunchEnv::from_environment()?;
+        let device = prepare_process(config.train.process(), env.as_ref())?;
+        let parallel = config.parallel.clone();
+        with_processes(env, &parallel, device, |world| self.run_in(config, device, world))
+    }
+
+    fn run_in(&self, mut config: FinetuneConfig, device: Device, world: &Rc<World>) -> Result<u8> {
         // A finished model is scored as exactly as it was written.
         config.train.precision = match (config.train.precision, config.train.epochs) {
             (Precision::Auto, 0) => Precision::Fp32,
             (precision, _) => precision.resolve(device)?,
         };
-        warn_of(config.train.precision, device);
+        let tell = |words: &str| match world.is_first() {
+            true => eprintln!("{words}"),
+            false => {}
+        };
+        if world.is_first() {
+            warn_of(config.train.precision, device);
+        }
         let model = hub::model_folder(&self.model)?;
         let bert = hub::load_config(&model)?;
         let Pretrained { tokenizer, notes, .. } = hub::open_tokenizer(&model, bert.vocab_size)?;
-        warn(&notes);
+        if world.is_first() {
+            warn(&notes);
+        }
         check_model(&config, &bert, &tokenizer, &model)?;
         let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
         let folder = self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model, config.task.name));
         let open = || -> Result<TaskData> {
             let data = TaskData::open(&config, &files, &tokenizer)?;
-            data.notes.iter().for_each(|note| eprintln!("{note}"));
+            data.notes.iter().for_each(|note| tell(note));
             Ok(data)
         };
         if config.train.epochs == 0 {
-            return score(&config, open, &model, &folder, device).map(|()| 0);
+            return score(&config, open, &model, &folder, device, world).map(|()| 0);
         }
         // A model that is damaged or another one is told before the task is read, which may take minutes.
         hub::load_for_task(&model, task_head(config.task.name), 0, Kind::Float, Device::Cpu)?;
         let data = open()?;
         let sizes = data.sets.iter().map(|set| format!("{} {}", set.name, set.examples.len())).collect::<Vec<_>>();
-        eprintln!("{}: train {}, {}", config.task.name, data.train.len(), sizes.join(", "));
-        let stop = StopFlag::on_signals()?;
+        tell(&format!("{}: train {}, {}", config.task.name, data.train.len(), sizes.join(", ")));
         let context = SweepContext {
             config: &config,
             data: &data,
             model: &model,
             model_hash: &weights_hash(&hub::weight_files(&model)?)?,
             device,
-            environment: &environment(device)?,
-            stop: &|| stop.requested(Duration::ZERO).map(Stop::exit_code),
+            world: world.clone(),
+            stop: &StopFlag::on_signals()?,
         };
-        let (name, mut console) = (self.model.display().to_string(), Console::default());
-        match sweep(&context, &folder, &name, self.resume, &mut |event| console.show(event))? {
+        // What decides which way a process goes.
+        let parts = [
+            ("`--resume`", self.resume.to_string()),
+            ("configuration", config.hash()?),
+            ("learning rates", format!("{:?}", config.optim.lr)),
+            ("number of seeds", config.num_seeds().to_string()),
+            ("model", context.model_hash.into()),
+            ("training examples", data.train_hash.clone()),
+        ];
+        check_same_parts(world, &parts.map(|(name, value)| (name.to_owned(), value)))?;
+        let (name, mut console) = (self.model.display().to_string(), Console::for_process(world));
+        let mut show = |event| match event {
+            Event::Run { number, of, lr, seed } => {
+                tell(&format!("run {number} of {of}: learning rate {lr:e}, seed {seed}"));
+            }
+            Event::Train(event) => console.show(event),
+        };
+        match sweep(&context, &folder, &name, self.resume, &mut show)? {
             SweepOutcome::Finished(table) => {
-                println!("{table}");
+                if world.is_first() {
+                    println!("{table}");
+                }
                 Ok(0)
             }
             SweepOutcome::Stopped(code) => Ok(code),
@@ -157,45 +185,6 @@ impl FinetuneArgs {
     }
 }
 
-/// Shows on stderr what a sweep tells of itself.
-#[derive(Default)]
-struct Console {
-    /// Of the run under way.
-    progress: Option<Progress>,
-}
-
-impl Console {
-    fn show(&mut self, event: Event) {
-        match (event, &mut self.progress) {
-            (Event::Run { number, of, lr, seed }, _) => {
-                eprintln!("run {number} of {of}: learning rate {lr:e}, seed {seed}");
-            }
-            (Event::Steps { done, of }, progress) => *progress = Some(Progress::new(of, done)),
-            (Event::Step { step, line }, Some(progress)) => progress.update(step, &line),
-            (Event::EndOfSteps, progress) => {
-                if let Some(mut progress) = progress.take() {
-                    progress.finish();
-                }
-            }
-            (Event::Note(words), Some(progress)) => progress.note(&words),
-            (Event::Note(words), None) => eprintln!("{words}"),
-            (Event::Step { .. }, None) => {}
-        }
-    }
-}
-
-/// What the process needs of the settings.
-fn process(config: &FinetuneConfig) -> TrainConfig {
-    let train = &config.train;
-    TrainConfig {
-        tf32: train.tf32,
-        deterministic: train.deterministic,
-        device: train.device.clone(),
-        threads: train.threads,
-        ..Default::default()
-    }
-}
-
 /// The hash of the file that holds a model's weights, or one of the hashes of several.
 fn weights_hash(files: &[PathBuf]) -> Result<String> {
     let hashes = files.iter().map(|file| file_hash(file)).collect::<Result<Vec<_>>>()?;
@@ -219,6 +208,7 @@ fn score(
     model: &Path,
     folder: &Path,
     device: Device,
+    world: &World,
 ) -> Result<()> {
     let precision = config.train.precision;
     let loaded = hub::load_finetuned(model, precision.weight_kind(), device)?;
@@ -227,9 +217,10 @@ fn score(
     let data = TaskData { outputs, ..open()? };
     let bert = Bert::new(&loaded.config, &loaded.layer_map(), &loaded.weights, config.train.compute())?;
     let predictions = folder.join("predictions");
-    for (name, score) in evaluate(&bert, &data, &predictions, device)? {
-        println!("{name:<28} {score:.4}");
+    let scores = evaluate(&bert, &data, &predictions, device, world)?;
+    if world.is_first() {
+        scores.iter().for_each(|(name, score)| println!("{name:<28} {score:.4}"));
+        println!("predictions                  {}", predictions.display());
     }
-    println!("predictions                  {}", predictions.display());
     Ok(())
 }

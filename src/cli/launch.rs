@@ -35,7 +35,7 @@ pub struct LaunchArgs {
     /// Address of machine 0 and a free port on it, where all processes meet [default with one machine: a free port here]
     #[arg(long, value_name = "HOST:PORT")]
     master: Option<String>,
-    /// The command of each process, without `untie`: train --config ...
+    /// The command of each process, without `untie`: train --config ... or finetune --task ...
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -49,8 +49,9 @@ impl LaunchArgs {
         if self.nproc == 0 {
             return Err(Error::config("`--nproc` must be at least 1, got 0"));
         }
-        if self.command[0] != "train" {
-            return Err(Error::config(format!("`untie launch` starts `train`, got `{}`", self.command[0])));
+        if !["train", "finetune"].contains(&self.command[0].as_str()) {
+            let got = &self.command[0];
+            return Err(Error::config(format!("`untie launch` starts `train` or `finetune`, got `{got}`")));
         }
         if self.node_rank >= self.nnodes {
             let (rank, nodes) = (self.node_rank, self.nnodes);

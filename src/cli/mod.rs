@@ -5,6 +5,7 @@
 
 pub mod bench;
 mod common;
+mod console;
 pub mod data;
 pub mod eval;
 pub mod export;
@@ -24,7 +25,7 @@ use clap::{Parser, Subcommand};
 use untie_data::cli::PrepareArgs;
 
 use crate::error::Result;
-pub(crate) use common::{fail, named, warn, warn_of};
+pub(crate) use common::{check_same_parts, fail, named, warn, warn_of, with_processes};
 
 /// Pre-trains BERT with tied encoder layers, then unties them and trains on.
 #[derive(Debug, Parser)]

@@ -5,27 +5,18 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use untie_data::manifest::Manifest;
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::batch::samples::{shard_error, shards_hash, Vocabulary};
-use crate::checkpoint::{self, DataFingerprint};
-use crate::cli::{warn, warn_of};
-use crate::config::length::TimeBudget;
-use crate::config::RunConfig;
-use crate::config::{wall_time, MicroBatch, Phases};
+use crate::batch::samples::shard_error;
+use crate::checkpoint::DataFingerprint;
+use crate::cli::console::Console;
+use crate::cli::{check_same_parts, with_processes};
+use crate::config::{wall_time, RunConfig, TimeBudget};
 use crate::error::{Error, Result};
-use crate::keys::Keys;
-use crate::model::{Compute, Kernels};
 use crate::parallel::{LaunchEnv, World};
-use crate::pretrain::auto_micro_batch::{earlier_sizes, fitting_micro_batches, settle};
-use crate::pretrain::decide_steps::decide_steps;
-use crate::pretrain::{Outcome, Plan, Run};
-use crate::step::Precision;
+use crate::pretrain::{self, earlier_config, resolve};
 use crate::train::environment::environment;
-use crate::train::{prepare_process, StopFlag};
+use crate::train::{prepare_process, Outcome, StopFlag};
 
 /// Arguments of `untie train`.
 #[derive(Debug, Args)]
@@ -67,18 +58,12 @@ impl TrainArgs {
         settings.extend(self.time.map(|time| format!("train.time={}", TimeBudget(time))));
         let config = RunConfig::load(&self.config, &settings)?;
         let env = if self.dry_run { None } else { LaunchEnv::from_environment()? };
-        let device = prepare_process(&config.train, env.as_ref())?;
-        let world = Rc::new(World::connect(env, &config.parallel, device)?);
-        let result = self.check_same(&config, device, &world).and_then(|()| self.run_in(config, device, &world, begin));
-        let Err(error) = result else { return result };
-        world.tell(&error);
-        if world.size() == 1 {
-            return Err(error);
-        }
-        let who = if world.is_first() { String::new() } else { format!("rank={} ", world.rank()) };
-        eprintln!("{who}{}", error.report());
-        // Process groups that have lost a process may wait for it when they are taken apart.
-        signal_hook::low_level::exit(i32::from(error.exit_code()))
+        let device = prepare_process(config.train.process(), env.as_ref())?;
+        let parallel = config.parallel.clone();
+        with_processes(env, &parallel, device, |world| {
+            self.check_same(&config, device, world)?;
+            self.run_in(config, device, world, begin)
+        })
     }
 
     /// Compares what decides which way a process goes with rank 0's, before any of them goes.
@@ -109,30 +94,31 @@ impl TrainArgs {
             Some(folder) => folder.clone(),
             None => Path::new("runs").join(self.config.file_stem().unwrap_or_default()),
         };
+        let mut console = Console::for_process(world);
+        let mut events = |event| console.show(event);
         let earlier = if self.resume { earlier_config(&folder, world)? } else { None };
         if config.data.verify {
             for dir in config.data.dirs() {
                 Manifest::verify(dir).map_err(shard_error)?;
             }
         }
-        let plan =
-            Plan { allow_changes: self.allow_changes, ..plan(config, device, earlier, world, (&folder, begin))? };
+        let run = resolve(config, device, earlier.as_ref(), world, (&folder, begin), &mut events)?;
         if self.dry_run {
-            let stats = plan.stats()?;
+            let stats = run.stats()?;
             let first = &stats.phases[0];
-            let rate = plan.product_rate(&plan.products(&first.phase, first.capacity()))?;
-            println!("{}", plan.describe(&stats, rate));
+            let rate = run.product_rate(&run.products(&first.phase, first.capacity()))?;
+            println!("{}", run.describe(&stats, rate));
             return Ok(0);
         }
-        let DataFingerprint { vocabulary, shards } = &plan.data_fingerprint;
+        let DataFingerprint { vocabulary, shards } = &run.data_fingerprint;
         let parts = [("the vocabulary", vocabulary), ("the training shards", shards)];
         check_same_parts(world, &parts.map(|(name, hash)| (name.to_owned(), hash.clone())))?;
         let stop = StopFlag::on_signals()?.until(begin, self.max_wall_time);
-        let mut run = Run::open(plan, &folder, self.resume)?;
+        let mut trainer = pretrain::open(run, &folder, (self.resume, self.allow_changes), &mut events)?;
         if world.is_first() {
-            eprintln!("{}", run.describe());
+            eprintln!("{}", trainer.task().describe()?);
         }
-        match run.train(&stop)? {
+        match trainer.train(&stop)? {
             Outcome::Finished(summary) => {
                 if world.is_first() {
                     println!("{summary}");
@@ -147,112 +133,4 @@ impl TrainArgs {
             }
         }
     }
-}
-
-/// Compares parts of a run, each with its name, with rank 0's.
-fn check_same_parts(world: &World, parts: &[(String, String)]) -> Result<()> {
-    let hashes: Vec<u64> = parts.iter().map(|(_, text)| xxh3_64(text.as_bytes())).collect();
-    world.check_same("run", &hashes, |at| parts[at].0.clone())
-}
-
-/// The tables of the run in `folder`, as its newest checkpoint has them: there `auto` is decided.
-fn earlier_config(folder: &Path, world: &World) -> Result<Option<Value>> {
-    let tables = world.from_first(|| {
-        let Some((path, _damaged)) = checkpoint::newest_valid(folder)? else {
-            return Ok(Vec::new());
-        };
-        Ok(checkpoint::load_state(&path)?.config.to_string().into_bytes())
-    })?;
-    if tables.is_empty() {
-        return Ok(None);
-    }
-    let unreadable = |error| Error::failed("rank 0 has sent no tables").caused_by(error);
-    serde_json::from_slice(&tables).map(Some).map_err(unreadable)
-}
-
-/// What an earlier part of the run decided for a key of `[train]`.
-fn decided_before<T: DeserializeOwned>(earlier: Option<&Value>, key: &str) -> Option<T> {
-    serde_json::from_value(earlier?["train"][key].clone()).ok()
-}
-
-/// The plan of a run of the processes of `world` in a folder that began at some time, here on `device`; what is `auto` and how
-/// many steps it has are as in `earlier`, the tables of the run that goes on, or decided now.
-pub(super) fn plan(
-    mut config: RunConfig,
-    device: tch::Device,
-    earlier: Option<Value>,
-    world: &Rc<World>,
-    place: (&Path, Instant),
-) -> Result<Plan> {
-    if config.train.precision == Precision::Auto {
-        config.train.precision = decided_before(earlier.as_ref(), "precision").unwrap_or(Precision::Auto);
-    }
-    config.train.precision = config.train.precision.resolve(device)?;
-    if world.is_first() {
-        warn_of(config.train.precision, device);
-    }
-    let compute = config.train.compute();
-    if config.train.kernels == Kernels::Auto {
-        config.train.kernels = decided_before(earlier.as_ref(), "kernels").unwrap_or(Kernels::Auto);
-    }
-    config.train.kernels = config.train.kernels.resolve(config.train.precision.compute_kind(), device);
-    let vocabulary = Vocabulary::open(&config.data)?;
-    if world.is_first() {
-        warn(&vocabulary.notes);
-    }
-    let decided = |config: &RunConfig| decided(config, compute, &vocabulary, device, world);
-    let chooses_micro_batch = config.train.micro_batch == MicroBatch::AUTO;
-    if chooses_micro_batch {
-        let sizes = match earlier.as_ref().and_then(earlier_sizes) {
-            Some(sizes) => sizes,
-            None => fitting_micro_batches(&decided(&config)?)?,
-        };
-        settle(&mut config.data, &mut config.train, &sizes);
-        config.validate()?;
-    }
-    if let Some(asked) = config.train.asked() {
-        let of_steps = |steps| RunConfig { train: config.train.of_steps(steps), ..config.clone() };
-        let steps = match earlier.as_ref().and_then(|tables| asked.earlier_steps(tables)) {
-            Some(steps) => steps,
-            None => decide_steps(&decided(&config)?, asked, place, |steps| of_steps(steps).validate())?,
-        };
-        config = of_steps(steps);
-        config.validate()?;
-    }
-    Ok(Plan { chooses_micro_batch, ..decided(&config)? })
-}
-
-/// The plan of tables without `auto`.
-fn decided(
-    config: &RunConfig,
-    compute: Compute,
-    vocabulary: &Vocabulary,
-    device: tch::Device,
-    world: &Rc<World>,
-) -> Result<Plan> {
-    let unwritable = |error: String| Error::failed(format!("cannot write the resolved configuration: {error}"));
-    Ok(Plan {
-        bert: config.bert(vocabulary.size)?,
-        data_fingerprint: DataFingerprint { vocabulary: vocabulary.hash.clone(), shards: shards_hash(&config.data)? },
-        vocabulary: vocabulary.clone(),
-        init: config.model.init.clone(),
-        data: config.data.clone(),
-        phases: Phases::new(&config.data, &config.train)?.shared_by(world.size())?,
-        train: config.train.clone(),
-        compute,
-        chooses_micro_batch: false,
-        optim: config.optim.clone(),
-        sharing: config.sharing.clone(),
-        checkpoint: config.checkpoint.clone(),
-        eval: config.eval.clone(),
-        metrics: config.metrics.clone(),
-        guard: config.guard.clone(),
-        config: serde_json::to_value(config).map_err(|error| unwritable(error.to_string()))?,
-        allow_changes: false,
-        defaults: serde_json::to_value(RunConfig::default()).map_err(|error| unwritable(error.to_string()))?,
-        classes: RunConfig::CLASSES,
-        config_toml: toml::to_string(config).map_err(|error| unwritable(error.to_string()))?,
-        device,
-        world: world.clone(),
-    })
 }

@@ -60,6 +60,15 @@ impl Default for GuardConfig {
 }
 
 impl GuardConfig {
+    /// Why a run ends whose loss spikes at `step` after it has gone back `max_rollbacks` times.
+    pub fn spikes_again(&self, step: u64) -> Error {
+        Error::failed(format!(
+            "the loss spikes again at step {step}, after `guard.max_rollbacks` = {}",
+            self.max_rollbacks
+        ))
+        .hint("lower `optim.lr` or `optim.clip_norm`, or look at the data; checkpoints are as they were")
+    }
+
     /// Checks ranges.
     ///
     /// # Errors

@@ -7,7 +7,6 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{de, Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
 
 use crate::config::duration::{wall_time, TIME_FORMS, UNITS};
 use crate::error::{Error, Result};
@@ -85,12 +84,6 @@ impl Asked {
             Self::Epochs(epochs) => format!("epochs {epochs}"),
             Self::Time(time) => format!("time {time}"),
         }
-    }
-
-    /// The steps that were decided from the same in an earlier part of the run, by its tables.
-    pub fn earlier_steps(self, tables: &Value) -> Option<u64> {
-        let train = &tables["train"];
-        train["steps"].as_u64().filter(|_| train["steps_from"].as_str() == Some(&self.record()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::batch::{DataConfig, Objective};
 use crate::checkpoint::CheckpointConfig;
@@ -11,7 +12,7 @@ use crate::config::read::{apply_all, made, read};
 use crate::config::{EvalConfig, GuardConfig, Phases, TrainConfig};
 use crate::error::{Error, Result};
 use crate::hub;
-use crate::keys::classes;
+use crate::keys::{classes, keep_known, Keys};
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
@@ -77,6 +78,17 @@ impl RunConfig {
         config.resolve()?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// The tables that a checkpoint holds, which another version of untie may have written: keys that this one does not have are left
+    /// out, those that it lacks have their defaults.
+    ///
+    /// # Errors
+    /// A value that this version does not read.
+    pub fn of_another_version(mut tables: Value) -> Result<Self> {
+        keep_known(&mut tables, Self::CLASSES);
+        serde_json::from_value(tables)
+            .map_err(|error| Error::data("the checkpoint's configuration cannot be read").caused_by(error))
     }
 
     /// Decides the keys that depend on others: the sizes of the model that `model.init` names, and how layers start.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::length::{Asked, TimeBudget};
 use crate::config::micro_batch::MicroBatch;
+use crate::config::process::ProcessOptions;
 use crate::error::{Error, Result};
 use crate::keys::classes;
 use crate::model::{Compute, Kernels};
@@ -147,13 +148,7 @@ impl TrainConfig {
                 self.global_batch
             )));
         }
-        let most_threads = 4 * std::thread::available_parallelism().map_or(1, usize::from);
-        if self.threads > most_threads {
-            return Err(Error::config(format!(
-                "`train.threads` must be at most {most_threads}, four times the cores of this machine, got {}",
-                self.threads
-            )));
-        }
+        self.process().validate()?;
         let micro_batch = self.micro_batch.sequences().unwrap_or(1);
         if !self.global_batch.is_multiple_of(micro_batch) {
             return Err(Error::config(format!(
@@ -177,6 +172,17 @@ impl TrainConfig {
     pub fn of_steps(&self, steps: u64) -> Self {
         let steps_from = self.asked().map(Asked::record).or_else(|| self.steps_from.clone());
         Self { steps, steps_from, epochs: None, time: None, ..self.clone() }
+    }
+
+    /// The steps that these tables, of an earlier part of the run, had decided from `asked`.
+    pub fn steps_decided_from(&self, asked: Asked) -> Option<u64> {
+        (self.steps_from.as_deref() == Some(&asked.record())).then_some(self.steps)
+    }
+
+    /// What they say of the whole process.
+    pub fn process(&self) -> ProcessOptions<'_> {
+        let Self { device, threads, deterministic, tf32, .. } = self;
+        ProcessOptions { device, threads: *threads, deterministic: *deterministic, tf32: *tf32 }
     }
 
     /// How models in training compute; the precision is decided.
@@ -204,9 +210,8 @@ mod tests {
         let train = TrainConfig { time: Some(TimeBudget(Duration::from_secs(300))), ..Default::default() };
         let decided = train.of_steps(77);
         assert_eq!((decided.steps, decided.time, decided.steps_from.as_deref()), (77, None, Some("time 5m")));
-        let tables = serde_json::json!({ "train": decided });
         let asked = |time| Asked::Time(TimeBudget(Duration::from_secs(time)));
-        assert_eq!((asked(300).earlier_steps(&tables), asked(301).earlier_steps(&tables)), (Some(77), None));
-        assert_eq!(Asked::Epochs(5.0).earlier_steps(&tables), None);
+        assert_eq!((decided.steps_decided_from(asked(300)), decided.steps_decided_from(asked(301))), (Some(77), None));
+        assert_eq!(decided.steps_decided_from(Asked::Epochs(5.0)), None);
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::checkpoint::CheckpointConfig;
+use crate::config::ProcessOptions;
 use crate::error::{Error, Result};
 use crate::finetune::squad::{AnswerConfig, WindowConfig};
 use crate::finetune::task::Task;
@@ -14,6 +15,7 @@ use crate::keys::{class_of, classes, flatten, Keys};
 use crate::metrics::MetricsConfig;
 use crate::model::{Compute, Kernels};
 use crate::optim::{OptimConfig, ScheduleKind, Warmup};
+use crate::parallel::ParallelConfig;
 use crate::step::Precision;
 
 /// The learning rates of the paper (docs/method.md, "The settings"), of which the best on dev is taken.
@@ -37,10 +39,13 @@ pub struct FinetuneConfig {
     /// What is recorded.
     #[serde(default)]
     pub metrics: MetricsConfig,
+    /// Several processes.
+    #[serde(default)]
+    pub parallel: ParallelConfig,
 }
 
 classes! { FinetuneConfig {} with task: TaskConfig, train: FinetuneTrainConfig, optim: FinetuneOptimConfig, checkpoint: CheckpointConfig,
-metrics: MetricsConfig }
+metrics: MetricsConfig, parallel: ParallelConfig }
 
 /// The `[task]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -195,6 +200,12 @@ impl FinetuneOptimConfig {
 }
 
 impl FinetuneTrainConfig {
+    /// What they say of the whole process.
+    pub fn process(&self) -> ProcessOptions<'_> {
+        let Self { device, threads, deterministic, tf32, .. } = self;
+        ProcessOptions { device, threads: *threads, deterministic: *deterministic, tf32: *tf32 }
+    }
+
     /// How models in training compute; the precision is decided.
     pub fn compute(&self) -> Compute {
         let kind = self.precision.compute_kind();
@@ -218,6 +229,7 @@ impl FinetuneConfig {
             optim: FinetuneOptimConfig::default(),
             checkpoint: default_checkpoints(),
             metrics: MetricsConfig::default(),
+            parallel: ParallelConfig::default(),
         }
     }
 
@@ -304,6 +316,8 @@ impl FinetuneConfig {
                 return Err(Error::config(format!("`optim.lr` names {lr} twice")));
             }
         }
+        self.train.process().validate()?;
+        self.parallel.validate()?;
         self.checkpoint.validate()
     }
 }

@@ -1,6 +1,6 @@
 //! What a sweep tells of itself; whoever started it shows that or does not.
 
-use crate::metrics::console::Line;
+use crate::train;
 
 /// What happens in a sweep.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,22 +16,13 @@ pub enum Event {
         /// Its seed.
         seed: u64,
     },
-    /// The steps of a run begin, or go on.
-    Steps {
-        /// So many are done.
-        done: u64,
-        /// So many there are.
-        of: u64,
-    },
-    /// A step that is logged.
-    Step {
-        /// Its number, from 1.
-        step: u64,
-        /// What it measured.
-        line: Line,
-    },
-    /// No further step of the run follows.
-    EndOfSteps,
+    /// Something happens in the run.
+    Train(train::Event),
+}
+
+impl Event {
     /// What a person should know.
-    Note(String),
+    pub(super) fn note(words: String) -> Self {
+        Self::Train(train::Event::Note(words))
+    }
 }

@@ -9,7 +9,7 @@ use tch::{Kind, Reduction, Tensor};
 
 use crate::error::{Error, Result};
 use crate::finetune::batch::{Example, Targets, TaskBatch};
-use crate::model::{Bert, Mode};
+use crate::model::{Bert, Mode, TaskHead};
 
 /// What a model says about an example.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,29 @@ pub enum Output {
         /// As the last.
         end: Vec<f32>,
     },
+}
+
+impl Output {
+    /// The output of a model with `head` whose [`Self::values`] are `values`.
+    pub(super) fn new(head: TaskHead, values: &[f64]) -> Self {
+        let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        match head {
+            TaskHead::Sequence { .. } => Self::Logits(narrow(values)),
+            TaskHead::Span => {
+                let (start, end) = values.split_at(values.len() / 2);
+                Self::Span { start: narrow(start), end: narrow(end) }
+            }
+        }
+    }
+
+    /// Its numbers, one after the other.
+    pub(super) fn values(&self) -> impl Iterator<Item = f32> + '_ {
+        let (first, second) = match self {
+            Self::Logits(logits) => (logits.as_slice(), &[][..]),
+            Self::Span { start, end } => (start.as_slice(), end.as_slice()),
+        };
+        first.iter().chain(second).copied()
+    }
 }
 
 /// The loss of `batch`, a part of a step of `total` examples; a scalar with a graph.

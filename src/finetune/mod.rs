@@ -2,7 +2,7 @@
 //!
 //! The stations: [`task`] (their names), [`glue`] and [`squad`] (files → examples, and predictions → files of the GLUE site and of
 //! the SQuAD scripts), [`features`] (texts → tokens), [`task_data`] (all of a task that a run needs), [`batch`] and [`mod@loss`],
-//! [`mod@run`] (one learning rate, one seed), [`mod@sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
+//! [`finetuning`] (one learning rate, one seed), [`mod@sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
 //! nothing here knows how it was pre-trained. Nothing here prints: a sweep tells [`Event`]s. Cost: a run of BERT-base on SST-2 is
 //! three epochs of 67,349 sentences of 13 tokens on average.
 
@@ -10,12 +10,14 @@ pub mod batch;
 pub mod config;
 pub mod event;
 pub mod features;
+pub mod finetuning;
 mod fit;
 pub mod glue;
 mod labels;
 pub mod loss;
-pub mod run;
+pub mod order;
 pub mod scores;
+mod scoring;
 mod shards;
 pub mod squad;
 pub mod sweep;
@@ -25,9 +27,10 @@ pub mod task_data;
 
 pub use config::FinetuneConfig;
 pub use event::Event;
+pub use finetuning::SweepContext;
 pub use fit::{check_finetuned, check_model};
 pub use labels::label_outputs;
-pub use run::{evaluate, SweepContext};
+pub use scoring::evaluate;
 pub use sweep::{sweep, SweepOutcome};
 pub use task::Task;
 pub use task_data::{task_head, DataFiles, TaskData};

@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use crate::error::{io, Error, Result};
 use crate::files::FolderLock;
 use crate::finetune::event::Event;
-use crate::finetune::run::{described, run, Finished, Outcome, Setting, SweepContext};
+use crate::finetune::finetuning::{self, Scored, Setting, SweepContext};
+use crate::finetune::scoring::described;
 use crate::finetune::table;
 use crate::hub;
 use crate::metrics::results::{self, ResultRow, RESULTS_FILE};
+use crate::train::{Outcome, Progress, TrainState};
 
 /// The best model and its predictions.
 const BEST: &str = "best";
@@ -41,52 +43,66 @@ pub fn sweep(
     resume: bool,
     events: &mut dyn FnMut(Event),
 ) -> Result<SweepOutcome> {
-    let config = context.config;
-    fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
-    let _lock = FolderLock::take(folder)?;
+    let (config, world) = (context.config, &context.world);
     let path = folder.join(RESULTS_FILE);
     let settings: Vec<Setting> =
         config.optim.lr.iter().flat_map(|&lr| (1..=config.num_seeds()).map(move |seed| Setting { lr, seed })).collect();
-    let has_begun = settings.iter().any(|&setting| run_folder(context, folder, setting).exists());
-    if !resume && (path.exists() || has_begun) {
-        return Err(Error::config(format!("`{}` already has results", folder.display()))
-            .hint("go on with `--resume`, or choose another `--run-dir`"));
-    }
     let hash = config.hash()?;
-    let mut rows = results::read(&path)?;
-    for row in &rows {
-        if (row.config_hash != hash || row.model_hash != context.model_hash) && is_asked(&settings, row) {
-            let what = if row.model_hash == context.model_hash { "other settings" } else { "another model" };
-            return Err(Error::config(format!("`{}` has results of {what}", path.display()))
-                .hint("restore them, or choose another `--run-dir`"));
+    let mut lock = None;
+    // What is there already decides which runs follow, on all processes alike.
+    let found = world.from_first(|| {
+        fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;
+        lock = Some(FolderLock::take(folder)?);
+        let has_begun = settings.iter().any(|&setting| run_folder(context, folder, setting).exists());
+        if !resume && (path.exists() || has_begun) {
+            return Err(Error::config(format!("`{}` already has results", folder.display()))
+                .hint("go on with `--resume`, or choose another `--run-dir`"));
         }
-    }
+        let bytes = results::read_bytes(&path)?;
+        for row in &results::rows(&path, &bytes)? {
+            if (row.config_hash != hash || row.model_hash != context.model_hash) && is_asked(&settings, row) {
+                let what = if row.model_hash == context.model_hash { "other settings" } else { "another model" };
+                return Err(Error::config(format!("`{}` has results of {what}", path.display()))
+                    .hint("restore them, or choose another `--run-dir`"));
+            }
+        }
+        Ok(bytes)
+    })?;
+    let mut rows = results::rows(&path, &found)?;
     let selection = context.data.selection();
     for (at, &setting) in settings.iter().enumerate() {
         let run_folder = run_folder(context, folder, setting);
         if rows.iter().any(|row| (row.lr, row.seed) == (setting.lr, setting.seed)) {
-            remove_checkpoints(&run_folder)?;
+            if world.is_first() {
+                remove_checkpoints(&run_folder)?;
+            }
             continue;
         }
         let Setting { lr, seed } = setting;
         events(Event::Run { number: at + 1, of: settings.len(), lr, seed });
-        let finished = match run(context, setting, &run_folder, events)? {
-            Outcome::Finished(finished) => finished,
-            Outcome::Stopped(code, step) => {
-                events(Event::Note(format!("stopped by a signal after step {step}; saved, go on with `--resume`")));
-                return Ok(SweepOutcome::Stopped(code));
+        let mut of_run = |event| events(Event::Train(event));
+        let mut trainer = finetuning::open(context, setting, &run_folder, &mut of_run)?;
+        let scored = match trainer.train(context.stop)? {
+            Outcome::Finished(scored) => scored,
+            Outcome::Stopped(reason, step) => {
+                events(Event::note(format!("stopped by {reason} after step {step}; saved, go on with `--resume`")));
+                return Ok(SweepOutcome::Stopped(reason.exit_code()));
             }
         };
-        events(Event::Note(described(&finished.scores)));
-        let row = row(context, setting, &finished, model_name, &hash);
+        let row = row(context, setting, &scored, trainer.progress(), model_name, &hash);
         let score = |row: &ResultRow| row.scores.get(&selection).copied().filter(|score| !score.is_nan());
         let best_before = rows.iter().filter_map(score).fold(f64::NEG_INFINITY, f64::max);
-        if score(&row).is_some_and(|score| score > best_before) {
-            keep(context, &finished, &run_folder, &folder.join(BEST))?;
+        if world.is_first() {
+            if score(&row).is_some_and(|score| score > best_before) {
+                keep(context, trainer.state(), &run_folder, &folder.join(BEST))?;
+            }
+            results::append(&path, &row)?;
+            remove_checkpoints(&run_folder)?;
         }
-        results::append(&path, &row)?;
+        drop(trainer);
+        scored.failure.iter().for_each(|why| events(Event::note(why.clone())));
+        events(Event::note(described(&scored.scores)));
         rows.push(row);
-        remove_checkpoints(&run_folder)?;
     }
     rows.retain(|row| is_asked(&settings, row));
     Ok(SweepOutcome::Finished(table::markdown(context.data.task, &selection, &rows)))
@@ -100,7 +116,14 @@ fn run_folder(context: &SweepContext<'_>, folder: &Path, setting: Setting) -> Pa
     folder.join(format!("{}-lr{:e}-seed{}", context.data.task, setting.lr, setting.seed))
 }
 
-fn row(context: &SweepContext<'_>, setting: Setting, finished: &Finished, model_name: &str, hash: &str) -> ResultRow {
+fn row(
+    context: &SweepContext<'_>,
+    setting: Setting,
+    scored: &Scored,
+    progress: &Progress,
+    model_name: &str,
+    hash: &str,
+) -> ResultRow {
     let config = context.config;
     ResultRow {
         task: context.data.task.to_string(),
@@ -112,19 +135,19 @@ fn row(context: &SweepContext<'_>, setting: Setting, finished: &Finished, model_
         batch: config.train.batch,
         max_length: config.max_length(),
         precision: config.train.precision.name().into(),
-        steps: finished.state.step,
-        tokens: finished.state.totals.tokens,
-        wall_seconds: finished.state.totals.wall_seconds,
+        steps: progress.step,
+        tokens: progress.totals.tokens,
+        wall_seconds: progress.totals.wall_seconds,
         config_hash: hash.into(),
-        scores: finished.scores.clone(),
+        scores: scored.scores.clone(),
         untie: env!("CARGO_PKG_VERSION").into(),
     }
 }
 
 /// Exports the model of a run to `best`, with its predictions beside it.
-fn keep(context: &SweepContext<'_>, finished: &Finished, run_folder: &Path, best: &Path) -> Result<()> {
-    let Finished { state, weights, .. } = finished;
-    hub::export_labelled(best, &state.bert, &state.layer_map, weights, context.model, &context.data.labels)?;
+fn keep(context: &SweepContext<'_>, state: &TrainState, run_folder: &Path, best: &Path) -> Result<()> {
+    let (bert, labels) = (&state.spec().bert, &context.data.labels);
+    hub::export_labelled(best, bert, state.map(), state.weights(), context.model, labels)?;
     let (from, to) = (run_folder.join(PREDICTIONS), best.with_file_name(format!("{BEST}-{PREDICTIONS}")));
     fs::create_dir_all(&to).map_err(|error| io("create", &to, error))?;
     for entry in fs::read_dir(&from).map_err(|error| io("list", &from, error))? {

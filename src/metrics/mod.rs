@@ -1,13 +1,12 @@
-//! What a run reports while it trains: `metrics.jsonl` and TensorBoard events for later, a bar or lines for now.
+//! What a run reports while it trains: `metrics.jsonl` and TensorBoard events.
 //!
 //! In: numbers by tag (`train/loss`) and the step they belong to. Out: one JSON object a line in `RUN/metrics.jsonl`,
 //! `{"step": 10, "train/loss": 2.5}`, a number that is not finite as null; the same tags as TensorBoard scalars in
-//! `RUN/tb/`; progress on stderr ([`Progress`]).
+//! `RUN/tb/`.
 //!
 //! Steps never go back within a file: a resumed run first cuts everything after the step of its checkpoint. Each record
 //! is one write a file, so a killed run loses at most the line it was writing. Cost: microseconds a record; no thread.
 
-pub mod console;
 mod events;
 pub mod human;
 pub mod image;
@@ -19,7 +18,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use console::{Line, Progress};
 use events::EventFile;
 use jsonl::Jsonl;
 

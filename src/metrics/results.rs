@@ -75,15 +75,30 @@ pub fn append(path: &Path, row: &ResultRow) -> Result<()> {
     write().map_err(|error| io("write", path, error))
 }
 
+/// The content of the file at `path`; nothing where there is no file.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        found => found.map_err(|error| io("read", path, error)),
+    }
+}
+
 /// The rows of the file at `path`, in their order; none where there is no file.
 ///
 /// # Errors
 /// A file that cannot be read, and a line that is no row, by its number.
 pub fn read(path: &Path) -> Result<Vec<ResultRow>> {
-    let bytes = match std::fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        found => found.map_err(|error| io("read", path, error))?,
-    };
+    rows(path, &read_bytes(path)?)
+}
+
+/// The rows in `bytes`, which were read from `path`.
+///
+/// # Errors
+/// A line that is no row, by its number.
+pub fn rows(path: &Path, bytes: &[u8]) -> Result<Vec<ResultRow>> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let lines = bytes[..end].split_inclusive(|&byte| byte == b'\n');
     lines.enumerate().map(|(at, line)| parse(line).map_err(|error| damaged(path, at + 1, error))).collect()

@@ -9,7 +9,7 @@ use crate::config::phases::Phase;
 use crate::error::Result;
 use crate::pretrain::calibrate::product_flops;
 use crate::pretrain::evaluate::EVALUATION_SEED;
-use crate::pretrain::plan::Plan;
+use crate::pretrain::resolved_run::ResolvedRun;
 
 /// A phase with its samples, opened.
 #[derive(Debug)]
@@ -30,13 +30,13 @@ impl ActivePhase {
     ///
     /// # Errors
     /// Missing or damaged shards, and a split shorter than one sample.
-    pub(super) fn open(plan: &Plan, phase: Phase) -> Result<Self> {
-        let eval_length = plan.eval.sequence_length.unwrap_or(phase.sequence_length);
-        let held_out = DataConfig { sequence_length: eval_length, ..phase.data(&plan.data) };
-        let valid = Samples::open(&held_out, &plan.vocabulary, Split::Valid, EVALUATION_SEED)?;
-        let train = Arc::new(plan.samples(&phase)?);
-        let products = plan.products(&phase, train.capacity());
-        let product_rate = plan.product_rate(&products)?;
+    pub(super) fn open(run: &ResolvedRun, phase: Phase) -> Result<Self> {
+        let eval_length = run.config.eval.sequence_length.unwrap_or(phase.sequence_length);
+        let held_out = DataConfig { sequence_length: eval_length, ..phase.data(&run.config.data) };
+        let valid = Samples::open(&held_out, &run.vocabulary, Split::Valid, EVALUATION_SEED)?;
+        let train = Arc::new(run.samples(&phase)?);
+        let products = run.products(&phase, train.capacity());
+        let product_rate = run.product_rate(&products)?;
         let tokens = (phase.micro_batch * phase.sequence_length) as f64;
         let product_seconds = product_flops(&products) / product_rate / tokens;
         Ok(Self { phase, train, valid, eval_length, product_rate, product_seconds })
@@ -51,10 +51,10 @@ impl ActivePhase {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn loader(&self, plan: &Plan, step: u64, skipped: u64) -> Result<Loader> {
+    pub(super) fn loader(&self, run: &ResolvedRun, step: u64, skipped: u64) -> Result<Loader> {
         let position = self.phase.position(step) + skipped;
         let Phase { global_batch, micro_batch, ranks, .. } = self.phase;
-        let share = Share { global_batch, micro_batch, rank: plan.world.rank(), ranks };
-        Loader::start(self.train.clone(), position, share, plan.data.workers)
+        let share = Share { global_batch, micro_batch, rank: run.world.rank(), ranks };
+        Loader::start(self.train.clone(), position, share, run.config.data.workers)
     }
 }

@@ -5,15 +5,13 @@
 //! suffice all the same, the step is done again with smaller micro-batches; the loss is divided by the whole global batch's
 //! targets, so it is the same step up to rounding.
 
-use serde_json::Value;
-
 use crate::batch::DataConfig;
 use crate::config::micro_batch::MicroBatch;
 use crate::config::phases::Phase;
-use crate::config::TrainConfig;
+use crate::config::{RunConfig, TrainConfig};
 use crate::error::{Error, Result};
 use crate::pretrain::memory::machine;
-use crate::pretrain::plan::Plan;
+use crate::pretrain::resolved_run::ResolvedRun;
 use crate::pretrain::run_stats::PhaseStats;
 
 /// Larger ones are not chosen on the CPU, where they run no faster: the step's tiles are of 64 tokens whatever its size.
@@ -35,16 +33,14 @@ pub fn settle(data: &mut DataConfig, train: &mut TrainConfig, sizes: &[usize]) {
     }
 }
 
-/// What [`settle`] wrote, from the tables of an earlier run with as many phases.
-pub fn earlier_sizes(config: &Value) -> Option<Vec<usize>> {
-    let number = |value: &Value| value.as_u64().and_then(|size| usize::try_from(size).ok());
-    let whole = number(&config["train"]["micro_batch"])?;
-    let phases = config["data"]["phase"].as_array().filter(|phases| !phases.is_empty());
-    Some(
-        phases.map_or(vec![whole], |list| {
-            list.iter().map(|phase| number(&phase["micro_batch"]).unwrap_or(whole)).collect()
-        }),
-    )
+/// What [`settle`] wrote, from the tables of an earlier part of the run.
+pub fn earlier_sizes(config: &RunConfig) -> Option<Vec<usize>> {
+    let whole = config.train.micro_batch.sequences()?;
+    let phases = &config.data.phase;
+    match phases.is_empty() {
+        true => Some(vec![whole]),
+        false => Some(phases.iter().map(|phase| phase.micro_batch.unwrap_or(whole)).collect()),
+    }
 }
 
 /// What `auto` means for each phase on this machine, now: of the sizes that divide the global batch the largest whose
@@ -52,16 +48,16 @@ pub fn earlier_sizes(config: &Value) -> Option<Vec<usize>> {
 ///
 /// # Errors
 /// Invalid data, and a CUDA device that does not answer.
-pub fn fitting_micro_batches(plan: &Plan) -> Result<Vec<usize>> {
-    let on_this_device = if plan.device.is_cuda() { 1 } else { plan.world.local_size() };
-    let budget = machine::budget(plan.device)?.unwrap_or(0.0) / on_this_device as f64;
-    let phases = plan.stats()?.phases;
+pub fn fitting_micro_batches(run: &ResolvedRun) -> Result<Vec<usize>> {
+    let on_this_device = if run.device.is_cuda() { 1 } else { run.world.local_size() };
+    let budget = machine::budget(run.device)?.unwrap_or(0.0) / on_this_device as f64;
+    let phases = run.stats()?.phases;
     let fits = |stats: &PhaseStats, size: usize| -> Result<bool> {
         let phase = Phase { micro_batch: size, ..stats.phase };
-        let sized = plan.stats_of(vec![PhaseStats { phase, ..*stats }])?;
+        let sized = run.stats_of(vec![PhaseStats { phase, ..*stats }])?;
         Ok(sized.memory.highest() <= budget)
     };
-    let most = if plan.device.is_cuda() { usize::MAX } else { MOST_ON_CPU };
+    let most = if run.device.is_cuda() { usize::MAX } else { MOST_ON_CPU };
     let choose = |stats: &PhaseStats| -> Result<usize> {
         for size in divisors(stats.phase.part(), most) {
             if fits(stats, size)? {
@@ -73,39 +69,31 @@ pub fn fitting_micro_batches(plan: &Plan) -> Result<Vec<usize>> {
     let sizes: Vec<usize> = phases.iter().map(choose).collect::<Result<_>>()?;
     // The least that any process has room for; largest() of negatives.
     let mut least: Vec<f64> = sizes.iter().map(|&size| -(size as f64)).collect();
-    plan.world.largest(&mut least)?;
+    run.world.largest(&mut least)?;
     Ok(least.into_iter().map(|size| -size as usize).collect())
 }
 
 /// Makes the micro-batches of `phase` smaller, also in the tables that are saved. False where they are of one sequence.
-fn shrink(plan: &mut Plan, phase: &mut Phase) -> Result<bool> {
-    let Some(size) = divisors(phase.global_batch, phase.micro_batch / 2).next() else { return Ok(false) };
+fn shrink(run: &mut ResolvedRun, phase: &mut Phase) -> bool {
+    let Some(size) = divisors(phase.global_batch, phase.micro_batch / 2).next() else { return false };
     phase.micro_batch = size;
-    plan.phases.replace(*phase);
-    let invalid = |error: String| Error::failed(format!("the tables of the run cannot be changed: {error}"));
-    let mut table: toml::Table = toml::from_str(&plan.config_toml).map_err(|error| invalid(error.to_string()))?;
-    let number = phase.number as usize;
-    if let Some(entry) = table.get_mut("data").and_then(|data| data.get_mut("phase")?.get_mut(number)?.as_table_mut()) {
-        entry.insert("micro_batch".into(), toml::Value::Integer(size as i64));
-        plan.config["data"]["phase"][number]["micro_batch"] = size.into();
-    } else if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
-        train.insert("micro_batch".into(), toml::Value::Integer(size as i64));
-        plan.config["train"]["micro_batch"] = size.into();
+    run.phases.replace(*phase);
+    match run.config.data.phase.get_mut(phase.number as usize) {
+        Some(table) => table.micro_batch = Some(size),
+        None => run.config.train.micro_batch = size.into(),
     }
-    plan.config_toml = toml::to_string(&table).map_err(|error| invalid(error.to_string()))?;
-    Ok(true)
+    true
 }
 
-/// After a step of `phase` that failed with `error`: where memory did not suffice and `train.micro_batch` is `auto`, makes the
+/// After a step of `phase` that failed with `error` for want of memory: where `train.micro_batch` is `auto`, makes the
 /// micro-batches smaller, also in the tables that are saved, for the step to be done again, and says so. The step changed nothing
 /// but gradients: an update allocates next to nothing, after the backward has freed all it had.
 ///
 /// # Errors
 /// `error` itself, where nothing can be done.
-pub(super) fn make_room(plan: &mut Plan, phase: &mut Phase, error: Error) -> Result<String> {
+pub(super) fn make_room(run: &mut ResolvedRun, phase: &mut Phase, error: Error) -> Result<String> {
     let before = phase.micro_batch;
-    // The other processes are in the middle of the same step.
-    if !plan.world.is_alone() || !error.is_out_of_memory() || !plan.chooses_micro_batch || !shrink(plan, phase)? {
+    if !run.chooses_micro_batch || !shrink(run, phase) {
         return Err(error);
     }
     let now = phase.micro_batch;
@@ -118,7 +106,6 @@ pub(super) fn make_room(plan: &mut Plan, phase: &mut Phase, error: Error) -> Res
 mod tests {
     use super::*;
     use crate::batch::phase::PhaseConfig;
-    use serde_json::json;
 
     #[test]
     fn divisors_come_from_the_largest() {
@@ -136,9 +123,11 @@ mod tests {
         settle(&mut data, &mut train, &[16, 4]);
         assert_eq!(train.micro_batch, MicroBatch::Sequences(16));
         assert_eq!(data.phase.iter().map(|phase| phase.micro_batch).collect::<Vec<_>>(), [Some(16), Some(2)]);
-        let config = json!({ "data": data, "train": train });
+        let config = RunConfig { data, train, ..Default::default() };
         assert_eq!(earlier_sizes(&config), Some(vec![16, 2]));
-        assert_eq!(earlier_sizes(&json!({ "train": { "micro_batch": 8 } })), Some(vec![8]));
-        assert_eq!(earlier_sizes(&json!({})), None);
+        let train = TrainConfig { micro_batch: 8.into(), ..Default::default() };
+        assert_eq!(earlier_sizes(&RunConfig { train, ..Default::default() }), Some(vec![8]));
+        let train = TrainConfig { micro_batch: MicroBatch::AUTO, ..Default::default() };
+        assert_eq!(earlier_sizes(&RunConfig { train, ..Default::default() }), None);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::batch::DataConfig;
 use crate::checkpoint::CheckpointConfig;
 use crate::config::phases::Phases;
-use crate::config::{EvalConfig, TrainConfig};
+use crate::config::{EvalConfig, RunConfig, TrainConfig};
 use crate::error::Result;
 use crate::sharing::SharingConfig;
 
@@ -54,7 +54,13 @@ pub struct Course<'a> {
     pub num_layers: usize,
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    /// That of a run of `config`, whose model has `num_layers` layers.
+    pub fn new(config: &'a RunConfig, num_layers: usize) -> Self {
+        let RunConfig { data, train, sharing, eval, checkpoint, .. } = config;
+        Self { data, train, sharing, eval, checkpoint, num_layers }
+    }
+
     /// The phases of a run of `steps`.
     ///
     /// # Errors

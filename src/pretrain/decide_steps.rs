@@ -1,6 +1,6 @@
 //! The steps of a run that asks for a time or for epochs.
 //!
-//! In: a [`Plan`] whose steps are open, and for a time the costs that are measured here. Out: the steps, the same on all processes.
+//! In: a [`ResolvedRun`] whose steps are open, and for a time the costs that are measured here. Out: the steps, the same on all processes.
 //! Cost: none for epochs; for a time the part of it in which steps are measured.
 
 use std::path::Path;
@@ -9,8 +9,10 @@ use std::time::Instant;
 use crate::config::length::{Asked, TimeBudget, OPEN};
 use crate::error::{Error, Result};
 use crate::metrics::human::{human_duration, human_integer};
+use crate::pretrain::costs::Course;
 use crate::pretrain::measure::measure;
-use crate::pretrain::plan::Plan;
+use crate::pretrain::resolved_run::ResolvedRun;
+use crate::train::Event;
 
 /// The part of `train.time` in which steps are measured.
 const MEASURING: f64 = 0.04;
@@ -21,17 +23,18 @@ const RESERVE: f64 = 0.04;
 /// is the start. All processes get the same. `check` says whether a run of so many steps is possible.
 ///
 /// # Errors
-/// A time or epochs without room for the run, and as [`Plan::stats`].
+/// A time or epochs without room for the run, and as [`ResolvedRun::stats`].
 pub fn decide_steps(
-    plan: &Plan,
+    run: &ResolvedRun,
     asked: Asked,
     (folder, begin): (&Path, Instant),
     check: impl Fn(u64) -> Result<()>,
+    events: &mut dyn FnMut(Event),
 ) -> Result<u64> {
-    let course = plan.course();
+    let course = Course::new(&run.config, run.bert.num_hidden_layers);
     match asked {
         Asked::Epochs(epochs) => {
-            let sizes: Vec<u64> = plan.stats()?.phases.iter().map(|phase| phase.samples_per_epoch).collect();
+            let sizes: Vec<u64> = run.stats()?.phases.iter().map(|phase| phase.samples_per_epoch).collect();
             steps_of_epochs(epochs, check, |steps| {
                 let phases = course.phases(steps)?;
                 let samples = phases.list().iter().map(|phase| phase.position(steps) as f64);
@@ -39,21 +42,19 @@ pub fn decide_steps(
             })
         }
         Asked::Time(time) => {
-            let costs = measure(plan, folder, time.0.mul_f64(MEASURING))?;
+            let costs = measure(run, folder, time.0.mul_f64(MEASURING))?;
             // All processes go by the clock of rank 0, so that they get the same steps.
             let left = || (time.0.mul_f64(1.0 - RESERVE).as_secs_f64() - begin.elapsed().as_secs_f64()).to_le_bytes();
-            let left = plan.world.from_first(|| Ok(left().to_vec()))?;
+            let left = run.world.from_first(|| Ok(left().to_vec()))?;
             let left = <[u8; 8]>::try_from(left).map_or(0.0, f64::from_le_bytes);
             let steps = steps_in_time(time, left, check, |steps| costs.seconds(&course, steps))?;
-            if plan.world.is_first() {
-                let predicted = begin.elapsed().as_secs_f64() + costs.seconds(&course, steps)?;
-                eprintln!(
-                    "{:<18} {} steps, predicted to end after {}\n{costs}",
-                    asked.to_string().replace('`', ""),
-                    human_integer(steps),
-                    human_duration(predicted)
-                );
-            }
+            let predicted = begin.elapsed().as_secs_f64() + costs.seconds(&course, steps)?;
+            events(Event::Note(format!(
+                "{:<18} {} steps, predicted to end after {}\n{costs}",
+                asked.to_string().replace('`', ""),
+                human_integer(steps),
+                human_duration(predicted)
+            )));
             Ok(steps)
         }
     }

@@ -1,4 +1,8 @@
 //! Pre-training: from a configuration to an exported model.
+//!
+//! The stations: [`mod@resolve`] (what is `auto` is decided), [`start`] (weights: random, another model's, a checkpoint's),
+//! [`pretraining`] (the task that the training loop runs), [`summary`]. Beside them what a run is predicted to take: [`run_stats`],
+//! [`memory`], [`costs`].
 
 mod active_phase;
 pub mod auto_micro_batch;
@@ -9,20 +13,19 @@ pub mod evaluate;
 pub mod init;
 mod measure;
 pub mod memory;
-mod metrics;
-mod open;
-pub mod plan;
+pub mod pretraining;
+pub mod resolve;
+pub mod resolved_run;
 pub mod resume;
-mod rollback;
-pub mod run;
 pub mod run_stats;
+pub mod start;
 pub mod summary;
-mod update;
 
 pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};
 pub use memory::{Memory, Step};
-pub use open::first_state;
-pub use plan::Plan;
-pub use run::{Outcome, Run};
+pub use pretraining::Pretraining;
+pub use resolve::{earlier_config, resolve};
+pub use resolved_run::ResolvedRun;
 pub use run_stats::RunStats;
+pub use start::open;
 pub use summary::Summary;

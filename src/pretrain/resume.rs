@@ -66,11 +66,11 @@ pub fn changes(before: &Value, now: &Value, defaults: &Value, classes: Classes) 
 }
 
 /// Checks that the vocabulary and the training shards are those of the checkpoint, wherever they lie now. With `takes_all` other
-/// shards are told, as they may be of the same text, but never another vocabulary.
+/// shards are words for the user, as they may be of the same text, but never another vocabulary.
 ///
 /// # Errors
 /// When they are not: ids or the position in the data would mean something else.
-pub fn same_data(before: &DataFingerprint, now: &DataFingerprint, takes_all: bool) -> Result<()> {
+pub fn same_data(before: &DataFingerprint, now: &DataFingerprint, takes_all: bool) -> Result<Option<String>> {
     for (what, old, new) in
         [("vocabulary", &before.vocabulary, &now.vocabulary), ("training data", &before.shards, &now.shards)]
     {
@@ -78,13 +78,14 @@ pub fn same_data(before: &DataFingerprint, now: &DataFingerprint, takes_all: boo
             continue;
         }
         if takes_all && what != "vocabulary" {
-            eprintln!("resume: another {what}, hash {old} → {new}: the position in the data is that of the checkpoint");
-            continue;
+            return Ok(Some(format!(
+                "another {what}, hash {old} → {new}: the position in the data is that of the checkpoint"
+            )));
         }
         return Err(Error::data(format!("cannot resume with another {what}: expected hash {old}, got {new}"))
             .hint("restore the data of the run, or start a new run with another `--run-dir`"));
     }
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Cost: a sort of the window a loss that is read.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,17 @@ pub struct Spike {
     pub in_a_row: u64,
     /// The step of the first of them.
     pub first_step: u64,
+}
+
+impl fmt::Display for Spike {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loss, median, score, in_a_row, .. } = self;
+        write!(
+            formatter,
+            "the loss spikes: {loss:.4} after a median of {median:.4}, {score:.1} robust standard deviations above it, {in_a_row} \
+             times in a row"
+        )
+    }
 }
 
 /// What the guard remembers; part of a run's state.

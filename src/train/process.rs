@@ -2,25 +2,25 @@
 
 use tch::{Cuda, Device};
 
-use crate::config::TrainConfig;
+use crate::config::ProcessOptions;
 use crate::error::{Error, Result};
 use crate::parallel::LaunchEnv;
 use crate::shim::{keep_heap, set_deterministic, set_tf32};
 
-/// Sets threads, determinism and TF32 as `config` says, and returns the device. A process among others on its host takes the GPU
+/// Sets threads, determinism and TF32 as `options` say, and returns the device. A process among others on its host takes the GPU
 /// of its number there, or its part of the cores.
 ///
 /// # Errors
 /// A device that is not there.
-pub fn prepare_process(config: &TrainConfig, env: Option<&LaunchEnv>) -> Result<Device> {
-    if config.deterministic {
+pub fn prepare_process(options: ProcessOptions<'_>, env: Option<&LaunchEnv>) -> Result<Device> {
+    if options.deterministic {
         // cuBLAS reads it when it starts; without it, it may add in any order.
         std::env::set_var("CUBLAS_WORKSPACE_CONFIG", ":4096:8");
     }
-    let mut device = resolve_device(&config.device)?;
-    let mut threads = config.threads;
+    let mut device = resolve_device(options.device)?;
+    let mut threads = options.threads;
     if let Some(env) = env {
-        if device.is_cuda() && matches!(config.device.as_str(), "auto" | "cuda") {
+        if device.is_cuda() && matches!(options.device, "auto" | "cuda") {
             // A launcher may show each process its own GPU alone.
             let index = if Cuda::device_count() == 1 { 0 } else { env.local_rank };
             device = resolve_device(&format!("cuda:{index}"))?;
@@ -34,8 +34,8 @@ pub fn prepare_process(config: &TrainConfig, env: Option<&LaunchEnv>) -> Result<
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     }
     keep_heap();
-    set_deterministic(config.deterministic)?;
-    set_tf32(config.tf32)?;
+    set_deterministic(options.deterministic)?;
+    set_tf32(options.tf32)?;
     Ok(device)
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::checkpoint::Loaded;
 use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weights};
@@ -94,6 +95,27 @@ impl TrainState {
         let state = Self { spec, rule, map, weights, moments, model, optimizer, world, sync, num_skipped: 0 };
         state.check_same()?;
         Ok(state)
+    }
+
+    /// As [`Self::new`], from a checkpoint, or with `is_fresh` from the start of a run in the form of one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_loaded(spec: TrainSpec, loaded: Loaded, is_fresh: bool, world: Rc<World>) -> Result<Self> {
+        let Loaded { state, weights, moments } = loaded;
+        let rule_state = (!is_fresh).then_some(state.rule);
+        let start = InitialState { map: state.layer_map, weights, moments, rule_state, scaler: state.scaler };
+        Self::new(spec, start, world)
+    }
+
+    /// What decides how the model is trained.
+    pub fn spec(&self) -> &TrainSpec {
+        &self.spec
+    }
+
+    /// The model, as training computes.
+    pub fn model(&self) -> &Bert {
+        &self.model
     }
 
     /// Compares the weights of all processes.

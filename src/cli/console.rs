@@ -5,53 +5,67 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::human::{human_duration, human_integer};
+use crate::metrics::human::{human_duration, human_integer};
+use crate::parallel::World;
+use crate::train::{Event, Line};
 
-/// What a person wants to see of a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Line {
-    /// Mean loss.
-    pub loss: f64,
-    /// Masked tokens that were predicted right, a fraction; none where nobody counts.
-    pub accuracy: Option<f64>,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Throughput.
-    pub tokens_per_second: f64,
+/// Shows on stderr what runs tell of themselves. A stderr that is closed or full never stops a run.
+#[derive(Debug, Default)]
+pub(super) struct Console {
+    /// Of the run under way.
+    progress: Option<Progress>,
+    is_silent: bool,
 }
 
-/// Shows how far a run is. A stderr that is closed or full never stops the run.
+impl Console {
+    /// That of one process of `world`: the first one shows something.
+    pub(super) fn for_process(world: &World) -> Self {
+        Self { progress: None, is_silent: !world.is_first() }
+    }
+
+    /// Shows `event`.
+    pub(super) fn show(&mut self, event: Event) {
+        if self.is_silent {
+            return;
+        }
+        match (event, &mut self.progress) {
+            (Event::Steps { done, of }, progress) => *progress = Some(Progress::new(of, done)),
+            (Event::Step { step, line }, Some(progress)) => progress.update(step, &line),
+            (Event::EndOfSteps, progress) => {
+                if let Some(mut progress) = progress.take() {
+                    progress.finish();
+                }
+            }
+            (Event::Note(words), Some(progress)) => progress.note(&words),
+            (Event::Note(words), None) => print(&words),
+            (Event::Step { .. }, None) => {}
+        }
+    }
+}
+
+/// Shows how far a run is.
 #[derive(Debug)]
-pub struct Progress {
+struct Progress {
     total_steps: u64,
     start_step: u64,
     start: Instant,
     /// `None` where stderr is no terminal.
     bar: Option<ProgressBar>,
-    is_silent: bool,
 }
 
 impl Progress {
     /// Starts at `start_step` of `total_steps`; the time left is estimated from now on.
-    pub fn new(total_steps: u64, start_step: u64) -> Self {
+    fn new(total_steps: u64, start_step: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total_steps), ProgressDrawTarget::stderr());
         let style = ProgressStyle::with_template("{bar:16} {pos}/{len}  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_position(start_step);
         let bar = Some(bar).filter(|bar| !bar.is_hidden());
-        Self { total_steps, start_step, start: Instant::now(), bar, is_silent: false }
-    }
-
-    /// Shows nothing: for all processes of a run but one.
-    pub fn silent() -> Self {
-        Self { total_steps: 0, start_step: 0, start: Instant::now(), bar: None, is_silent: true }
+        Self { total_steps, start_step, start: Instant::now(), bar }
     }
 
     /// Shows a logged step.
-    pub fn update(&mut self, step: u64, line: &Line) {
-        if self.is_silent {
-            return;
-        }
+    fn update(&mut self, step: u64, line: &Line) {
         let done = step.saturating_sub(self.start_step);
         let left = self.total_steps.saturating_sub(step);
         let seconds = self.start.elapsed().as_secs_f64() / done as f64 * left as f64;
@@ -65,10 +79,7 @@ impl Progress {
     }
 
     /// Shows a message that stays, above the bar: a transition, a checkpoint, a warning.
-    pub fn note(&self, message: &str) {
-        if self.is_silent {
-            return;
-        }
+    fn note(&self, message: &str) {
         match &self.bar {
             Some(bar) => bar.println(message),
             None => print(message),
@@ -76,7 +87,7 @@ impl Progress {
     }
 
     /// Leaves the bar as it is, for what is printed next.
-    pub fn finish(&mut self) {
+    fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.abandon();
         }

@@ -1,0 +1,176 @@
+//! What a run is, decided before it begins.
+//!
+//! In: a configuration without `auto`, the data's vocabulary and sizes, a device and the processes. Out: what the run computes, and
+//! its [`RunStats`].
+
+use std::rc::Rc;
+
+use serde_json::Value;
+use tch::Device;
+use untie_data::shard::Split;
+
+use crate::batch::samples::{shards_hash, Vocabulary};
+use crate::batch::Samples;
+use crate::checkpoint::{DataFingerprint, RunState};
+use crate::config::{Phase, Phases, RunConfig};
+use crate::error::{Error, Result};
+use crate::layer_map::LayerMap;
+use crate::model::{BertConfig, Compute, Weights};
+use crate::parallel::World;
+use crate::pretrain::calibrate::{self, Product};
+use crate::pretrain::run_stats::{PhaseStats, RunStats};
+use crate::train::environment::environment;
+use crate::train::TrainSpec;
+
+/// Everything that decides what a run computes, resolved.
+#[derive(Clone, Debug)]
+pub struct ResolvedRun {
+    /// All tables, nothing in them `auto`, the number of steps decided.
+    pub config: RunConfig,
+    /// Sizes of the model.
+    pub bert: BertConfig,
+    /// The tokenizer that made the data.
+    pub vocabulary: Vocabulary,
+    /// What the vocabulary and the shards are.
+    pub data_fingerprint: DataFingerprint,
+    /// What `[data]` and `[train]` say of sequence lengths and batches.
+    pub phases: Phases,
+    /// How models in training compute. Where `train.kernels` was `auto`, each part of a model takes what there is for it; the decided
+    /// name in [`Self::config`] is that of layers.
+    pub compute: Compute,
+    /// Whether `train.micro_batch` was `auto`: then it may become smaller.
+    pub chooses_micro_batch: bool,
+    /// Where to compute.
+    pub device: Device,
+    /// The processes that share the run.
+    pub world: Rc<World>,
+}
+
+impl ResolvedRun {
+    /// The run of `config`, which may still have open steps and micro-batches.
+    ///
+    /// # Errors
+    /// Data that cannot be read, and sizes that do not fit.
+    pub fn new(
+        config: &RunConfig,
+        compute: Compute,
+        vocabulary: &Vocabulary,
+        device: Device,
+        world: &Rc<World>,
+    ) -> Result<Self> {
+        Ok(Self {
+            bert: config.bert(vocabulary.size)?,
+            data_fingerprint: DataFingerprint {
+                vocabulary: vocabulary.hash.clone(),
+                shards: shards_hash(&config.data)?,
+            },
+            vocabulary: vocabulary.clone(),
+            phases: Phases::new(&config.data, &config.train)?.shared_by(world.size())?,
+            config: config.clone(),
+            compute,
+            chooses_micro_batch: false,
+            device,
+            world: world.clone(),
+        })
+    }
+
+    /// All tables, as state.json holds them.
+    ///
+    /// # Errors
+    /// Numbers that JSON does not have.
+    pub fn tables(&self) -> Result<Value> {
+        serde_json::to_value(&self.config)
+            .map_err(|error| Error::failed("the configuration has no JSON form").caused_by(error))
+    }
+
+    /// All tables, as the run's config.toml.
+    ///
+    /// # Errors
+    /// Numbers that TOML does not have.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(&self.config)
+            .map_err(|error| Error::failed("cannot write the resolved configuration").caused_by(error))
+    }
+
+    /// The training samples of `phase`.
+    ///
+    /// # Errors
+    /// Missing or damaged shards, and a split shorter than one sample.
+    pub fn samples(&self, phase: &Phase) -> Result<Samples> {
+        let RunConfig { data, train, .. } = &self.config;
+        let samples = Samples::open(&phase.data(data), &self.vocabulary, Split::Train, train.seed)?;
+        Ok(samples.for_phase(phase.number))
+    }
+
+    /// The derived statistics of the run.
+    ///
+    /// # Errors
+    /// As [`Self::samples`], and a sharing pattern that does not fit.
+    pub fn stats(&self) -> Result<RunStats> {
+        let phases = self.phases.list().iter().map(|phase| {
+            let samples = self.samples(phase)?;
+            Ok(PhaseStats::new(&self.bert, *phase, samples.capacity(), samples.num_samples()))
+        });
+        self.stats_of(phases.collect::<Result<_>>()?)
+    }
+
+    /// Those of a run through `phases`.
+    pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
+        let RunConfig { sharing, train, checkpoint, .. } = &self.config;
+        let walk = sharing.walk(self.bert.num_hidden_layers, train.steps)?;
+        let place = (self.device, sharing.has_checks(), checkpoint.background);
+        Ok(RunStats::new(&self.bert, &walk, self.compute, place, phases))
+    }
+
+    /// What a step and the whole run amount to, for a person, from its [`Self::stats`]; `rate` as [`Self::product_rate`] gives
+    /// it.
+    pub fn describe(&self, stats: &RunStats, rate: f64) -> String {
+        let RunConfig { train, sharing, .. } = &self.config;
+        let length = train.steps_from.as_ref().map(|from| format!("\nsteps              decided from {from}"));
+        let length = length.unwrap_or_default();
+        let kernels = train.kernels.describe(&self.bert, train.precision.compute_kind(), self.device);
+        let sharing = sharing.describe(self.bert.num_hidden_layers, train.steps);
+        format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", stats.describe(rate))
+    }
+
+    /// What decides how the model is trained, besides its data.
+    pub fn spec(&self) -> TrainSpec {
+        TrainSpec {
+            bert: self.bert.clone(),
+            optim: self.config.optim.clone(),
+            sharing: self.config.sharing.clone(),
+            compute: self.compute,
+            steps: self.config.train.steps,
+        }
+    }
+
+    /// Random weights of the run's sizes and seed, shared as `map`.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn initial_weights(&self, map: &LayerMap) -> Result<Weights> {
+        Weights::initialise(&self.bert, map, self.config.train.seed, self.compute.weight_kind(), self.device)
+    }
+
+    /// Where the run, with layers shared as `map`, stands before its first step.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn first_state(&self, map: &LayerMap) -> Result<RunState> {
+        let (map, bert, data) = (map.clone(), self.bert.clone(), self.data_fingerprint.clone());
+        Ok(RunState::first(map, bert, self.tables()?, data, environment(self.device)?))
+    }
+
+    /// The linear maps of a micro-batch of `phase`, whose samples have `capacity` target slots.
+    pub fn products(&self, phase: &Phase, capacity: usize) -> Vec<Product> {
+        calibrate::products(&self.bert, phase.micro_batch * phase.sequence_length, phase.micro_batch * capacity)
+    }
+
+    /// The measured rate of `products` on this machine, FLOP/s.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn product_rate(&self, products: &[Product]) -> Result<f64> {
+        calibrate::product_rate(products, self.compute.kind, self.device, calibrate::BRIEF)
+    }
+}
