@@ -55,7 +55,7 @@ impl FolderLock {
             Err(TryLockError::Error(error))
                 if error.kind() == ErrorKind::Unsupported || error.raw_os_error() == Some(ENOLCK) =>
             {
-                eprintln!("`{}` cannot be locked: {error}; let one process only write to it", folder.display());
+                log::warn!("`{}` cannot be locked: {error}; let one process only write to it", folder.display());
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }

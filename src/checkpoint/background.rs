@@ -120,7 +120,7 @@ impl Drop for Saver {
     /// A run that ends with an error still finishes the checkpoint that it began.
     fn drop(&mut self) {
         if let Err(error) = self.wait() {
-            eprintln!("checkpoint: {}", error.report().trim_start_matches("error: "));
+            log::error!("checkpoint: {}", error.report().trim_start_matches("error: "));
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod export;
 pub mod fill_mask;
 pub mod finetune;
 pub mod launch;
+mod log;
 pub mod plot;
 pub mod rollback;
 pub mod runs;
@@ -70,6 +71,7 @@ enum Command {
 impl Cli {
     /// Runs the command and reports an error on stderr.
     pub fn run(self) -> ExitCode {
+        log::show();
         let result = match self.command {
             Command::Prepare(arguments) => return arguments.run(),
             Command::Data(arguments) => return arguments.run(),

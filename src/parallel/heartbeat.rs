@@ -175,7 +175,7 @@ fn supervise(shared: &Shared) {
         let Some(failure) = shared.failure() else { continue };
         let grace = if is_suspected { LONG_GRACE } else { GRACE };
         if since.get_or_insert_with(Instant::now).elapsed() > grace {
-            eprintln!(
+            log::error!(
                 "rank={rank} error: rank {rank} of {size} waits in vain: {failure}\nhint: checkpoints are as they were"
             );
             signal_hook::low_level::exit(1);

@@ -1,6 +1,6 @@
 //! Says who is waited for, while the processes of a run meet.
 //!
-//! In: the environment of this process, and the store once it is reached. Out: a line on stderr after ten seconds, again at growing
+//! In: the environment of this process, and the store once it is reached. Out: a logged line after ten seconds, again at growing
 //! intervals; after two where nobody else has come at all, as in a shell of `srun --pty`, which has the variables of several
 //! processes and is one. Cost: a thread until all have met.
 
@@ -64,7 +64,7 @@ fn speak(env: &LaunchEnv, store: &OnceLock<Store>, ended: &Receiver<()>) {
         let is_alone = env.size > 1 && missing.as_ref().is_some_and(|missing| missing.len() + 1 == env.size);
         if at > ALONE || is_alone {
             let who = if env.rank == 0 { String::new() } else { format!("rank={} ", env.rank) };
-            eprintln!("{who}{}", words(env, missing.as_deref(), at));
+            log::warn!("{who}{}", words(env, missing.as_deref(), at));
         }
         at = match at {
             ALONE => FIRST,
