@@ -152,13 +152,15 @@ char *untie_broadcast(const UntieWorld *world, const at::Tensor *tensor);
 
 // parallel/reducer.cpp
 struct UntieReducer;
-// `count` buckets of `sizes[i]` leaves each, finished at `places[i]`, in the order of places from the highest.
-char *untie_reducer_new(const UntieWorld *world, bool narrow, size_t count, const size_t *sizes, const int64_t *places,
-                        at::Tensor *const *leaves, UntieReducer **reducer);
+// `count` buckets (at least one) of `sizes[i]` leaves each, finished at `places[i]`, in the order of places from the highest;
+// with the last one `num_values` numbers of each process travel.
+char *untie_reducer_new(const UntieWorld *world, bool narrow, size_t num_values, size_t count, const size_t *sizes,
+                        const int64_t *places, at::Tensor *const *leaves, UntieReducer **reducer);
 void untie_reducer_free(UntieReducer *reducer) noexcept;
 // The backward that reaches `hidden` has finished every bucket whose place is at least `place`.
 char *untie_reducer_mark(const UntieReducer *reducer, const at::Tensor *hidden, int64_t place);
-char *untie_reducer_finish(const UntieReducer *reducer);
+// `values`: fp64 [num_values] of this process, on the leaves' device; `rows`: those of all, [processes, num_values], there.
+char *untie_reducer_finish(const UntieReducer *reducer, const at::Tensor *values, at::Tensor **rows);
 }
 
 // UntieAdamW, UntieBytes, UntieLayerContext and UntieEmbeddings as src/shim/ffi.rs mirrors them.

@@ -139,6 +139,11 @@ impl Optimizer {
         &self.loss
     }
 
+    /// The loss of all processes instead, an fp64 scalar on the device; before the update.
+    pub fn set_loss(&mut self, loss: Tensor) {
+        self.loss = loss;
+    }
+
     /// Ends the step with its update, from the gradients of `weights`: AdamW with decoupled weight decay (Loshchilov & Hutter
     /// 2019, algorithm 2), m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w·(1 − lr·λ) − lr·m̂/(√v̂ + ε), with m̂, v̂ corrected for
     /// bias. λ is 0 for biases and LayerNorm; g is the gradient times its factor ([`Scaling`]).

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::parallel::world::World;
 use crate::shim::{Bucket, GradientReducer};
 
-/// Sums the gradients of a step, and what else it adds up, over the processes of a [`World`].
+/// Sums the gradients of a step over the processes of a [`World`], which tell each other numbers with the last of them.
 #[derive(Debug)]
 pub struct GradientSync {
     world: Rc<World>,
@@ -16,13 +16,13 @@ pub struct GradientSync {
 }
 
 impl GradientSync {
-    /// For the leaves of `buckets`, which get new gradients of zeros; `None` in a world of one process that nobody started
-    /// otherwise.
+    /// For the leaves of `buckets`, which get new gradients of zeros, and `num_values` numbers of each process; `None` in a world
+    /// of one process that nobody started otherwise.
     ///
     /// # Errors
     /// As [`GradientReducer::new`].
-    pub fn new(world: &Rc<World>, buckets: &[Bucket<'_>]) -> Result<Option<Self>> {
-        let reducer = world.reducer(buckets)?;
+    pub fn new(world: &Rc<World>, buckets: &[Bucket<'_>], num_values: usize) -> Result<Option<Self>> {
+        let reducer = world.reducer(buckets, num_values)?;
         Ok(reducer.map(|reducer| Self { world: world.clone(), reducer: Rc::new(reducer) }))
     }
 
@@ -32,12 +32,12 @@ impl GradientSync {
         self.world.overlaps().then(|| self.reducer.clone())
     }
 
-    /// After the last backward of a step: sums all gradients, and `loss`, a scalar on their device.
+    /// After the last backward of a step: sums all gradients. Returns the `values` of all processes, as
+    /// [`GradientReducer::finish`].
     ///
     /// # Errors
     /// A process that is gone, by its number.
-    pub fn finish(&self, loss: &Tensor) -> Result<()> {
-        self.world.done(self.reducer.finish())?;
-        self.world.all_reduce(loss)
+    pub fn finish(&self, values: &Tensor) -> Result<Tensor> {
+        self.world.done(self.reducer.finish(values))
     }
 }

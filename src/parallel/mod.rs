@@ -9,10 +9,12 @@ mod config;
 mod gradient_sync;
 mod heartbeat;
 mod launch_env;
+mod message;
 mod waiting;
 mod world;
 
 pub use config::{BackendChoice, ParallelConfig, Wire};
 pub use gradient_sync::GradientSync;
 pub use launch_env::{LaunchEnv, LAUNCHED};
+pub use message::{Addend, Heard, Message};
 pub use world::World;

@@ -231,13 +231,14 @@ impl World {
         .hint("all processes must run the same program with the same configuration on the same kind of machine"))
     }
 
-    /// Sums the gradients of `buckets` from now on: see [`GradientReducer`]. `None` alone.
+    /// Sums the gradients of `buckets` from now on, and carries `num_values` numbers of each process: see [`GradientReducer`].
+    /// `None` alone.
     ///
     /// # Errors
     /// As [`GradientReducer::new`].
-    pub fn reducer(&self, buckets: &[Bucket<'_>]) -> Result<Option<GradientReducer>> {
+    pub fn reducer(&self, buckets: &[Bucket<'_>], num_values: usize) -> Result<Option<GradientReducer>> {
         let Some(world) = &self.0 else { return Ok(None) };
-        Ok(Some(GradientReducer::new(&world.groups, buckets, world.config.wire == Wire::Bf16)?))
+        Ok(Some(GradientReducer::new(&world.groups, buckets, world.config.wire == Wire::Bf16, num_values)?))
     }
 
     /// Whether gradients travel while the backward goes on.

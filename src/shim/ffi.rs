@@ -247,6 +247,7 @@ extern "C" {
     pub(super) fn untie_reducer_new(
         world: *const c_void,
         narrow: bool,
+        num_values: usize,
         count: usize,
         sizes: *const usize,
         places: *const i64,
@@ -255,7 +256,11 @@ extern "C" {
     ) -> *mut c_char;
     pub(super) fn untie_reducer_free(reducer: *mut c_void);
     pub(super) fn untie_reducer_mark(reducer: *const c_void, hidden: *const C_tensor, place: i64) -> *mut c_char;
-    pub(super) fn untie_reducer_finish(reducer: *const c_void) -> *mut c_char;
+    pub(super) fn untie_reducer_finish(
+        reducer: *const c_void,
+        values: *const C_tensor,
+        rows: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_free_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;
     pub(super) fn untie_reset_peak_memory(cuda_index: i32) -> *mut c_char;
     pub(super) fn untie_peak_memory(cuda_index: i32, bytes: *mut u64) -> *mut c_char;

@@ -203,17 +203,26 @@ pub struct Bucket<'a> {
     pub leaves: Vec<&'a Tensor>,
 }
 
-/// Sums gradients over the processes, in place, while the backward goes on.
+/// Sums gradients over the processes, in place, while the backward goes on; with the last of them the processes tell each other
+/// numbers.
 #[derive(Debug)]
-pub struct GradientReducer(NonNull<c_void>);
+pub struct GradientReducer {
+    handle: NonNull<c_void>,
+    /// That of the last bucket.
+    device: Device,
+    num_values: usize,
+}
 
 impl GradientReducer {
     /// For `buckets`, from the highest place to the lowest. Their leaves get new gradients of zeros, parts of one tensor a
-    /// bucket. `narrow`: what travels is rounded to bf16.
+    /// bucket. `narrow`: gradients that travel are rounded to bf16. With the last bucket travel `num_values` numbers of each
+    /// process.
     ///
     /// # Errors
-    /// Leaves of several precisions or devices in a bucket, and memory that cannot be had.
-    pub fn new(groups: &ProcessGroups, buckets: &[Bucket<'_>], narrow: bool) -> Result<Self> {
+    /// No buckets, leaves of several precisions or devices in a bucket, and memory that cannot be had.
+    pub fn new(groups: &ProcessGroups, buckets: &[Bucket<'_>], narrow: bool, num_values: usize) -> Result<Self> {
+        let none = || Error::failed("expected buckets of gradients, got none");
+        let last = buckets.last().and_then(|bucket| bucket.leaves.last()).ok_or_else(none)?;
         let kind_of = |leaf: &Tensor| -> (Kind, Device) { (leaf.kind(), leaf.device()) };
         for bucket in buckets {
             let fits = |leaf: &&Tensor| {
@@ -236,6 +245,7 @@ impl GradientReducer {
             untie_reducer_new(
                 groups.0.as_ptr(),
                 narrow,
+                num_values,
                 sizes.len(),
                 sizes.as_ptr(),
                 places.as_ptr(),
@@ -243,33 +253,44 @@ impl GradientReducer {
                 &raw mut reducer,
             )
         })?;
-        Ok(Self(not_null(reducer)?))
+        Ok(Self { handle: not_null(reducer)?, device: last.device(), num_values })
     }
 
     /// Says that a backward which has the gradient of `hidden` has finished all buckets whose place is at least `place`: from
-    /// there on they travel. For the last backward of a step only.
+    /// there on they travel, but for the last bucket. For the last backward of a step only.
     ///
     /// # Errors
     /// libtorch's own.
     pub fn mark(&self, hidden: &Tensor, place: usize) -> Result<()> {
         let place = i64::try_from(place).map_err(|_| Error::failed(format!("{place} is too large")))?;
         // SAFETY: both are alive through the call; the hook shares what it uses.
-        check(unsafe { untie_reducer_mark(self.0.as_ptr(), hidden.as_ptr(), place) })
+        check(unsafe { untie_reducer_mark(self.handle.as_ptr(), hidden.as_ptr(), place) })
     }
 
-    /// After the last backward of a step: sends what has not been sent, and waits for all.
+    /// After the last backward of a step: sends what has not been sent, with the `values` of this process, fp64 `[num_values]` on
+    /// the leaves' device. Returns those of all processes, fp64 `[processes, num_values]` there, bit for bit. On CUDA the host
+    /// does not wait for the device.
     ///
     /// # Errors
-    /// A process that is gone or does not come in time.
-    pub fn finish(&self) -> Result<()> {
-        // SAFETY: the handle is alive.
-        check(unsafe { untie_reducer_finish(self.0.as_ptr()) })
+    /// Other `values`, a process that is gone or does not come in time.
+    pub fn finish(&self, values: &Tensor) -> Result<Tensor> {
+        let values = contiguous(values)?;
+        let found = (values.kind(), values.device(), values.size());
+        let expected = (Kind::Double, self.device, vec![self.num_values as i64]);
+        if found != expected {
+            return Err(Error::failed(format!("values of a process: expected {expected:?}, got {found:?}")));
+        }
+        let mut rows = std::ptr::null_mut();
+        // SAFETY: the handle is alive, and so is the tensor, checked above, through the call; C++ makes a tensor or fails.
+        check(unsafe { untie_reducer_finish(self.handle.as_ptr(), values.as_ptr(), &raw mut rows) })?;
+        // SAFETY: made for us above.
+        Ok(unsafe { Tensor::from_ptr(rows) })
     }
 }
 
 impl Drop for GradientReducer {
     fn drop(&mut self) {
         // SAFETY: the handle is not used again; hooks share what they use.
-        unsafe { untie_reducer_free(self.0.as_ptr()) }
+        unsafe { untie_reducer_free(self.handle.as_ptr()) }
     }
 }

@@ -16,7 +16,7 @@ use tch::Tensor;
 use crate::error::Result;
 use crate::model::Weights;
 use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming};
-use crate::parallel::GradientSync;
+use crate::parallel::{GradientSync, Heard, Message};
 
 /// How a step's gradients become an update.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub struct Update<'a> {
     pub optim: &'a OptimConfig,
     /// Learning rate of this step.
     pub learning_rate: f64,
-    /// Sums gradients over processes; `None` where there is one.
+    /// Sums gradients over processes and carries their messages; `None` where there is one.
     pub sync: Option<&'a GradientSync>,
 }
 
@@ -47,6 +47,8 @@ pub struct StepReport {
 pub struct Pending {
     /// As [`Optimizer::update`] returns it.
     numbers: Tensor,
+    /// The messages of all processes, as [`Message::encode`] makes them, a row each.
+    messages: Tensor,
     is_scaled: bool,
     timing: ReportTiming,
 }
@@ -70,11 +72,18 @@ impl Pending {
             loss_scale: Some(numbers[3]).filter(|_| self.is_scaled),
         })
     }
+
+    /// What all processes said with the step; waits until the device has their messages.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn heard(&self) -> Result<Heard> {
+        Heard::decode(&self.messages)
+    }
 }
 
-/// Runs `num_micro_batches` forwards and backwards and one AdamW update. `loss` gives each micro-batch's share of the loss of the
-/// global batch, so that the shares add up. Where reports are read late, `moments.num_updates` is behind until
-/// [`Optimizer::settle`].
+/// Runs `num_micro_batches` forwards and backwards and one AdamW update: [`accumulate_gradients`], then [`apply_gradients`] with a
+/// message that says nothing.
 ///
 /// # Errors
 /// `loss`'s own and libtorch's.
@@ -84,16 +93,49 @@ pub fn train_step(
     moments: &mut Moments,
     update: Update<'_>,
     num_micro_batches: usize,
-    mut loss: impl FnMut(usize) -> Result<Tensor>,
+    loss: impl FnMut(usize) -> Result<Tensor>,
 ) -> Result<Pending> {
+    accumulate_gradients(optimizer, weights, num_micro_batches, loss)?;
+    apply_gradients(optimizer, weights, moments, update, &Message::default())
+}
+
+/// The first half of a step: `num_micro_batches` forwards and backwards. `loss` gives each micro-batch's share of the loss of the
+/// global batch, so that the shares add up.
+///
+/// # Errors
+/// `loss`'s own and libtorch's.
+pub fn accumulate_gradients(
+    optimizer: &mut Optimizer,
+    weights: &Weights,
+    num_micro_batches: usize,
+    mut loss: impl FnMut(usize) -> Result<Tensor>,
+) -> Result<()> {
     weights.zero_gradients();
     optimizer.begin()?;
-    for index in 0..num_micro_batches {
-        optimizer.backward(&loss(index)?)?;
-    }
-    if let Some(sync) = update.sync {
-        sync.finish(optimizer.loss())?;
-    }
+    (0..num_micro_batches).try_for_each(|index| optimizer.backward(&loss(index)?))
+}
+
+/// The second half: the sum over processes, which tell each other their `message` with it, and one AdamW update. Where reports are
+/// read late, `moments.num_updates` is behind until [`Optimizer::settle`].
+///
+/// # Errors
+/// Messages of another length than the processes agreed on, a process that is gone, and libtorch's own.
+pub fn apply_gradients(
+    optimizer: &mut Optimizer,
+    weights: &Weights,
+    moments: &mut Moments,
+    update: Update<'_>,
+    message: &Message,
+) -> Result<Pending> {
+    let mine = message.encode(optimizer.loss())?;
+    let messages = match update.sync {
+        Some(sync) => {
+            let messages = sync.finish(&mine)?;
+            optimizer.set_loss(Heard::loss_on_device(&messages)?);
+            messages
+        }
+        None => mine.f_unsqueeze(0)?,
+    };
     let numbers = optimizer.update(weights, moments, update.optim, update.learning_rate)?;
-    Ok(Pending { numbers, is_scaled: optimizer.is_scaled(), timing: optimizer.timing() })
+    Ok(Pending { numbers, messages, is_scaled: optimizer.is_scaled(), timing: optimizer.timing() })
 }

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
-use crate::parallel::{GradientSync, World};
+use crate::parallel::{GradientSync, Message, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::{trim_heap, Bucket};
 use crate::step::{train_step, Pending, Update};
@@ -270,7 +270,7 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
     if world.is_alone() {
         weights.make_gradients()?;
     }
-    GradientSync::new(world, &buckets(weights, map))
+    GradientSync::new(world, &buckets(weights, map), Message::num_values(0))
 }
 
 fn optimizer(weights: &Weights, moments: &Moments, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod message;
 #[path = "../common/namespaces.rs"]
 mod namespaces;
 mod ranks;
