@@ -20,7 +20,7 @@ use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
 use crate::parallel::{GradientSync, Message, World};
 use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::{trim_heap, Bucket};
-use crate::step::{train_step, Pending, Update};
+use crate::step::{accumulate_gradients, apply_gradients, Pending, Update};
 
 /// What decides how a model is trained, besides its data.
 #[derive(Clone, Debug)]
@@ -35,6 +35,16 @@ pub struct TrainSpec {
     pub compute: Compute,
     /// Steps of the run.
     pub steps: u64,
+}
+
+/// Numbers that processes add up in the message of a step.
+pub(super) const NUM_SUMS: usize = 8;
+
+/// What the backward of a step leaves, beside the gradients of the weights.
+#[derive(Debug)]
+pub struct Gradients {
+    /// Those of each layer, where a check is due.
+    by_layer: Option<LayerGradients>,
 }
 
 /// What training starts from.
@@ -160,8 +170,7 @@ impl TrainState {
         Bert::new(&self.spec.bert, &self.map, &self.weights, compute)
     }
 
-    /// Step `number` of the run, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a
-    /// check is due and the update was applied, also the correlations of its gradients; such a step waits for the device.
+    /// Step `number` of the run, from 1: [`Self::backward`] and [`Self::update`], with a message that says nothing.
     ///
     /// # Errors
     /// `loss`'s own and libtorch's.
@@ -170,25 +179,55 @@ impl TrainState {
         number: u64,
         learning_rate: f64,
         num_micro_batches: usize,
-        mut loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
+        loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
     ) -> Result<(Pending, Option<Check>)> {
-        let TrainSpec { bert, optim, compute, .. } = &self.spec;
+        let gradients = self.backward(number, num_micro_batches, loss)?;
+        self.update(gradients, learning_rate, &Message::default())
+    }
+
+    /// The first half of step `number`, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a check
+    /// is due, it keeps the gradients of each layer.
+    ///
+    /// # Errors
+    /// `loss`'s own and libtorch's.
+    pub fn backward(
+        &mut self,
+        number: u64,
+        num_micro_batches: usize,
+        mut loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
+    ) -> Result<Gradients> {
+        let TrainSpec { bert, compute, .. } = &self.spec;
         let probed = match self.is_probed(number) {
             true => Some(Bert::probed(bert, &self.map, &self.weights, *compute)?),
             false => None,
         };
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
-        let update = Update { optim, learning_rate, sync: self.sync.as_ref() };
         // A probed step keeps each layer's gradient apart first.
         let overlapping = self.sync.as_ref().filter(|_| probed.is_none()).and_then(GradientSync::overlapping);
-        let Self { optimizer, weights, moments, .. } = self;
-        let pending = train_step(optimizer, weights, moments, update, num_micro_batches, |index| {
+        accumulate_gradients(&mut self.optimizer, &self.weights, num_micro_batches, |index| {
             model.mark_for(overlapping.clone().filter(|_| index + 1 == num_micro_batches));
             loss(model, index)
         })?;
         model.mark_for(None);
-        let check = match probed {
-            Some((_, gradients)) if pending.read()?.applied => Some(self.check(&gradients)?),
+        Ok(Gradients { by_layer: probed.map(|(_, by_layer)| by_layer) })
+    }
+
+    /// The second half: the sum over processes, which tell each other their `message` with it, and the update. Where a check is due
+    /// and the update was applied, also the correlations of the layers' gradients; such a step waits for the device.
+    ///
+    /// # Errors
+    /// A process that is gone, and libtorch's own.
+    pub fn update(
+        &mut self,
+        gradients: Gradients,
+        learning_rate: f64,
+        message: &Message,
+    ) -> Result<(Pending, Option<Check>)> {
+        let update = Update { optim: &self.spec.optim, learning_rate, sync: self.sync.as_ref() };
+        let Self { optimizer, weights, moments, .. } = self;
+        let pending = apply_gradients(optimizer, weights, moments, update, message)?;
+        let check = match gradients.by_layer {
+            Some(by_layer) if pending.read()?.applied => Some(self.check(&by_layer)?),
             _ => None,
         };
         Ok((pending, check))
@@ -270,7 +309,7 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
     if world.is_alone() {
         weights.make_gradients()?;
     }
-    GradientSync::new(world, &buckets(weights, map), Message::num_values(0))
+    GradientSync::new(world, &buckets(weights, map), Message::num_values(NUM_SUMS))
 }
 
 fn optimizer(weights: &Weights, moments: &Moments, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {

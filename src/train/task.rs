@@ -6,6 +6,7 @@ use tch::Tensor;
 use crate::checkpoint::DataFingerprint;
 use crate::error::{Error, Result};
 use crate::model::Bert;
+use crate::parallel::World;
 use crate::train::metrics::StepMetrics;
 use crate::train::progress::Progress;
 use crate::train::state::TrainState;
@@ -114,15 +115,28 @@ pub struct Counts {
     pub padding: f64,
 }
 
+/// Numbers of [`Counts`].
+pub(super) const NUM_COUNTS: usize = 4;
+
 impl Counts {
     /// In a fixed order.
-    pub fn to_array(self) -> [f64; 4] {
+    pub(super) fn to_array(self) -> [f64; NUM_COUNTS] {
         [self.targets, self.sequences, self.positions, self.padding]
+    }
+
+    /// Those of all processes of `world` together, of which these are one's.
+    ///
+    /// # Errors
+    /// A process that is gone.
+    pub(super) fn over(self, world: &World) -> Result<Self> {
+        let mut counts = self.to_array();
+        world.sum(&mut counts)?;
+        Ok(counts.into())
     }
 }
 
-impl From<[f64; 4]> for Counts {
-    fn from([targets, sequences, positions, padding]: [f64; 4]) -> Self {
+impl From<[f64; NUM_COUNTS]> for Counts {
+    fn from([targets, sequences, positions, padding]: [f64; NUM_COUNTS]) -> Self {
         Self { targets, sequences, positions, padding }
     }
 }

@@ -26,8 +26,8 @@ use crate::train::run_files::RunFiles;
 use crate::train::run_folder::{shared, RunFolder};
 use crate::train::state::{TrainSpec, TrainState};
 use crate::train::stop::{Stop, StopFlag};
-use crate::train::task::{Evaluated, LoggedStep, Task};
-use crate::train::task_step::TaskStep;
+use crate::train::task::{Counts, Evaluated, LoggedStep, StepBatch, Task};
+use crate::train::task_step::{Backward, StepHeard, TaskStep};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ pub struct Trainer<'a, T: Task> {
     progress: Progress,
     guard: Guard,
     schedule: Schedule,
+    /// The next step's batch, where it has been fetched.
+    ahead: Option<StepBatch<T::MicroBatch>>,
     files: RunFiles,
     /// Whether nothing has been recorded yet.
     is_fresh: bool,
@@ -110,6 +112,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             task,
             guard,
             progress,
+            ahead: None,
             schedule: Schedule::new(&spec.optim, spec.steps),
             is_fresh: folder.is_fresh,
             state: TrainState::from_loaded(spec, loaded, folder.is_fresh, options.world.clone())?,
@@ -127,15 +130,17 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// Data that cannot be read, a full disk, a process that is gone, and libtorch's own.
     pub fn train(&mut self, stop: &StopFlag) -> Result<Outcome<T::Summary>> {
         self.start()?;
+        // What the processes told each other with the last step.
+        let mut heard = None;
         while self.progress.step < self.task.num_steps() {
             self.poll_checkpoint()?;
-            if let Some(reason) = self.asked_to_stop(stop)? {
+            if let Some(reason) = self.asked_to_stop(stop, heard)? {
                 return self.save_and_stop(reason);
             }
             self.open_phase()?;
             self.clock.begin_step();
             let learning_rate = self.schedule.learning_rate(self.progress.step);
-            let done = self.step(learning_rate)?;
+            let done = self.step(learning_rate, stop, heard)?;
             let due = self.due(&done);
             let report = if due.reads { Some(done.pending.read()?) } else { None };
             self.clock.end_step(done.tokens);
@@ -156,6 +161,7 @@ impl<'a, T: Task> Trainer<'a, T> {
                 self.save_checkpoint(due.is_last)?;
             }
             self.clock.end_iteration(due.evaluates);
+            heard = self.heard(&done)?;
         }
         self.finish()
     }
@@ -192,16 +198,32 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.tolerate(saved)
     }
 
-    /// Why all processes stop now, where one of them was asked to.
-    fn asked_to_stop(&self, stop: &StopFlag) -> Result<Option<Stop>> {
-        let needed = self.clock.needed(self.task.steps_of_an_evaluation()) + self.files.time_of_a_save(&self.state);
-        let mine = stop.requested(2 * needed);
+    /// Why all processes stop now, where one of them was asked to: before the last step's message, or now where there is none.
+    fn asked_to_stop(&self, stop: &StopFlag, heard: Option<StepHeard>) -> Result<Option<Stop>> {
+        let mine = self.own_stop(stop);
         if self.options.world.size() == 1 {
             return Ok(mine);
         }
-        let mut number = [mine.map_or(0.0, |stop| f64::from(stop.number()))];
+        if let Some(heard) = heard {
+            return Ok(Stop::from_number(heard.stop));
+        }
+        let mut number = [f64::from(number_of(mine))];
         self.options.world.largest(&mut number)?;
         Ok(Stop::from_number(number[0] as u32))
+    }
+
+    /// Why this process should stop before its next step but one; alone before its next.
+    fn own_stop(&self, stop: &StopFlag) -> Option<Stop> {
+        let needed = self.clock.needed(self.task.steps_of_an_evaluation()) + self.files.time_of_a_save(&self.state);
+        stop.requested(2 * needed)
+    }
+
+    /// What the processes told each other with the step `done`; nothing where there is one process, which does not wait for it.
+    fn heard(&self, done: &TaskStep) -> Result<Option<StepHeard>> {
+        match self.options.world.size() {
+            1 => Ok(None),
+            _ => done.heard().map(Some),
+        }
     }
 
     fn save_and_stop(&mut self, reason: Stop) -> Result<Outcome<T::Summary>> {
@@ -226,6 +248,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     fn seek(&mut self) -> Result<()> {
+        self.ahead = None;
         if let Some(words) = self.task.seek(self.progress.step, self.progress.samples_skipped)? {
             self.note(&words);
         }
@@ -233,16 +256,19 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     /// One step; where memory does not suffice for it, once more in smaller micro-batches, if the task has some.
-    fn step(&mut self, learning_rate: f64) -> Result<TaskStep> {
-        loop {
-            let batch = self.task.next_batch()?;
-            let Self { task, state, progress, options, .. } = self;
-            match TaskStep::take(task, state, (progress.step, learning_rate), &batch, &options.world) {
-                Ok(done) => {
-                    self.progress.step += 1;
-                    self.progress.totals.tokens += batch.tokens;
-                    return Ok(done);
+    fn step(&mut self, learning_rate: f64, stop: &StopFlag, heard: Option<StepHeard>) -> Result<TaskStep> {
+        let backward = loop {
+            // The batch that was fetched with the last step, whose message says what it has on all processes.
+            let (batch, counts) = match (self.ahead.take(), heard) {
+                (Some(batch), Some(heard)) => (batch, heard.next),
+                _ => {
+                    let batch = self.task.next_batch()?;
+                    let counts = batch.counts.over(&self.options.world)?;
+                    (batch, counts)
                 }
+            };
+            match Backward::run(&self.task, &mut self.state, self.progress.step, &batch, counts) {
+                Ok(backward) => break backward,
                 // The other processes are in the middle of the same step.
                 Err(error) if !self.options.world.is_alone() || !error.is_out_of_memory() => return Err(error),
                 Err(error) => {
@@ -251,7 +277,16 @@ impl<'a, T: Task> Trainer<'a, T> {
                     self.seek()?;
                 }
             }
+        };
+        if self.options.world.size() > 1 && self.progress.step + 1 < self.task.phase_end() {
+            self.ahead = Some(self.task.next_batch()?);
         }
+        let next = self.ahead.as_ref().map_or(Counts::default(), |batch| batch.counts);
+        let stop = number_of(self.own_stop(stop));
+        let done = backward.update(&mut self.state, learning_rate, stop, next)?;
+        self.progress.step += 1;
+        self.progress.totals.tokens += done.tokens;
+        Ok(done)
     }
 
     fn due(&self, done: &TaskStep) -> Due {
@@ -327,6 +362,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let tokens = progress.totals.tokens;
         progress.totals = checkpoint::Totals { tokens, rollbacks: before.totals.rollbacks + 1, ..before.totals };
         self.files.cut_metrics(self.progress.step)?;
+        self.ahead = None;
         self.task.seek(self.progress.step, self.progress.samples_skipped)?;
         let words = format!("back to the checkpoint of step {target}, and on with the samples from {read} on");
         (self.events)(Event::note(step, &words));
@@ -395,7 +431,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             metrics.insert("train/loss_scale", scale);
         }
         metrics.insert("train/tokens_per_second", tokens_per_second);
-        let sums = done.sums(&self.options.world)?;
+        let sums = done.heard()?.sums;
         let Progress { step, samples_skipped, .. } = self.progress;
         let (counts, state) = (done.counts, &self.state);
         let logged = LoggedStep { step, samples_skipped, counts, sums, tokens_per_second, state };
@@ -464,4 +500,9 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn note(&mut self, words: &str) {
         (self.events)(Event::note(self.progress.step, words));
     }
+}
+
+/// A request to stop as a number of a message.
+fn number_of(stop: Option<Stop>) -> u32 {
+    stop.map_or(0, Stop::number)
 }
