@@ -35,15 +35,20 @@ impl Stop {
     }
 
     /// A number above 0 for it, and the higher the less it leaves to choose.
-    pub(crate) fn number(self) -> u32 {
+    pub(super) fn number(self) -> u32 {
         match self {
             Self::WallTime => 1,
             Self::Signal(signal) => 1 + signal.unsigned_abs(),
         }
     }
 
+    /// [`Self::number`] of a request, 0 for none.
+    pub(super) fn number_of(stop: Option<Self>) -> u32 {
+        stop.map_or(0, Self::number)
+    }
+
     /// What [`Self::number`] stands for; 0: nothing.
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
+    pub(super) fn from_number(number: u32) -> Option<Self> {
         match number {
             0 => None,
             1 => Some(Self::WallTime),

@@ -3,24 +3,21 @@
 //! In: a task, the state that it starts from, and the folder of the run. Out: checkpoints and metrics in that folder, and what the
 //! task makes of its end. Which samples step s reads is a function of s alone, whatever happened before.
 
-use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::Value;
-use tch::Device;
 
-use crate::checkpoint::{self, CheckpointConfig, Loaded, RunState};
-use crate::config::{GuardConfig, SpikeAction};
+use crate::checkpoint::{self, Loaded, RunState};
+use crate::config::SpikeAction;
 use crate::error::{Error, Result};
-use crate::metrics::MetricsConfig;
 use crate::optim::Schedule;
-use crate::parallel::World;
 use crate::sharing::Check;
 use crate::step::StepReport;
 use crate::train::environment::environment;
 use crate::train::event::{Event, Line};
 use crate::train::guard::Guard;
 use crate::train::metrics::{StepClock, StepMetrics};
+use crate::train::options::{Outcome, RunOptions};
 use crate::train::progress::Progress;
 use crate::train::run_files::RunFiles;
 use crate::train::run_folder::{shared, RunFolder};
@@ -28,32 +25,6 @@ use crate::train::state::{TrainSpec, TrainState};
 use crate::train::stop::{Stop, StopFlag};
 use crate::train::task::{Counts, Evaluated, LoggedStep, StepBatch, Task};
 use crate::train::task_step::{Backward, StepHeard, TaskStep};
-
-/// How a run ended.
-#[derive(Debug)]
-pub enum Outcome<S> {
-    /// All steps are done.
-    Finished(S),
-    /// Something asked to stop; the state is saved. Holds what, and the step.
-    Stopped(Stop, u64),
-}
-
-/// How a run is watched and saved, and where it computes.
-#[derive(Clone, Debug)]
-pub struct RunOptions {
-    /// `[checkpoint]`.
-    pub checkpoint: CheckpointConfig,
-    /// `[metrics]`.
-    pub metrics: MetricsConfig,
-    /// `[guard]`.
-    pub guard: GuardConfig,
-    /// Steps between two logged ones.
-    pub log_every: u64,
-    /// Where to compute.
-    pub device: Device,
-    /// The processes that share the run.
-    pub world: Rc<World>,
-}
 
 /// A run in its folder.
 pub struct Trainer<'a, T: Task> {
@@ -207,7 +178,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         if let Some(heard) = heard {
             return Ok(Stop::from_number(heard.stop));
         }
-        let mut number = [f64::from(number_of(mine))];
+        let mut number = [f64::from(Stop::number_of(mine))];
         self.options.world.largest(&mut number)?;
         Ok(Stop::from_number(number[0] as u32))
     }
@@ -282,7 +253,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.ahead = Some(self.task.next_batch()?);
         }
         let next = self.ahead.as_ref().map_or(Counts::default(), |batch| batch.counts);
-        let stop = number_of(self.own_stop(stop));
+        let stop = Stop::number_of(self.own_stop(stop));
         let done = backward.update(&mut self.state, learning_rate, stop, next)?;
         self.progress.step += 1;
         self.progress.totals.tokens += done.tokens;
@@ -500,9 +471,4 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn note(&mut self, words: &str) {
         (self.events)(Event::note(self.progress.step, words));
     }
-}
-
-/// A request to stop as a number of a message.
-fn number_of(stop: Option<Stop>) -> u32 {
-    stop.map_or(0, Stop::number)
 }
