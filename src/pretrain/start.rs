@@ -113,7 +113,7 @@ fn initial_weights(
     directory: &Path,
     events: &mut dyn FnMut(Event),
 ) -> Result<Weights> {
-    let mut tell = |words: String| events(Event::Note(format!("model.init: {words}")));
+    let mut tell = |words: String| events(Event::Note(words));
     let kind = run.compute.weight_kind();
     let source = hub::load(directory, kind, run.device)?;
     let shown = directory.display();
@@ -137,26 +137,28 @@ fn initial_weights(
     let (layers, groups) = (map.num_layers(), map.num_groups());
     let how = run.config.sharing.init.unwrap_or(GroupInit::Lowest);
     if groups == layers {
-        tell(format!("starts from `{shown}`, untied: each of the {layers} layers keeps its weights"));
+        tell(format!("model.init: starts from `{shown}`, untied: each of the {layers} layers keeps its weights"));
     } else {
         let weights = match how {
             GroupInit::Lowest => "the weights of its lowest layer",
             GroupInit::Mean => "the mean of its layers' weights",
         };
         tell(format!(
-            "warning: `sharing.start` ties the {layers} layers of `{shown}` to {groups}: each group starts from {weights} \
+            "warning: model.init: `sharing.start` ties the {layers} layers of `{shown}` to {groups}: each group starts from {weights} \
              (`sharing.init`), the rest of what the layers have learnt is lost"
         ));
     }
     if run.vocabulary.size > vocabulary.size {
         let more = run.vocabulary.size - vocabulary.size;
-        tell(format!("the data have {more} tokens more than the model's tokenizer: they start from its unused rows"));
+        tell(format!(
+            "model.init: the data have {more} tokens more than the model's tokenizer: they start from its unused rows"
+        ));
     }
     if !source.has_head {
-        tell(format!("`{shown}` has no masked-language-model head: it starts at random"));
+        tell(format!("model.init: `{shown}` has no masked-language-model head: it starts at random"));
     }
     if run.bert.pair_head && !source.config.pair_head {
-        tell(format!("`{shown}` has no head for pairs of segments: it starts at random"));
+        tell(format!("model.init: `{shown}` has no head for pairs of segments: it starts at random"));
     }
     let mut unused = source.unused_tensors.clone();
     if !run.bert.pair_head {
@@ -164,7 +166,7 @@ fn initial_weights(
         unused.extend(names.filter(|name| is_of_pair_head(name)).cloned());
     }
     if !unused.is_empty() {
-        tell(format!("not trained, and not in the export: {}", unused.join(", ")));
+        tell(format!("model.init: not trained, and not in the export: {}", unused.join(", ")));
     }
     init::weights(&source, &run.bert, map, how, run.config.train.seed, kind, run.device)
 }

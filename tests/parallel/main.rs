@@ -2,10 +2,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod finetune;
 mod message;
 #[path = "../common/namespaces.rs"]
 mod namespaces;
 mod ranks;
+#[path = "../common/reviews.rs"]
+mod reviews;
 #[path = "../common/runs.rs"]
 mod runs;
 mod two_hosts;

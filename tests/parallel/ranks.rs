@@ -224,7 +224,7 @@ fn a_process_that_waits_for_others_says_so() {
 }
 
 /// Waits for a process that must end by itself.
-fn ended(child: Child) -> Output {
+pub fn ended(child: Child) -> Output {
     let pid = child.id();
     let (done, waits) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || done.send(child.wait_with_output()));
@@ -233,7 +233,8 @@ fn ended(child: Child) -> Output {
     output.unwrap()
 }
 
-fn children(pid: u32) -> Vec<u32> {
+/// The processes that `pid` has started, by their numbers.
+pub fn children(pid: u32) -> Vec<u32> {
     let parent_of = |child: u32| -> Option<u32> {
         // After the name, which may hold anything: the state and the parent.
         let stat = fs::read_to_string(format!("/proc/{child}/stat")).ok()?;
@@ -247,7 +248,7 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// By the shell's own `kill`.
-fn signal(pid: u32, signal: &str) {
+pub fn signal(pid: u32, signal: &str) {
     assert!(Command::new("sh").args(["-c", &format!("kill {signal} {pid}")]).status().unwrap().success());
 }
 

@@ -10,5 +10,7 @@ mod finetune_squad;
 mod fuzz_corpus;
 mod imports;
 mod plot;
+#[path = "../common/reviews.rs"]
+mod reviews;
 mod tables;
 mod theory;

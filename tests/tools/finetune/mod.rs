@@ -4,9 +4,9 @@ mod sweeps;
 mod tasks;
 
 use std::fs;
-use std::path::Path;
 
 use crate::common::{stderr, TestWorkspace};
+use crate::reviews::write_reviews;
 
 /// A workspace with a finished run in `runs/tiny` and SST-2 files in `sst2/`: reviews are good if they name gold or silver.
 fn workspace() -> TestWorkspace {
@@ -19,22 +19,6 @@ fn workspace() -> TestWorkspace {
     write_reviews(&workspace.path("sst2/dev.tsv"), 60, 20, true);
     write_reviews(&workspace.path("sst2/test.tsv"), 80, 12, false);
     workspace
-}
-
-fn write_reviews(path: &Path, first: usize, count: usize, labelled: bool) {
-    let mut text = String::from(if labelled { "sentence\tlabel\n" } else { "index\tsentence\n" });
-    for index in 0..count {
-        let at = first + index;
-        let object = ["the red boat", "seven coins", "a letter", "the clock"][at % 4];
-        let verb = ["carried", "painted", "sold"][at % 3];
-        let sentence = format!("the miller {verb} {object}");
-        let is_good = at % 4 < 2;
-        text.push_str(&match labelled {
-            true => format!("{sentence}\t{}\n", u8::from(is_good)),
-            false => format!("{index}\t{sentence}\n"),
-        });
-    }
-    fs::write(path, text).unwrap();
 }
 
 /// The flags of every sweep here: small, deterministic.
