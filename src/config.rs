@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{DataConfig, Objective};
 use crate::checkpoint::CheckpointConfig;
 use crate::error::{Error, Result};
+use crate::growth::SharingConfig;
 use crate::hub;
 use crate::keys::classes;
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
 use crate::parallel::ParallelConfig;
-use crate::sharing::SharingConfig;
 use crate::train::length::{exactly_one, LENGTHS, OPEN};
 use crate::train::{EvalConfig, GuardConfig, Phases, TrainConfig};
 

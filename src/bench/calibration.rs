@@ -17,6 +17,7 @@ use crate::bench::report::{facts, predicted_mib, Products};
 use crate::bench::{BenchModel, BenchOptions, Stopwatch, TimingStats};
 use crate::checkpoint::{CheckpointConfig, RunState, Saver};
 use crate::error::{io, Result};
+use crate::growth::rule;
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
 use crate::train::run_stats::PhaseStats;
@@ -51,7 +52,8 @@ pub fn calibrate(plan: &Plan, options: BenchOptions, save_in: Option<&Path>) -> 
     };
     let layers = plan.bert.num_hidden_layers;
     let (start, untied) = (plan.sharing.start_map(layers)?, LayerMap::untied(layers));
-    let untie_at = plan.sharing.steps_at_start(layers, plan.train.steps)?;
+    let course = rule(&plan.sharing, layers, plan.train.steps)?.course(plan.train.steps);
+    let untie_at = course.get(1).map_or(plan.train.steps, |(step, _)| *step);
     let (mut phases, mut seconds) = (Vec::new(), 0.0);
     for stats in &plan.stats()?.phases {
         let phase = stats.phase;

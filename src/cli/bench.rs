@@ -10,11 +10,11 @@ use crate::bench::{self, calibration, profile, report, BenchModel, BenchOptions}
 use crate::cli::{named, train, warn_of};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
+use crate::growth::{SharingConfig, Start};
 use crate::hub;
 use crate::model::{BertConfig, Compute, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
-use crate::sharing::{SharingConfig, Start};
 use crate::step::Precision;
 use crate::train::memory::machine::resident_bytes;
 use crate::train::{prepare_process, Memory, TrainConfig};

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::batch::DataConfig;
 use crate::checkpoint::CheckpointConfig;
 use crate::error::Result;
-use crate::sharing::SharingConfig;
+use crate::growth::{rule, SharingConfig};
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::phases::Phases;
 
@@ -72,7 +72,8 @@ impl Costs {
     /// Phases or transitions that have no room in `steps`.
     pub fn seconds(&self, course: &Course<'_>, steps: u64) -> Result<f64> {
         let phases = course.phases(steps)?;
-        let border = course.sharing.steps_at_start(course.num_layers, steps)?;
+        let walks = rule(course.sharing, course.num_layers, steps)?.course(steps);
+        let border = walks.get(1).map_or(steps, |(step, _)| *step);
         let times = |every: u64, from: u64, to: u64| match every {
             0 => 0.0,
             every => (to / every - from / every) as f64,
@@ -122,7 +123,7 @@ impl fmt::Display for Costs {
 mod tests {
     use super::*;
     use crate::batch::phase::{PhaseConfig, Until};
-    use crate::sharing::{RuleKind, UntieAt};
+    use crate::growth::{RuleKind, RunPoint};
 
     fn phase(until: Option<Until>, sequence_length: usize) -> PhaseConfig {
         PhaseConfig { until, sequence_length, micro_batch: None, global_batch: None }
@@ -136,7 +137,7 @@ mod tests {
             DataConfig { phase: vec![phase(Some(Until::Fraction(0.5)), 16), phase(None, 64)], ..Default::default() };
         let mut sharing = SharingConfig {
             rule: Some(RuleKind::Fixed),
-            untie_at: UntieAt::Fraction(0.2),
+            untie_at: RunPoint::Fraction(0.2),
             check_every: 5,
             ..Default::default()
         };

@@ -7,9 +7,9 @@ use tch::Tensor;
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::growth::Check;
 use crate::loss::{Losses, Share, Totals};
 use crate::parallel::World;
-use crate::sharing::Check;
 use crate::train::evaluate::{Evaluation, PairEvaluation};
 
 /// The metrics of one step: each tag once.

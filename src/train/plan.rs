@@ -13,12 +13,12 @@ use crate::batch::samples::Vocabulary;
 use crate::batch::{DataConfig, Samples};
 use crate::checkpoint::{CheckpointConfig, DataFingerprint};
 use crate::error::Result;
+use crate::growth::{describe, rule, SharingConfig};
 use crate::keys::Classes;
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, Compute};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
-use crate::sharing::SharingConfig;
 use crate::train::calibrate::{self, Product};
 use crate::train::config::{EvalConfig, TrainConfig};
 use crate::train::costs::Course;
@@ -101,7 +101,8 @@ impl Plan {
 
     /// Those of a run through `phases`.
     pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
-        let walk = self.sharing.walk(self.bert.num_hidden_layers, self.train.steps)?;
+        let course = rule(&self.sharing, self.bert.num_hidden_layers, self.train.steps)?.course(self.train.steps);
+        let walk: Vec<_> = course.into_iter().map(|(_, walk)| walk).collect();
         let place = (self.device, self.sharing.has_checks(), self.checkpoint.background);
         Ok(RunStats::new(&self.bert, &walk, self.compute, place, phases))
     }
@@ -112,7 +113,8 @@ impl Plan {
         let length = self.train.steps_from.as_ref().map(|from| format!("\nsteps              decided from {from}"));
         let length = length.unwrap_or_default();
         let kernels = self.train.kernels.describe(&self.bert, self.train.precision.compute_kind(), self.device);
-        let sharing = self.sharing.describe(self.bert.num_hidden_layers, self.train.steps);
+        let rule = rule(&self.sharing, self.bert.num_hidden_layers, self.train.steps);
+        let sharing = rule.map_or_else(|error| error.to_string(), |rule| describe(&*rule, self.train.steps));
         format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", stats.describe(rate))
     }
 

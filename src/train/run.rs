@@ -11,12 +11,12 @@ use crate::batch::{Batch, Loader};
 use crate::checkpoint::{self, RunState, Saver, Totals, Untying};
 use crate::error::{Error, Result};
 use crate::files::FolderLock;
+use crate::growth::{Check, Transition};
 use crate::hub;
 use crate::metrics::console::{Line, Progress};
 use crate::metrics::Recorder;
 use crate::optim::Schedule;
 use crate::parallel::World;
-use crate::sharing::{Check, Decision};
 use crate::step::StepReport;
 use crate::train::active_phase::ActivePhase;
 use crate::train::auto_micro_batch::make_room;
@@ -121,8 +121,8 @@ impl Run {
         let mut last = None;
         if self.is_fresh {
             let mut metrics = StepMetrics::new();
-            if let Some(decision) = self.state.decide(0, None) {
-                self.untie(decision, &mut metrics, None, &progress)?;
+            if let Some(transition) = self.state.decide(0, None) {
+                self.grow(&transition, &mut metrics, None, &progress)?;
             }
             metrics.insert("sharing/groups", self.state.map().num_groups() as f64);
             self.recorder.record(0, &metrics.list())?;
@@ -209,12 +209,12 @@ impl Run {
                 progress.note(&format!("step {}: held-out {found}", self.step));
             }
             // Also after the last step: a run that is made longer goes on from here as one that was always that long.
-            let decision = self.state.decide(self.step, check.as_ref());
+            let transition = self.state.decide(self.step, check.as_ref());
             if let Some(check) = &check {
                 self.record_check(&mut metrics, check, &progress)?;
             }
-            if let Some(decision) = decision {
-                self.untie(decision, &mut metrics, last, &progress)?;
+            if let Some(transition) = transition {
+                self.grow(&transition, &mut metrics, last, &progress)?;
             }
             if let Some(report) = report.filter(|_| logs) {
                 let rate = speed.take();
@@ -334,10 +334,10 @@ impl Run {
         self.active.loader(&self.plan, self.step, self.samples_skipped)
     }
 
-    /// Splits groups as `decision` says. `found` is the evaluation of this step, if there was one.
-    fn untie(
+    /// Changes the shape of the model. `found` is the evaluation of this step, if there was one.
+    fn grow(
         &mut self,
-        decision: Decision,
+        transition: &Transition,
         metrics: &mut StepMetrics,
         found: Option<Evaluation>,
         progress: &Progress,
@@ -347,14 +347,14 @@ impl Run {
             None => self.evaluate()?,
         };
         let before = self.state.map().num_groups();
-        self.state.untie(decision.map)?;
+        self.state.grow(transition)?;
         let groups = self.state.map().num_groups();
         self.untying.push(Untying { step: self.step, groups, mlm_accuracy: found.accuracy });
         metrics.evaluation(found);
         metrics.insert("sharing/groups", groups as f64);
         progress.note(&format!(
             "step {}: untied, {before} → {groups} sets of layer weights: {}; held-out just before: {found}",
-            self.step, decision.reason
+            self.step, transition.reason
         ));
         Ok(())
     }

@@ -5,10 +5,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::growth::Check;
 use crate::loss;
 use crate::model::Mode;
 use crate::parallel::World;
-use crate::sharing::Check;
 use crate::step::Pending;
 use crate::train::metrics::StepCounts;
 use crate::train::plan::Plan;

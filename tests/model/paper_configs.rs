@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use untie::batch::masking::budget;
 use untie::batch::phase::Until;
 use untie::config::RunConfig;
+use untie::growth::{RuleKind, SharingConfig};
 use untie::model::{BertConfig, Norm};
 use untie::optim::{OptimConfig, ScheduleKind};
 use untie::report::tables::paper::{TABLES, TOKENS_PER_STEP};
-use untie::sharing::{RuleKind, SharingConfig};
 use untie::train::run_stats::forward_flops;
 use untie::train::Phases;
 
