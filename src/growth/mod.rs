@@ -5,6 +5,7 @@
 //! gives every layer its own copy of the weights and of both moments; nothing else changes, so the loss on a batch is the same just
 //! before and just after.
 
+pub mod config;
 pub mod point;
 pub mod probe;
 pub mod rule;
@@ -13,11 +14,12 @@ pub mod sharing;
 pub mod start;
 pub mod transition;
 
+pub use config::{GrowthConfig, GrowthKind};
 pub use point::RunPoint;
 pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, Pair};
 pub use rule::Rule;
 pub use rules::by_hand::ByHand;
-pub use rules::{describe, rule};
+pub use rules::{describe, growing, rule};
 pub use sharing::{RuleKind, SharingConfig, Splits};
 pub use start::{GroupInit, Start};
 pub use transition::{apply, Grown, MomentsAt, Remembered, Source, Transition};

@@ -2,16 +2,23 @@
 
 mod adaptive;
 pub mod by_hand;
+pub mod depth;
+pub mod expand;
 mod fixed;
+pub mod gradual;
 mod multi_step;
 mod never;
 mod scheduled;
+pub mod stack;
+mod staged;
+pub mod v_cycle;
 
 use crate::error::Result;
+use crate::growth::config::{GrowthConfig, GrowthKind};
 use crate::growth::rule::Rule;
 use crate::growth::sharing::{RuleKind, SharingConfig};
 
-/// The rule of a run of `steps` with `num_layers`, before its first step.
+/// The untying rule of a run of `steps` with `num_layers`, before its first step.
 ///
 /// # Errors
 /// A pattern of sharing that does not fit `num_layers`.
@@ -24,6 +31,23 @@ pub fn rule(config: &SharingConfig, num_layers: usize, steps: u64) -> Result<Box
         Some(RuleKind::MultiStep) => Box::new(multi_step::MultiStep::new(config, start)),
         None => Box::new(by_hand::by_hand(&config.transition, start, steps, config.moments)?),
     })
+}
+
+/// The rule of a run of `steps` that grows to `num_layers`, before its first step; none where nothing is to grow. `config` is valid.
+///
+/// # Errors
+/// Groups that do not fit `num_layers`.
+pub fn growing(config: &GrowthConfig, num_layers: usize, steps: u64, seed: u64) -> Result<Option<Box<dyn Rule>>> {
+    let Some(rule) = config.rule else { return Ok(None) };
+    let (moments, restarts_schedule) = (config.moments(), config.restarts_schedule());
+    let run = staged::RunContext { num_layers, steps, seed, moments, restarts_schedule };
+    Ok(Some(match rule {
+        GrowthKind::Expand => Box::new(expand::expand(&config.expand, &run)),
+        GrowthKind::Stack => Box::new(stack::stack(&config.stack, &run)),
+        GrowthKind::Gradual => Box::new(gradual::gradual(&config.gradual, &run)),
+        GrowthKind::VCycle => Box::new(v_cycle::v_cycle(&config.v_cycle, &run)),
+        GrowthKind::Depth => Box::new(depth::Depth::new(&config.depth, &run)?),
+    }))
 }
 
 /// What `rule` does in a run of `steps`, in words.
