@@ -172,7 +172,7 @@ impl<'a> Run<'a> {
             true => Recorder::create(folder, &config.metrics)?,
             false => Recorder::resume(folder, &config.metrics, state.step)?,
         };
-        let schedule = Schedule::new(&optim, steps);
+        let schedule = Schedule::new(&optim, steps, 0);
         let saver = Saver::new(folder, &config.checkpoint);
         let (folder, clock) = (folder.into(), Instant::now());
         Ok(Self {

@@ -77,7 +77,7 @@ impl Run {
         let run = Self {
             guard,
             samples_skipped: saved.samples_skipped,
-            schedule: Schedule::new(&plan.optim, plan.train.steps),
+            schedule: Schedule::new(&plan.optim, plan.train.steps, 0),
             saver: Saver::new(folder, &plan.checkpoint),
             _lock: lock,
             folder: folder.into(),
