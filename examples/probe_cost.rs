@@ -10,12 +10,12 @@ use clap::Parser;
 use untie::bench::batch::made_up;
 use untie::bench::{memory, TimingStats};
 use untie::error::Result;
+use untie::growth::{RuleKind, SharingConfig, Start};
 use untie::loss::masked_lm;
 use untie::model::{BertConfig, Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::parallel::World;
 use untie::pretrain::calibrate::synchronise;
-use untie::sharing::{RuleKind, SharingConfig, Start};
 use untie::step::Precision;
 use untie::train::{InitialState, TrainSpec, TrainState};
 

@@ -53,6 +53,17 @@ impl LayerMap {
         Ok(Self { group_of: (0..num_layers).map(|layer| layer / size).collect() })
     }
 
+    /// `groups` groups over `num_layers` layers, as equal as can be: layer j uses group ⌊j·groups/num_layers⌋.
+    ///
+    /// # Errors
+    /// When there are no groups, or fewer layers than groups.
+    pub fn spread(num_layers: usize, groups: usize) -> Result<Self> {
+        if groups == 0 || groups > num_layers {
+            return Err(Error::config(format!("{num_layers} layers do not use {groups} groups")));
+        }
+        Ok(Self { group_of: (0..num_layers).map(|layer| layer * groups / num_layers).collect() })
+    }
+
     /// From lists of layers that share weights, e.g. `[[0, 1], [2, 3]]`.
     ///
     /// # Errors
@@ -186,6 +197,8 @@ mod tests {
         assert_eq!(Vec::from(LayerMap::contiguous(6, 2).unwrap()), [0, 0, 0, 1, 1, 1]);
         assert_eq!(LayerMap::units(4, 1, 4).unwrap(), LayerMap::tied(4));
         assert_eq!(LayerMap::units(4, 4, 1).unwrap(), LayerMap::untied(4));
+        assert_eq!(Vec::from(LayerMap::spread(5, 3).unwrap()), [0, 0, 1, 1, 2]);
+        assert_eq!(LayerMap::spread(12, 3).unwrap(), LayerMap::contiguous(12, 3).unwrap());
         let listed = LayerMap::from_groups(4, &[vec![1, 3], vec![0, 2]]).unwrap();
         assert_eq!(Vec::from(listed.clone()), [0, 1, 0, 1]);
         assert_eq!(listed.members(1), [1, 3]);
@@ -197,6 +210,7 @@ mod tests {
         for (result, words) in [
             (LayerMap::units(6, 4, 2), "does not fit"),
             (LayerMap::contiguous(6, 4), "do not split"),
+            (LayerMap::spread(2, 3), "do not use 3 groups"),
             (LayerMap::from_groups(3, &[vec![0, 1]]), "does not name layer 2"),
             (LayerMap::from_groups(2, &[vec![0, 1], vec![1]]), "layer 1 twice"),
             (LayerMap::from_groups(2, &[vec![0, 1, 2]]), "names layer 2"),

@@ -20,12 +20,12 @@ use std::path::PathBuf;
 use clap::Parser;
 use tch::{Device, Kind, Tensor};
 use untie::error::Result;
+use untie::growth::{MomentsAt, RuleKind, RunPoint, SharingConfig};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{GroupGradient, Moments, OptimConfig};
 use untie::parallel::World;
-use untie::sharing::{MomentsAt, RuleKind, SharingConfig, UntieAt};
 use untie::train::state::{InitialState, TrainSpec, TrainState};
 
 use literal::{border, Adam, Combine, Reference, Sizes};
@@ -86,7 +86,7 @@ fn spec(moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<TrainS
     let optim = OptimConfig { clip_norm: 0.0, ..OptimConfig::default() };
     let sharing = SharingConfig {
         rule: Some(RuleKind::Fixed),
-        untie_at: UntieAt::Step(tied),
+        untie_at: RunPoint::Step(tied),
         moments,
         gradient,
         ..SharingConfig::default()
@@ -190,8 +190,8 @@ fn run(name: &'static str, moments: MomentsAt, gradient: GroupGradient, tied: u6
                 curves.reference.insert(from_untying, distances(&before, &reference_layers(&reference)));
             }
         }
-        if let Some(decision) = state.decide(step, None) {
-            state.untie(decision.map)?;
+        if let Some(transition) = state.decide(step, None) {
+            state.grow(&transition)?;
             reference.labels = (0..LAYERS).collect();
             if moments == MomentsAt::Reset {
                 reference.reset_moments();

@@ -18,6 +18,7 @@ use crate::bench::{BenchModel, BenchOptions, Stopwatch, TimingStats};
 use crate::checkpoint::{CheckpointConfig, RunState, Saver};
 use crate::config::Phase;
 use crate::error::{io, Result};
+use crate::growth::rule;
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
 use crate::pretrain::run_stats::PhaseStats;
@@ -58,7 +59,9 @@ pub fn calibrate(
     };
     let layers = run.bert.num_hidden_layers;
     let (start, untied) = (run.config.sharing.start_map(layers)?, LayerMap::untied(layers));
-    let untie_at = run.config.sharing.steps_at_start(layers, run.config.train.steps)?;
+    let steps = run.config.train.steps;
+    let course = rule(&run.config.sharing, layers, steps)?.course(steps);
+    let untie_at = course.get(1).map_or(steps, |(step, _)| *step);
     let (mut phases, mut seconds) = (Vec::new(), 0.0);
     for stats in &run.stats()?.phases {
         let phase = stats.phase;

@@ -7,13 +7,13 @@ use tch::Device;
 use crate::batch::Batch;
 use crate::bench::Stopwatch;
 use crate::error::Result;
+use crate::growth::{GroupInit, RuleKind, SharingConfig};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
 use crate::optim::{Moments, OptimConfig};
 use crate::parallel::World;
 use crate::pretrain::{init, Step};
-use crate::sharing::{GroupInit, RuleKind, SharingConfig};
 use crate::step::Precision;
 use crate::train::{InitialState, TrainSpec, TrainState};
 

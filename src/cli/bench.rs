@@ -11,13 +11,13 @@ use crate::cli::console::Console;
 use crate::cli::{named, warn_of};
 use crate::config::{ProcessOptions, RunConfig};
 use crate::error::{Error, Result};
+use crate::growth::{SharingConfig, Start};
 use crate::hub;
 use crate::model::{BertConfig, Compute, Kernels, ModelConfig, Preset};
 use crate::optim::OptimConfig;
 use crate::parallel::World;
 use crate::pretrain::memory::machine::resident_bytes;
 use crate::pretrain::{resolve, Memory};
-use crate::sharing::{SharingConfig, Start};
 use crate::step::Precision;
 use crate::train::prepare_process;
 

@@ -11,13 +11,13 @@ use crate::config::length::{exactly_one, LENGTHS, OPEN};
 use crate::config::read::{apply_all, made, read};
 use crate::config::{EvalConfig, GuardConfig, Phases, TrainConfig};
 use crate::error::{Error, Result};
+use crate::growth::SharingConfig;
 use crate::hub;
 use crate::keys::{classes, keep_known, Keys};
 use crate::metrics::MetricsConfig;
 use crate::model::{BertConfig, ModelConfig};
 use crate::optim::OptimConfig;
 use crate::parallel::ParallelConfig;
-use crate::sharing::SharingConfig;
 
 /// All tables of a configuration file. A missing table or key has its default, but one of `train.steps`, `train.epochs` and
 /// `train.time` must be set.

@@ -14,7 +14,7 @@ use crate::finetune::task::Task;
 use crate::keys::{class_of, classes, flatten, Keys};
 use crate::metrics::MetricsConfig;
 use crate::model::{Compute, Kernels};
-use crate::optim::{OptimConfig, ScheduleKind, Warmup};
+use crate::optim::{OptimConfig, ScheduleKind, Span};
 use crate::parallel::ParallelConfig;
 use crate::step::Precision;
 
@@ -127,8 +127,8 @@ pub struct FinetuneOptimConfig {
     /// Peak learning rates, a run for each. Default: the nine of the paper.
     pub lr: Vec<f64>,
     /// Steps (an integer) or a fraction of all steps of linear warm-up. Default: 0.1 (the paper).
-    pub warmup: Warmup,
-    /// `linear`, `cosine` or `constant`. Default: `linear`.
+    pub warmup: Span,
+    /// `linear`, `cosine`, `constant` or `wsd`, whose last tenth falls. Default: `linear`.
     pub schedule: ScheduleKind,
     /// Decoupled weight decay; not on biases and LayerNorm. Default: 0.01.
     pub weight_decay: f64,
@@ -171,7 +171,7 @@ impl Default for FinetuneTrainConfig {
 impl Default for FinetuneOptimConfig {
     fn default() -> Self {
         let OptimConfig { schedule, weight_decay, betas, eps, clip_norm, .. } = OptimConfig::default();
-        let warmup = Warmup::Fraction(0.1);
+        let warmup = Span::Fraction(0.1);
         Self { lr: PAPER_RATES.to_vec(), warmup, schedule, weight_decay, betas, eps, clip_norm }
     }
 }
@@ -195,6 +195,7 @@ impl FinetuneOptimConfig {
             betas: self.betas,
             eps: self.eps,
             clip_norm: self.clip_norm,
+            ..Default::default()
         }
     }
 }
@@ -337,11 +338,11 @@ mod tests {
         assert_eq!(config, FinetuneConfig::of_task(Task::Sst2));
         config.validate().unwrap();
         assert_eq!((config.train.epochs, config.num_seeds(), config.max_length()), (3, 4, 128));
-        assert_eq!(config.optim.warmup, Warmup::Fraction(0.1));
+        assert_eq!(config.optim.warmup, Span::Fraction(0.1));
         // Part of a table leaves the rest of it at these defaults, not at those of pre-training.
         let config = parse("[task]\nname = \"squad2\"\n[optim]\nlr = [3e-5]\n[checkpoint]\nevery = 10\n").unwrap();
         assert_eq!((config.num_seeds(), config.max_length()), (5, 384));
-        assert_eq!(config.optim.warmup, Warmup::Fraction(0.1));
+        assert_eq!(config.optim.warmup, Span::Fraction(0.1));
     }
 
     #[test]

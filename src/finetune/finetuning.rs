@@ -21,12 +21,12 @@ use crate::finetune::loss::loss;
 use crate::finetune::order::{examples_by_length, examples_of};
 use crate::finetune::scoring::{ask, described, evaluate};
 use crate::finetune::task_data::TaskData;
+use crate::growth::{RuleKind, SharingConfig};
 use crate::hub;
 use crate::keys::flatten;
 use crate::model::{Bert, Mode};
 use crate::optim::Moments;
 use crate::parallel::World;
-use crate::sharing::{RuleKind, SharingConfig};
 use crate::train::environment::environment;
 use crate::train::{
     shared, Counts, Evaluated, Event, LoggedStep, Loss, Progress, RunFolder, RunOptions, StepBatch, StepMetrics,

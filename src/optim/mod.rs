@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::model::Weights;
 
 pub use clip::GroupGradient;
-pub use config::{OptimConfig, ScheduleKind, Warmup};
+pub use config::{DecayShape, OptimConfig, ScheduleKind, Span};
 pub use optimizer::{Optimizer, ReportTiming};
 pub use scaler::ScalerState;
 pub use schedule::Schedule;

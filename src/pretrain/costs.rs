@@ -7,7 +7,7 @@ use crate::checkpoint::CheckpointConfig;
 use crate::config::phases::Phases;
 use crate::config::{EvalConfig, RunConfig, TrainConfig};
 use crate::error::Result;
-use crate::sharing::SharingConfig;
+use crate::growth::{rule, SharingConfig};
 
 /// Seconds of the parts of one phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -78,7 +78,8 @@ impl Costs {
     /// Phases or transitions that have no room in `steps`.
     pub fn seconds(&self, course: &Course<'_>, steps: u64) -> Result<f64> {
         let phases = course.phases(steps)?;
-        let border = course.sharing.steps_at_start(course.num_layers, steps)?;
+        let walks = rule(course.sharing, course.num_layers, steps)?.course(steps);
+        let border = walks.get(1).map_or(steps, |(step, _)| *step);
         let times = |every: u64, from: u64, to: u64| match every {
             0 => 0.0,
             every => (to / every - from / every) as f64,
@@ -128,7 +129,7 @@ impl fmt::Display for Costs {
 mod tests {
     use super::*;
     use crate::batch::phase::{PhaseConfig, Until};
-    use crate::sharing::{RuleKind, UntieAt};
+    use crate::growth::{RuleKind, RunPoint};
 
     fn phase(until: Option<Until>, sequence_length: usize) -> PhaseConfig {
         PhaseConfig { until, sequence_length, micro_batch: None, global_batch: None }
@@ -142,7 +143,7 @@ mod tests {
             DataConfig { phase: vec![phase(Some(Until::Fraction(0.5)), 16), phase(None, 64)], ..Default::default() };
         let mut sharing = SharingConfig {
             rule: Some(RuleKind::Fixed),
-            untie_at: UntieAt::Fraction(0.2),
+            untie_at: RunPoint::Fraction(0.2),
             check_every: 5,
             ..Default::default()
         };

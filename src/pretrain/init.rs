@@ -6,11 +6,11 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::growth::GroupInit;
 use crate::hub::HubModel;
 use crate::layer_map::LayerMap;
 use crate::model::weights::{initial_values, is_of_pair_head, layer_prefix};
 use crate::model::{BertConfig, Weights};
-use crate::sharing::GroupInit;
 
 /// The weights of `source` for a model `bert` that is shared as `map`: a group of several layers takes theirs as `groups` says.
 /// New heads start as BERT's do, from `seed`.

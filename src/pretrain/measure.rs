@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{CheckpointConfig, Saver};
 use crate::error::{io, Result};
+use crate::growth::{RuleKind, SharingConfig};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Weights;
@@ -18,7 +19,6 @@ use crate::pretrain::costs::{Costs, PhaseCosts};
 use crate::pretrain::evaluate::evaluate;
 use crate::pretrain::pretraining::Pretraining;
 use crate::pretrain::resolved_run::ResolvedRun;
-use crate::sharing::{RuleKind, SharingConfig};
 use crate::train::{InitialState, Task, TaskStep, TrainSpec, TrainState};
 
 /// Steps before the measured ones, where a step is shorter than its share of the time.

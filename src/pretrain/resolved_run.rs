@@ -14,6 +14,7 @@ use crate::batch::Samples;
 use crate::checkpoint::{DataFingerprint, RunState};
 use crate::config::{Phase, Phases, RunConfig};
 use crate::error::{Error, Result};
+use crate::growth::{describe, rule};
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
 use crate::parallel::World;
@@ -117,7 +118,8 @@ impl ResolvedRun {
     /// Those of a run through `phases`.
     pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
         let RunConfig { sharing, train, checkpoint, .. } = &self.config;
-        let walk = sharing.walk(self.bert.num_hidden_layers, train.steps)?;
+        let course = rule(sharing, self.bert.num_hidden_layers, train.steps)?.course(train.steps);
+        let walk: Vec<_> = course.into_iter().map(|(_, walk)| walk).collect();
         let place = (self.device, sharing.has_checks(), checkpoint.background);
         Ok(RunStats::new(&self.bert, &walk, self.compute, place, phases))
     }
@@ -129,7 +131,8 @@ impl ResolvedRun {
         let length = train.steps_from.as_ref().map(|from| format!("\nsteps              decided from {from}"));
         let length = length.unwrap_or_default();
         let kernels = train.kernels.describe(&self.bert, train.precision.compute_kind(), self.device);
-        let sharing = sharing.describe(self.bert.num_hidden_layers, train.steps);
+        let rule = rule(sharing, self.bert.num_hidden_layers, train.steps);
+        let sharing = rule.map_or_else(|error| error.to_string(), |rule| describe(&*rule, train.steps));
         format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", stats.describe(rate))
     }
 

@@ -8,6 +8,7 @@ use crate::checkpoint::{self, Loaded};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::files::write_aside;
+use crate::growth::GroupInit;
 use crate::hub;
 use crate::keys::Keys;
 use crate::layer_map::LayerMap;
@@ -17,7 +18,6 @@ use crate::optim::Moments;
 use crate::pretrain::pretraining::Pretraining;
 use crate::pretrain::resolved_run::ResolvedRun;
 use crate::pretrain::{init, resume};
-use crate::sharing::GroupInit;
 use crate::train::environment::{self, environment};
 use crate::train::{shared, Event, RunFolder, RunOptions, Trainer};
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::sharing::Check;
+use crate::growth::Check;
 
 /// The metrics of one step: each tag once.
 #[derive(Debug, Default)]

@@ -14,11 +14,11 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::checkpoint::Loaded;
 use crate::error::Result;
+use crate::growth::{apply, drifting_pairs, rule, watched_pairs, Check, Grown, Rule, SharingConfig, Transition};
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weights};
 use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
 use crate::parallel::{GradientSync, Message, World};
-use crate::sharing::{drifting_pairs, transition, watched_pairs, Check, Decision, Rule, SharingConfig};
 use crate::shim::{trim_heap, Bucket};
 use crate::step::{accumulate_gradients, apply_gradients, Pending, Update};
 
@@ -73,7 +73,7 @@ impl InitialState {
 #[derive(Debug)]
 pub struct TrainState {
     spec: TrainSpec,
-    rule: Rule,
+    rule: Box<dyn Rule>,
     map: LayerMap,
     weights: Weights,
     moments: Moments,
@@ -93,7 +93,7 @@ impl TrainState {
     /// Tensors that do not fit `spec`, the state of another rule, weights that differ among processes, a process that is gone.
     pub fn new(spec: TrainSpec, start: InitialState, world: Rc<World>) -> Result<Self> {
         let InitialState { map, weights, moments, rule_state, scaler } = start;
-        let mut rule = Rule::new(&spec.sharing, map.num_layers(), spec.steps)?;
+        let mut rule = rule(&spec.sharing, map.num_layers(), spec.steps)?;
         if let Some(state) = &rule_state {
             rule.restore(state)?;
         }
@@ -157,8 +157,8 @@ impl TrainState {
     }
 
     /// The rule and what it remembers.
-    pub fn rule(&self) -> &Rule {
-        &self.rule
+    pub fn rule(&self) -> &dyn Rule {
+        &*self.rule
     }
 
     /// The same model in another precision.
@@ -275,24 +275,23 @@ impl TrainState {
     }
 
     /// Asks the rule now that `finished` steps are done.
-    pub fn decide(&mut self, finished: u64, check: Option<&Check>) -> Option<Decision> {
+    pub fn decide(&mut self, finished: u64, check: Option<&Check>) -> Option<Transition> {
         self.rule.decide(finished, check.map(|check| check.watched.as_slice()), &self.map)
     }
 
-    /// Splits groups: the transition to `map`. After an error the model is gone.
+    /// Changes the shape of the model. After an error the model is gone.
     ///
     /// # Errors
-    /// As [`transition()`].
-    pub fn untie(&mut self, map: LayerMap) -> Result<()> {
+    /// As [`apply`].
+    pub fn grow(&mut self, transition: &Transition) -> Result<()> {
         // The copies go on from the count of updates, and from the scale.
         self.num_skipped += self.optimizer.settle(&mut self.moments)?;
         let scaler = self.optimizer.scaler()?;
         // What the last step and the evaluation left free, before copies are made.
         trim_heap();
         let (weights, moments) = (take(&mut self.weights), take(&mut self.moments));
-        let sharing = &self.spec.sharing;
-        (self.weights, self.moments) = transition(&self.map, weights, moments, &map, sharing.moments)?;
-        self.map = map;
+        let Grown { walk, weights, moments, .. } = apply(Grown::new(self.map.clone(), weights, moments), transition)?;
+        (self.map, self.weights, self.moments) = (walk, weights, moments);
         // Several processes have gradients of their own making: the old ones go first.
         self.sync = None;
         self.sync = gradients(&self.weights, &self.map, &self.world)?;

@@ -4,8 +4,8 @@ use tch::{Kind, Tensor};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Result;
+use crate::growth::Check;
 use crate::parallel::{Addend, Message, World};
-use crate::sharing::Check;
 use crate::step::Pending;
 use crate::train::state::{Gradients, TrainState, NUM_SUMS};
 use crate::train::task::{Counts, StepBatch, Task, MOST_PARTS, NUM_COUNTS};

@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::checkpoint::{self, Loaded, RunState};
 use crate::config::SpikeAction;
 use crate::error::{Error, Result};
+use crate::growth::Check;
 use crate::optim::Schedule;
-use crate::sharing::Check;
 use crate::step::StepReport;
 use crate::train::environment::environment;
 use crate::train::event::{Event, Line};
@@ -84,7 +84,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             guard,
             progress,
             ahead: None,
-            schedule: Schedule::new(&spec.optim, spec.steps),
+            schedule: Schedule::new(&spec.optim, spec.steps, 0),
             is_fresh: folder.is_fresh,
             state: TrainState::from_loaded(spec, loaded, folder.is_fresh, options.world.clone())?,
             files: RunFiles::open(folder, &options.metrics, &options.checkpoint, step, &options.world)?,
@@ -354,24 +354,24 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// one that was always that long. `found` is the evaluation of this step, if there was one.
     fn grow(&mut self, check: Option<&Check>, found: Option<Evaluated>, metrics: &mut StepMetrics) -> Result<()> {
         let step = self.progress.step;
-        let decision = self.state.decide(step, check);
+        let transition = self.state.decide(step, check);
         if let Some(check) = check {
             self.record_check(check, metrics)?;
         }
-        let Some(decision) = decision else { return Ok(()) };
+        let Some(transition) = transition else { return Ok(()) };
         let found = match found {
             Some(found) => found,
             None => self.task.evaluate(step, &self.state)?,
         };
         let before = self.state.map().num_groups();
-        self.state.untie(decision.map)?;
+        self.state.grow(&transition)?;
         let groups = self.state.map().num_groups();
         self.progress.untying.push(checkpoint::Untying { step, groups, mlm_accuracy: found.accuracy });
         metrics.extend(found.metrics);
         self.task.log_model(&self.state, metrics);
         self.note(&format!(
             "untied, {before} → {groups} sets of layer weights: {}; just before: {}",
-            decision.reason, found.words
+            transition.reason, found.words
         ));
         Ok(())
     }

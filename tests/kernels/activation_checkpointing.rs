@@ -6,12 +6,12 @@ use crate::runs::metrics;
 use tch::{Device, Kind, Tensor};
 use untie::batch::Batch;
 use untie::bench::batch::made_up;
+use untie::growth::{RuleKind, SharingConfig};
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
 use untie::model::{BertConfig, Compute, Kernels, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::parallel::World;
-use untie::sharing::{RuleKind, SharingConfig};
 use untie::train::{InitialState, TrainSpec, TrainState};
 
 const STEPS: u64 = 4;

@@ -9,11 +9,11 @@ use untie::batch::masking::budget;
 use untie::batch::phase::Until;
 use untie::config::Phases;
 use untie::config::RunConfig;
+use untie::growth::{RuleKind, SharingConfig};
 use untie::model::{BertConfig, Norm};
 use untie::optim::{OptimConfig, ScheduleKind};
 use untie::pretrain::run_stats::forward_flops;
 use untie::report::tables::paper::{TABLES, TOKENS_PER_STEP};
-use untie::sharing::{RuleKind, SharingConfig};
 
 /// The settings and the rows of the tables (docs/method.md, "The settings" and "The tables"): name, thousands of steps, whether on
 /// XLNet data, layers of a unit (24: untied), rule, thousands of tied steps, threshold ρ.

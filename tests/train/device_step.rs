@@ -6,13 +6,13 @@ use std::cell::Cell;
 use tch::{Device, Kind, Tensor};
 use untie::batch::Batch;
 use untie::error::Result;
+use untie::growth::{MomentsAt, RuleKind, SharingConfig, Transition};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Weights};
 use untie::optim::scaler::GROWTH_INTERVAL;
 use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
 use untie::parallel::World;
-use untie::sharing::{RuleKind, SharingConfig};
 use untie::step::{train_step, StepReport, Update};
 use untie::train::state::{InitialState, TrainSpec, TrainState};
 
@@ -342,7 +342,8 @@ fn scale_and_counts_survive_a_transition() {
     }
     let scaler = ScalerState { scale: 32_768.0, growth_tracker: 2 };
     assert_eq!(state.scaler().unwrap(), Some(scaler));
-    state.untie(LayerMap::untied(LAYERS)).unwrap();
+    let untying = Transition::untying(state.map(), LayerMap::untied(LAYERS), MomentsAt::Carry, "a test").unwrap();
+    state.grow(&untying).unwrap();
     assert_eq!((state.scaler().unwrap(), state.moments().num_updates), (Some(scaler), 2));
     advance(&mut state, 7);
     assert_eq!((state.settle().unwrap(), state.moments().num_updates), (1, 3));

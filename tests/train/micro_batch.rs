@@ -8,12 +8,12 @@ use tch::{Device, Kind};
 use untie::batch::Batch;
 use untie::bench::batch::made_up;
 use untie::error::{libtorch, Result};
+use untie::growth::SharingConfig;
 use untie::layer_map::LayerMap;
 use untie::loss::{pretraining, Totals};
 use untie::model::{Mode, ModelConfig, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::parallel::World;
-use untie::sharing::SharingConfig;
 use untie::train::{InitialState, TrainSpec, TrainState};
 
 const AUTO: [&str; 2] = ["--set", "train.micro_batch=auto"];

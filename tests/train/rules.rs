@@ -12,11 +12,11 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use untie::checkpoint::{self, CheckpointConfig, RunState};
 use untie::error::Result;
+use untie::growth::{RuleKind, SharingConfig, Splits, Start};
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Input, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::parallel::World;
-use untie::sharing::{RuleKind, SharingConfig, Splits, Start};
 use untie::shim::uniform;
 use untie::train::{InitialState, TrainSpec, TrainState};
 
@@ -125,9 +125,9 @@ fn run(sharing: &SharingConfig, checks: u64, fields: impl Fn(u64) -> Fields, fol
             assert!(check.watched.iter().all(|found| found.value < 0.45 || found.value > 0.9), "{check:?}");
         }
         assert_eq!(check.is_some(), step % CHECK_EVERY == 0 && state.map().num_groups() < LAYERS, "step {step}");
-        if let Some(decision) = state.decide(step, check.as_ref()) {
+        if let Some(transition) = state.decide(step, check.as_ref()) {
             assert!(check.is_some(), "only a check can untie");
-            state.untie(decision.map).unwrap();
+            state.grow(&transition).unwrap();
         }
         if step % CHECK_EVERY == 0 {
             maps.push(Vec::from(state.map().clone()));

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 use untie::batch::{Batch, BatchTensors};
+use untie::error::Result;
+use untie::growth::{apply, Grown, MomentsAt, Transition};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weight, Weights};
 use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
-use untie::sharing::{transition, MomentsAt};
 use untie::step::{train_step, Update};
 
 const LAYERS: usize = 6;
@@ -58,6 +59,20 @@ fn step(config: &BertConfig, map: &LayerMap, weights: &Weights, moments: &mut Mo
     let mut optimizer = Optimizer::new(weights, num_updates, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap();
     let loss = |_| Ok(masked_lm(&model, &batch(), 7, Mode::Train)?.loss);
     train_step(&mut optimizer, weights, moments, update, 1, loss).unwrap();
+}
+
+/// Splits groups.
+fn transition(
+    from: &LayerMap,
+    weights: Weights,
+    moments: Moments,
+    to: &LayerMap,
+    moments_at: MomentsAt,
+) -> Result<(Weights, Moments)> {
+    let transition = Transition::untying(from, to.clone(), moments_at, "a test")?;
+    let Grown { walk, weights, moments, .. } = apply(Grown::new(from.clone(), weights, moments), &transition)?;
+    assert_eq!(walk, *to);
+    Ok((weights, moments))
 }
 
 /// A model after three updates, so that weights and moments are no longer what they started as.

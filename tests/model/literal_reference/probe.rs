@@ -1,8 +1,8 @@
 //! The probe: its correlations against the reference's, and that probing changes nothing.
 
 use tch::{Kind, Tensor};
+use untie::growth::{RuleKind, RunPoint, SharingConfig, Start};
 use untie::model::Norm;
-use untie::sharing::{RuleKind, SharingConfig, Start, UntieAt};
 use untie::train::state::TrainState;
 
 use super::sides::{self, LAYERS, STARTS};
@@ -111,7 +111,7 @@ fn compare_probed_and_plain_steps() {
                 {
                     let case = format!("{threads} threads, {norm:?}-LN {name} {compute:?}");
                     let sharing = |monitor| SharingConfig {
-                        untie_at: UntieAt::Step(2),
+                        untie_at: RunPoint::Step(2),
                         monitor,
                         ..watching(name, RuleKind::Fixed)
                     };
@@ -129,8 +129,8 @@ fn compare_probed_and_plain_steps() {
                         let equal = bits(&plain).iter().zip(bits(&probed)).all(|(one, other)| one.equal(&other));
                         assert!(equal, "{case}, step {number}");
                         for state in [&mut plain, &mut probed] {
-                            if let Some(decision) = state.decide(number, None) {
-                                state.untie(decision.map).unwrap();
+                            if let Some(transition) = state.decide(number, None) {
+                                state.grow(&transition).unwrap();
                             }
                         }
                     }

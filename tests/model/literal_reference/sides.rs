@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 use untie::batch::Batch;
+use untie::growth::{Check, SharingConfig};
 use untie::loss::masked_lm;
 use untie::model::weights::Init;
 use untie::model::{BertConfig, Mode, ModelConfig, Norm, Weights};
 use untie::optim::{Moments, OptimConfig};
 use untie::parallel::World;
-use untie::sharing::{Check, SharingConfig};
 use untie::step::StepReport;
 use untie::train::state::{InitialState, TrainSpec, TrainState};
 

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use tch::Kind;
+use untie::growth::{ByHand, MomentsAt, RuleKind, RunPoint, SharingConfig, Start};
 use untie::model::Norm;
 use untie::optim::GroupGradient;
-use untie::sharing::{MomentsAt, RuleKind, SharingConfig, Start, Transition, UntieAt};
 
 use super::sides::{self, LAYERS, STARTS};
 use crate::literal::rules::{Adaptive, MultiStep};
@@ -78,8 +78,8 @@ fn run(norm: Norm, case: Case) -> Found {
             When::MultiStep(rule) if step % check_every == 0 => rule.check(&seen.gradients, &mut reference.labels),
             When::Adaptive(_) | When::MultiStep(_) => {}
         }
-        if let Some(decision) = product.decide(step, check.as_ref()) {
-            product.untie(decision.map).unwrap();
+        if let Some(transition) = product.decide(step, check.as_ref()) {
+            product.grow(&transition).unwrap();
         }
         let map = Vec::from(product.map().clone());
         assert!(same_sharing(&map, &reference.labels), "{name}, step {step}: {map:?} is not {:?}", reference.labels);
@@ -129,7 +129,7 @@ fn fixed_untying_is_that_of_separate_copies() {
             let sharing = SharingConfig {
                 start: start(name),
                 rule: Some(RuleKind::Fixed),
-                untie_at: UntieAt::Step(UNTIE_AT),
+                untie_at: RunPoint::Step(UNTIE_AT),
                 ..Default::default()
             };
             let when = When::At(vec![(UNTIE_AT, UNTIED)]);
@@ -143,7 +143,7 @@ fn fixed_untying_is_that_of_separate_copies() {
 #[test]
 fn untying_by_hand_is_that_of_separate_copies() {
     let transition = [(8, "contiguous:3"), (20, "untied")]
-        .map(|(at, groups)| Transition { at: UntieAt::Step(at), groups: start(groups) })
+        .map(|(at, groups)| ByHand { at: RunPoint::Step(at), groups: start(groups) })
         .to_vec();
     for norm in [Norm::Post, Norm::Pre] {
         let when = When::At(vec![(8, STARTS[2].1), (20, UNTIED)]);
@@ -160,7 +160,7 @@ fn the_choices_that_cost_are_those_of_separate_copies() {
         for (moments, gradient) in [(MomentsAt::Reset, GroupGradient::Mean), (MomentsAt::Carry, GroupGradient::Sum)] {
             let sharing = SharingConfig {
                 rule: Some(RuleKind::Fixed),
-                untie_at: UntieAt::Step(UNTIE_AT),
+                untie_at: RunPoint::Step(UNTIE_AT),
                 moments,
                 gradient,
                 ..Default::default()

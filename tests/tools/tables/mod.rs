@@ -75,8 +75,8 @@ fn a_run_that_is_another_is_not_shown() {
         ("model.hidden_size", |fake| fake.config.model.hidden_size = Some(16)),
         ("data.whole_word", |fake| fake.config.data.whole_word = true),
         ("eval.sequences", |fake| fake.config.eval.sequences = 1),
-        ("sharing.rule", |fake| fake.config.sharing.rule = Some(untie::sharing::RuleKind::Never)),
-        ("sharing.untie_at", |fake| fake.config.sharing.untie_at = untie::sharing::UntieAt::Step(3)),
+        ("sharing.rule", |fake| fake.config.sharing.rule = Some(untie::growth::RuleKind::Never)),
+        ("sharing.untie_at", |fake| fake.config.sharing.untie_at = untie::growth::RunPoint::Step(3)),
         ("model.init", |fake| fake.config.model.init = Some("elsewhere".into())),
     ];
     for (key, change) in changes {

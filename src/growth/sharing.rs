@@ -3,11 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::growth::point::RunPoint;
+use crate::growth::rules::by_hand::{transitions, ByHand};
+use crate::growth::start::{GroupInit, Start};
+use crate::growth::transition::MomentsAt;
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 use crate::optim::GroupGradient;
-use crate::sharing::start::{GroupInit, Start};
-use crate::sharing::transition::MomentsAt;
+
+/// What to do where nothing can untie before the run ends.
+const HINT: &str = "untie earlier, or set `sharing.rule = \"never\"`";
 
 /// What unties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,43 +28,6 @@ pub enum RuleKind {
     MultiStep,
 }
 
-/// A point of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a step (an integer of 0 or more) or a fraction of the run (0.1)")]
-pub enum UntieAt {
-    /// After so many updates.
-    Step(u64),
-    /// After that fraction of `train.steps`, in (0, 1).
-    Fraction(f64),
-}
-
-impl UntieAt {
-    /// The number of updates before it in a run of `steps`.
-    pub fn step(self, steps: u64) -> u64 {
-        match self {
-            Self::Step(step) => step,
-            // A fraction asks for a tied phase, however short the run.
-            Self::Fraction(fraction) => ((fraction * steps as f64).round() as u64).max(1),
-        }
-    }
-
-    fn validate(self, name: &str, steps: u64) -> Result<()> {
-        if let Self::Fraction(fraction) = self {
-            if !(fraction > 0.0 && fraction < 1.0) {
-                return Err(Error::config(format!("`{name}` must be a step or a fraction in (0, 1), got {fraction}"))
-                    .hint(format!("write an integer for a step, e.g. `{name} = 1000`")));
-            }
-        }
-        match self.step(steps) {
-            step if step >= steps => Err(Error::config(format!(
-                "`{name}` = {step} is not before the end of the run, `train.steps` = {steps}"
-            ))
-            .hint("untie earlier, or set `sharing.rule = \"never\"`")),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// How many boundaries of a group `multi_step` may split at one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,16 +36,6 @@ pub enum Splits {
     Lowest,
     /// Every one whose patience has ended.
     All,
-}
-
-/// A transition by hand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Transition {
-    /// After this step (an integer) or fraction of `train.steps`.
-    pub at: UntieAt,
-    /// The sharing from then on, written as `sharing.start` is; it must split groups of the sharing before it.
-    pub groups: Start,
 }
 
 /// How layers share weights, and when that ends.
@@ -96,7 +54,7 @@ pub struct SharingConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleKind>,
     /// For `fixed`: a step (an integer N: N tied updates, update N+1 is untied) or a fraction of all steps. Default: 0.1.
-    pub untie_at: UntieAt,
+    pub untie_at: RunPoint,
     /// Steps between two checks of the gradients' correlations. Default: 1000 (the paper).
     pub check_every: u64,
     /// A correlation below this is low, in [-1, 1]. Default: 0.5 (the paper).
@@ -118,7 +76,7 @@ pub struct SharingConfig {
     pub gradient: GroupGradient,
     /// Transitions by hand, instead of a rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub transition: Vec<Transition>,
+    pub transition: Vec<ByHand>,
 }
 
 classes! { SharingConfig {
@@ -132,7 +90,7 @@ impl Default for SharingConfig {
             start: Start::Named("auto".into()),
             init: None,
             rule: None,
-            untie_at: UntieAt::Fraction(0.1),
+            untie_at: RunPoint::Fraction(0.1),
             check_every: 1000,
             threshold: 0.5,
             majority: 0.5,
@@ -210,29 +168,6 @@ impl SharingConfig {
         self.monitor || matches!(self.rule, Some(RuleKind::Adaptive | RuleKind::MultiStep))
     }
 
-    /// When a run of `steps` with `num_layers` unties, in words.
-    pub fn describe(&self, num_layers: usize, steps: u64) -> String {
-        if self.start_map(num_layers).is_ok_and(|start| start.num_groups() == num_layers) {
-            return "untied from the start".into();
-        }
-        let low = || {
-            let Self { threshold, patience, check_every, .. } = self;
-            format!("below {threshold} at {patience} checks in a row, one every {check_every} steps")
-        };
-        match self.rule {
-            None => {
-                let at = self.transition.iter().map(|transition| transition.at.step(steps).to_string());
-                format!("transitions by hand after step {}", at.collect::<Vec<_>>().join(", "))
-            }
-            Some(RuleKind::Never) => "never untied".into(),
-            Some(RuleKind::Fixed) => format!("untied after step {}", self.untie_at.step(steps)),
-            Some(RuleKind::Adaptive) => {
-                format!("untied when more than {} % of the correlations are {}", 100.0 * self.majority, low())
-            }
-            Some(RuleKind::MultiStep) => format!("a group splits where the correlation is {}", low()),
-        }
-    }
-
     /// The sharing at step 0 of a model with `num_layers`.
     ///
     /// # Errors
@@ -241,75 +176,12 @@ impl SharingConfig {
         self.start.map("sharing.start", num_layers)
     }
 
-    /// The sharings that a run of `steps` goes through, that of the start first. Where the gradients decide, those between which a
-    /// transition needs the most memory: the last one, of many.
-    ///
-    /// # Errors
-    /// As [`Self::transitions`].
-    pub fn walk(&self, num_layers: usize, steps: u64) -> Result<Vec<LayerMap>> {
-        let start = self.start_map(num_layers)?;
-        let untied = LayerMap::untied(num_layers);
-        let mut walk = vec![start.clone()];
-        match self.rule {
-            None => walk.extend(self.transitions(num_layers, steps)?.into_iter().map(|(_, map)| map)),
-            Some(RuleKind::Never) => {}
-            Some(RuleKind::Fixed | RuleKind::Adaptive) => walk.push(untied),
-            Some(RuleKind::MultiStep) => {
-                let cuts: Vec<usize> = start.boundaries().into_iter().map(|(lower, _)| lower).collect();
-                walk.push(start.split_after(&cuts[..cuts.len().saturating_sub(1)]));
-                walk.push(untied);
-            }
-        }
-        walk.dedup();
-        Ok(walk)
-    }
-
-    /// Steps that the sharing of the start is assumed to last in a run of `steps`: 0, so that all steps count as untied, where
-    /// only the run will tell.
-    ///
-    /// # Errors
-    /// As [`Self::transitions`].
-    pub fn steps_at_start(&self, num_layers: usize, steps: u64) -> Result<u64> {
-        Ok(match self.rule {
-            Some(RuleKind::Never) => steps,
-            Some(RuleKind::Fixed) => self.untie_at.step(steps),
-            Some(RuleKind::Adaptive | RuleKind::MultiStep) => 0,
-            None => self.transitions(num_layers, steps)?.first().map_or(steps, |&(step, _)| step),
-        })
-    }
-
-    /// The transitions by hand, each after so many steps of a run of `steps`, in their order.
-    ///
-    /// # Errors
-    /// A pattern that does not fit, or that joins layers which were apart; steps that do not rise.
-    pub fn transitions(&self, num_layers: usize, steps: u64) -> Result<Vec<(u64, LayerMap)>> {
-        let mut found: Vec<(u64, LayerMap)> = Vec::new();
-        let mut before = self.start_map(num_layers)?;
-        for (at, transition) in self.transition.iter().enumerate() {
-            let name = format!("sharing.transition[{at}].groups");
-            let map = transition.groups.map(&name, num_layers)?;
-            if !map.refines(&before) {
-                return Err(Error::config(format!("`{name}` joins layers that are apart by then"))
-                    .hint("a transition can only split groups of the sharing before it"));
-            }
-            let step = transition.at.step(steps);
-            if found.last().is_some_and(|(earlier, _)| *earlier >= step) {
-                return Err(Error::config(format!(
-                    "`sharing.transition[{at}].at` = {step} is not after the transition before it"
-                )));
-            }
-            before = map.clone();
-            found.push((step, map));
-        }
-        Ok(found)
-    }
-
     /// Checks the pattern, the untying point and the numbers of the rule.
     ///
     /// # Errors
     /// The first setting that is impossible, by name.
     pub fn validate(&self, num_layers: usize, steps: u64) -> Result<()> {
-        self.start_map(num_layers)?;
+        let start = self.start_map(num_layers)?;
         let refuse = |name: &str, range: &str, value: f64| {
             Err(Error::config(format!("`sharing.{name}` must be {range}, got {value}")))
         };
@@ -329,11 +201,11 @@ impl SharingConfig {
                 .hint("transitions by hand take the place of a rule; remove one of the two"));
         }
         for (at, transition) in self.transition.iter().enumerate() {
-            transition.at.validate(&format!("sharing.transition[{at}].at"), steps)?;
+            transition.at.validate(&format!("sharing.transition[{at}].at"), steps, HINT)?;
         }
-        self.transitions(num_layers, steps)?;
+        transitions(&self.transition, &start, steps)?;
         match self.rule {
-            Some(RuleKind::Fixed) => self.untie_at.validate("sharing.untie_at", steps),
+            Some(RuleKind::Fixed) => self.untie_at.validate("sharing.untie_at", steps, HINT),
             Some(RuleKind::Adaptive | RuleKind::MultiStep)
                 if self.check_every.saturating_mul(self.patience) >= steps =>
             {
@@ -369,10 +241,10 @@ mod tests {
             let found = resolved(config, has_weights).unwrap();
             assert_eq!((found.start, found.rule), (named(start), Some(rule)));
         }
-        let by_hand = Transition { at: UntieAt::Step(3), groups: named("untied") };
+        let by_hand = ByHand { at: RunPoint::Step(3), groups: named("untied") };
         for (config, name) in [
             (SharingConfig { rule: Some(RuleKind::Adaptive), ..default() }, "rule"),
-            (SharingConfig { untie_at: UntieAt::Step(3), ..default() }, "untie_at"),
+            (SharingConfig { untie_at: RunPoint::Step(3), ..default() }, "untie_at"),
             (SharingConfig { transition: vec![by_hand], ..default() }, "transition"),
         ] {
             let report = resolved(config, true).unwrap_err().report();
@@ -408,19 +280,17 @@ mod tests {
     }
 
     #[test]
-    fn untying_points_are_steps_or_fractions() {
-        assert_eq!(UntieAt::Fraction(0.1).step(1500), 150);
-        assert_eq!(UntieAt::Step(7).step(1500), 7);
+    fn untying_points_lie_within_the_run() {
         let with = |untie_at| SharingConfig { rule: Some(RuleKind::Fixed), untie_at, ..Default::default() };
-        assert!(with(UntieAt::Step(10)).validate(2, 10).is_err());
-        assert!(with(UntieAt::Fraction(1.0)).validate(2, 10).is_err());
-        with(UntieAt::Step(9)).validate(2, 10).unwrap();
+        assert!(with(RunPoint::Step(10)).validate(2, 10).is_err());
+        assert!(with(RunPoint::Fraction(1.0)).validate(2, 10).is_err());
+        with(RunPoint::Step(9)).validate(2, 10).unwrap();
     }
 
     #[test]
     fn impossible_rules_are_named() {
         let default = SharingConfig::default;
-        let at = |step, groups: &str| Transition { at: UntieAt::Step(step), groups: Start::Named(groups.into()) };
+        let at = |step, groups: &str| ByHand { at: RunPoint::Step(step), groups: Start::Named(groups.into()) };
         let adaptive = Some(RuleKind::Adaptive);
         for (config, words) in [
             (SharingConfig { threshold: 1.5, ..default() }, "`sharing.threshold` must be in [-1, 1], got 1.5"),
@@ -438,16 +308,6 @@ mod tests {
         }
         let by_hand = SharingConfig { transition: vec![at(3, "2x2"), at(5, "untied")], ..default() };
         by_hand.validate(4, 12).unwrap();
-        let groups = |config: &SharingConfig| -> Vec<Vec<usize>> {
-            config.walk(4, 12).unwrap().into_iter().map(Vec::from).collect()
-        };
-        assert_eq!(groups(&by_hand), [[0, 0, 0, 0], [0, 1, 0, 1], [0, 1, 2, 3]]);
-        let with = |rule| SharingConfig { rule: Some(rule), ..default() };
-        assert_eq!(groups(&with(RuleKind::Never)), [[0, 0, 0, 0]]);
-        assert_eq!(groups(&with(RuleKind::Fixed)), [[0, 0, 0, 0], [0, 1, 2, 3]]);
-        assert_eq!(groups(&with(RuleKind::MultiStep)), [[0, 0, 0, 0], [0, 1, 2, 2], [0, 1, 2, 3]]);
-        let untied = SharingConfig { start: Start::Named("untied".into()), ..with(RuleKind::MultiStep) };
-        assert_eq!(groups(&untied), [[0, 1, 2, 3]]);
         SharingConfig { rule: adaptive, check_every: 3, ..default() }.validate(4, 12).unwrap();
     }
 }
