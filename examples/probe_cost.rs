@@ -59,13 +59,8 @@ fn main() -> Result<()> {
     let layers = weights.entries().iter().filter(|weight| weight.spec.group == Some(0));
     let layer_bytes = 4.0 * layers.map(|weight| weight.tensor.numel() as f64).sum::<f64>();
     let moments = Moments::zeros(&weights)?;
-    let spec = TrainSpec {
-        bert: bert.clone(),
-        optim: OptimConfig::default(),
-        sharing,
-        compute: precision.compute_kind().into(),
-        steps: u64::MAX,
-    };
+    let compute = precision.compute_kind().into();
+    let spec = TrainSpec::new(bert.clone(), OptimConfig::default(), sharing, compute, u64::MAX);
     let mut state = TrainState::new(spec, InitialState::new(map, weights, moments), World::alone().into())?;
     let batch = made_up(arguments.batch, arguments.sequence_length, arguments.vocab_size);
     let (targets, batch) = (batch.num_targets, batch.to_device(device)?);

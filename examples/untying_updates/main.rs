@@ -91,7 +91,7 @@ fn spec(moments: MomentsAt, gradient: GroupGradient, tied: u64) -> Result<TrainS
         gradient,
         ..SharingConfig::default()
     };
-    Ok(TrainSpec { bert, optim, sharing, compute: Kind::Double.into(), steps: tied + UNTIED })
+    Ok(TrainSpec::new(bert, optim, sharing, Kind::Double.into(), tied + UNTIED))
 }
 
 /// Warm-up over 50 updates, then constant.

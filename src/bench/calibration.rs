@@ -18,7 +18,6 @@ use crate::bench::{BenchModel, BenchOptions, Stopwatch, TimingStats};
 use crate::checkpoint::{CheckpointConfig, RunState, Saver};
 use crate::config::Phase;
 use crate::error::{io, Result};
-use crate::growth::rule;
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
 use crate::pretrain::run_stats::PhaseStats;
@@ -58,9 +57,9 @@ pub fn calibrate(
         device: run.device,
     };
     let layers = run.bert.num_hidden_layers;
-    let (start, untied) = (run.config.sharing.start_map(layers)?, LayerMap::untied(layers));
+    let (start, untied) = (run.start_walk()?, LayerMap::untied(layers));
     let steps = run.config.train.steps;
-    let course = rule(&run.config.sharing, layers, steps)?.course(steps);
+    let course = run.course()?;
     let untie_at = course.get(1).map_or(steps, |(step, _)| *step);
     let (mut phases, mut seconds) = (Vec::new(), 0.0);
     for stats in &run.stats()?.phases {
@@ -158,7 +157,7 @@ fn save_to(run: &ResolvedRun, stopwatch: &Stopwatch, folder: &Path, background: 
     for step in 1..=NUM_SAVES {
         saved.step = step;
         let begin = Instant::now();
-        saver.save(&saved, state.weights(), state.moments())?;
+        saver.save(&saved, state.weights(), state.moments(), None)?;
         times.push(begin.elapsed().as_secs_f64());
         saver.wait()?;
     }

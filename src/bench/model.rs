@@ -73,7 +73,7 @@ impl BenchModel {
         };
         let (bert, optim, compute) = (self.bert.clone(), self.optim.clone(), self.compute);
         let learning_rate = optim.lr;
-        let spec = TrainSpec { bert, optim, sharing, compute, steps: u64::MAX };
+        let spec = TrainSpec::new(bert, optim, sharing, compute, u64::MAX);
         let state = TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into())?;
         Ok(Stopwatch::new(state, self.device, learning_rate))
     }

@@ -40,7 +40,13 @@ impl Saver {
     ///
     /// # Errors
     /// A state that cannot be saved, and what [`Self::wait`] says of a checkpoint that is not written in the background.
-    pub fn save(&mut self, state: &RunState, weights: &Weights, moments: &Moments) -> Result<()> {
+    pub fn save(
+        &mut self,
+        state: &RunState,
+        weights: &Weights,
+        moments: &Moments,
+        remembered: Option<&Weights>,
+    ) -> Result<()> {
         self.wait()?;
         if place_of(&self.run_dir) != self.place {
             // Where a disk was mounted that is gone, the folder below would get what belongs there.
@@ -48,7 +54,7 @@ impl Saver {
                 .hint("mount its disk again, and go on with `--resume`"));
         }
         let begin = Instant::now();
-        let snapshot = Snapshot::new(state, weights, moments)?;
+        let snapshot = Snapshot::new(state, weights, moments, remembered)?;
         let copy = match self.config.background {
             true => snapshot.copied().map(Some).or_else(|error| match error.is_out_of_memory() {
                 true => Ok(None),

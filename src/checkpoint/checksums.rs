@@ -1,6 +1,6 @@
 //! Bytes in, size and hash out; and `checksums.json`, which holds them for every file of a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_128, Xxh3Default};
 
-use super::{CHECKSUMS_FILE, FILES};
+use super::{CHECKSUMS_FILE, FILES, REMEMBERED_FILE};
 use crate::error::{io as io_error, Error, Result};
 
 /// No JSON file of a checkpoint comes near this size, in bytes.
@@ -90,10 +90,17 @@ impl Checksums {
         let damaged = || Error::data(format!("`{}` is damaged", file.display())).hint(DAMAGED);
         let checksums: Self =
             serde_json::from_slice(&read_small(&file)?).map_err(|error| damaged().caused_by(error))?;
-        if hash_of(&checksums.files)? != checksums.xxh3 || !checksums.files.keys().map(String::as_str).eq(sorted()) {
+        let names: BTreeSet<&str> =
+            checksums.files.keys().map(String::as_str).filter(|&name| name != REMEMBERED_FILE).collect();
+        if hash_of(&checksums.files)? != checksums.xxh3 || names != BTreeSet::from(FILES) {
             return Err(damaged());
         }
         Ok(checksums)
+    }
+
+    /// Checks size and hash of every file of the checkpoint at `path`.
+    pub(super) fn check_all(&self, path: &Path) -> Result<()> {
+        self.files.keys().try_for_each(|name| self.check(path, name))
     }
 
     /// Checks size and hash of `name` in the checkpoint at `path`.
@@ -124,13 +131,6 @@ impl Checksums {
         }
         Ok(())
     }
-}
-
-/// The names in the order of a `BTreeMap`.
-fn sorted() -> impl Iterator<Item = &'static str> {
-    let mut names = FILES;
-    names.sort_unstable();
-    names.into_iter()
 }
 
 fn hash_of(files: &BTreeMap<String, FileChecksum>) -> Result<String> {

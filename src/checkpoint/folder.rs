@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checksums::Checksums;
-use super::FILES;
 use crate::error::{io as io_error, Error, Result};
 
 /// The file that names the newest checkpoint.
@@ -116,7 +115,7 @@ pub fn list(run_dir: &Path) -> Result<Vec<Entry>> {
 /// The first file that is missing or damaged, by name.
 pub fn verify(path: &Path) -> Result<()> {
     let checksums = Checksums::read(path)?;
-    FILES.iter().try_for_each(|name| checksums.check(path, name))
+    checksums.check_all(path)
 }
 
 /// The newest checkpoint that verifies, with one warning for each newer one that does not; `None` when the run has no

@@ -6,10 +6,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::checksums::Checksums;
 use super::tensors::TensorFile;
-use super::{RunState, FILES, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, STATE_FILE};
+use super::{RunState, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, REMEMBERED_FILE, STATE_FILE};
 use crate::error::Result;
+use crate::layer_map::LayerMap;
 use crate::model::weights::specs;
-use crate::model::Weights;
+use crate::model::{BertConfig, Weights};
 use crate::optim::Moments;
 
 /// Everything that a checkpoint holds.
@@ -21,6 +22,8 @@ pub struct Loaded {
     pub weights: Weights,
     /// The moments, padded as the weights are.
     pub moments: Moments,
+    /// The weights of `state.remembered`, where there are some.
+    pub remembered: Option<Weights>,
 }
 
 /// Loads the checkpoint at `path`, with tensors of `kind` on `device`; bit-equal if that is the kind they were saved in.
@@ -29,11 +32,15 @@ pub struct Loaded {
 /// A file that is missing, damaged, of another format, or does not hold the model that the state describes.
 pub fn load(path: &Path, kind: Kind, device: Device) -> Result<Loaded> {
     let checksums = Checksums::read(path)?;
-    FILES.iter().try_for_each(|name| checksums.check(path, name))?;
+    checksums.check_all(path)?;
     let state = RunState::read(path)?;
     let weights = read_weights(path, &state, kind, device)?;
     let moments = read_moments(path, &state, &weights)?;
-    Ok(Loaded { state, weights, moments })
+    let remembered = match &state.remembered {
+        Some(map) => Some(read(path, REMEMBERED_FILE, &state.bert, map, kind, device)?),
+        None => None,
+    };
+    Ok(Loaded { state, weights, moments, remembered })
 }
 
 /// Loads the state only.
@@ -58,9 +65,14 @@ pub fn load_weights(path: &Path, kind: Kind, device: Device) -> Result<(RunState
 }
 
 fn read_weights(path: &Path, state: &RunState, kind: Kind, device: Device) -> Result<Weights> {
-    let names: Vec<String> = specs(&state.bert, &state.layer_map).into_iter().map(|spec| spec.name).collect();
-    let mut file = TensorFile::open(path.join(MODEL_FILE), &names)?;
-    Weights::from_named(&state.bert, &state.layer_map, kind, device, |spec| file.tensor(&spec.name, &spec.shape))
+    read(path, MODEL_FILE, &state.bert, &state.layer_map, kind, device)
+}
+
+/// The weights in `name`, of a model that is shared as `map`.
+fn read(path: &Path, name: &str, bert: &BertConfig, map: &LayerMap, kind: Kind, device: Device) -> Result<Weights> {
+    let names: Vec<String> = specs(bert, map).into_iter().map(|spec| spec.name).collect();
+    let mut file = TensorFile::open(path.join(name), &names)?;
+    Weights::from_named(bert, map, kind, device, |spec| file.tensor(&spec.name, &spec.shape))
 }
 
 fn read_moments(path: &Path, state: &RunState, weights: &Weights) -> Result<Moments> {

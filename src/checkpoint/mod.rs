@@ -4,6 +4,7 @@
 //!
 //! - `model.safetensors`: one entry per tensor of each weight group, fp32 or fp64 as in memory, vocabulary not padded;
 //! - `optimizer.safetensors`: `exp_avg.<name>` and `exp_avg_sq.<name>` of each of them;
+//! - `remembered.safetensors`, in a V-cycle only: the weights that it blends with later;
 //! - `state.json`: the [`RunState`];
 //! - `checksums.json`, written last: size and XXH3 (128 bits) of each of the others.
 //!
@@ -43,5 +44,7 @@ const STATE_FILE: &str = "state.json";
 const CHECKSUMS_FILE: &str = "checksums.json";
 /// The files that [`CHECKSUMS_FILE`] vouches for.
 const FILES: [&str; 3] = [STATE_FILE, MODEL_FILE, OPTIMIZER_FILE];
+/// The weights that a later transition blends with, where there are some.
+const REMEMBERED_FILE: &str = "remembered.safetensors";
 /// What names the moments in [`OPTIMIZER_FILE`], before the name of the weight.
 const MOMENTS: [&str; 2] = ["exp_avg.", "exp_avg_sq."];

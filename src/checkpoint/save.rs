@@ -9,8 +9,12 @@ use tch::{Device, Tensor};
 
 use super::checksums::{Checksums, FileChecksum, HashingWriter};
 use super::folder::{folder, list, scan, sync, Role, LATEST_FILE};
-use super::{tensors, CheckpointConfig, RunState, CHECKSUMS_FILE, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, STATE_FILE};
+use super::{
+    tensors, CheckpointConfig, RunState, CHECKSUMS_FILE, MODEL_FILE, MOMENTS, OPTIMIZER_FILE, REMEMBERED_FILE,
+    STATE_FILE,
+};
 use crate::error::{io as io_error, Error, Result};
+use crate::layer_map::LayerMap;
 use crate::model::weights::specs;
 use crate::model::{Weight, Weights};
 use crate::optim::Moments;
@@ -26,9 +30,10 @@ pub fn save(
     state: &RunState,
     weights: &Weights,
     moments: &Moments,
+    remembered: Option<&Weights>,
     keep: &CheckpointConfig,
 ) -> Result<PathBuf> {
-    Snapshot::new(state, weights, moments)?.save(run_dir, keep)
+    Snapshot::new(state, weights, moments, remembered)?.save(run_dir, keep)
 }
 
 /// What a checkpoint holds, ready to be written.
@@ -38,15 +43,24 @@ pub(super) struct Snapshot {
     state: Vec<u8>,
     model: Vec<(String, Tensor)>,
     optimizer: Vec<(String, Tensor)>,
+    remembered: Option<Vec<(String, Tensor)>>,
 }
 
 impl Snapshot {
-    /// Shares the storage of `weights` and `moments`: see [`Self::copied`].
-    pub(super) fn new(state: &RunState, weights: &Weights, moments: &Moments) -> Result<Self> {
-        check(state, weights, moments)?;
+    /// Shares the storage of the tensors: see [`Self::copied`].
+    pub(super) fn new(
+        state: &RunState,
+        weights: &Weights,
+        moments: &Moments,
+        remembered: Option<&Weights>,
+    ) -> Result<Self> {
+        check(state, weights, moments, remembered)?;
         let entries = weights.entries();
-        let model =
-            entries.iter().map(|weight| (weight.spec.name.clone(), weight.in_file(&weight.tensor.detach()))).collect();
+        let values = |weights: &Weights| {
+            let named = |weight: &Weight| (weight.spec.name.clone(), weight.in_file(&weight.tensor.detach()));
+            weights.entries().iter().map(named).collect::<Vec<_>>()
+        };
+        let (model, remembered) = (values(weights), remembered.map(values));
         let mut optimizer = Vec::with_capacity(2 * entries.len());
         for (prefix, all) in MOMENTS.into_iter().zip([&moments.exp_avg, &moments.exp_avg_sq]) {
             let named = |(weight, moment): (&Weight, &Tensor)| {
@@ -54,7 +68,7 @@ impl Snapshot {
             };
             optimizer.extend(entries.iter().zip(all).map(named));
         }
-        Ok(Self { step: state.step, state: state.to_json()?, model, optimizer })
+        Ok(Self { step: state.step, state: state.to_json()?, model, optimizer, remembered })
     }
 
     /// The same in memory of its own on the host, which training does not change.
@@ -68,7 +82,8 @@ impl Snapshot {
             tensors.iter().map(copy).collect()
         };
         let (model, optimizer) = (copies(&self.model)?, copies(&self.optimizer)?);
-        Ok(Self { step: self.step, state: self.state.clone(), model, optimizer })
+        let remembered = self.remembered.as_deref().map(copies).transpose()?;
+        Ok(Self { step: self.step, state: self.state.clone(), model, optimizer, remembered })
     }
 
     /// As [`save`].
@@ -95,7 +110,9 @@ impl Snapshot {
     fn write(&self, partial: &Path) -> Result<()> {
         fs::create_dir(partial).map_err(|error| io_error("create", partial, error))?;
         let mut checksums = BTreeMap::new();
-        for (name, tensors) in [(MODEL_FILE, &self.model), (OPTIMIZER_FILE, &self.optimizer)] {
+        let remembered = self.remembered.iter().map(|tensors| (REMEMBERED_FILE, tensors));
+        let files = [(MODEL_FILE, &self.model), (OPTIMIZER_FILE, &self.optimizer)].into_iter().chain(remembered);
+        for (name, tensors) in files {
             let checksum = write_file(&partial.join(name), |writer, path| tensors::write(writer, path, tensors))?;
             checksums.insert(name.to_owned(), checksum);
         }
@@ -106,19 +123,26 @@ impl Snapshot {
 }
 
 /// Refuses what could be written but not be loaded again.
-fn check(state: &RunState, weights: &Weights, moments: &Moments) -> Result<()> {
+fn check(state: &RunState, weights: &Weights, moments: &Moments, remembered: Option<&Weights>) -> Result<()> {
     let refuse = |what: String| Err(Error::failed(format!("cannot save step {}: {what}", state.step)));
     if state.num_updates != moments.num_updates {
         return refuse(format!("expected {} updates of the moments, got {}", state.num_updates, moments.num_updates));
     }
-    let expected = specs(&state.bert, &state.layer_map);
     let entries = weights.entries();
-    if !expected
-        .iter()
-        .map(|spec| (&spec.name, &spec.shape))
-        .eq(entries.iter().map(|at| (&at.spec.name, &at.spec.shape)))
-    {
+    let are_of = |weights: &Weights, map: &LayerMap| {
+        let found = weights.entries().iter().map(|at| (&at.spec.name, &at.spec.shape));
+        specs(&state.bert, map).iter().map(|spec| (&spec.name, &spec.shape)).eq(found)
+    };
+    if !are_of(weights, &state.layer_map) {
         return refuse("the weights are not those of its layer map".into());
+    }
+    let fits = match (&state.remembered, remembered) {
+        (Some(map), Some(weights)) => are_of(weights, map),
+        (None, None) => true,
+        _ => false,
+    };
+    if !fits {
+        return refuse("the remembered weights are not those of their layer map".into());
     }
     for all in [&moments.exp_avg, &moments.exp_avg_sq] {
         if !all.iter().map(Tensor::size).eq(entries.iter().map(|weight| weight.tensor.size())) {

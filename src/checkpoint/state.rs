@@ -50,8 +50,17 @@ pub struct RunState {
     pub untying: Vec<Untying>,
     /// What the run was trained on.
     pub data: DataFingerprint,
-    /// Sizes of the model.
+    /// Sizes of the model; while it grows, `layer_map` may have fewer layers.
     pub bert: BertConfig,
+    /// Step at which a transition started the learning rate's schedule anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub schedule_start: u64,
+    /// Weight groups that do not train.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<usize>,
+    /// The layer map of the weights in `remembered.safetensors`, which a later transition blends with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered: Option<LayerMap>,
 }
 
 /// Which tokens a run reads; a position in the data means nothing in other data.
@@ -77,6 +86,12 @@ pub struct Totals {
     /// How often the run went back to a checkpoint.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rollbacks: u64,
+    /// FLOPs of the matrix products of the steps done, forward and backward, of the layers that were executed.
+    #[serde(default)]
+    pub flops: f64,
+    /// Wall time of steps alone, in seconds: without evaluations, checkpoints and start-up.
+    #[serde(default)]
+    pub step_seconds: f64,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -93,6 +108,9 @@ pub struct Untying {
     pub groups: usize,
     /// Held-out accuracy just before it, a fraction.
     pub mlm_accuracy: f64,
+    /// Layers after it, where it changed their number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
 }
 
 impl RunState {
@@ -120,6 +138,9 @@ impl RunState {
             untying: Vec::new(),
             data,
             bert,
+            schedule_start: 0,
+            frozen: Vec::new(),
+            remembered: None,
         }
     }
 
@@ -151,9 +172,9 @@ impl RunState {
             .bert
             .validate()
             .map_err(|error| Error::data(format!("`{}` holds an impossible model", path.display())).caused_by(error))?;
-        if state.layer_map.num_layers() != state.bert.num_hidden_layers {
+        if state.layer_map.num_layers() > state.bert.num_hidden_layers {
             return Err(Error::data(format!(
-                "`{}`: expected a layer map of {} layers, got {}",
+                "`{}`: expected a layer map of at most {} layers, got {}",
                 path.display(),
                 state.bert.num_hidden_layers,
                 state.layer_map.num_layers()

@@ -11,7 +11,7 @@ use crate::config::length::{exactly_one, LENGTHS, OPEN};
 use crate::config::read::{apply_all, made, read};
 use crate::config::{EvalConfig, GuardConfig, Phases, TrainConfig};
 use crate::error::{Error, Result};
-use crate::growth::SharingConfig;
+use crate::growth::{rule_of, GrowthConfig, Rule, SharingConfig};
 use crate::hub;
 use crate::keys::{classes, keep_known, Keys};
 use crate::metrics::MetricsConfig;
@@ -34,6 +34,9 @@ pub struct RunConfig {
     pub optim: OptimConfig,
     /// Tying and untying.
     pub sharing: SharingConfig,
+    /// Changes of depth; left out of what is written where there are none.
+    #[serde(skip_serializing_if = "GrowthConfig::is_unset")]
+    pub growth: GrowthConfig,
     /// When to save, and what to keep.
     pub checkpoint: CheckpointConfig,
     /// Evaluation on held-out text.
@@ -46,7 +49,7 @@ pub struct RunConfig {
     pub parallel: ParallelConfig,
 }
 
-classes! { RunConfig {} with model: ModelConfig, data: DataConfig, train: TrainConfig, optim: OptimConfig, sharing: SharingConfig,
+classes! { RunConfig {} with model: ModelConfig, data: DataConfig, train: TrainConfig, optim: OptimConfig, sharing: SharingConfig, growth: GrowthConfig,
 checkpoint: CheckpointConfig, eval: EvalConfig, metrics: MetricsConfig, guard: GuardConfig,
 parallel: ParallelConfig }
 
@@ -101,6 +104,7 @@ impl RunConfig {
                 self.model.adopt(&found)?;
             }
         }
+        self.growth.resolve(&mut self.sharing);
         self.sharing.resolve(self.model.init.is_some())
     }
 
@@ -116,6 +120,7 @@ impl RunConfig {
         self.optim.validate(self.train.steps)?;
         self.sharing.validate(sizes.num_hidden_layers, self.train.steps)?;
         self.sharing.validate_init(sizes.num_hidden_layers, self.model.init.is_some())?;
+        self.growth.validate(&self.sharing, sizes.num_hidden_layers, self.train.steps, self.model.init.is_some())?;
         self.checkpoint.validate()?;
         self.eval.validate()?;
         self.guard.validate()?;
@@ -143,6 +148,14 @@ impl RunConfig {
                 .hint("train with `data.objective = \"mlm\"`, or a model with two segment types"));
         }
         Ok(())
+    }
+
+    /// What changes the shape of a model of `num_layers` layers, before the first step.
+    ///
+    /// # Errors
+    /// A pattern of sharing or groups that do not fit `num_layers`.
+    pub fn rule(&self, num_layers: usize) -> Result<Box<dyn Rule>> {
+        rule_of(&self.sharing, &self.growth, num_layers, self.train.steps, self.train.seed)
     }
 
     /// The model's sizes for a tokenizer of `vocab_size` tokens, with the heads that the objective needs.

@@ -113,7 +113,7 @@ pub fn open<'a>(
     })?;
     task.step = loaded.state.step;
     let sharing = SharingConfig { rule: Some(RuleKind::Never), ..SharingConfig::default() };
-    let spec = TrainSpec { bert: loaded.state.bert.clone(), optim, sharing, compute, steps: task.num_steps() };
+    let spec = TrainSpec::new(loaded.state.bert.clone(), optim, sharing, compute, task.num_steps());
     let options = RunOptions {
         checkpoint: config.checkpoint.clone(),
         metrics: config.metrics.clone(),
@@ -142,7 +142,7 @@ impl Finetuning<'_> {
         let moments = Moments::zeros(&loaded.weights)?;
         let (identity, fingerprint) = self.identity()?;
         let state = RunState::first(layer_map, bert, identity, fingerprint, environment(device)?);
-        Ok(Loaded { state, weights: loaded.weights, moments })
+        Ok(Loaded { state, weights: loaded.weights, moments, remembered: None })
     }
 
     /// Refuses the checkpoint at `path` where it is of another run, by the first difference.

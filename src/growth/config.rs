@@ -60,6 +60,11 @@ classes! { GrowthConfig {
 } with expand: ExpandConfig, stack: StackConfig, gradual: GradualConfig, v_cycle: VCycleConfig, depth: DepthConfig }
 
 impl GrowthConfig {
+    /// Whether nothing changes the depth.
+    pub fn is_unset(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// What the moments become at a transition.
     pub fn moments(&self) -> MomentsAt {
         self.moments.unwrap_or(match self.rule {

@@ -19,7 +19,7 @@ pub use point::RunPoint;
 pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, Pair};
 pub use rule::Rule;
 pub use rules::by_hand::ByHand;
-pub use rules::{describe, growing, rule};
+pub use rules::{describe, growing, rule, rule_of};
 pub use sharing::{RuleKind, SharingConfig, Splits};
 pub use start::{GroupInit, Start};
 pub use transition::{apply, Grown, MomentsAt, Remembered, Source, Transition};

@@ -29,6 +29,11 @@ pub trait Rule: fmt::Debug {
         None
     }
 
+    /// Whether steps may execute other layers than those of the walk.
+    fn draws_depth(&self) -> bool {
+        false
+    }
+
     /// The walks that a run of `steps` goes through, each with the steps before it; the first is that of the start. Where the
     /// gradients decide, those between which a transition needs the most memory, all before the first step: any step may be
     /// untied.

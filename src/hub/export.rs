@@ -46,6 +46,8 @@ pub fn export_labelled(
     labels: &[String],
 ) -> Result<()> {
     let tokenizer = tokenizer::open_tokenizer(tokenizer, config.vocab_size)?.tokenizer;
+    // A run that grows may end before it has all its layers.
+    let config = &BertConfig { num_hidden_layers: map.num_layers(), ..config.clone() };
     let config_json = to_json(config, Role::Pad.token(&tokenizer).map(|(_, id)| id), labels)?;
     let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
     let vocab = tokenizer::vocab_txt(&tokenizer)?;

@@ -93,20 +93,25 @@ impl Bert {
     /// libtorch's own.
     pub fn encode(&self, input: Input<'_>, mode: Mode) -> Result<Tensor> {
         let reducer = self.reducer.borrow();
-        let (mut place, mut marked) = (0, Ok(()));
-        let last = self.walk(input, mode, |hidden| {
-            if let Some(reducer) = reducer.as_ref().filter(|_| marked.is_ok()) {
-                marked = reducer.mark(hidden, place);
-                place += 1;
+        let mut marked = Ok(());
+        let last = self.walk(input, mode, |hidden, group| {
+            if let (Some(reducer), Some(group), Ok(())) = (reducer.as_ref(), group, &marked) {
+                marked = reducer.mark(hidden, group);
             }
         })?;
         marked.map(|()| last)
     }
 
-    /// From now on the hidden states before layer i of a forward tell `reducer` place i, and those after the last layer the number
-    /// of layers: when a backward gets there, the layers from i on have their gradients. `None`: no more.
+    /// From now on the hidden states before the lowest layer of group g tell `reducer` place g, and those after the last layer the
+    /// number of groups: when a backward gets there, the groups from g on have their gradients, for groups are numbered in the order
+    /// of their lowest layers. `None`: no more.
     pub fn mark_for(&self, reducer: Option<Rc<GradientReducer>>) {
         *self.reducer.borrow_mut() = reducer;
+    }
+
+    /// Forwards execute the layers of `walk` from now on, which has the same groups; `None`: those of the model's own walk.
+    pub fn execute(&self, walk: Option<&LayerMap>) {
+        self.encoder.execute(walk);
     }
 
     /// Hidden states before the first layer and after every layer, as transformers' `output_hidden_states` gives
@@ -116,10 +121,10 @@ impl Bert {
     /// libtorch's own.
     pub fn hidden_states(&self, input: Input<'_>, mode: Mode) -> Result<Vec<Tensor>> {
         let mut states = Vec::new();
-        self.walk(input, mode, |hidden| states.push(hidden.shallow_clone())).map(|_last| states)
+        self.walk(input, mode, |hidden, _| states.push(hidden.shallow_clone())).map(|_last| states)
     }
 
-    fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor)) -> Result<Tensor> {
+    fn walk(&self, input: Input<'_>, mode: Mode, visit: impl FnMut(&Tensor, Option<usize>)) -> Result<Tensor> {
         let context = ForwardContext::new(input, mode, self.kind, self.encoder.is_fused())?;
         let embedded = self.embeddings.forward(input, &context, self.kind)?;
         self.encoder.forward(embedded, &context, visit)

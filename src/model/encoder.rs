@@ -1,6 +1,8 @@
 //! The stack of layers: walks the layer map, so that tied layers are the same [`Layer`] called again.
 //! With [`LayerGradients`] every layer is a [`Layer`] of its own over aliases of its group's weights.
 
+use std::cell::RefCell;
+
 use tch::Tensor;
 
 use crate::error::Result;
@@ -18,6 +20,8 @@ use crate::model::ForwardContext;
 pub struct Encoder {
     modules: Vec<Layer>,
     module_of: Vec<usize>,
+    /// The layers that a forward executes instead, by their modules.
+    executed: RefCell<Option<Vec<usize>>>,
     final_norm: Option<LayerNorm>,
 }
 
@@ -56,7 +60,7 @@ impl Encoder {
             Norm::Post => None,
             Norm::Pre => Some(LayerNorm::new(weights, "bert.encoder.ln", config.layer_norm_eps)?),
         };
-        Ok(Self { modules, module_of, final_norm })
+        Ok(Self { modules, module_of, executed: RefCell::default(), final_norm })
     }
 
     /// Whether its layers are single operations of our own kernels.
@@ -64,8 +68,13 @@ impl Encoder {
         self.modules.iter().all(Layer::is_fused)
     }
 
-    /// [B, T, C] → [B, T, C]; `visit` sees the hidden states that enter the first layer and those after each layer
-    /// (the last after the final LayerNorm, where there is one).
+    /// Forwards execute the layers of `walk` from now on, which has the same groups; `None`: those of the model's own walk.
+    pub fn execute(&self, walk: Option<&LayerMap>) {
+        *self.executed.borrow_mut() = walk.map(|walk| walk.clone().into());
+    }
+
+    /// [B, T, C] → [B, T, C]; `visit` sees the hidden states that enter each layer, with its module where no layer before uses
+    /// that, and those after the last layer (and the final LayerNorm, where there is one), with the number of modules.
     ///
     /// # Errors
     /// libtorch's own.
@@ -73,17 +82,19 @@ impl Encoder {
         &self,
         embedded: Tensor,
         context: &ForwardContext<'_>,
-        mut visit: impl FnMut(&Tensor),
+        mut visit: impl FnMut(&Tensor, Option<usize>),
     ) -> Result<Tensor> {
         let mut hidden = embedded;
-        for (layer, &module) in self.module_of.iter().enumerate() {
-            visit(&hidden);
+        let executed = self.executed.borrow();
+        let walk = executed.as_ref().unwrap_or(&self.module_of);
+        for (layer, &module) in walk.iter().enumerate() {
+            visit(&hidden, Some(module).filter(|module| !walk[..layer].contains(module)));
             hidden = self.modules[module].forward(&hidden, layer, context)?;
         }
         if let Some(norm) = &self.final_norm {
             hidden = norm.forward(&hidden)?;
         }
-        visit(&hidden);
+        visit(&hidden, Some(self.modules.len()));
         Ok(hidden)
     }
 }

@@ -8,7 +8,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::model::Weights;
+use crate::model::{Weight, Weights};
 use crate::optim::clip::{scaling, GroupGradient, Scaling};
 use crate::optim::scaler::{LossScaler, ScalerState};
 use crate::optim::{Moments, OptimConfig};
@@ -83,16 +83,7 @@ impl Optimizer {
             return Err(Error::config(format!("AdamW on CUDA: expected weights of kind Float, got {kind:?}"))
                 .hint("set `train.precision` to `fp32`, `bf16` or `fp16`, or train on the CPU"));
         }
-        let mut groups: Vec<Group> = Vec::new();
-        let mut divisors = Vec::new();
-        for (at, weight) in weights.entries().iter().enumerate() {
-            let (decays, divisor) = (weight.spec.decays(), gradient.divisor(weight.members));
-            divisors.push(divisor);
-            match groups.iter_mut().find(|group| group.decays == decays && group.divisor == divisor) {
-                Some(group) => group.weights.push(at),
-                None => groups.push(Group { weights: vec![at], decays, divisor }),
-            }
-        }
+        let (groups, divisors) = grouped(weights, gradient, |weight| weight.members);
         Ok(Self {
             groups,
             divisors: Tensor::f_from_slice(&divisors)?.f_to_device(device)?,
@@ -110,6 +101,22 @@ impl Optimizer {
     #[must_use]
     pub fn with_libtorchs_adamw(self) -> Self {
         Self { uses_libtorch: true, ..self }
+    }
+
+    /// From now on so many layers use each weight group as `members` says, by its number.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn set_members(
+        &mut self,
+        weights: &Weights,
+        gradient: GroupGradient,
+        members: impl Fn(usize) -> usize,
+    ) -> Result<()> {
+        let (groups, divisors) = grouped(weights, gradient, |weight| weight.spec.group.map_or(1, &members));
+        self.groups = groups;
+        self.divisors = Tensor::f_from_slice(&divisors)?.f_to_device(self.divisors.device())?;
+        Ok(())
     }
 
     /// Begins a step: no loss yet.
@@ -246,4 +253,19 @@ impl Optimizer {
     pub fn scaler(&self) -> Result<Option<ScalerState>> {
         self.scaler.as_ref().map(LossScaler::state).transpose()
     }
+}
+
+/// `weights` by decay and divisor, and the divisor of each, where so many layers use a weight as `members` says.
+fn grouped(weights: &Weights, gradient: GroupGradient, members: impl Fn(&Weight) -> usize) -> (Vec<Group>, Vec<f64>) {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut divisors = Vec::new();
+    for (at, weight) in weights.entries().iter().enumerate() {
+        let (decays, divisor) = (weight.spec.decays(), gradient.divisor(members(weight)));
+        divisors.push(divisor);
+        match groups.iter_mut().find(|group| group.decays == decays && group.divisor == divisor) {
+            Some(group) => group.weights.push(at),
+            None => groups.push(Group { weights: vec![at], decays, divisor }),
+        }
+    }
+    (groups, divisors)
 }

@@ -7,9 +7,11 @@ use untie_data::shard::Split;
 use crate::batch::{DataConfig, Loader, Samples, Share};
 use crate::config::phases::Phase;
 use crate::error::Result;
-use crate::pretrain::calibrate::product_flops;
+use crate::model::BertConfig;
+use crate::pretrain::calibrate::{self, product_flops};
 use crate::pretrain::evaluate::EVALUATION_SEED;
 use crate::pretrain::resolved_run::ResolvedRun;
+use crate::pretrain::run_stats::PhaseStats;
 
 /// A phase with its samples, opened.
 #[derive(Debug)]
@@ -21,8 +23,10 @@ pub(super) struct ActivePhase {
     pub(super) eval_length: usize,
     /// Matrix products a second at the shapes of the phase, FLOP/s.
     pub(super) product_rate: f64,
-    /// What the products of one token take at that rate.
-    pub(super) product_seconds: f64,
+    /// What the products of one token take at that rate, in a layer and in the head.
+    pub(super) product_seconds: [f64; 2],
+    /// Its sizes.
+    pub(super) stats: PhaseStats,
 }
 
 impl ActivePhase {
@@ -37,9 +41,15 @@ impl ActivePhase {
         let train = Arc::new(run.samples(&phase)?);
         let products = run.products(&phase, train.capacity());
         let product_rate = run.product_rate(&products)?;
-        let tokens = (phase.micro_batch * phase.sequence_length) as f64;
-        let product_seconds = product_flops(&products) / product_rate / tokens;
-        Ok(Self { phase, train, valid, eval_length, product_rate, product_seconds })
+        let tokens = phase.micro_batch * phase.sequence_length;
+        let of = |layers| {
+            let bert = BertConfig { num_hidden_layers: layers, ..run.bert.clone() };
+            let products = calibrate::products(&bert, tokens, phase.micro_batch * train.capacity());
+            product_flops(&products) / product_rate / tokens as f64
+        };
+        let product_seconds = [of(1) - of(0), of(0)];
+        let stats = PhaseStats::new(&run.bert, phase, train.capacity(), train.num_samples());
+        Ok(Self { phase, train, valid, eval_length, product_rate, product_seconds, stats })
     }
 
     /// Held-out sequences in one forward: as many tokens as a micro-batch has.

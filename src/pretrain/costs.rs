@@ -2,12 +2,9 @@
 
 use std::fmt;
 
-use crate::batch::DataConfig;
-use crate::checkpoint::CheckpointConfig;
-use crate::config::phases::Phases;
-use crate::config::{EvalConfig, RunConfig, TrainConfig};
+use crate::config::{Phases, RunConfig};
 use crate::error::Result;
-use crate::growth::{rule, SharingConfig};
+use crate::layer_map::LayerMap;
 
 /// Seconds of the parts of one phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,68 +34,50 @@ pub struct Costs {
     pub export: f64,
 }
 
-/// The tables that say how often each part comes.
-#[derive(Clone, Copy, Debug)]
-pub struct Course<'a> {
-    /// `[data]`.
-    pub data: &'a DataConfig,
-    /// `[train]`.
-    pub train: &'a TrainConfig,
-    /// `[sharing]`.
-    pub sharing: &'a SharingConfig,
-    /// `[eval]`.
-    pub eval: &'a EvalConfig,
-    /// `[checkpoint]`.
-    pub checkpoint: &'a CheckpointConfig,
-    /// Layers of the model.
-    pub num_layers: usize,
-}
-
-impl<'a> Course<'a> {
-    /// That of a run of `config`, whose model has `num_layers` layers.
-    pub fn new(config: &'a RunConfig, num_layers: usize) -> Self {
-        let RunConfig { data, train, sharing, eval, checkpoint, .. } = config;
-        Self { data, train, sharing, eval, checkpoint, num_layers }
-    }
-
-    /// The phases of a run of `steps`.
-    ///
-    /// # Errors
-    /// As [`Phases::new`].
-    pub fn phases(&self, steps: u64) -> Result<Phases> {
-        Phases::new(self.data, &self.train.of_steps(steps))
+impl PhaseCosts {
+    /// A step of `walk`, one of the walks between `start` and every layer on its own. Times of walks of other lengths than these
+    /// lie on the line between theirs.
+    fn step(&self, walk: &LayerMap, start: &LayerMap, num_layers: usize) -> f64 {
+        let (layers, fewest) = (walk.num_layers(), start.num_layers());
+        if fewest == num_layers {
+            return if walk == start { self.at_start } else { self.untied };
+        }
+        let part = (layers as f64 - fewest as f64) / (num_layers as f64 - fewest as f64);
+        self.at_start + part * (self.untied - self.at_start)
     }
 }
 
 impl Costs {
-    /// What a run of `steps` takes. An untying is an evaluation; where only the run will tell when it comes, all steps count as
-    /// untied.
+    /// What a run of `config` takes that has `steps` and a model of `num_layers`. An untying is an evaluation; where only the run will
+    /// tell when it comes, all steps count as untied.
     ///
     /// # Errors
     /// Phases or transitions that have no room in `steps`.
-    pub fn seconds(&self, course: &Course<'_>, steps: u64) -> Result<f64> {
-        let phases = course.phases(steps)?;
-        let walks = rule(course.sharing, course.num_layers, steps)?.course(steps);
-        let border = walks.get(1).map_or(steps, |(step, _)| *step);
+    pub fn seconds(&self, config: &RunConfig, num_layers: usize, steps: u64) -> Result<f64> {
+        let config = RunConfig { train: config.train.of_steps(steps), ..config.clone() };
+        let RunConfig { sharing, eval, checkpoint, .. } = &config;
+        let phases = Phases::new(&config.data, &config.train)?;
+        let course = config.rule(num_layers)?.course(steps);
+        let Some((_, start)) = course.first() else { return Ok(0.0) };
         let times = |every: u64, from: u64, to: u64| match every {
             0 => 0.0,
             every => (to / every - from / every) as f64,
         };
-        let mut seconds = self.opening + self.export + self.save * (times(course.checkpoint.every, 0, steps) + 1.0);
+        let mut seconds = self.opening + self.export + self.save * (times(checkpoint.every, 0, steps) + 1.0);
         for (phase, costs) in phases.list().iter().zip(&self.phases) {
-            let at_start = border.clamp(phase.start, phase.end) - phase.start;
-            let untied = phase.end - phase.start - at_start;
-            let unties = border < steps && (phase.start..phase.end).contains(&border);
+            let inside = |step: u64| step.clamp(phase.start, phase.end);
+            for (at, (from, walk)) in course.iter().enumerate() {
+                let to = course.get(at + 1).map_or(steps, |(next, _)| *next);
+                seconds += (inside(to) - inside(*from)) as f64 * costs.step(walk, start, num_layers);
+            }
+            let transitions = course.iter().skip(1).filter(|(at, _)| (phase.start..phase.end).contains(at)).count();
             let ends = phase.end == steps;
-            let evaluations = times(course.eval.every, phase.start, phase.end) + f64::from(unties) + f64::from(ends);
-            let checks = match course.sharing.has_checks() {
-                true => times(course.sharing.check_every, phase.start, phase.end),
+            let evaluations = times(eval.every, phase.start, phase.end) + transitions as f64 + f64::from(ends);
+            let checks = match sharing.has_checks() {
+                true => times(sharing.check_every, phase.start, phase.end),
                 false => 0.0,
             };
-            seconds += at_start as f64 * costs.at_start
-                + untied as f64 * costs.untied
-                + evaluations * costs.evaluation
-                + checks * costs.check;
+            seconds += evaluations * costs.evaluation + checks * costs.check;
         }
         Ok(seconds)
     }
@@ -129,7 +108,7 @@ impl fmt::Display for Costs {
 mod tests {
     use super::*;
     use crate::batch::phase::{PhaseConfig, Until};
-    use crate::growth::{RuleKind, RunPoint};
+    use crate::growth::{GrowthKind, RuleKind, RunPoint};
 
     fn phase(until: Option<Until>, sequence_length: usize) -> PhaseConfig {
         PhaseConfig { until, sequence_length, micro_batch: None, global_batch: None }
@@ -139,14 +118,13 @@ mod tests {
     /// 90 and 100: 2·10 + 3·20 = 80; checkpoints after 40, 80 and 100: 15; 3 to open, 7 to export; 10 checks of .1 and of .3.
     #[test]
     fn the_parts_of_a_run_add_up() {
-        let data =
-            DataConfig { phase: vec![phase(Some(Until::Fraction(0.5)), 16), phase(None, 64)], ..Default::default() };
-        let mut sharing = SharingConfig {
-            rule: Some(RuleKind::Fixed),
-            untie_at: RunPoint::Fraction(0.2),
-            check_every: 5,
-            ..Default::default()
-        };
+        let mut config = RunConfig::default();
+        config.data.phase = vec![phase(Some(Until::Fraction(0.5)), 16), phase(None, 64)];
+        config.sharing.rule = Some(RuleKind::Fixed);
+        config.sharing.untie_at = RunPoint::Fraction(0.2);
+        config.sharing.check_every = 5;
+        config.checkpoint.every = 40;
+        config.eval.every = 30;
         let costs = Costs {
             phases: vec![
                 PhaseCosts { sequence_length: 16, at_start: 1.0, untied: 2.0, check: 0.1, evaluation: 10.0 },
@@ -156,20 +134,30 @@ mod tests {
             save: 5.0,
             export: 7.0,
         };
-        let checkpoint = CheckpointConfig { every: 40, ..Default::default() };
-        let eval = EvalConfig { every: 30, ..Default::default() };
-        let seconds = |sharing: &SharingConfig| {
-            let train = TrainConfig::default();
-            let course =
-                Course { data: &data, train: &train, sharing, eval: &eval, checkpoint: &checkpoint, num_layers: 2 };
-            costs.seconds(&course, 100).unwrap()
-        };
-        assert_eq!(seconds(&sharing), 280.0 + 80.0 + 15.0 + 3.0 + 7.0);
-        sharing.monitor = true;
-        assert!((seconds(&sharing) - (385.0 + 10.0 * 0.1 + 10.0 * 0.3)).abs() < 1e-9);
-        sharing.monitor = false;
+        let seconds = |config: &RunConfig| costs.seconds(config, 2, 100).unwrap();
+        assert_eq!(seconds(&config), 280.0 + 80.0 + 15.0 + 3.0 + 7.0);
+        config.sharing.monitor = true;
+        assert!((seconds(&config) - (385.0 + 10.0 * 0.1 + 10.0 * 0.3)).abs() < 1e-9);
+        config.sharing.monitor = false;
         // Never untied: 50·1 + 50·3, and no evaluation at an untying.
-        sharing.rule = Some(RuleKind::Never);
-        assert_eq!(seconds(&sharing), 200.0 + 70.0 + 15.0 + 3.0 + 7.0);
+        config.sharing.rule = Some(RuleKind::Never);
+        assert_eq!(seconds(&config), 200.0 + 70.0 + 15.0 + 3.0 + 7.0);
+    }
+
+    /// One of 4 layers until step 20, then all: 20·1 + 30·2 + 50·4; from 2 layers a step of 3 lies between those of 2 and of 4.
+    #[test]
+    fn a_step_takes_what_its_layers_take() {
+        let costs = PhaseCosts { sequence_length: 16, at_start: 1.0, untied: 2.0, check: 0.0, evaluation: 0.0 };
+        let other = PhaseCosts { at_start: 3.0, untied: 4.0, ..costs };
+        let mut config = RunConfig::default();
+        config.data.phase = vec![phase(Some(Until::Fraction(0.5)), 16), phase(None, 64)];
+        config.growth.rule = Some(GrowthKind::Expand);
+        config.growth.expand.at = RunPoint::Fraction(0.2);
+        config.checkpoint.every = 1000;
+        config.eval.every = 0;
+        let costs_of = Costs { phases: vec![costs, other], ..Default::default() };
+        assert_eq!(costs_of.seconds(&config, 4, 100).unwrap(), 20.0 + 60.0 + 200.0);
+        let walk = |layers| LayerMap::untied(layers);
+        assert_eq!([2, 3, 4].map(|layers| costs.step(&walk(layers), &walk(2), 4)), [1.0, 1.5, 2.0]);
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::config::length::{Asked, TimeBudget, OPEN};
+use crate::config::Phases;
 use crate::error::{Error, Result};
 use crate::metrics::human::{human_duration, human_integer};
-use crate::pretrain::costs::Course;
 use crate::pretrain::measure::measure;
 use crate::pretrain::resolved_run::ResolvedRun;
 use crate::train::Event;
@@ -31,12 +31,12 @@ pub fn decide_steps(
     check: impl Fn(u64) -> Result<()>,
     events: &mut dyn FnMut(Event),
 ) -> Result<u64> {
-    let course = Course::new(&run.config, run.bert.num_hidden_layers);
+    let layers = run.bert.num_hidden_layers;
     match asked {
         Asked::Epochs(epochs) => {
             let sizes: Vec<u64> = run.stats()?.phases.iter().map(|phase| phase.samples_per_epoch).collect();
             steps_of_epochs(epochs, check, |steps| {
-                let phases = course.phases(steps)?;
+                let phases = Phases::new(&run.config.data, &run.config.train.of_steps(steps))?;
                 let samples = phases.list().iter().map(|phase| phase.position(steps) as f64);
                 Ok(samples.zip(&sizes).map(|(samples, &size)| samples / size as f64).sum())
             })
@@ -47,8 +47,8 @@ pub fn decide_steps(
             let left = || (time.0.mul_f64(1.0 - RESERVE).as_secs_f64() - begin.elapsed().as_secs_f64()).to_le_bytes();
             let left = run.world.from_first(|| Ok(left().to_vec()))?;
             let left = <[u8; 8]>::try_from(left).map_or(0.0, f64::from_le_bytes);
-            let steps = steps_in_time(time, left, check, |steps| costs.seconds(&course, steps))?;
-            let predicted = begin.elapsed().as_secs_f64() + costs.seconds(&course, steps)?;
+            let steps = steps_in_time(time, left, check, |steps| costs.seconds(&run.config, layers, steps))?;
+            let predicted = begin.elapsed().as_secs_f64() + costs.seconds(&run.config, layers, steps)?;
             events(Event::Note(format!(
                 "{:<18} {} steps, predicted to end after {}\n{costs}",
                 asked.to_string().replace('`', ""),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{CheckpointConfig, Saver};
 use crate::error::{io, Result};
-use crate::growth::{RuleKind, SharingConfig};
+use crate::growth::{GrowthConfig, RuleKind, SharingConfig};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Weights;
@@ -34,7 +34,7 @@ const LONGEST: f64 = 20.0;
 /// Invalid data, a folder that cannot be written, a process that is gone, and libtorch's own.
 pub(super) fn measure(run: &ResolvedRun, folder: &Path, budget: Duration) -> Result<Costs> {
     let layers = run.bert.num_hidden_layers;
-    let (start, untied) = (run.config.sharing.start_map(layers)?, LayerMap::untied(layers));
+    let (start, untied) = (run.start_walk()?, LayerMap::untied(layers));
     let maps = if start == untied { 1 } else { 2 };
     let share = (budget.as_secs_f64() / (run.phases.list().len() * maps) as f64).min(LONGEST);
     let mut costs = Costs::default();
@@ -85,7 +85,7 @@ fn seconds_of_a_save(
     let state = run.first_state(map)?;
     let begin = Instant::now();
     let mut saver = Saver::new(aside, &CheckpointConfig { background: false, ..run.config.checkpoint.clone() });
-    saver.save(&state, weights, moments)?;
+    saver.save(&state, weights, moments, None)?;
     saver.wait()?;
     Ok(begin.elapsed().as_secs_f64())
 }
@@ -114,8 +114,10 @@ impl<'a> Rehearsal<'a> {
             check_every: 1,
             ..run.config.sharing.clone()
         };
+        let growth = GrowthConfig::default();
         let (weights, moments) = random(run, map)?;
-        let (spec, start) = (TrainSpec { sharing, ..run.spec() }, InitialState::new(map.clone(), weights, moments));
+        let (spec, start) =
+            (TrainSpec { sharing, growth, ..run.spec() }, InitialState::new(map.clone(), weights, moments));
         let state = TrainState::new(spec, start, run.world.clone())?;
         task.seek(task.active().phase.start, 0)?;
         Ok(Self { run, task, state })

@@ -169,11 +169,14 @@ impl Task for Pretraining {
 
     fn log_model(&self, state: &TrainState, metrics: &mut StepMetrics) {
         metrics.insert("sharing/groups", state.map().num_groups() as f64);
+        if self.run.config.growth.rule.is_some() {
+            metrics.insert("growth/layers", state.map().num_layers() as f64);
+        }
     }
 
     fn log(&self, step: &LoggedStep<'_>, metrics: &mut StepMetrics) -> Option<f64> {
         let ActivePhase { phase, train, product_seconds, .. } = &self.active;
-        let LoggedStep { counts, sums: [mlm_loss, correct, pair_loss, pairs_correct], .. } = *step;
+        let LoggedStep { progress, counts, sums: [mlm_loss, correct, pair_loss, pairs_correct], .. } = *step;
         let accuracy = correct / counts.targets.max(1.0);
         metrics.insert("train/mlm_accuracy", accuracy);
         if self.run.bert.pair_head {
@@ -185,10 +188,20 @@ impl Task for Pretraining {
             metrics.insert("data/padding", counts.padding / counts.positions);
         }
         // What the products of one process's part take at its rate.
-        metrics.insert("train/mfu", step.tokens_per_second * product_seconds / self.run.world.size() as f64);
-        let position = phase.position(step.step) + step.samples_skipped;
+        let seconds = step.mean_layers * product_seconds[0] + product_seconds[1];
+        metrics.insert("train/mfu", step.tokens_per_second * seconds / self.run.world.size() as f64);
+        metrics.insert("train/tokens", progress.totals.tokens as f64);
+        metrics.insert("train/flops", progress.totals.flops);
+        metrics.insert("train/hours", progress.totals.step_seconds / 3600.0);
+        let position = phase.position(progress.step) + progress.samples_skipped;
         metrics.insert("data/epoch", position as f64 / train.num_samples() as f64);
         Some(accuracy)
+    }
+
+    fn flops(&self, layers: usize, frozen: usize) -> f64 {
+        let stats = &self.active.stats;
+        // Layers that do not train have a forward only, a third of their products.
+        stats.flops(layers) - frozen as f64 * stats.layer_flops * 2.0 / 3.0
     }
 
     fn identity(&self) -> Result<(Value, DataFingerprint)> {

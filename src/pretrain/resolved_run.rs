@@ -14,7 +14,7 @@ use crate::batch::Samples;
 use crate::checkpoint::{DataFingerprint, RunState};
 use crate::config::{Phase, Phases, RunConfig};
 use crate::error::{Error, Result};
-use crate::growth::{describe, rule};
+use crate::growth::describe;
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
 use crate::parallel::World;
@@ -117,23 +117,38 @@ impl ResolvedRun {
 
     /// Those of a run through `phases`.
     pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
-        let RunConfig { sharing, train, checkpoint, .. } = &self.config;
-        let course = rule(sharing, self.bert.num_hidden_layers, train.steps)?.course(train.steps);
-        let walk: Vec<_> = course.into_iter().map(|(_, walk)| walk).collect();
+        let RunConfig { sharing, checkpoint, .. } = &self.config;
         let place = (self.device, sharing.has_checks(), checkpoint.background);
-        Ok(RunStats::new(&self.bert, &walk, self.compute, place, phases))
+        Ok(RunStats::new(&self.bert, self.course()?, self.compute, place, phases))
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::stats`]; `rate` as [`Self::product_rate`] gives
     /// it.
     pub fn describe(&self, stats: &RunStats, rate: f64) -> String {
-        let RunConfig { train, sharing, .. } = &self.config;
+        let train = &self.config.train;
         let length = train.steps_from.as_ref().map(|from| format!("\nsteps              decided from {from}"));
         let length = length.unwrap_or_default();
         let kernels = train.kernels.describe(&self.bert, train.precision.compute_kind(), self.device);
-        let rule = rule(sharing, self.bert.num_hidden_layers, train.steps);
+        let rule = self.config.rule(self.bert.num_hidden_layers);
         let sharing = rule.map_or_else(|error| error.to_string(), |rule| describe(&*rule, train.steps));
         format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", stats.describe(rate))
+    }
+
+    /// The walks that the run goes through, as [`Rule::course`].
+    ///
+    /// # Errors
+    /// A pattern of sharing that does not fit.
+    pub fn course(&self) -> Result<Vec<(u64, LayerMap)>> {
+        Ok(self.config.rule(self.bert.num_hidden_layers)?.course(self.config.train.steps))
+    }
+
+    /// The walk of the first step.
+    ///
+    /// # Errors
+    /// As [`Self::course`].
+    pub fn start_walk(&self) -> Result<LayerMap> {
+        let course = self.course()?;
+        course.into_iter().next().map(|(_, walk)| walk).ok_or_else(|| Error::failed("the rule has no first walk"))
     }
 
     /// What decides how the model is trained, besides its data.
@@ -142,6 +157,8 @@ impl ResolvedRun {
             bert: self.bert.clone(),
             optim: self.config.optim.clone(),
             sharing: self.config.sharing.clone(),
+            growth: self.config.growth.clone(),
+            seed: self.config.train.seed,
             compute: self.compute,
             steps: self.config.train.steps,
         }

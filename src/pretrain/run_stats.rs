@@ -31,8 +31,10 @@ pub struct PhaseStats {
     pub samples_per_epoch: u64,
     /// Largest number of targets.
     pub targets: u64,
-    /// Multiplications and additions of the matrix products, forward and backward.
-    pub flops: f64,
+    /// Multiplications and additions of the matrix products of one layer, forward and backward.
+    pub layer_flops: f64,
+    /// Those of the head.
+    pub head_flops: f64,
 }
 
 impl PhaseStats {
@@ -41,10 +43,16 @@ impl PhaseStats {
         let sequences = phase.global_batch;
         Self {
             targets: (sequences * capacity) as u64,
-            flops: 3.0 * sequences as f64 * forward_flops(bert, phase.sequence_length, capacity),
+            layer_flops: 3.0 * sequences as f64 * layer_flops(bert, phase.sequence_length),
+            head_flops: 3.0 * sequences as f64 * head_flops(bert, capacity),
             samples_per_epoch,
             phase,
         }
+    }
+
+    /// Those of a step that executes `layers`.
+    pub fn flops(&self, layers: usize) -> f64 {
+        layers as f64 * self.layer_flops + self.head_flops
     }
 
     /// Target slots of a sequence.
@@ -92,6 +100,8 @@ pub struct RunStats {
     pub state_bytes: [f64; 2],
     /// The peaks of memory.
     pub memory: Peaks,
+    /// The number of layers from each of these steps on.
+    layers: Vec<(u64, usize)>,
 }
 
 /// The peaks of a run's memory, each in the phase where it is highest.
@@ -123,16 +133,18 @@ impl Peaks {
 }
 
 impl RunStats {
-    /// The statistics of a run on `device` through `phases`, whose layers share weights as `walk` says, that of the start first;
+    /// The statistics of a run on `device` through `phases` and the walks of `course`, each with the steps before it;
     /// `is_probed`: with checks of the layers' gradients; `saves`: checkpoints are written while training goes on.
     pub fn new(
         bert: &BertConfig,
-        walk: &[LayerMap],
+        course: Vec<(u64, LayerMap)>,
         compute: Compute,
         (device, is_probed, saves): (Device, bool, bool),
         phases: Vec<PhaseStats>,
     ) -> Self {
         let untied = LayerMap::untied(bert.num_hidden_layers);
+        let layers = course.iter().map(|(step, walk)| (*step, walk.num_layers())).collect();
+        let walk: Vec<LayerMap> = course.into_iter().map(|(_, walk)| walk).collect();
         let start = walk.first().unwrap_or(&untied);
         let parts = parts(bert, start);
         let state_width = 4.0 * if compute.weight_kind() == Kind::Double { 8.0 } else { 4.0 };
@@ -164,6 +176,7 @@ impl RunStats {
             memory: Peaks { start: peak(start), later },
             parts,
             phases,
+            layers,
         }
     }
 
@@ -178,7 +191,20 @@ impl RunStats {
 
     /// FLOPs of the whole run.
     pub fn flops(&self) -> f64 {
-        self.phases.iter().map(|stats| stats.flops * stats.steps() as f64).sum()
+        let ends = self.layers.iter().skip(1).map(|(step, _)| *step).chain([u64::MAX]);
+        let segments = self.layers.iter().zip(ends).flat_map(|(&(from, layers), to)| {
+            self.phases.iter().map(move |stats| {
+                let phase = &stats.phase;
+                let steps = to.clamp(phase.start, phase.end) - from.clamp(phase.start, phase.end);
+                steps as f64 * stats.flops(layers)
+            })
+        });
+        segments.sum()
+    }
+
+    /// The most layers that a step executes.
+    fn most_layers(&self) -> usize {
+        self.layers.iter().map(|(_, layers)| *layers).max().unwrap_or(0)
     }
 
     /// Tokens that the whole run reads.
@@ -204,12 +230,21 @@ fn parts(bert: &BertConfig, start: &LayerMap) -> Vec<Part> {
 }
 
 /// FLOPs of the matrix products of one sequence's forward: a product [m, k]·[k, n] is 2·m·k·n. The backward is twice
-/// that. Per layer: 2T(4C² + 2C·I) for the projections, 4T²C for attention; per target: 2C² + 2CV for the head.
+/// that.
 pub fn forward_flops(bert: &BertConfig, length: usize, capacity: usize) -> f64 {
+    bert.num_hidden_layers as f64 * layer_flops(bert, length) + head_flops(bert, capacity)
+}
+
+/// Of one layer: 2T(4C² + 2C·I) for the projections, 4T²C for attention.
+fn layer_flops(bert: &BertConfig, length: usize) -> f64 {
     let (width, inner, length) = (bert.hidden_size as f64, bert.intermediate_size as f64, length as f64);
-    let layer = 2.0 * length * (4.0 * width * width + 2.0 * width * inner) + 4.0 * length * length * width;
-    let target = 2.0 * width * width + 2.0 * width * bert.padded_vocab_size() as f64;
-    bert.num_hidden_layers as f64 * layer + capacity as f64 * target
+    2.0 * length * (4.0 * width * width + 2.0 * width * inner) + 4.0 * length * length * width
+}
+
+/// Of the head: 2C² + 2CV a target.
+fn head_flops(bert: &BertConfig, capacity: usize) -> f64 {
+    let width = bert.hidden_size as f64;
+    capacity as f64 * (2.0 * width * width + 2.0 * width * bert.padded_vocab_size() as f64)
 }
 
 impl fmt::Display for RunStats {
@@ -232,7 +267,7 @@ impl fmt::Display for RunStats {
                 phase.sequence_length,
                 phase.tokens(),
                 stats.targets,
-                stats.flops / 1e12
+                stats.flops(self.most_layers()) / 1e12
             )?;
             let (epochs, samples) = (stats.epochs(), stats.samples_per_epoch);
             writeln!(formatter, "data               {epochs:.2} epochs of {samples} samples")?;
@@ -266,8 +301,13 @@ mod tests {
     #[test]
     fn parts_add_up() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
-        let stats =
-            RunStats::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), Vec::new());
+        let stats = RunStats::new(
+            &bert,
+            vec![(0, LayerMap::tied(12))],
+            Kind::Float.into(),
+            (Device::Cpu, true, false),
+            Vec::new(),
+        );
         assert_eq!(stats.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
         assert_eq!(stats.parts.iter().map(|part| part.at_start).sum::<i64>(), 109_514_298 - 11 * 7_087_872);
         assert_eq!(stats.state_bytes[1], 16.0 * 109_514_298.0);
@@ -275,7 +315,8 @@ mod tests {
             Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 4, micro_batch: 4, ranks: 1 };
         let memory = |walk: &[LayerMap], saves: bool| {
             let phases = vec![PhaseStats::new(&bert, phase, 19, 1000)];
-            RunStats::new(&bert, walk, Kind::Float.into(), (Device::Cpu, true, saves), phases).memory
+            let course = walk.iter().map(|walk| (0, walk.clone())).collect();
+            RunStats::new(&bert, course, Kind::Float.into(), (Device::Cpu, true, saves), phases).memory
         };
         let (tied, untied) = (LayerMap::tied(12), LayerMap::untied(12));
         let peaks = memory(&[tied.clone(), untied.clone()], false);
@@ -313,7 +354,8 @@ mod tests {
             PhaseStats::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
             PhaseStats::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
-        let stats = RunStats::new(&bert, &[LayerMap::tied(12)], Kind::Float.into(), (Device::Cpu, true, false), phases);
+        let stats =
+            RunStats::new(&bert, vec![(0, LayerMap::tied(12))], Kind::Float.into(), (Device::Cpu, true, false), phases);
         assert_eq!(stats.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
         assert!((stats.flops() / expected - 1.0).abs() < 1e-12);

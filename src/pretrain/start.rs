@@ -173,13 +173,13 @@ fn initial_weights(
 
 /// The state before step 0.
 fn fresh(run: &ResolvedRun, events: &mut dyn FnMut(Event)) -> Result<Loaded> {
-    let map = run.config.sharing.start_map(run.bert.num_hidden_layers)?;
+    let map = run.start_walk()?;
     let weights = match &run.config.model.init {
         None => run.initial_weights(&map)?,
         Some(directory) => initial_weights(run, &map, directory, events)?,
     };
     let moments = Moments::zeros(&weights)?;
-    Ok(Loaded { state: run.first_state(&map)?, weights, moments })
+    Ok(Loaded { state: run.first_state(&map)?, weights, moments, remembered: None })
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Vec<u8>> {

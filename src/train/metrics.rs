@@ -52,20 +52,36 @@ pub(super) struct StepClock {
     /// Tokens and seconds of steps since the last logged one; evaluations and checkpoints do not count.
     tokens: u64,
     seconds: f64,
+    /// The steps themselves, and the layers that they executed.
+    steps: u64,
+    layers: u64,
 }
 
 impl StepClock {
     pub(super) fn new() -> Self {
-        Self { begin: Instant::now(), slowest: Duration::ZERO, has_evaluated: false, tokens: 0, seconds: 0.0 }
+        Self {
+            begin: Instant::now(),
+            slowest: Duration::ZERO,
+            has_evaluated: false,
+            tokens: 0,
+            seconds: 0.0,
+            steps: 0,
+            layers: 0,
+        }
     }
 
     pub(super) fn begin_step(&mut self) {
         self.begin = Instant::now();
     }
 
-    pub(super) fn end_step(&mut self, tokens: u64) {
+    /// The seconds of the step, which read `tokens` and executed `layers`.
+    pub(super) fn end_step(&mut self, tokens: u64, layers: usize) -> f64 {
+        let seconds = self.begin.elapsed().as_secs_f64();
         self.tokens += tokens;
-        self.seconds += self.begin.elapsed().as_secs_f64();
+        self.seconds += seconds;
+        self.steps += 1;
+        self.layers += layers as u64;
+        seconds
     }
 
     /// After the evaluation and the checkpoint that may follow a step.
@@ -74,11 +90,12 @@ impl StepClock {
         self.has_evaluated |= has_evaluated;
     }
 
-    /// Tokens a second since the last call.
-    pub(super) fn take_rate(&mut self) -> f64 {
+    /// Tokens a second, and executed layers a step, since the last call.
+    pub(super) fn take_rate(&mut self) -> (f64, f64) {
         let rate = self.tokens as f64 / self.seconds.max(1e-9);
-        (self.tokens, self.seconds) = (0, 0.0);
-        rate
+        let layers = self.layers as f64 / self.steps.max(1) as f64;
+        (self.tokens, self.seconds, self.steps, self.layers) = (0, 0.0, 0, 0);
+        (rate, layers)
     }
 
     /// What one more step may take; the first evaluation is foreseen from its length in steps.

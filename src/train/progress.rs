@@ -13,11 +13,13 @@ pub struct Progress {
     pub totals: Totals,
     /// Every transition.
     pub untying: Vec<Untying>,
+    /// Step at which the learning rate's schedule began.
+    pub schedule_start: u64,
 }
 
 impl From<&RunState> for Progress {
     fn from(state: &RunState) -> Self {
-        let RunState { step, samples_skipped, totals, .. } = *state;
-        Self { step, samples_skipped, totals, untying: state.untying.clone() }
+        let RunState { step, samples_skipped, totals, schedule_start, .. } = *state;
+        Self { step, samples_skipped, totals, untying: state.untying.clone(), schedule_start }
     }
 }

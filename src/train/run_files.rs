@@ -74,7 +74,7 @@ impl RunFiles {
         }
         // Metrics on disk first: a checkpoint must never be ahead of them.
         self.recorder.flush()?;
-        self.saver.save(saved, state.weights(), state.moments())
+        self.saver.save(saved, state.weights(), state.moments(), state.remembered().map(|of| &of.weights))
     }
 
     /// Waits for the checkpoint that is being written: how it went.

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 use crate::checkpoint::{self, Loaded, RunState};
 use crate::error::{io, Error, Result};
 use crate::files::FolderLock;
+use crate::layer_map::LayerMap;
 use crate::model::Weights;
 use crate::optim::Moments;
 use crate::parallel::World;
@@ -84,7 +85,8 @@ pub fn shared(world: &World, kind: Kind, device: Device, load: impl FnOnce() -> 
         Some(loaded) => loaded,
         None => empty(&state, kind, device)?,
     };
-    let leaves = loaded.weights.entries().iter().map(|weight| &weight.tensor);
+    let remembered = loaded.remembered.iter().flat_map(Weights::entries);
+    let leaves = loaded.weights.entries().iter().chain(remembered).map(|weight| &weight.tensor);
     leaves
         .chain(&loaded.moments.exp_avg)
         .chain(&loaded.moments.exp_avg_sq)
@@ -96,10 +98,13 @@ pub fn shared(world: &World, kind: Kind, device: Device, load: impl FnOnce() -> 
 fn empty(state: &[u8], kind: Kind, device: Device) -> Result<Loaded> {
     let state: RunState = serde_json::from_slice(state)
         .map_err(|error| Error::failed("rank 0 has sent no state of a run").caused_by(error))?;
-    let weights = Weights::from_named(&state.bert, &state.layer_map, kind, device, |spec| {
-        Ok(Tensor::f_zeros(&spec.shape, (kind, Device::Cpu))?)
-    })?;
+    let zeros = |map: &LayerMap| {
+        Weights::from_named(&state.bert, map, kind, device, |spec| {
+            Ok(Tensor::f_zeros(&spec.shape, (kind, Device::Cpu))?)
+        })
+    };
+    let (weights, remembered) = (zeros(&state.layer_map)?, state.remembered.as_ref().map(zeros).transpose()?);
     let mut moments = Moments::zeros(&weights)?;
     moments.num_updates = state.num_updates;
-    Ok(Loaded { state, weights, moments })
+    Ok(Loaded { state, weights, moments, remembered })
 }

@@ -14,9 +14,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::checkpoint::Loaded;
 use crate::error::Result;
-use crate::growth::{apply, drifting_pairs, rule, watched_pairs, Check, Grown, Rule, SharingConfig, Transition};
+use crate::growth::{
+    apply, drifting_pairs, rule_of, watched_pairs, Check, Grown, GrowthConfig, Remembered, Rule, SharingConfig,
+    Transition,
+};
 use crate::layer_map::LayerMap;
-use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weights};
+use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weight, Weights};
 use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
 use crate::parallel::{GradientSync, Message, World};
 use crate::shim::{trim_heap, Bucket};
@@ -31,10 +34,21 @@ pub struct TrainSpec {
     pub optim: OptimConfig,
     /// Tying and untying.
     pub sharing: SharingConfig,
+    /// Changes of depth.
+    pub growth: GrowthConfig,
+    /// What a rule draws from.
+    pub seed: u64,
     /// How the model computes.
     pub compute: Compute,
     /// Steps of the run.
     pub steps: u64,
+}
+
+impl TrainSpec {
+    /// Of a model whose depth stays.
+    pub fn new(bert: BertConfig, optim: OptimConfig, sharing: SharingConfig, compute: Compute, steps: u64) -> Self {
+        Self { bert, optim, sharing, growth: GrowthConfig::default(), seed: 0, compute, steps }
+    }
 }
 
 /// Numbers that processes add up in the message of a step.
@@ -60,12 +74,16 @@ pub struct InitialState {
     pub rule_state: Option<Value>,
     /// Where the loss scaler stands; `None`: at the scale of a new run.
     pub scaler: Option<ScalerState>,
+    /// Weights that a later transition blends with.
+    pub remembered: Option<Remembered>,
+    /// The weight groups that do not train.
+    pub frozen: Vec<usize>,
 }
 
 impl InitialState {
     /// The start of a run.
     pub fn new(map: LayerMap, weights: Weights, moments: Moments) -> Self {
-        Self { map, weights, moments, rule_state: None, scaler: None }
+        Self { map, weights, moments, rule_state: None, scaler: None, remembered: None, frozen: Vec::new() }
     }
 }
 
@@ -77,6 +95,10 @@ pub struct TrainState {
     map: LayerMap,
     weights: Weights,
     moments: Moments,
+    /// Those of the weights that train: the same tensors.
+    trained: Trained,
+    remembered: Option<Remembered>,
+    frozen: Vec<usize>,
     model: Bert,
     optimizer: Optimizer,
     world: Rc<World>,
@@ -92,17 +114,33 @@ impl TrainState {
     /// # Errors
     /// Tensors that do not fit `spec`, the state of another rule, weights that differ among processes, a process that is gone.
     pub fn new(spec: TrainSpec, start: InitialState, world: Rc<World>) -> Result<Self> {
-        let InitialState { map, weights, moments, rule_state, scaler } = start;
-        let mut rule = rule(&spec.sharing, map.num_layers(), spec.steps)?;
+        let InitialState { map, weights, moments, rule_state, scaler, remembered, frozen } = start;
+        let layers = spec.bert.num_hidden_layers;
+        let mut rule = rule_of(&spec.sharing, &spec.growth, layers, spec.steps, spec.seed)?;
         if let Some(state) = &rule_state {
             rule.restore(state)?;
         }
-        let sync = gradients(&weights, &map, &world)?;
+        let trained = Trained::new(&weights, &moments, &frozen)?;
+        let sync = gradients(&trained.weights, &map, &world)?;
         let model = Bert::new(&spec.bert, &map, &weights, spec.compute)?;
         let scaler = (spec.compute.kind == Kind::Half).then(|| scaler.unwrap_or_default());
-        let optimizer = optimizer(&weights, &moments, &spec, scaler)?;
+        let optimizer = optimizer(&trained, &spec, scaler)?;
         trim_heap();
-        let state = Self { spec, rule, map, weights, moments, model, optimizer, world, sync, num_skipped: 0 };
+        let state = Self {
+            spec,
+            rule,
+            map,
+            weights,
+            moments,
+            trained,
+            remembered,
+            frozen,
+            model,
+            optimizer,
+            world,
+            sync,
+            num_skipped: 0,
+        };
         state.check_same()?;
         Ok(state)
     }
@@ -112,9 +150,11 @@ impl TrainState {
     /// # Errors
     /// As [`Self::new`].
     pub fn from_loaded(spec: TrainSpec, loaded: Loaded, is_fresh: bool, world: Rc<World>) -> Result<Self> {
-        let Loaded { state, weights, moments } = loaded;
+        let Loaded { state, weights, moments, remembered } = loaded;
         let rule_state = (!is_fresh).then_some(state.rule);
-        let start = InitialState { map: state.layer_map, weights, moments, rule_state, scaler: state.scaler };
+        let remembered = state.remembered.zip(remembered).map(|(walk, weights)| Remembered { walk, weights });
+        let (map, scaler, frozen) = (state.layer_map, state.scaler, state.frozen);
+        let start = InitialState { map, weights, moments, rule_state, scaler, remembered, frozen };
         Self::new(spec, start, world)
     }
 
@@ -126,6 +166,26 @@ impl TrainState {
     /// The model, as training computes.
     pub fn model(&self) -> &Bert {
         &self.model
+    }
+
+    /// Weights that a later transition blends with, and their walk.
+    pub fn remembered(&self) -> Option<&Remembered> {
+        self.remembered.as_ref()
+    }
+
+    /// The weight groups that do not train.
+    pub fn frozen(&self) -> &[usize] {
+        &self.frozen
+    }
+
+    /// The layers of the groups that do not train.
+    pub fn num_frozen_layers(&self) -> usize {
+        self.frozen.iter().map(|&group| self.map.members(group).len()).sum()
+    }
+
+    /// The layers that step `number` of the run executes, from 1.
+    pub fn executed(&self, number: u64) -> Option<LayerMap> {
+        self.rule.executed(number - 1, &self.map)
     }
 
     /// Compares the weights of all processes.
@@ -196,6 +256,12 @@ impl TrainState {
         num_micro_batches: usize,
         mut loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
     ) -> Result<Gradients> {
+        let executed = self.executed(number);
+        if self.rule.draws_depth() {
+            let walk = executed.as_ref().unwrap_or(&self.map);
+            let members = |group| walk.members(group).len();
+            self.optimizer.set_members(&self.trained.weights, self.spec.sharing.gradient, members)?;
+        }
         let TrainSpec { bert, compute, .. } = &self.spec;
         let probed = match self.is_probed(number) {
             true => Some(Bert::probed(bert, &self.map, &self.weights, *compute)?),
@@ -204,11 +270,14 @@ impl TrainState {
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
         // A probed step keeps each layer's gradient apart first.
         let overlapping = self.sync.as_ref().filter(|_| probed.is_none()).and_then(GradientSync::overlapping);
-        accumulate_gradients(&mut self.optimizer, &self.weights, num_micro_batches, |index| {
+        model.execute(executed.as_ref());
+        let done = accumulate_gradients(&mut self.optimizer, &self.trained.weights, num_micro_batches, |index| {
             model.mark_for(overlapping.clone().filter(|_| index + 1 == num_micro_batches));
             loss(model, index)
-        })?;
+        });
         model.mark_for(None);
+        model.execute(None);
+        done?;
         Ok(Gradients { by_layer: probed.map(|(_, by_layer)| by_layer) })
     }
 
@@ -224,8 +293,9 @@ impl TrainState {
         message: &Message,
     ) -> Result<(Pending, Option<Check>)> {
         let update = Update { optim: &self.spec.optim, learning_rate, sync: self.sync.as_ref() };
-        let Self { optimizer, weights, moments, .. } = self;
-        let pending = apply_gradients(optimizer, weights, moments, update, message)?;
+        let Trained { weights, moments } = &mut self.trained;
+        let pending = apply_gradients(&mut self.optimizer, weights, moments, update, message)?;
+        self.moments.num_updates = moments.num_updates;
         let check = match gradients.by_layer {
             Some(by_layer) if pending.read()?.applied => Some(self.check(&by_layer)?),
             _ => None,
@@ -239,8 +309,14 @@ impl TrainState {
     /// # Errors
     /// libtorch's own.
     pub fn settle(&mut self) -> Result<u64> {
-        let num_skipped = self.optimizer.settle(&mut self.moments)?;
+        let num_skipped = self.settle_moments()?;
         Ok(num_skipped + take(&mut self.num_skipped))
+    }
+
+    fn settle_moments(&mut self) -> Result<u64> {
+        let num_skipped = self.optimizer.settle(&mut self.trained.moments)?;
+        self.moments.num_updates = self.trained.moments.num_updates;
+        Ok(num_skipped)
     }
 
     /// The loss scaler's state; none where losses are not scaled. Waits for the device.
@@ -285,21 +361,57 @@ impl TrainState {
     /// As [`apply`].
     pub fn grow(&mut self, transition: &Transition) -> Result<()> {
         // The copies go on from the count of updates, and from the scale.
-        self.num_skipped += self.optimizer.settle(&mut self.moments)?;
+        self.num_skipped += self.settle_moments()?;
         let scaler = self.optimizer.scaler()?;
         // What the last step and the evaluation left free, before copies are made.
         trim_heap();
-        let (weights, moments) = (take(&mut self.weights), take(&mut self.moments));
-        let Grown { walk, weights, moments, .. } = apply(Grown::new(self.map.clone(), weights, moments), transition)?;
+        self.trained = Trained::default();
+        let from = Grown {
+            walk: self.map.clone(),
+            weights: take(&mut self.weights),
+            moments: take(&mut self.moments),
+            remembered: self.remembered.take(),
+            frozen: take(&mut self.frozen),
+        };
+        let Grown { walk, weights, moments, remembered, frozen } = apply(from, transition)?;
+        self.trained = Trained::new(&weights, &moments, &frozen)?;
         (self.map, self.weights, self.moments) = (walk, weights, moments);
+        (self.remembered, self.frozen) = (remembered, frozen);
         // Several processes have gradients of their own making: the old ones go first.
         self.sync = None;
-        self.sync = gradients(&self.weights, &self.map, &self.world)?;
+        self.sync = gradients(&self.trained.weights, &self.map, &self.world)?;
         // Beside the old model, so that weights which stay keep their packed copies.
         self.model = Bert::new(&self.spec.bert, &self.map, &self.weights, self.spec.compute)?;
-        self.optimizer = optimizer(&self.weights, &self.moments, &self.spec, scaler)?;
+        self.optimizer = optimizer(&self.trained, &self.spec, scaler)?;
         trim_heap();
         self.check_same()
+    }
+}
+
+/// The weights that train, and their moments; they share the storage of the model's.
+#[derive(Debug, Default)]
+struct Trained {
+    weights: Weights,
+    moments: Moments,
+}
+
+impl Trained {
+    /// All of `weights` but the groups `frozen` and, where some are, the embeddings below them.
+    fn new(weights: &Weights, moments: &Moments, frozen: &[usize]) -> Result<Self> {
+        let mut trained = (Vec::new(), Moments { num_updates: moments.num_updates, ..Moments::default() });
+        for (at, weight) in weights.entries().iter().enumerate() {
+            let trains = match weight.spec.group {
+                Some(group) => !frozen.contains(&group),
+                None => frozen.is_empty() || !weight.spec.name.starts_with("bert.embeddings."),
+            };
+            let tensor = weight.tensor.shallow_clone().f_set_requires_grad(trains)?;
+            if trains {
+                trained.0.push(Weight { spec: weight.spec.clone(), tensor, members: weight.members });
+                trained.1.exp_avg.push(moments.exp_avg[at].shallow_clone());
+                trained.1.exp_avg_sq.push(moments.exp_avg_sq[at].shallow_clone());
+            }
+        }
+        Ok(Self { weights: Weights::new(trained.0), moments: trained.1 })
     }
 }
 
@@ -311,23 +423,24 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
     GradientSync::new(world, &buckets(weights, map), Message::num_values(NUM_SUMS))
 }
 
-fn optimizer(weights: &Weights, moments: &Moments, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
+fn optimizer(trained: &Trained, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
+    let Trained { weights, moments } = trained;
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
     Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, ReportTiming::for_device(device))
 }
 
 /// The weights by where a backward has finished their gradients: see [`Bert::mark_for`].
 fn buckets<'a>(weights: &'a Weights, map: &LayerMap) -> Vec<Bucket<'a>> {
-    let layers = map.num_layers() as i64;
+    let groups = map.num_groups() as i64;
     let mut places: BTreeMap<Reverse<i64>, Vec<&Tensor>> = BTreeMap::new();
     for weight in weights.entries() {
         let name = weight.spec.name.as_str();
         let place = match weight.spec.group {
-            Some(group) => map.lowest(group) as i64,
+            Some(group) => group as i64,
             // Those of words are also the MLM head's: they get the last part of their gradient at the end.
             None if name.starts_with("bert.embeddings.") => -1,
-            None if name.starts_with("bert.encoder.") => layers - 1,
-            None => layers,
+            None if name.starts_with("bert.encoder.") => groups - 1,
+            None => groups,
         };
         places.entry(Reverse(place)).or_default().push(&weight.tensor);
     }

@@ -76,6 +76,11 @@ pub trait Task {
     /// Adds what is to be logged of a step beside its loss; returns the fraction of predictions that were right, if they are counted.
     fn log(&self, step: &LoggedStep<'_>, metrics: &mut StepMetrics) -> Option<f64>;
 
+    /// FLOPs of the matrix products of a step that executes `layers`, of which the lowest `frozen` do not train.
+    fn flops(&self, _layers: usize, _frozen: usize) -> f64 {
+        0.0
+    }
+
     /// What makes the run this run and no other: its tables, and its data.
     ///
     /// # Errors
@@ -167,16 +172,14 @@ pub struct Evaluated {
 /// A step that is logged.
 #[derive(Debug)]
 pub struct LoggedStep<'a> {
-    /// Its number, from 1.
-    pub step: u64,
-    /// Samples that the run has left out.
-    pub samples_skipped: u64,
+    /// How far the run is with it.
+    pub progress: &'a Progress,
     /// Of all processes together.
     pub counts: Counts,
     /// The sums of [`Loss::parts`], over all processes.
     pub sums: [f64; MOST_PARTS],
     /// Since the last logged step, of all processes together.
     pub tokens_per_second: f64,
-    /// After the step.
-    pub state: &'a TrainState,
+    /// Layers of a step since then, in the mean.
+    pub mean_layers: f64,
 }

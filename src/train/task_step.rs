@@ -16,6 +16,7 @@ pub struct Backward {
     gradients: Gradients,
     counts: Counts,
     tokens: u64,
+    layers: Option<usize>,
     /// The sums of [`super::task::Loss::parts`] over the micro-batches of this process, on the device.
     parts: [Option<Tensor>; MOST_PARTS],
 }
@@ -31,6 +32,8 @@ pub struct TaskStep {
     pub counts: Counts,
     /// Its tokens, over all processes.
     pub tokens: u64,
+    /// The layers that it executed, where those are not all of the walk.
+    pub layers: Option<usize>,
 }
 
 /// What the processes have heard from each other with a step.
@@ -73,7 +76,8 @@ impl Backward {
             }
             Ok(loss.total)
         })?;
-        Ok(Self { gradients, counts, tokens: batch.tokens, parts })
+        let layers = state.executed(step + 1).map(|walk| walk.num_layers());
+        Ok(Self { gradients, counts, tokens: batch.tokens, layers, parts })
     }
 
     /// The update with `learning_rate`. The processes tell each other the sums of the losses' parts, a request to `stop` and what
@@ -86,7 +90,7 @@ impl Backward {
         let parts = self.parts.map(|part| part.map_or(Addend::Host(0.0), Addend::Device));
         let message = Message { stop, sums: next.into_iter().chain(parts).collect() };
         let (pending, check) = state.update(self.gradients, learning_rate, &message)?;
-        Ok(TaskStep { pending, check, counts: self.counts, tokens: self.tokens })
+        Ok(TaskStep { pending, check, counts: self.counts, tokens: self.tokens, layers: self.layers })
     }
 }
 

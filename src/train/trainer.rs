@@ -71,6 +71,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     ) -> Result<Self> {
         let progress = Progress::from(&loaded.state);
         let step = progress.step;
+        let schedule = Schedule::new(&spec.optim, spec.steps, progress.schedule_start);
         if options.world.is_first() {
             folder.create()?;
         }
@@ -84,7 +85,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             guard,
             progress,
             ahead: None,
-            schedule: Schedule::new(&spec.optim, spec.steps, 0),
+            schedule,
             is_fresh: folder.is_fresh,
             state: TrainState::from_loaded(spec, loaded, folder.is_fresh, options.world.clone())?,
             files: RunFiles::open(folder, &options.metrics, &options.checkpoint, step, &options.world)?,
@@ -114,7 +115,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             let done = self.step(learning_rate, stop, heard)?;
             let due = self.due(&done);
             let report = if due.reads { Some(done.pending.read()?) } else { None };
-            self.clock.end_step(done.tokens);
+            self.end_step(&done);
             if let Some(report) = &report {
                 self.count_skipped(Some(report))?;
                 if self.rolls_back(report.loss)? {
@@ -260,6 +261,15 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(done)
     }
 
+    /// Counts what the step took.
+    fn end_step(&mut self, done: &TaskStep) {
+        let layers = done.layers.unwrap_or_else(|| self.state.map().num_layers());
+        let frozen = self.state.num_frozen_layers();
+        let totals = &mut self.progress.totals;
+        totals.flops += self.task.flops(layers, frozen);
+        totals.step_seconds += self.clock.end_step(done.tokens, layers);
+    }
+
     fn due(&self, done: &TaskStep) -> Due {
         let step = self.progress.step;
         let is_last = step == self.task.num_steps();
@@ -324,14 +334,15 @@ impl<'a, T: Task> Trainer<'a, T> {
             checkpoint::load(&self.files.roll_back(target)?, spec.compute.weight_kind(), *device)
         })?;
         let before = std::mem::replace(&mut self.progress, Progress::from(&loaded.state));
+        self.schedule = Schedule::new(&spec.optim, spec.steps, self.progress.schedule_start);
         self.state = TrainState::from_loaded(spec, loaded, false, world.clone())?;
         self.guard = Guard::default();
         let read = self.task.samples_consumed(step) + before.samples_skipped;
         let progress = &mut self.progress;
         progress.samples_skipped = read - self.task.samples_consumed(progress.step);
         // Time and skips stay on the account of the run, the tokens of the steps that are done again do not count twice.
-        let tokens = progress.totals.tokens;
-        progress.totals = checkpoint::Totals { tokens, rollbacks: before.totals.rollbacks + 1, ..before.totals };
+        let checkpoint::Totals { tokens, flops, .. } = progress.totals;
+        progress.totals = checkpoint::Totals { tokens, flops, rollbacks: before.totals.rollbacks + 1, ..before.totals };
         self.files.cut_metrics(self.progress.step)?;
         self.ahead = None;
         self.task.seek(self.progress.step, self.progress.samples_skipped)?;
@@ -363,16 +374,25 @@ impl<'a, T: Task> Trainer<'a, T> {
             Some(found) => found,
             None => self.task.evaluate(step, &self.state)?,
         };
-        let before = self.state.map().num_groups();
+        let before = self.state.map().clone();
         self.state.grow(&transition)?;
-        let groups = self.state.map().num_groups();
-        self.progress.untying.push(checkpoint::Untying { step, groups, mlm_accuracy: found.accuracy });
+        let after = self.state.map();
+        let (groups, is_longer) = (after.num_groups(), after.num_layers() != before.num_layers());
+        let layers = is_longer.then_some(after.num_layers());
+        let change = match layers {
+            None if groups == before.num_groups() => format!("the same {groups} sets of layer weights"),
+            None => format!("untied, {} → {groups} sets of layer weights", before.num_groups()),
+            Some(layers) => format!("{} → {layers} layers", before.num_layers()),
+        };
+        if transition.restarts_schedule {
+            self.progress.schedule_start = step;
+            let TrainSpec { optim, steps, .. } = self.state.spec();
+            self.schedule = Schedule::new(optim, *steps, step);
+        }
+        self.progress.untying.push(checkpoint::Untying { step, groups, mlm_accuracy: found.accuracy, layers });
         metrics.extend(found.metrics);
         self.task.log_model(&self.state, metrics);
-        self.note(&format!(
-            "untied, {before} → {groups} sets of layer weights: {}; just before: {}",
-            transition.reason, found.words
-        ));
+        self.note(&format!("{change}: {}; just before: {}", transition.reason, found.words));
         Ok(())
     }
 
@@ -394,7 +414,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         learning_rate: f64,
         metrics: &mut StepMetrics,
     ) -> Result<()> {
-        let tokens_per_second = self.clock.take_rate();
+        let (tokens_per_second, mean_layers) = self.clock.take_rate();
         metrics.insert("train/loss", report.loss);
         metrics.insert("train/lr", learning_rate);
         metrics.insert("train/grad_norm", report.grad_norm);
@@ -403,13 +423,12 @@ impl<'a, T: Task> Trainer<'a, T> {
         }
         metrics.insert("train/tokens_per_second", tokens_per_second);
         let sums = done.heard()?.sums;
-        let Progress { step, samples_skipped, .. } = self.progress;
-        let (counts, state) = (done.counts, &self.state);
-        let logged = LoggedStep { step, samples_skipped, counts, sums, tokens_per_second, state };
+        let (counts, state, progress) = (done.counts, &self.state, &self.progress);
+        let logged = LoggedStep { progress, counts, sums, tokens_per_second, mean_layers };
         self.task.log_model(state, metrics);
         let accuracy = self.task.log(&logged, metrics);
         let line = Line { loss: report.loss, accuracy, learning_rate, tokens_per_second };
-        (self.events)(Event::Step { step, line });
+        (self.events)(Event::Step { step: progress.step, line });
         Ok(())
     }
 
@@ -446,6 +465,9 @@ impl<'a, T: Task> Trainer<'a, T> {
             totals,
             environment: environment(self.options.device)?,
             untying: self.progress.untying.clone(),
+            schedule_start: self.progress.schedule_start,
+            frozen: self.state.frozen().to_vec(),
+            remembered: self.state.remembered().map(|of| of.walk.clone()),
             bert: self.state.spec().bert.clone(),
         };
         self.files.save(&saved, &self.state)

@@ -36,7 +36,7 @@ fn config(norm: Norm) -> BertConfig {
 fn train(config: &BertConfig, map: &LayerMap, compute: Compute) -> (Vec<f64>, Vec<Tensor>) {
     let (optim, sharing) = (OptimConfig::default(), SharingConfig::default());
     let sharing = SharingConfig { rule: Some(RuleKind::Never), monitor: true, check_every: 2, ..sharing };
-    let spec = TrainSpec { bert: config.clone(), optim, sharing, compute, steps: STEPS };
+    let spec = TrainSpec::new(config.clone(), optim, sharing, compute, STEPS);
     let weights = Weights::initialise(config, map, 3, Kind::Float, Device::Cpu).unwrap();
     let moments = Moments::zeros(&weights).unwrap();
     let mut state =

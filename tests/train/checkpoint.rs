@@ -55,18 +55,21 @@ fn run_of(bert: BertConfig, step: u64, map: &LayerMap, kind: Kind) -> (RunState,
         // Without serde_json's feature `float_roundtrip` the second number would come back as another.
         rule: serde_json::json!({"waited": 3, "correlations": [0.5, 0.907_303_832_202_868_9]}),
         config: serde_json::json!({"train": {"steps": 100}}),
-        totals: Totals { wall_seconds: 1.5, tokens: 1 << 40, skipped_steps: step - step / 2, rollbacks: 0 },
+        totals: Totals { wall_seconds: 1.5, tokens: 1 << 40, skipped_steps: step - step / 2, ..Default::default() },
         environment: BTreeMap::from([("threads".to_owned(), "2".to_owned())]),
-        untying: vec![Untying { step: 1, groups: map.num_groups(), mlm_accuracy: 0.25 }],
+        untying: vec![Untying { step: 1, groups: map.num_groups(), mlm_accuracy: 0.25, layers: None }],
         data: DataFingerprint { vocabulary: "0123456789abcdef".into(), shards: "fedcba9876543210".into() },
         bert,
+        schedule_start: 0,
+        frozen: Vec::new(),
+        remembered: None,
     };
     (state, weights, moments)
 }
 
 fn save_run(dir: &Path, step: u64, keep: &CheckpointConfig) -> PathBuf {
     let (state, weights, moments) = run(step, &LayerMap::tied(4), Norm::Post, Kind::Float);
-    save(dir, &state, &weights, &moments, keep).unwrap()
+    save(dir, &state, &weights, &moments, None, keep).unwrap()
 }
 
 fn bits(tensor: &Tensor) -> Vec<u8> {
@@ -118,9 +121,10 @@ fn a_round_trip_with_a_task_head_is_bit_equal() {
 
 fn round_trip((state, weights, moments): (RunState, Weights, Moments), kind: Kind) {
     let dir = tempfile::tempdir().unwrap();
-    let path = save(dir.path(), &state, &weights, &moments, &CheckpointConfig::default()).unwrap();
+    let path = save(dir.path(), &state, &weights, &moments, None, &CheckpointConfig::default()).unwrap();
     verify(&path).unwrap();
-    let Loaded { state: read, weights: read_weights, moments: read_moments } = load(&path, kind, Device::Cpu).unwrap();
+    let Loaded { state: read, weights: read_weights, moments: read_moments, .. } =
+        load(&path, kind, Device::Cpu).unwrap();
     assert_eq!(read, state);
     assert_eq!(read_moments.num_updates, 3);
     let model_only = load_weights(&path, kind, Device::Cpu).unwrap().1;
@@ -345,7 +349,7 @@ fn saving_a_step_again_replaces_it() {
     save_run(dir.path(), 4, &keep);
     let (mut state, weights, moments) = run(4, &LayerMap::untied(4), Norm::Post, Kind::Float);
     state.samples_consumed = 99;
-    let path = save(dir.path(), &state, &weights, &moments, &keep).unwrap();
+    let path = save(dir.path(), &state, &weights, &moments, None, &keep).unwrap();
     assert_eq!(steps(dir.path()), [4]);
     assert_eq!(load(&path, Kind::Float, Device::Cpu).unwrap().state, state);
     assert_eq!(fs::read_dir(dir.path().join("checkpoints")).unwrap().count(), 2);
@@ -406,7 +410,7 @@ fn a_save_that_fails_leaves_everything_as_it_was() {
     // The model's file is written before the optimizer's turns out to be impossible.
     let last = moments.exp_avg_sq.len() - 1;
     moments.exp_avg_sq[last] = moments.exp_avg_sq[last].to_kind(Kind::Half);
-    let error = save(dir.path(), &state, &weights, &moments, &keep).unwrap_err().to_string();
+    let error = save(dir.path(), &state, &weights, &moments, None, &keep).unwrap_err().to_string();
     assert!(error.contains("expected fp32 or fp64, got Half"), "{error}");
     assert_eq!(newest_valid(dir.path()).unwrap().unwrap().0, saved);
     assert_eq!(fs::read_to_string(dir.path().join("checkpoints/latest")).unwrap(), "step-00000004\n");
@@ -427,7 +431,7 @@ fn what_could_not_be_loaded_again_is_not_saved() {
         (miscounted, "expected 6 updates of the moments, got 3"),
         (not_json, "does not fit into `state.json`"),
     ] {
-        let error = save(dir.path(), &state, &weights, &moments, &keep).unwrap_err().to_string();
+        let error = save(dir.path(), &state, &weights, &moments, None, &keep).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
     assert!(list(dir.path()).unwrap().is_empty());

@@ -230,7 +230,7 @@ fn skipped_steps_are_counted_where_steps_are_read_at_once() {
 /// Watches correlations every second step.
 fn spec(compute: Kind) -> TrainSpec {
     let sharing = SharingConfig { rule: Some(RuleKind::Never), check_every: 2, monitor: true, ..Default::default() };
-    TrainSpec { bert: bert(), optim: OptimConfig::default(), sharing, compute: compute.into(), steps: 1000 }
+    TrainSpec::new(bert(), OptimConfig::default(), sharing, compute.into(), 1000)
 }
 
 #[test]

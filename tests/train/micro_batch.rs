@@ -77,7 +77,7 @@ fn a_step_that_ran_out_of_memory_is_done_again() -> Result<()> {
         // Every step is probed, so that the gradients apart are made anew as well.
         let sharing = SharingConfig { monitor: true, check_every: 1, ..Default::default() };
         let (optim, compute) = (OptimConfig::default(), Kind::Float.into());
-        let spec = TrainSpec { bert: bert.clone(), optim, sharing, compute, steps: 100 };
+        let spec = TrainSpec::new(bert.clone(), optim, sharing, compute, 100);
         TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into())
     };
     let whole: Vec<Batch> = (0..2).map(|at| made_up(4, 16, 60 + at)).collect();

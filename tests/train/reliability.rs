@@ -174,7 +174,8 @@ fn a_run_goes_on_at_once_wherever_it_stands() {
     (loaded.state.num_updates, loaded.moments.num_updates) = (LATE, LATE);
     loaded.state.samples_consumed = 8 * LATE;
     let keep = untie::checkpoint::CheckpointConfig::default();
-    untie::checkpoint::save(&workspace.path("run"), &loaded.state, &loaded.weights, &loaded.moments, &keep).unwrap();
+    untie::checkpoint::save(&workspace.path("run"), &loaded.state, &loaded.weights, &loaded.moments, None, &keep)
+        .unwrap();
     let late = time_of(run(LATE + 1), LATE + 1);
     println!(
         "from the start of the process to its first step: {early:.2} s at step 10, {late:.2} s at {} samples",

@@ -43,13 +43,7 @@ fn bert() -> BertConfig {
 }
 
 fn spec(sharing: &SharingConfig) -> TrainSpec {
-    TrainSpec {
-        bert: bert(),
-        optim: OptimConfig::default(),
-        sharing: sharing.clone(),
-        compute: Kind::Float.into(),
-        steps: 1000,
-    }
+    TrainSpec::new(bert(), OptimConfig::default(), sharing.clone(), Kind::Float.into(), 1000)
 }
 
 fn fresh(sharing: &SharingConfig) -> TrainState {
@@ -102,7 +96,7 @@ fn killed_and_resumed(sharing: &SharingConfig, state: TrainState, step: u64, fol
         bert: bert(),
     };
     let config = CheckpointConfig::default();
-    let path = checkpoint::save(folder, &saved, state.weights(), state.moments(), &config).unwrap();
+    let path = checkpoint::save(folder, &saved, state.weights(), state.moments(), None, &config).unwrap();
     drop(state);
     let loaded = checkpoint::load(&path, Kind::Float, Device::Cpu).unwrap();
     let checkpoint::Loaded { state: saved, weights, moments } = loaded;

@@ -118,14 +118,17 @@ fn finished(folder: &Path, state: &RunState, config: &RunConfig, is_tuned: bool)
     })
 }
 
-/// FLOPs of the whole run, by the formula of `untie train --dry-run`.
+/// FLOPs of the run: what its steps executed, or for checkpoints that do not say so those of steps of all layers.
 fn flops(state: &RunState, config: &RunConfig) -> Result<f64> {
+    if state.totals.flops > 0.0 {
+        return Ok(state.totals.flops);
+    }
     let phases = Phases::new(&config.data, &config.train)?;
     let flops = phases.list().iter().map(|phase| {
         let capacity = budget(config.data.mask_rate, phase.sequence_length - config.data.num_special_tokens());
         // How long an epoch is does not matter here.
         let stats = PhaseStats::new(&state.bert, *phase, capacity, 1);
-        stats.flops * (phase.end - phase.start) as f64
+        stats.flops(state.bert.num_hidden_layers) * (phase.end - phase.start) as f64
     });
     Ok(flops.sum())
 }

@@ -135,6 +135,10 @@ impl Rule for Depth {
         LayerMap::spread(layers, groups).ok().filter(|executed| executed != walk)
     }
 
+    fn draws_depth(&self) -> bool {
+        true
+    }
+
     fn course(&self, steps: u64) -> Vec<(u64, LayerMap)> {
         self.growth.course(steps)
     }

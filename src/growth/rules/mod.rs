@@ -50,6 +50,20 @@ pub fn growing(config: &GrowthConfig, num_layers: usize, steps: u64, seed: u64) 
     }))
 }
 
+/// The rule of a run of `steps` with `num_layers` and these tables, which are valid: of growth, or of sharing where nothing grows.
+///
+/// # Errors
+/// A pattern of sharing or groups that do not fit `num_layers`.
+pub fn rule_of(
+    sharing: &SharingConfig,
+    growth: &GrowthConfig,
+    num_layers: usize,
+    steps: u64,
+    seed: u64,
+) -> Result<Box<dyn Rule>> {
+    growing(growth, num_layers, steps, seed)?.map_or_else(|| rule(sharing, num_layers, steps), Ok)
+}
+
 /// What `rule` does in a run of `steps`, in words.
 pub fn describe(rule: &dyn Rule, steps: u64) -> String {
     match rule.course(steps).as_slice() {

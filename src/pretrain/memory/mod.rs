@@ -51,7 +51,7 @@ pub struct Memory {
 impl Memory {
     /// The peak of `step` in this process.
     pub fn of(step: &Step<'_>) -> Self {
-        let layers = step.bert.num_hidden_layers as f64;
+        let layers = step.map.num_layers() as f64;
         let (layer, embeddings, head) = (layers::layer(step), outside::embeddings(step), outside::head(step));
         let saved = layers * layer.saved + layers::last(step) + embeddings.saved;
         // The gradient of the word embeddings that the head made waits for that of the embeddings themselves.

@@ -50,7 +50,7 @@ pub fn config(norm: Norm, hidden: i64, dropout: f64) -> BertConfig {
 /// The spec of a run; clipping is at work in some steps and not in others.
 pub fn spec(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> TrainSpec {
     let optim = OptimConfig { clip_norm: 1.5, weight_decay: 0.05, ..Default::default() };
-    TrainSpec { bert, optim, sharing, compute: compute.into(), steps: 1000 }
+    TrainSpec::new(bert, optim, sharing, compute.into(), 1000)
 }
 
 /// A model whose tensors all differ, biases from 0 and scales from 1, so that none can stand for another.

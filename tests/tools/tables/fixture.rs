@@ -107,13 +107,16 @@ impl RunsFixture {
             guard: Value::Null,
             rule: Value::Null,
             config: serde_json::to_value(&fake.config).unwrap(),
-            totals: Totals { wall_seconds: 5400.0, tokens: 64 * fake.step, skipped_steps: 0, rollbacks: 0 },
+            totals: Totals { wall_seconds: 5400.0, tokens: 64 * fake.step, ..Default::default() },
             environment: BTreeMap::new(),
             untying: fake.untying,
             data: fake.data,
             bert,
+            schedule_start: 0,
+            frozen: Vec::new(),
+            remembered: None,
         };
-        checkpoint::save(&run_dir, &state, &weights, &moments, &fake.config.checkpoint).unwrap();
+        checkpoint::save(&run_dir, &state, &weights, &moments, None, &fake.config.checkpoint).unwrap();
         let mut metrics = String::from("{\"step\":0,\"sharing/groups\":1}\n{\"step\":5,\"eval/mlm_accuracy\":0.9}\n");
         if let Some(accuracy) = fake.accuracy {
             metrics += &format!("{{\"step\":{},\"eval/mlm_accuracy\":{accuracy}}}\n", fake.step);
@@ -228,7 +231,7 @@ pub fn mixed() -> RunsFixture {
     fixture.tune("swe-a", "sst2", "dev/accuracy", &sst2, keep);
     fixture.run("swe-m", |fake| {
         fake.accuracy = Some(0.3125);
-        fake.untying = vec![Untying { step: 4, groups: 2, mlm_accuracy: 0.1 }];
+        fake.untying = vec![Untying { step: 4, groups: 2, mlm_accuracy: 0.1, layers: None }];
     });
     fixture.tune("swe-m", "sst2", "dev/accuracy", &sst2, |row| ResultRow { model_hash: "0f".repeat(16), ..row });
     fixture.tune("swe-m", "rte", "dev/accuracy", &[(1e-4, 1, 0.5), (2e-4, 1, 0.5)], keep);
