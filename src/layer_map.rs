@@ -1,8 +1,8 @@
 //! Which weight group each encoder layer uses: the one description of sharing that every room reads.
 //!
 //! In: the number of layers and a pattern (all tied, A×B units, contiguous groups, untied, or a list). Out: for every
-//! layer the index of its group, groups being numbered by their lowest layer. A transition refines a map: it splits
-//! groups, it never joins them.
+//! layer the index of its group, groups being numbered by their lowest layer. Untying refines a map: it splits groups, it
+//! never joins them.
 
 use serde::{Deserialize, Serialize};
 

@@ -344,3 +344,123 @@ fn spec_of(weight: &Weight, lowest: usize, to: &LayerMap, group: usize) -> Resul
     let name = format!("{}{suffix}", layer_prefix(to.lowest(group)));
     Ok(Spec { name, group: Some(group), ..weight.spec.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::weights::Init;
+
+    const OUTSIDE: &str = "bert.embeddings.word_embeddings.weight";
+
+    fn layer_name(layer: usize) -> String {
+        format!("{}output.dense.bias", layer_prefix(layer))
+    }
+
+    /// A model of one tensor outside the layers and one in each of them, with moments of 1.
+    fn model(outside: &[f64], layers: &[&[f64]], kind: Kind) -> Grown {
+        let weight = |name: String, group, values: &[f64]| {
+            let spec = Spec { name, shape: vec![values.len() as i64], init: Init::Zero, group };
+            let tensor = Tensor::from_slice(values).to_kind(kind).set_requires_grad(true);
+            Weight { spec, tensor, members: 1 }
+        };
+        let mut entries = vec![weight(OUTSIDE.into(), None, outside)];
+        entries.extend(layers.iter().enumerate().map(|(at, values)| weight(layer_name(at), Some(at), values)));
+        let ones = || entries.iter().map(|entry| entry.tensor.detach().ones_like()).collect();
+        let moments = Moments { exp_avg: ones(), exp_avg_sq: ones(), num_updates: 7 };
+        Grown::new(LayerMap::untied(layers.len()), Weights::new(entries), moments)
+    }
+
+    fn values(weights: &Weights, name: &str) -> Vec<f64> {
+        Vec::try_from(weights.tensor(name).unwrap().detach().to_kind(Kind::Double)).unwrap()
+    }
+
+    fn mean_of_two() -> Transition {
+        let half = |group| Source { group, coefficient: 0.5 };
+        Transition {
+            sources: vec![vec![half(0), half(1)]],
+            remembers: true,
+            ..Transition::copying(LayerMap::untied(1), [], MomentsAt::Reset, "a test")
+        }
+    }
+
+    /// By hand: two layers become their mean; back, α = 1/4: 3/4 of what was remembered and 1/4 of the copies.
+    #[test]
+    fn a_mean_and_back_with_a_blend() {
+        let two = model(&[8.0, 16.0], &[&[1.0, 2.0], &[3.0, 6.0]], Kind::Float);
+        let outside = two.weights.tensor(OUTSIDE).unwrap();
+        let one = apply(two, &mean_of_two()).unwrap();
+        assert_eq!(values(&one.weights, &layer_name(0)), [2.0, 4.0]);
+        assert_eq!(one.weights.tensor(OUTSIDE).unwrap().data_ptr(), outside.data_ptr(), "what stays is handed over");
+        assert_eq!(one.moments.num_updates, 0);
+        let moments = one.moments.exp_avg.iter().chain(&one.moments.exp_avg_sq);
+        assert!(moments.into_iter().all(|moment| f64::try_from(moment.abs().max()).unwrap() == 0.0));
+        let remembered = one.remembered.as_ref().unwrap();
+        assert_eq!((&remembered.walk, remembered.weights.entries().len()), (&LayerMap::untied(2), 3));
+        // Training goes on, and what is remembered stays.
+        let _ = tch::no_grad(|| one.weights.tensor(OUTSIDE).unwrap().f_mul_scalar_(2.0).unwrap());
+        let _ = tch::no_grad(|| one.weights.tensor(&layer_name(0)).unwrap().f_add_scalar_(2.0).unwrap());
+        assert_eq!(values(&remembered.weights, OUTSIDE), [8.0, 16.0]);
+        let back = Transition {
+            blend: Some(0.25),
+            ..Transition::copying(LayerMap::untied(2), [0, 0], MomentsAt::Reset, "a test")
+        };
+        let two = apply(one, &back).unwrap();
+        assert_eq!(values(&two.weights, OUTSIDE), [10.0, 20.0]);
+        assert_eq!(values(&two.weights, &layer_name(0)), [1.75, 3.0]);
+        assert_eq!(values(&two.weights, &layer_name(1)), [3.25, 6.0]);
+        assert!(two.remembered.is_none());
+        assert!(two.weights.entries().iter().all(|weight| weight.tensor.requires_grad() && weight.tensor.is_leaf()));
+    }
+
+    /// In fp32, (1e8 + 1) − 1e8 would be 0.
+    #[test]
+    fn a_sum_is_rounded_once() {
+        let part = |group, coefficient| Source { group, coefficient };
+        let sum = Transition {
+            sources: vec![vec![part(0, 1.0), part(1, 1.0), part(0, -1.0)]],
+            ..Transition::copying(LayerMap::untied(1), [], MomentsAt::Reset, "a test")
+        };
+        let one = apply(model(&[0.0], &[&[1e8], &[1.0]], Kind::Float), &sum).unwrap();
+        assert_eq!(values(&one.weights, &layer_name(0)), [1.0]);
+        assert_eq!(one.weights.tensor(&layer_name(0)).unwrap().kind(), Kind::Float);
+    }
+
+    /// The lowest copy takes over, the others have storage of their own, and the moments go with them.
+    #[test]
+    fn a_longer_walk_copies_only_what_is_new() {
+        let two = model(&[1.0], &[&[1.0], &[2.0]], Kind::Float);
+        let before: Vec<_> = two.weights.entries().iter().map(|weight| weight.tensor.data_ptr()).collect();
+        let longer = Transition::copying(LayerMap::untied(4), [1, 0, 1, 0], MomentsAt::Carry, "a test");
+        let longer = Transition { frozen: vec![0, 1], ..longer };
+        let four = apply(two, &longer).unwrap();
+        assert_eq!((four.moments.num_updates, &four.frozen[..]), (7, &[0, 1][..]));
+        let found: Vec<f64> = (0..4).flat_map(|layer| values(&four.weights, &layer_name(layer))).collect();
+        assert_eq!(found, [2.0, 1.0, 2.0, 1.0]);
+        let places: Vec<_> = four.weights.entries().iter().map(|weight| weight.tensor.data_ptr()).collect();
+        assert_eq!(places[..3], [before[0], before[2], before[1]]);
+        assert!(places[3..].iter().all(|place| !before.contains(place)));
+        assert!(four.moments.exp_avg.iter().all(|moment| f64::try_from(moment.min()).unwrap() == 1.0));
+    }
+
+    #[test]
+    fn impossible_transitions_are_named() {
+        let copying = |layers, sources: &[usize]| {
+            Transition::copying(LayerMap::untied(layers), sources.iter().copied(), MomentsAt::Reset, "a test")
+        };
+        let refused = |transition: Transition| {
+            apply(model(&[1.0], &[&[1.0], &[2.0]], Kind::Float), &transition).unwrap_err().to_string()
+        };
+        for (transition, words) in [
+            (copying(3, &[0, 1]), "expected sources of 3 groups, got those of 2"),
+            (copying(1, &[2]), "and there are 2 groups"),
+            (Transition { sources: vec![Vec::new()], ..copying(1, &[]) }, "group 0 is made of []"),
+            (Transition { blend: Some(1.5), ..copying(2, &[0, 1]) }, "expected a blend in [0, 1]"),
+            (Transition { frozen: vec![2], ..copying(2, &[0, 1]) }, "group 2 is frozen, and there are 2 groups"),
+            (Transition { moments: MomentsAt::Carry, ..mean_of_two() }, "have no moments to carry"),
+            (Transition { blend: Some(0.5), ..copying(2, &[0, 1]) }, "blends with a state that is not remembered"),
+        ] {
+            let message = refused(transition);
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}

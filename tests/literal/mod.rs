@@ -7,6 +7,7 @@
 
 pub mod bert;
 pub mod border;
+pub mod growth;
 pub mod rng;
 pub mod rules;
 

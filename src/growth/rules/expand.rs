@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::growth::point::RunPoint;
-use crate::growth::rules::staged::{validate_points, RunContext, Staged};
+use crate::growth::rules::staged::{layers, validate_points, RunContext, Staged};
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
@@ -52,7 +52,7 @@ impl ExpandConfig {
 pub fn expand(config: &ExpandConfig, run: &RunContext) -> Staged {
     let (few, all, at) = (config.layers, run.num_layers, config.at.step(run.steps));
     let reason = format!("expansion from {few} to {all} layers after step {at}");
-    let words = format!("{few} layers, {all} after step {at}");
+    let words = format!("{}, {all} after step {at}", layers(few));
     let transition = run.copying(LayerMap::untied(all), (0..all).map(|layer| layer % few), reason);
     Staged::new(LayerMap::untied(few), vec![(at, transition)], words)
 }
@@ -74,7 +74,7 @@ mod tests {
         assert_eq!((transition.moments, transition.restarts_schedule), (MomentsAt::Carry, false));
         transition.validate(&LayerMap::untied(1)).unwrap();
         assert_eq!(rule.course(1000), [(0, LayerMap::untied(1)), (800, LayerMap::untied(4))]);
-        assert_eq!(rule.describe(), "1 layers, 4 after step 800");
+        assert_eq!(rule.describe(), "1 layer, 4 after step 800");
         let rule = expand(&ExpandConfig { layers: 3, ..Default::default() }, &run);
         assert_eq!(rule.stages()[0].1.sources, [0, 1, 2, 0].map(|group| vec![Source::whole(group)]));
     }

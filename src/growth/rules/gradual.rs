@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::growth::point::RunPoint;
-use crate::growth::rules::staged::{validate_points, validate_sizes, RunContext, Staged};
+use crate::growth::rules::staged::{layers, validate_points, validate_sizes, RunContext, Staged};
 use crate::growth::transition::Transition;
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
@@ -64,7 +64,7 @@ impl GradualConfig {
 /// The rule of a run.
 pub fn gradual(config: &GradualConfig, run: &RunContext) -> Staged {
     let points: Vec<u64> = config.points().iter().map(|at| at.step(run.steps)).collect();
-    let mut words = format!("{} layers", config.depths[0]);
+    let mut words = layers(config.depths[0]);
     let mut stages = Vec::new();
     for (two, &at) in config.depths.windows(2).zip(&points) {
         let (before, after) = (two[0], two[1]);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::growth::point::RunPoint;
-use crate::growth::rules::staged::{validate_points, validate_sizes, RunContext, Staged};
+use crate::growth::rules::staged::{layers, validate_points, validate_sizes, RunContext, Staged};
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
@@ -45,7 +45,7 @@ impl StackConfig {
 
 /// The rule of a run.
 pub fn stack(config: &StackConfig, run: &RunContext) -> Staged {
-    let mut words = format!("{} layers", config.depths[0]);
+    let mut words = layers(config.depths[0]);
     let mut stages = Vec::new();
     for (two, at) in config.depths.windows(2).zip(&config.at) {
         let (before, after, at) = (two[0], two[1], at.step(run.steps));

@@ -32,6 +32,14 @@ impl RunContext {
     }
 }
 
+/// `count` layers, in words.
+pub fn layers(count: usize) -> String {
+    match count {
+        1 => "1 layer".into(),
+        _ => format!("{count} layers"),
+    }
+}
+
 /// Transitions that come at their steps, each once.
 #[derive(Debug)]
 pub struct Staged {

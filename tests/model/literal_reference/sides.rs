@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 use untie::batch::Batch;
 use untie::growth::{Check, SharingConfig};
+use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::weights::Init;
 use untie::model::{BertConfig, Mode, ModelConfig, Norm, Weights};
@@ -53,42 +54,62 @@ pub fn spec(bert: BertConfig, sharing: SharingConfig, compute: Kind) -> TrainSpe
     TrainSpec::new(bert, optim, sharing, compute.into(), 1000)
 }
 
-/// A model whose tensors all differ, biases from 0 and scales from 1, so that none can stand for another.
-pub fn train_state(spec: TrainSpec, weight_kind: Kind) -> TrainState {
-    let map = spec.sharing.start_map(LAYERS).unwrap();
-    let weights = Weights::from_named(&spec.bert, &map, weight_kind, Device::Cpu, |spec| {
+/// Weights that all differ, biases from 0 and scales from 1, so that none can stand for another.
+pub fn weights(bert: &BertConfig, map: &LayerMap, kind: Kind) -> Weights {
+    let found = Weights::from_named(bert, map, kind, Device::Cpu, |spec| {
         let mut rng = Rng::new(spec.name.bytes().fold(7, |seed, byte| seed * 31 % 1_000_003 + u64::from(byte)));
         let centre = if spec.init == Init::One { 1.0 } else { 0.0 };
         // fp32, so that every precision starts from the same values.
         let values = (0..spec.shape.iter().product::<i64>()).map(|_| (centre + 0.2 * rng.signed()) as f32);
         Ok(Tensor::from_slice(&values.collect::<Vec<_>>()).view(spec.shape.as_slice()))
-    })
-    .unwrap();
+    });
+    found.unwrap()
+}
+
+/// A model of such weights.
+pub fn train_state(spec: TrainSpec, weight_kind: Kind) -> TrainState {
+    let map = spec.sharing.start_map(LAYERS).unwrap();
+    let weights = weights(&spec.bert, &map, weight_kind);
     let moments = Moments::zeros(&weights).unwrap();
     TrainState::new(spec, InitialState::new(map, weights, moments), World::alone().into()).unwrap()
 }
 
 /// Weights, first and second moments of `state` in fp64, as in files, under the reference's names.
 pub fn tensors(state: &TrainState, labels: &[usize]) -> [BTreeMap<String, Tensor>; 3] {
-    let entries = state.weights().entries();
-    let named = |tensor: &dyn Fn(usize) -> Tensor| {
+    named(state.weights(), state.moments(), labels)
+}
+
+/// The same of `weights` and `moments`.
+pub fn named(weights: &Weights, moments: &Moments, labels: &[usize]) -> [BTreeMap<String, Tensor>; 3] {
+    let entries = weights.entries();
+    let under = |tensor: &dyn Fn(usize) -> Tensor| {
         let in_file = |at: usize| entries[at].in_file(&tensor(at)).to_kind(Kind::Double);
         let house = (0..entries.len()).map(|at| (entries[at].spec.name.clone(), in_file(at)));
         border::copies(&house.collect(), labels)
     };
-    let moments = state.moments();
     [
-        named(&|at| entries[at].tensor.detach()),
-        named(&|at| moments.exp_avg[at].shallow_clone()),
-        named(&|at| moments.exp_avg_sq[at].shallow_clone()),
+        under(&|at| entries[at].tensor.detach()),
+        under(&|at| moments.exp_avg[at].shallow_clone()),
+        under(&|at| moments.exp_avg_sq[at].shallow_clone()),
     ]
 }
 
 /// A reference that starts from the weights of `state`, whose layers share as `labels` says.
 pub fn reference(spec: &TrainSpec, state: &TrainState, labels: &[usize], combine: Combine) -> Reference {
-    let TrainSpec { bert, optim, .. } = spec;
+    let [weights, ..] = tensors(state, labels);
+    reference_of(&spec.bert, &spec.optim, labels.to_vec(), weights, combine)
+}
+
+/// A reference that starts from `values`.
+pub fn reference_of(
+    bert: &BertConfig,
+    optim: &OptimConfig,
+    labels: Vec<usize>,
+    values: BTreeMap<String, Tensor>,
+    combine: Combine,
+) -> Reference {
     let sizes = literal::Sizes {
-        layers: LAYERS,
+        layers: labels.len(),
         hidden: bert.hidden_size,
         heads: bert.num_attention_heads,
         pre_norm: bert.norm == Norm::Pre,
@@ -101,8 +122,7 @@ pub fn reference(spec: &TrainSpec, state: &TrainState, labels: &[usize], combine
         weight_decay: optim.weight_decay,
         clip_norm: optim.clip_norm,
     };
-    let [weights, ..] = tensors(state, labels);
-    Reference::new(sizes, labels.to_vec(), weights, adam, combine)
+    Reference::new(sizes, labels, values, adam, combine)
 }
 
 /// The two micro-batches of a step: of three and two sequences, with different numbers of targets.
@@ -135,7 +155,7 @@ pub fn whole([one, other]: &[literal::Batch; 2]) -> literal::Batch {
 }
 
 /// The buffers that the product reads, with unused slots.
-fn house(batch: &literal::Batch) -> Batch {
+pub fn house(batch: &literal::Batch) -> Batch {
     let sequences = batch.token_ids.len();
     let mut house = Batch {
         token_ids: batch.token_ids.concat(),
