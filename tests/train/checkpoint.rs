@@ -444,7 +444,7 @@ fn what_is_saved_in_the_background_is_what_there_was() {
     let (state, weights, mut moments) = run(3, &LayerMap::tied(4), Norm::Post, Kind::Float);
     let expected: Vec<Vec<u8>> = weights.entries().iter().map(|weight| bits(&weight.in_file(&weight.tensor))).collect();
     let mut saver = Saver::new(folder.path(), &CheckpointConfig::default());
-    saver.save(&state, &weights, &moments).unwrap();
+    saver.save(&state, &weights, &moments, None).unwrap();
     tch::no_grad(|| weights.entries().iter().for_each(|weight| drop(weight.tensor.shallow_clone().zero_())));
     moments.exp_avg.iter_mut().for_each(|moment| drop(moment.zero_()));
     saver.wait().unwrap();
@@ -462,7 +462,7 @@ fn a_save_that_fails_in_the_background_is_told_once() {
     fs::write(folder.path().join("checkpoints"), "").unwrap();
     let (state, weights, moments) = run(3, &LayerMap::tied(4), Norm::Post, Kind::Float);
     let mut saver = Saver::new(folder.path(), &CheckpointConfig::default());
-    saver.save(&state, &weights, &moments).unwrap();
+    saver.save(&state, &weights, &moments, None).unwrap();
     let message = saver.wait().unwrap_err().to_string();
     assert!(message.starts_with("cannot create `"), "{message}");
     saver.wait().unwrap();

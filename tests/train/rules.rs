@@ -78,28 +78,14 @@ fn loss(model: &Bert, outside: &[Tensor], fields: Fields) -> Result<Tensor> {
 
 /// Saves and loads: what a kill right after a checkpoint leaves.
 fn killed_and_resumed(sharing: &SharingConfig, state: TrainState, step: u64, folder: &Path) -> TrainState {
-    let saved = RunState {
-        format: checkpoint::FORMAT,
-        step,
-        layer_map: state.map().clone(),
-        num_updates: state.moments().num_updates,
-        scaler: None,
-        samples_consumed: 0,
-        samples_skipped: 0,
-        guard: Value::Null,
-        rule: state.rule().state(),
-        config: Value::Null,
-        totals: Default::default(),
-        environment: Default::default(),
-        untying: Vec::new(),
-        data: Default::default(),
-        bert: bert(),
-    };
+    let first = RunState::first(state.map().clone(), bert(), Value::Null, Default::default(), Default::default());
+    let (num_updates, rule) = (state.moments().num_updates, state.rule().state());
+    let saved = RunState { step, num_updates, rule, ..first };
     let config = CheckpointConfig::default();
     let path = checkpoint::save(folder, &saved, state.weights(), state.moments(), None, &config).unwrap();
     drop(state);
     let loaded = checkpoint::load(&path, Kind::Float, Device::Cpu).unwrap();
-    let checkpoint::Loaded { state: saved, weights, moments } = loaded;
+    let checkpoint::Loaded { state: saved, weights, moments, .. } = loaded;
     let start = InitialState { rule_state: Some(saved.rule), ..InitialState::new(saved.layer_map, weights, moments) };
     TrainState::new(spec(sharing), start, World::alone().into()).unwrap()
 }
