@@ -56,13 +56,18 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<toml::Table> {
 fn apply(table: &mut toml::Table, setting: &str) -> Result<()> {
     let shape = || Error::config(format!("`--set {setting}`: expected `table.key=value`"));
     let (key, value) = setting.split_once('=').ok_or_else(shape)?;
-    let (section, name) = key.trim().split_once('.').ok_or_else(shape)?;
+    let (path, name) = key.trim().rsplit_once('.').ok_or_else(shape)?;
     let value = value.trim();
     let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"))
         .ok()
         .and_then(|mut parsed| parsed.remove("value"))
         .unwrap_or_else(|| toml::Value::String(value.into()));
-    let section = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    section.as_table_mut().ok_or_else(shape)?.insert(name.into(), parsed);
+    // The table that holds the key, which may be inside another.
+    let mut inner = table;
+    for part in path.split('.') {
+        let found = inner.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        inner = found.as_table_mut().ok_or_else(shape)?;
+    }
+    inner.insert(name.into(), parsed);
     Ok(())
 }

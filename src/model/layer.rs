@@ -23,6 +23,8 @@ use crate::shim::{recompute, FusedLayer, LayerContext};
 #[derive(Debug)]
 pub struct Layer {
     form: Form,
+    /// One of its weights, which all train or none.
+    leaf: Tensor,
     recompute: bool,
     attention_dropout: f64,
     dropout: f64,
@@ -86,6 +88,7 @@ impl Layer {
             .collect::<Result<_>>()?;
         let wide = compute.weight_kind();
         let is_fused = parts.iter().all(|part| part.kind() == wide) && compute.fuses_layers(config, parts[0].device());
+        let leaf = parts[0].shallow_clone();
         let form = match (is_fused, compute.recompute) {
             (true, _) => Form::Fused(FusedLayer::new(&parts, layer_sizes(config), compute.kind)?),
             (false, false) => Form::Composed(Box::new(Composed::new(config, weights, prefix)?)),
@@ -93,6 +96,7 @@ impl Layer {
         };
         Ok(Self {
             form,
+            leaf,
             recompute: compute.recompute,
             attention_dropout: config.attention_probs_dropout_prob,
             dropout: config.hidden_dropout_prob,
@@ -112,7 +116,10 @@ impl Layer {
         match &self.form {
             Form::Fused(fused) => {
                 let of_layer = context.layer(layer, self.attention_dropout, self.dropout)?;
-                fused.forward(hidden, LayerContext { recompute: self.recompute, ..of_layer })
+                // Its node hangs on its input alone, below which everything may be frozen.
+                let is_first = context.mode() == Mode::Train && self.leaf.requires_grad() && !hidden.requires_grad();
+                let entry = if is_first { Some(hidden.detach().f_set_requires_grad(true)?) } else { None };
+                fused.forward(entry.as_ref().unwrap_or(hidden), LayerContext { recompute: self.recompute, ..of_layer })
             }
             Form::Composed(composed) => composed.forward(hidden, context.bias.as_ref(), context.mode()),
             Form::Recomputed(layer) => layer.forward(hidden, context.bias.as_ref(), context.mode()),
