@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::named;
 use crate::error::{io, Result};
 use crate::report::curves::curves;
 use crate::report::figure::Format;
-use crate::report::run::read_runs;
+use crate::report::run::{read_runs, Extent};
 
 /// Arguments of `untie plot`.
 #[derive(Debug, Args)]
@@ -19,6 +20,9 @@ pub struct PlotArgs {
     /// Pictures to write, as .svg or .png [default: plot.svg and plot.png in the first run's folder]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     out: Vec<PathBuf>,
+    /// From left to right: steps, tokens, flops or hours (of training steps alone)
+    #[arg(long, value_name = "NAME", default_value = "steps", value_parser = named::<Extent>)]
+    x: Extent,
     /// Logged points to average for each point of a training curve [default: a fiftieth of the run's, at most 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     smooth: Option<u16>,
@@ -43,7 +47,8 @@ impl PlotArgs {
         for run in runs.iter().filter(|run| run.damaged_lines > 0) {
             eprintln!("warning: metrics.jsonl of {}: left out {} damaged lines", run.name, run.damaged_lines);
         }
-        let figure = curves(&runs, self.smooth.map(usize::from));
+        let runs = runs.into_iter().map(|run| run.along(self.x)).collect::<Result<Vec<_>>>()?;
+        let figure = curves(&runs, self.smooth.map(usize::from), self.x);
         for path in &out {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder).map_err(|error| io("create", folder, error))?;

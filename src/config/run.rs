@@ -176,6 +176,7 @@ mod tests {
     use crate::batch::phase::PhaseConfig;
     use crate::batch::CorpusConfig;
     use crate::config::length::{Asked, TimeBudget};
+    use crate::growth::RunPoint;
     use crate::keys::{assert_names, class_of, Class, Keys};
 
     const SMALL: &str =
@@ -243,6 +244,38 @@ mod tests {
         let config = config.unwrap();
         assert_eq!(config.optim.lr, 1e-3);
         assert_eq!(config.sharing.start_map(2).unwrap().num_groups(), 2);
+    }
+
+    #[test]
+    fn settings_reach_tables_inside_tables() {
+        let config = load(SMALL, &["growth.rule=expand", "growth.expand.at=10"]).unwrap();
+        assert_eq!(config.growth.expand.at, RunPoint::Step(10));
+        let walk = |config: &RunConfig| config.rule(2).unwrap().course(1000)[0].1.num_layers();
+        assert_eq!((walk(&config), walk(&load(SMALL, &[]).unwrap())), (1, 2));
+        for (settings, words) in [
+            (["growth.rule=expand", "growth.expand.to=10"], "unknown field `to`"),
+            (["growth.rule=stack", "sharing.rule=fixed"], "`growth.rule` and `sharing.rule` are both set"),
+            (["growth.rule=expand", "growth.rule.at=10"], "expected `table.key=value`"),
+        ] {
+            let report = load(SMALL, &settings).unwrap_err().report();
+            assert!(report.contains(words), "{report}");
+        }
+    }
+
+    /// A key of a later version, in a table and in a list of tables; and one that this version knows and the checkpoint does not.
+    #[test]
+    fn tables_of_another_version_are_read() {
+        let tables = serde_json::json!({
+            "train": { "steps": 7, "warp": 9 },
+            "data": { "phase": [{ "sequence_length": 16, "weft": 1 }] },
+            "loom": {},
+        });
+        let config = RunConfig::of_another_version(tables).unwrap();
+        assert_eq!((config.train.steps, config.data.phase[0].sequence_length), (7, 16));
+        assert_eq!(config.optim, OptimConfig::default());
+        let report =
+            RunConfig::of_another_version(serde_json::json!({ "train": { "steps": "x" } })).unwrap_err().report();
+        assert!(report.contains("the checkpoint's configuration cannot be read"), "{report}");
     }
 
     #[test]

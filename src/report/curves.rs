@@ -2,15 +2,15 @@
 
 use super::chart::{HeatMap, Lines, Mark, Series};
 use super::figure::{Figure, Panel};
-use super::run::{Run, EVAL_ACCURACY, EVAL_LOSS, TRAIN_ACCURACY, TRAIN_LOSS};
+use super::run::{Extent, Run, EVAL_ACCURACY, EVAL_LOSS, TRAIN_ACCURACY, TRAIN_LOSS};
 
-/// The curves of `runs`: training as a mean of `smooth` logged points around each, evaluations dashed in the same
+/// The curves of `runs`, which are [`Run::along`] `extent`: training as a mean of `smooth` logged points around each, evaluations dashed in the same
 /// colour, and untying points as vertical lines.
 ///
 /// `smooth = None` takes a fiftieth of each run's points, at most 1000. The heat maps of all runs have one range of
 /// colours. Where no correlation is negative it ends at 1 and starts at the first of 0.9, 0.8, 0.5 and 0 that holds the
 /// lowest one; else it is symmetric, white for no correlation, up to the first of 0.1, 0.2, 0.5 and 1 that holds all.
-pub fn curves(runs: &[Run], smooth: Option<usize>) -> Figure {
+pub fn curves(runs: &[Run], smooth: Option<usize>, extent: Extent) -> Figure {
     let panel = |title: &str, y_label: &str, factor: f64, train: &str, eval: &str| {
         let (mut series, mut marks) = (Vec::new(), Vec::new());
         for run in runs {
@@ -22,12 +22,12 @@ pub fn curves(runs: &[Run], smooth: Option<usize>) -> Figure {
             series.push(line(scaled(&smoothed(points, window)), false));
             series.push(line(scaled(run.series(eval)), true));
             marks.extend(run.untyings().iter().map(|untying| Mark {
-                x: untying.step,
+                x: untying.at,
                 label: format!("{} → {}", untying.from, untying.to),
                 series: own,
             }));
         }
-        let (title, x_label, y_label) = (title.into(), "step".into(), y_label.into());
+        let (title, x_label, y_label) = (title.into(), extent.label().into(), y_label.into());
         Panel::Lines(Lines { title, x_label, y_label, series, marks, ..Default::default() })
     };
     let mut panels = vec![
@@ -35,13 +35,13 @@ pub fn curves(runs: &[Run], smooth: Option<usize>) -> Figure {
         panel("Masked tokens predicted right (dashed: held out)", "accuracy, %", 100.0, TRAIN_ACCURACY, EVAL_ACCURACY),
     ];
     let range = range(runs);
-    panels.extend(runs.iter().filter_map(|run| correlations(run, range)).map(Panel::HeatMap));
+    panels.extend(runs.iter().filter_map(|run| correlations(run, range, extent)).map(Panel::HeatMap));
     Figure { panels }
 }
 
 /// Correlations of the gradients of neighbouring layers, or units, over time; `None` if the run recorded none. A pair is
 /// named by its lower layer, as in the metrics.
-fn correlations(run: &Run, range: (f64, f64)) -> Option<HeatMap> {
+fn correlations(run: &Run, range: (f64, f64), extent: Extent) -> Option<HeatMap> {
     let pairs = run.correlations();
     let mut columns: Vec<f64> = pairs.values().flat_map(|points| points.iter().map(|(step, _)| *step)).collect();
     columns.sort_by(f64::total_cmp);
@@ -57,7 +57,7 @@ fn correlations(run: &Run, range: (f64, f64)) -> Option<HeatMap> {
     };
     let rows: Vec<_> = pairs.into_iter().map(row).collect();
     let title = format!("Gradient correlation, {}", run.name);
-    let (x_label, y_label) = ("step".into(), "lower layer".into());
+    let (x_label, y_label) = (extent.label().into(), "lower layer".into());
     (!rows.is_empty()).then_some(HeatMap { title, x_label, y_label, columns, rows, range })
 }
 

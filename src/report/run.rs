@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{io, Error, Result};
@@ -25,9 +26,50 @@ pub const GROUPS: &str = "sharing/groups";
 /// With the lower layer of a pair behind it: correlation of the gradients of the two layers.
 pub const CORRELATION: &str = "sharing/correlation/";
 
-const SHOWN: [&str; 5] = [TRAIN_LOSS, TRAIN_ACCURACY, EVAL_LOSS, EVAL_ACCURACY, GROUPS];
+const TOKENS: &str = "train/tokens";
+const FLOPS: &str = "train/flops";
+const HOURS: &str = "train/hours";
+
+const SHOWN: [&str; 8] = [TRAIN_LOSS, TRAIN_ACCURACY, EVAL_LOSS, EVAL_ACCURACY, GROUPS, TOKENS, FLOPS, HOURS];
 /// No line that `untie train` writes is a thousandth as long.
 const LONGEST_LINE: u64 = 1 << 20;
+
+/// What a picture has from left to right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// Steps done.
+    #[default]
+    Steps,
+    /// Tokens trained on.
+    Tokens,
+    /// FLOPs of the matrix products of the steps done.
+    Flops,
+    /// Hours of steps, without evaluations and checkpoints.
+    Hours,
+}
+
+impl Extent {
+    /// For a person.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Steps => "step",
+            Self::Tokens => "tokens",
+            Self::Flops => "FLOPs",
+            Self::Hours => "hours of training steps",
+        }
+    }
+
+    /// The metric that has it at each logged step.
+    fn tag(self) -> Option<&'static str> {
+        match self {
+            Self::Steps => None,
+            Self::Tokens => Some(TOKENS),
+            Self::Flops => Some(FLOPS),
+            Self::Hours => Some(HOURS),
+        }
+    }
+}
 
 /// The metrics of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,11 +81,11 @@ pub struct Run {
     series: BTreeMap<String, Vec<(f64, f64)>>,
 }
 
-/// A step at which the encoder got more weight groups.
+/// A step at which the encoder got another number of weight groups.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Untying {
-    /// The first recorded step with the new number.
-    pub step: f64,
+    /// Where the new number was recorded first: a step, or what stands for it.
+    pub at: f64,
     /// Groups before.
     pub from: f64,
     /// Groups after.
@@ -115,11 +157,32 @@ impl Run {
         self.series.get(tag).map_or(&[], Vec::as_slice)
     }
 
-    /// Where the number of weight groups rises.
+    /// The same with `extent` instead of steps. Between two logged steps it grows evenly.
+    ///
+    /// # Errors
+    /// A run that has not recorded it, as those of earlier versions.
+    pub fn along(mut self, extent: Extent) -> Result<Self> {
+        let Some(tag) = extent.tag() else { return Ok(self) };
+        let known: Vec<(f64, f64)> = self.series(tag).iter().copied().filter(|(_, value)| value.is_finite()).collect();
+        if known.is_empty() {
+            return Err(Error::data(format!("the metrics of {} have no `{tag}`", self.name))
+                .hint("runs of earlier versions have not recorded it: plot them by steps"));
+        }
+        let place = |step: f64| {
+            let after = known.partition_point(|(at, _)| *at < step);
+            let (from, to) = (if after == 0 { (0.0, 0.0) } else { known[after - 1] }, known.get(after));
+            to.map_or(from.1, |to| from.1 + (to.1 - from.1) * (step - from.0) / (to.0 - from.0).max(f64::MIN_POSITIVE))
+        };
+        let points = self.series.values_mut().flatten();
+        points.for_each(|(step, _)| *step = place(*step));
+        Ok(self)
+    }
+
+    /// Where the number of weight groups changes.
     pub fn untyings(&self) -> Vec<Untying> {
         let known: Vec<_> = self.series(GROUPS).iter().filter(|(_, groups)| groups.is_finite()).collect();
-        let pairs = known.windows(2).filter(|pair| pair[1].1 > pair[0].1);
-        pairs.map(|pair| Untying { step: pair[1].0, from: pair[0].1, to: pair[1].1 }).collect()
+        let pairs = known.windows(2).filter(|pair| pair[1].1 != pair[0].1);
+        pairs.map(|pair| Untying { at: pair[1].0, from: pair[0].1, to: pair[1].1 }).collect()
     }
 
     /// The correlations of each pair of layers, by its lower layer; empty if none were recorded.
@@ -186,6 +249,28 @@ mod tests {
         (run, lines)
     }
 
+    /// By hand: 100 FLOPs a step until 10, then 50: 0 at 0, 1000 at 10, 1500 at 20; 15 is half of the way, and nothing lies behind the
+    /// last logged step.
+    #[test]
+    fn steps_become_what_they_took() {
+        let text = concat!(
+            "{\"step\":0,\"eval/loss\":9}\n",
+            "{\"step\":5,\"eval/loss\":8}\n",
+            "{\"step\":10,\"train/loss\":3,\"train/flops\":1000,\"sharing/groups\":4}\n",
+            "{\"step\":15,\"eval/loss\":7,\"sharing/groups\":2}\n",
+            "{\"step\":20,\"train/loss\":2,\"train/flops\":1500}\n",
+            "{\"step\":25,\"eval/loss\":6}\n",
+        );
+        let along = |extent| read(text).0.along(extent);
+        let run = along(Extent::Flops).unwrap();
+        assert_eq!(run.series(EVAL_LOSS), [(0.0, 9.0), (500.0, 8.0), (1250.0, 7.0), (1500.0, 6.0)]);
+        assert_eq!(run.series(TRAIN_LOSS), [(1000.0, 3.0), (1500.0, 2.0)]);
+        assert_eq!(run.untyings(), [Untying { at: 1250.0, from: 4.0, to: 2.0 }], "a V-cycle has fewer for a time");
+        assert_eq!(along(Extent::Steps).unwrap(), read(text).0);
+        let report = along(Extent::Hours).unwrap_err().report();
+        assert!(report.contains("no `train/hours`") && report.contains("hint: "), "{report}");
+    }
+
     #[test]
     fn lines_become_series() {
         let (run, lines) = read(concat!(
@@ -205,7 +290,7 @@ mod tests {
         assert_eq!(loss[0], (10.0, 2.5));
         assert!(loss.len() == 2 && loss[1].0 == 20.0 && loss[1].1.is_nan(), "{loss:?}");
         assert_eq!(run.series("train/lr"), []);
-        let untying = |step, from, to| Untying { step, from, to };
+        let untying = |at, from, to| Untying { at, from, to };
         assert_eq!(run.untyings(), [untying(21.0, 1.0, 3.0), untying(31.0, 3.0, 12.0)]);
         let correlations = run.correlations();
         assert_eq!(correlations.keys().copied().collect::<Vec<_>>(), [0, 10]);

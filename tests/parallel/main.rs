@@ -3,6 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod finetune;
+#[path = "../common/growing.rs"]
+mod growing;
+mod growth;
 mod message;
 #[path = "../common/namespaces.rs"]
 mod namespaces;

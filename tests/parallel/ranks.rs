@@ -48,7 +48,7 @@ fn train(workspace: &TestWorkspace, ranks: usize, run: &str, more: &[&str]) {
 }
 
 /// The largest difference of any tensor of two runs' checkpoints of `step`, weights and moments.
-fn farthest(workspace: &TestWorkspace, one: &str, other: &str, step: u64) -> f64 {
+pub fn farthest(workspace: &TestWorkspace, one: &str, other: &str, step: u64) -> f64 {
     let read = |run: &str, file: &str| -> BTreeMap<String, Tensor> {
         let path = workspace.path(run).join(format!("checkpoints/step-{step:08}/{file}.safetensors"));
         Tensor::read_safetensors(path).unwrap().into_iter().collect()
@@ -67,7 +67,7 @@ fn farthest(workspace: &TestWorkspace, one: &str, other: &str, step: u64) -> f64
 }
 
 /// Every number of every step but times: relative differences of losses and norms, absolute ones of the others.
-fn are_near(workspace: &TestWorkspace, one: &str, other: &str, limit: f64) {
+pub fn are_near(workspace: &TestWorkspace, one: &str, other: &str, limit: f64) {
     let (expected, got) = (metrics(&workspace.path(one)), metrics(&workspace.path(other)));
     assert_eq!(expected.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>(), "{one}, {other}");
     for (step, values) in &expected {

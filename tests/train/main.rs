@@ -12,6 +12,9 @@ mod disk_full;
 mod flips;
 mod from_model;
 mod golden_losses;
+#[path = "../common/growing.rs"]
+mod growing;
+mod growth;
 mod guard;
 mod kills;
 mod memory;
