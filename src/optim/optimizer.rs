@@ -23,14 +23,10 @@ pub enum ReportTiming {
     Late,
 }
 
-/// Set to `device`, it makes runs on the CPU read late too; for tests.
-const FORCE: &str = "UNTIE_STEP";
-
 impl ReportTiming {
     /// Late on CUDA, which works beside the host.
     pub fn for_device(device: Device) -> Self {
-        let is_forced = std::env::var_os(FORCE).is_some_and(|path| path == "device");
-        match device.is_cuda() || is_forced {
+        match device.is_cuda() {
             true => Self::Late,
             false => Self::AtOnce,
         }

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::growth::describe;
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
+use crate::optim::ReportTiming;
 use crate::parallel::World;
 use crate::pretrain::calibrate::{self, Product};
 use crate::pretrain::run_stats::{PhaseStats, RunStats};
@@ -41,6 +42,8 @@ pub struct ResolvedRun {
     pub compute: Compute,
     /// Whether `train.micro_batch` was `auto`: then it may become smaller.
     pub chooses_micro_batch: bool,
+    /// When the host learns what a step did; `None`: as is best for the device.
+    pub timing: Option<ReportTiming>,
     /// Where to compute.
     pub device: Device,
     /// The processes that share the run.
@@ -70,6 +73,7 @@ impl ResolvedRun {
             config: config.clone(),
             compute,
             chooses_micro_batch: false,
+            timing: None,
             device,
             world: world.clone(),
         })
@@ -161,6 +165,7 @@ impl ResolvedRun {
             seed: self.config.train.seed,
             compute: self.compute,
             steps: self.config.train.steps,
+            timing: self.timing,
         }
     }
 

@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn pairs_are_named_by_their_lower_layer() {
-        let map = correlations(&with_correlations(&[0.5, 0.25]), (0.0, 1.0)).unwrap();
+        let map = correlations(&with_correlations(&[0.5, 0.25]), (0.0, 1.0), Extent::Steps).unwrap();
         let cells = vec![Some(0.5), Some(0.25)];
         assert_eq!(map.rows, [("0".into(), cells.clone()), ("2".into(), cells)]);
-        assert!(correlations(&Run::default(), (0.0, 1.0)).is_none());
+        assert!(correlations(&Run::default(), (0.0, 1.0), Extent::Steps).is_none());
     }
 
     #[test]

@@ -42,12 +42,14 @@ pub struct TrainSpec {
     pub compute: Compute,
     /// Steps of the run.
     pub steps: u64,
+    /// When the host learns what a step did; `None`: as is best for the device.
+    pub timing: Option<ReportTiming>,
 }
 
 impl TrainSpec {
     /// Of a model whose depth stays.
     pub fn new(bert: BertConfig, optim: OptimConfig, sharing: SharingConfig, compute: Compute, steps: u64) -> Self {
-        Self { bert, optim, sharing, growth: GrowthConfig::default(), seed: 0, compute, steps }
+        Self { bert, optim, sharing, growth: GrowthConfig::default(), seed: 0, compute, steps, timing: None }
     }
 }
 
@@ -426,7 +428,8 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
 fn optimizer(trained: &Trained, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
     let Trained { weights, moments } = trained;
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
-    Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, ReportTiming::for_device(device))
+    let timing = spec.timing.unwrap_or_else(|| ReportTiming::for_device(device));
+    Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, timing)
 }
 
 /// The weights by where a backward has finished their gradients: see [`Bert::mark_for`].

@@ -1,20 +1,46 @@
-//! Whole runs on the CPU whose steps are read as late as on a GPU, with `UNTIE_STEP=device`: what is read late is right.
+//! Whole runs on the CPU whose steps are read as late as on a GPU: what is read late is right.
 
 use std::fs;
 use std::path::Path;
+use std::rc::Rc;
+use std::time::Instant;
+
+use serde_json::Value;
+use tch::Device;
+use untie::config::RunConfig;
+use untie::optim::ReportTiming;
+use untie::parallel::World;
+use untie::pretrain::{self, earlier_config, resolve, ResolvedRun};
+use untie::train::{Event, Outcome, StopFlag};
 
 use crate::common::{stderr, TestWorkspace};
 use crate::runs::metrics;
-use serde_json::Value;
 
-/// A run of 40 steps that unties at 20, with `settings` on top; what it wrote to stderr.
+/// A run of 40 steps that unties at 20, with `settings` on top, whose steps are read as `timing` says; what it told.
+fn run(workspace: &TestWorkspace, run_dir: &str, settings: &[&str], timing: ReportTiming) -> String {
+    tch::set_num_threads(1);
+    let data = format!("data.dir={}", workspace.path("data").display());
+    let usual = [&data, "train.steps=40", "sharing.untie_at=20", "optim.schedule=constant"];
+    let settings: Vec<String> = usual.iter().chain(settings).map(|&setting| setting.to_owned()).collect();
+    let config = RunConfig::load(&workspace.path("run.toml"), &settings).unwrap();
+    let (folder, world, mut told) = (workspace.path(run_dir), Rc::new(World::alone()), String::new());
+    let mut events = |event| {
+        if let Event::Note(words) = event {
+            told += &(words + "\n");
+        }
+    };
+    let earlier = earlier_config(&folder, &world).unwrap();
+    let place = (folder.as_path(), Instant::now());
+    let resolved = resolve(config, Device::Cpu, earlier.as_ref(), &world, place, &mut events).unwrap();
+    let resolved = ResolvedRun { timing: Some(timing), ..resolved };
+    let mut trainer = pretrain::open(resolved, &folder, (true, false), &mut events).unwrap();
+    assert!(matches!(trainer.train(&StopFlag::default()).unwrap(), Outcome::Finished(_)));
+    drop(trainer);
+    told
+}
+
 fn train(workspace: &TestWorkspace, run_dir: &str, settings: &[&str]) -> String {
-    let mut arguments = vec!["train", "--config", "run.toml", "--run-dir", run_dir, "--resume"];
-    let usual = ["train.steps=40", "sharing.untie_at=20", "optim.schedule=constant"];
-    arguments.extend(usual.iter().chain(settings).flat_map(|setting| ["--set", setting]));
-    let output = workspace.command(&arguments).env("UNTIE_STEP", "device").output().unwrap();
-    assert!(output.status.success(), "{}", stderr(&output));
-    stderr(&output)
+    run(workspace, run_dir, settings, ReportTiming::Late)
 }
 
 fn weights(run: &Path) -> Vec<u8> {
@@ -56,9 +82,7 @@ fn a_resumed_run_is_the_uninterrupted_one() {
 fn the_losses_are_those_of_a_run_that_reads_at_once() {
     let workspace = TestWorkspace::new();
     train(&workspace, "late", &[]);
-    let at_once = ["train", "--config", "run.toml", "--run-dir", "at-once", "--set", "train.steps=40", "--set"];
-    let at_once = [&at_once[..], &["sharing.untie_at=20", "--set", "optim.schedule=constant"]].concat();
-    assert!(workspace.untie(&at_once).status.success());
+    run(&workspace, "at-once", &[], ReportTiming::AtOnce);
     let [late, at_once] = ["late", "at-once"].map(|run| metrics(&workspace.path(run)));
     assert_eq!(late.len(), at_once.len());
     for (step, row) in at_once.iter().filter(|(&step, _)| step > 0) {
