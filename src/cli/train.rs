@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -14,7 +15,7 @@ use crate::cli::{check_same_parts, with_processes};
 use crate::config::{wall_time, RunConfig, TimeBudget};
 use crate::error::{Error, Result};
 use crate::parallel::{LaunchEnv, World};
-use crate::pretrain::{self, earlier_config, resolve};
+use crate::pretrain::{self, earlier_config, resolve, StartOptions, Trunk};
 use crate::train::environment::environment;
 use crate::train::{prepare_process, Outcome, StopFlag};
 
@@ -36,6 +37,9 @@ pub struct TrainArgs {
     /// With `--resume`: accept settings and data that make it another run, but not other sizes, batches or vocabulary
     #[arg(long, requires = "resume")]
     allow_changes: bool,
+    /// Begin with a checkpoint of another run of the same model and data, e.g. to let its learning rate fall from there
+    #[arg(long, value_name = "RUN[:STEP]", value_parser = Trunk::from_str)]
+    from: Option<Trunk>,
     /// Train for this long in all, e.g. 5m or 1h30m, instead of the file's steps, epochs or time
     #[arg(long, value_name = "TIME", value_parser = wall_time)]
     time: Option<Duration>,
@@ -74,6 +78,7 @@ impl TrainArgs {
         let mut parts = vec![
             ("`--resume`".to_owned(), self.resume.to_string()),
             ("`--allow-changes`".to_owned(), self.allow_changes.to_string()),
+            ("`--from`".to_owned(), format!("{:?}", self.from)),
         ];
         let unwritable = |error| Error::failed("the configuration has no JSON form").caused_by(error);
         let tables = serde_json::to_value(config).map_err(unwritable)?;
@@ -113,8 +118,9 @@ impl TrainArgs {
         let DataFingerprint { vocabulary, shards } = &run.data_fingerprint;
         let parts = [("the vocabulary", vocabulary), ("the training shards", shards)];
         check_same_parts(world, &parts.map(|(name, hash)| (name.to_owned(), hash.clone())))?;
+        let start = StartOptions { resume: self.resume, allow_changes: self.allow_changes, from: self.from.clone() };
         let stop = StopFlag::on_signals()?.until(begin, self.max_wall_time);
-        let mut trainer = pretrain::open(run, &folder, (self.resume, self.allow_changes), &mut events)?;
+        let mut trainer = pretrain::open(run, &folder, &start, &mut events)?;
         if world.is_first() {
             eprintln!("{}", trainer.task().describe()?);
         }

@@ -1,10 +1,13 @@
 //! Where a run starts: at random weights, at those of another model, or at a checkpoint of its own.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde_json::Value;
 
 use crate::batch::samples::Vocabulary;
-use crate::checkpoint::{self, Loaded};
+use crate::checkpoint::{self, Loaded, RunState};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::files::write_aside;
@@ -15,31 +18,81 @@ use crate::layer_map::LayerMap;
 use crate::model::weights::is_of_pair_head;
 use crate::model::Weights;
 use crate::optim::Moments;
+use crate::pretrain::init;
 use crate::pretrain::pretraining::Pretraining;
 use crate::pretrain::resolved_run::ResolvedRun;
-use crate::pretrain::{init, resume};
+use crate::pretrain::resume::{self, Changes};
 use crate::train::environment::{self, environment};
 use crate::train::{shared, Event, RunFolder, RunOptions, Trainer};
 
-/// Opens the run in `folder`: a new one, or with `resume` the newest valid checkpoint (a new run if there is none). With
-/// `allow_changes` the run goes on with settings and data that make it another.
+/// What a run may start from, besides its configuration.
+#[derive(Clone, Debug, Default)]
+pub struct StartOptions {
+    /// Go on from the newest valid checkpoint of the run's folder, if there is one.
+    pub resume: bool,
+    /// With `resume`: go on with settings and data that make it another run.
+    pub allow_changes: bool,
+    /// A new run begins with a checkpoint of another one.
+    pub from: Option<Trunk>,
+}
+
+/// A checkpoint of another run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// The folder of the run.
+    pub run: PathBuf,
+    /// The step; `None`: the newest valid checkpoint.
+    pub step: Option<u64>,
+}
+
+impl FromStr for Trunk {
+    type Err = std::convert::Infallible;
+
+    /// `RUN` or `RUN:STEP`.
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let with_step = text.rsplit_once(':').and_then(|(run, step)| Some((run, step.parse::<u64>().ok()?)));
+        Ok(match with_step {
+            Some((run, step)) => Self { run: run.into(), step: Some(step) },
+            None => Self { run: text.into(), step: None },
+        })
+    }
+}
+
+impl Trunk {
+    fn checkpoint(&self) -> Result<PathBuf> {
+        let found = match self.step {
+            Some(step) => checkpoint::list(&self.run)?.into_iter().find(|entry| entry.step == step).map(|at| at.path),
+            None => checkpoint::newest_valid(&self.run)?.map(|(path, _)| path),
+        };
+        found.ok_or_else(|| {
+            let step = self.step.map_or(String::new(), |step| format!(" of step {step}"));
+            Error::data(format!("`--from`: `{}` has no checkpoint{step}", self.run.display()))
+                .hint("`untie runs` lists the checkpoints of a run")
+        })
+    }
+}
+
+/// Opens the run in `folder` as `options` say.
 ///
 /// # Errors
 /// Invalid data, a folder that has checkpoints without `resume`, a checkpoint of another run, full disk.
 pub fn open<'a>(
     run: ResolvedRun,
     folder: &Path,
-    (resume, allow_changes): (bool, bool),
+    options: &StartOptions,
     events: &'a mut dyn FnMut(Event),
 ) -> Result<Trainer<'a, Pretraining>> {
     // All phases: a run must not find out after days that the data is too short for the last one.
     run.stats()?;
     let facts = environment(run.device)?;
-    let found = RunFolder::find(folder, resume, &run.world, &mut *events)?;
+    let found = RunFolder::find(folder, options.resume, &run.world, &mut *events)?;
     // Whatever can be refused is refused before anything is written.
     let loaded = shared(&run.world, run.compute.weight_kind(), run.device, || match &found.newest {
-        None => fresh(&run, &mut *events),
-        Some(path) => go_on(&run, path, &facts, allow_changes, &mut *events),
+        Some(path) => go_on(&run, path, &facts, options.allow_changes, &mut *events),
+        None => match &options.from {
+            Some(trunk) => branch(&run, &trunk.checkpoint()?, &facts, &mut *events),
+            None => fresh(&run, &mut *events),
+        },
     })?;
     let RunConfig { checkpoint, metrics, guard, train, .. } = run.config.clone();
     let (world, device) = (run.world.clone(), run.device);
@@ -55,6 +108,72 @@ pub fn open<'a>(
     Ok(trainer)
 }
 
+/// The checkpoint at `path`, of another run, as the start of `run`: the same model at the same place in the same data, whatever else
+/// differs. A rule that is the same goes on, another begins.
+fn branch(
+    run: &ResolvedRun,
+    path: &Path,
+    facts: &BTreeMap<String, String>,
+    events: &mut dyn FnMut(Event),
+) -> Result<Loaded> {
+    let mut tell = |words: String| events(Event::Note(format!("branch: {words}")));
+    let mut loaded = checkpoint::load(path, run.compute.weight_kind(), run.device)?;
+    let state = &mut loaded.state;
+    let changes = changes(run, state)?;
+    changes.check(true)?;
+    resume::same_data(&state.data, &run.data_fingerprint, false)?;
+    same_model(run, state, true)?;
+    not_behind(run, state, path)?;
+    let is_of_rule = |change: &&String| change.starts_with("`sharing.") || change.starts_with("`growth.");
+    if changes.refused.iter().any(|change| is_of_rule(&change)) {
+        state.rule = Value::Null;
+    }
+    changes.refused.iter().chain(&changes.allowed).for_each(|change| tell(change.clone()));
+    for difference in environment::differences(&state.environment, facts) {
+        tell(difference);
+    }
+    tell(format!("from `{}`, after step {}", path.display(), state.step));
+    Ok(loaded)
+}
+
+/// What differs between the configuration of `state` and that of `run`.
+fn changes(run: &ResolvedRun, state: &RunState) -> Result<Changes> {
+    // A key that the checkpoint does not have came with a later version: it had its default.
+    let defaults = serde_json::to_value(RunConfig::default())
+        .map_err(|error| Error::failed("the defaults have no JSON form").caused_by(error))?;
+    Ok(resume::changes(&state.config, &run.tables()?, &defaults, RunConfig::CLASSES))
+}
+
+/// # Errors
+/// Sizes that differ; dropout and initialisation may, where `allow_changes`.
+fn same_model(run: &ResolvedRun, state: &RunState, allow_changes: bool) -> Result<()> {
+    let mut bert = state.bert.clone();
+    if allow_changes {
+        // They do not change the shape of the model.
+        (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob, bert.initializer_range) =
+            (run.bert.hidden_dropout_prob, run.bert.attention_probs_dropout_prob, run.bert.initializer_range);
+    }
+    if bert != run.bert {
+        return Err(Error::config(format!("cannot resume: expected a model of {:?}, got {:?}", state.bert, run.bert))
+            .hint("restore `[model]` and the tokenizer, or start a new run with another `--run-dir`"));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The checkpoint at `path` is behind the end of the run.
+fn not_behind(run: &ResolvedRun, state: &RunState, path: &Path) -> Result<()> {
+    let (step, steps) = (state.step, run.config.train.steps);
+    if step > steps {
+        return Err(Error::config(format!(
+            "`{}` is at step {step}, behind the end of the run, `train.steps` = {steps}",
+            path.display()
+        ))
+        .hint("raise `train.steps`, or export that checkpoint with `untie export`"));
+    }
+    Ok(())
+}
+
 /// The checkpoint at `path`, if it is one of the run that `run` describes.
 fn go_on(
     run: &ResolvedRun,
@@ -66,33 +185,13 @@ fn go_on(
     let mut tell = |words: String| events(Event::Note(format!("resume: {words}")));
     let loaded = checkpoint::load(path, run.compute.weight_kind(), run.device)?;
     let state = &loaded.state;
-    // A key that the checkpoint does not have came with a later version: it had its default.
-    let defaults = serde_json::to_value(RunConfig::default())
-        .map_err(|error| Error::failed("the defaults have no JSON form").caused_by(error))?;
-    let changes = resume::changes(&state.config, &run.tables()?, &defaults, RunConfig::CLASSES);
+    let changes = changes(run, state)?;
     changes.check(allow_changes)?;
     if let Some(words) = resume::same_data(&state.data, &run.data_fingerprint, allow_changes)? {
         tell(words);
     }
-    let mut bert = state.bert.clone();
-    if allow_changes {
-        // Dropout and initialisation do not change the shape of the model.
-        (bert.hidden_dropout_prob, bert.attention_probs_dropout_prob, bert.initializer_range) =
-            (run.bert.hidden_dropout_prob, run.bert.attention_probs_dropout_prob, run.bert.initializer_range);
-    }
-    if bert != run.bert {
-        return Err(Error::config(format!("cannot resume: expected a model of {:?}, got {:?}", state.bert, run.bert))
-            .hint("restore `[model]` and the tokenizer, or start a new run with another `--run-dir`"));
-    }
-    if state.step > run.config.train.steps {
-        return Err(Error::config(format!(
-            "`{}` is at step {}, behind the end of the run, `train.steps` = {}",
-            path.display(),
-            state.step,
-            run.config.train.steps
-        ))
-        .hint("raise `train.steps`, or export that checkpoint with `untie export`"));
-    }
+    same_model(run, state, allow_changes)?;
+    not_behind(run, state, path)?;
     for change in &changes.allowed {
         tell(change.clone());
     }

@@ -41,14 +41,10 @@ impl fmt::Display for Summary {
         )?;
         writeln!(formatter, "held-out text      {} masked tokens", found.num_targets)?;
         writeln!(formatter, "  baseline: the most frequent token {}", percent(found.unigram_accuracy))?;
-        for untying in &self.untying {
-            writeln!(
-                formatter,
-                "  at step {:<8} (untied to {:<3})   {}",
-                untying.step,
-                untying.groups,
-                percent(untying.mlm_accuracy)
-            )?;
+        for Untying { step, groups, mlm_accuracy, layers } in &self.untying {
+            let change =
+                layers.map_or_else(|| format!("untied to {groups:<3}"), |layers| format!("to {layers} layers"));
+            writeln!(formatter, "  at step {step:<8} ({change})   {}", percent(*mlm_accuracy))?;
         }
         writeln!(
             formatter,

@@ -153,7 +153,8 @@ impl TrainState {
     /// As [`Self::new`].
     pub fn from_loaded(spec: TrainSpec, loaded: Loaded, is_fresh: bool, world: Rc<World>) -> Result<Self> {
         let Loaded { state, weights, moments, remembered } = loaded;
-        let rule_state = (!is_fresh).then_some(state.rule);
+        // A run that begins has none, unless it goes on with another's.
+        let rule_state = Some(state.rule).filter(|rule| !is_fresh || !rule.is_null());
         let remembered = state.remembered.zip(remembered).map(|(walk, weights)| Remembered { walk, weights });
         let (map, scaler, frozen) = (state.layer_map, state.scaler, state.frozen);
         let start = InitialState { map, weights, moments, rule_state, scaler, remembered, frozen };

@@ -10,7 +10,7 @@ use tch::Device;
 use untie::config::RunConfig;
 use untie::optim::ReportTiming;
 use untie::parallel::World;
-use untie::pretrain::{self, earlier_config, resolve, ResolvedRun};
+use untie::pretrain::{self, earlier_config, resolve, ResolvedRun, StartOptions};
 use untie::train::{Event, Outcome, StopFlag};
 
 use crate::common::{stderr, TestWorkspace};
@@ -32,8 +32,9 @@ fn run(workspace: &TestWorkspace, run_dir: &str, settings: &[&str], timing: Repo
     let earlier = earlier_config(&folder, &world).unwrap();
     let place = (folder.as_path(), Instant::now());
     let resolved = resolve(config, Device::Cpu, earlier.as_ref(), &world, place, &mut events).unwrap();
+    let start = StartOptions { resume: true, ..StartOptions::default() };
     let resolved = ResolvedRun { timing: Some(timing), ..resolved };
-    let mut trainer = pretrain::open(resolved, &folder, (true, false), &mut events).unwrap();
+    let mut trainer = pretrain::open(resolved, &folder, &start, &mut events).unwrap();
     assert!(matches!(trainer.train(&StopFlag::default()).unwrap(), Outcome::Finished(_)));
     drop(trainer);
     told

@@ -3,6 +3,7 @@
 //! Tests that compute in this process set libtorch to one thread. The number is the whole process's, so a test that needs
 //! another one runs in a process of its own.
 
+mod branch;
 mod checkpoint;
 #[path = "../common/mod.rs"]
 mod common;
