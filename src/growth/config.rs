@@ -40,7 +40,8 @@ pub struct GrowthConfig {
     /// their authors do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moments: Option<MomentsAt>,
-    /// Whether the learning rate's schedule starts anew at each transition. Default: true for `v_cycle`, false for the others.
+    /// Whether the learning rate's schedule starts anew at each transition, for the steps until the next. Default: true for `v_cycle`, false
+    /// for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<bool>,
     /// One layer becomes all.

@@ -20,7 +20,7 @@ use crate::growth::{
 };
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weight, Weights};
-use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState};
+use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState, Schedule};
 use crate::parallel::{GradientSync, Message, World};
 use crate::shim::{trim_heap, Bucket};
 use crate::step::{accumulate_gradients, apply_gradients, Pending, Update};
@@ -169,6 +169,14 @@ impl TrainState {
     /// The model, as training computes.
     pub fn model(&self) -> &Bert {
         &self.model
+    }
+
+    /// The schedule of the learning rate that began at step `start`: of the whole run, or where a transition started it anew that of a
+    /// stage, which ends with the next change of the walk.
+    pub fn schedule(&self, start: u64) -> Schedule {
+        let TrainSpec { optim, steps, .. } = &self.spec;
+        let later = self.rule.course(*steps).into_iter().map(|(step, _)| step).find(|step| start > 0 && *step > start);
+        Schedule::new(optim, later.unwrap_or(*steps), start)
     }
 
     /// Weights that a later transition blends with, and their walk.

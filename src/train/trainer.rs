@@ -71,7 +71,6 @@ impl<'a, T: Task> Trainer<'a, T> {
     ) -> Result<Self> {
         let progress = Progress::from(&loaded.state);
         let step = progress.step;
-        let schedule = Schedule::new(&spec.optim, spec.steps, progress.schedule_start);
         if options.world.is_first() {
             folder.create()?;
         }
@@ -80,14 +79,16 @@ impl<'a, T: Task> Trainer<'a, T> {
             memory => serde_json::from_value(memory.clone())
                 .map_err(|error| Error::data("the checkpoint holds no guard").caused_by(error))?,
         };
+        let is_fresh = folder.is_fresh;
+        let state = TrainState::from_loaded(spec, loaded, is_fresh, options.world.clone())?;
         Ok(Self {
             task,
             guard,
+            schedule: state.schedule(progress.schedule_start),
             progress,
             ahead: None,
-            schedule,
-            is_fresh: folder.is_fresh,
-            state: TrainState::from_loaded(spec, loaded, folder.is_fresh, options.world.clone())?,
+            is_fresh,
+            state,
             files: RunFiles::open(folder, &options.metrics, &options.checkpoint, step, &options.world)?,
             clock: StepClock::new(),
             unsaved: Instant::now(),
@@ -334,8 +335,8 @@ impl<'a, T: Task> Trainer<'a, T> {
             checkpoint::load(&self.files.roll_back(target)?, spec.compute.weight_kind(), *device)
         })?;
         let before = std::mem::replace(&mut self.progress, Progress::from(&loaded.state));
-        self.schedule = Schedule::new(&spec.optim, spec.steps, self.progress.schedule_start);
         self.state = TrainState::from_loaded(spec, loaded, false, world.clone())?;
+        self.schedule = self.state.schedule(self.progress.schedule_start);
         self.guard = Guard::default();
         let read = self.task.samples_consumed(step) + before.samples_skipped;
         let progress = &mut self.progress;
@@ -386,8 +387,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         };
         if transition.restarts_schedule {
             self.progress.schedule_start = step;
-            let TrainSpec { optim, steps, .. } = self.state.spec();
-            self.schedule = Schedule::new(optim, *steps, step);
+            self.schedule = self.state.schedule(step);
         }
         self.progress.untying.push(checkpoint::Untying { step, groups, mlm_accuracy: found.accuracy, layers });
         metrics.extend(found.metrics);
