@@ -150,7 +150,7 @@ impl Task for Pretraining {
         let (phase, eval) = (&self.active.phase, &self.run.config.eval);
         match eval.every {
             0 => 0.0,
-            // A sequence of a step takes three times as long, but the first evaluation finds nothing warm.
+            // By its tokens: rather too many, as a forward alone takes a third of a step.
             _ => eval.sequences as f64 * self.active.eval_length as f64 / (phase.part() * phase.sequence_length) as f64,
         }
     }

@@ -217,6 +217,7 @@ fn initial_weights(
     let source = hub::load(directory, kind, run.device)?;
     let shown = directory.display();
     let vocabulary = Vocabulary::new(source.open_tokenizer()?)?;
+    vocabulary.notes.iter().for_each(|note| tell(format!("warning: model.init: {note}")));
     run.vocabulary.fits(&vocabulary, source.config.vocab_size).map_err(|error| {
         Error::data(format!("`model.init`: the data do not fit the model in `{shown}`"))
             .hint("prepare the data with `--tokenizer` of that model")
