@@ -38,7 +38,7 @@ pub struct RunState {
     /// What the guard against spikes remembers, in its own words.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub guard: serde_json::Value,
-    /// State of the untying rule, in its own words.
+    /// State of the rule, in its own words.
     pub rule: serde_json::Value,
     /// The run's configuration, resolved.
     pub config: serde_json::Value,

@@ -95,6 +95,18 @@ impl GrowthConfig {
     /// # Errors
     /// The first setting that is impossible, by name.
     pub fn validate(&self, sharing: &SharingConfig, num_layers: usize, steps: u64, has_weights: bool) -> Result<()> {
+        let unused = [
+            (GrowthKind::Expand, "expand", self.expand == ExpandConfig::default()),
+            (GrowthKind::Stack, "stack", self.stack == StackConfig::default()),
+            (GrowthKind::Gradual, "gradual", self.gradual == GradualConfig::default()),
+            (GrowthKind::VCycle, "v_cycle", self.v_cycle == VCycleConfig::default()),
+            (GrowthKind::Depth, "depth", self.depth == DepthConfig::default()),
+        ];
+        if let Some((_, name, _)) = unused.iter().find(|(kind, _, is_default)| !is_default && self.rule != Some(*kind))
+        {
+            return Err(Error::config(format!("`[growth.{name}]` has settings, but `growth.rule` is not \"{name}\""))
+                .hint(format!("set `growth.rule = \"{name}\"`, or leave the table out")));
+        }
         let Some(rule) = self.rule else {
             return match (self.moments, self.restart) {
                 (None, None) => Ok(()),
@@ -129,6 +141,10 @@ impl GrowthConfig {
         if rule == GrowthKind::VCycle && self.moments() == MomentsAt::Carry {
             return Err(Error::config("`growth.moments = \"carry\"` is impossible with `growth.rule = \"v_cycle\"`")
                 .hint("layers that are averaged or blended have no moments to carry: leave out `growth.moments`"));
+        }
+        if rule == GrowthKind::Gradual && self.gradual.freeze && self.moments() == MomentsAt::Carry {
+            return Err(Error::config("`growth.moments = \"carry\"` is impossible with `growth.gradual.freeze`")
+                .hint("layers that were frozen have no recent moments to carry: leave out `growth.moments`"));
         }
         match rule {
             GrowthKind::Expand => self.expand.validate(num_layers, steps),
@@ -216,6 +232,13 @@ mod tests {
             ("rule = \"depth\"", SharingConfig { monitor: true, ..default() }, false, "`sharing.monitor`"),
             ("rule = \"v_cycle\"\nmoments = \"carry\"", default(), false, "`growth.moments = \"carry\"` is impossible"),
             ("moments = \"carry\"", fixed.clone(), false, "are for a run with `growth.rule`"),
+            ("[expand]\nat = 0.5", default(), false, "`[growth.expand]` has settings, but `growth.rule` is not"),
+            (
+                "rule = \"gradual\"\nmoments = \"carry\"\n[gradual]\nfreeze = true",
+                default(),
+                false,
+                "`growth.gradual.freeze`",
+            ),
             ("rule = \"stack\"\n[stack]\ndepths = [4, 12]", default(), false, "`growth.stack.depths`"),
             ("rule = \"expand\"\n[expand]\nlayers = 12", default(), false, "`growth.expand.layers`"),
             ("rule = \"gradual\"\n[gradual]\ndepths = [2, 12]", default(), false, "`growth.gradual.depths`"),

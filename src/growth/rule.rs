@@ -29,6 +29,11 @@ pub trait Rule: fmt::Debug {
         None
     }
 
+    /// The step of the next transition, where it is known beforehand.
+    fn next_transition(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether steps may execute other layers than those of the walk.
     fn draws_depth(&self) -> bool {
         false
@@ -66,7 +71,7 @@ pub trait Rule: fmt::Debug {
 
 /// A checkpoint's state `got`, where this rule's is like `own`.
 pub(super) fn foreign_state(own: &Value, got: &Value) -> Error {
-    Error::data(format!("the checkpoint holds no state of this untying rule: expected {own}, got {got}"))
+    Error::data(format!("the checkpoint holds no state of this rule: expected {own}, got {got}"))
 }
 
 /// `start` and the transitions of `later` that come before the end of a run of `steps`, without those that change no walk.

@@ -105,9 +105,10 @@ impl OptimConfig {
         self.warmup.of(steps)
     }
 
-    /// The step of a run of `steps` at which the decay of `wsd` begins.
-    pub fn decay_start(&self, steps: u64) -> u64 {
+    /// The step, of `steps` that follow step `start` of a run, at which the decay of `wsd` begins.
+    pub fn decay_start(&self, start: u64, steps: u64) -> u64 {
         match self.decay_from {
+            Some(Span::Steps(from)) => from.saturating_sub(start).min(steps),
             Some(from) => from.of(steps).min(steps),
             None => steps.saturating_sub(self.decay.unwrap_or(Span::Fraction(0.1)).of(steps)),
         }
@@ -172,7 +173,7 @@ impl OptimConfig {
                 )));
             }
         }
-        let (warmup, start) = (self.warmup_steps(steps), self.decay_start(steps));
+        let (warmup, start) = (self.warmup_steps(steps), self.decay_start(0, steps));
         if start < warmup {
             return Err(Error::config(format!(
                 "the decay of `optim.schedule = \"wsd\"` begins at step {start}, within `optim.warmup` = {warmup} steps"
@@ -223,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_decay_is_given_by_its_length_or_its_beginning() {
-        let start = |decay, decay_from| OptimConfig { decay, decay_from, ..Default::default() }.decay_start(200);
+        let start = |decay, decay_from| OptimConfig { decay, decay_from, ..Default::default() }.decay_start(0, 200);
         assert_eq!(start(None, None), 180);
         assert_eq!(start(Some(Span::Steps(30)), None), 170);
         assert_eq!(start(Some(Span::Fraction(0.25)), None), 150);

@@ -54,7 +54,7 @@ pub struct Optimizer {
     num_unread: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Group {
     weights: Vec<usize>,
     decays: bool,
@@ -110,6 +110,9 @@ impl Optimizer {
         members: impl Fn(usize) -> usize,
     ) -> Result<()> {
         let (groups, divisors) = grouped(weights, gradient, |weight| weight.spec.group.map_or(1, &members));
+        if self.groups == groups {
+            return Ok(());
+        }
         self.groups = groups;
         self.divisors = Tensor::f_from_slice(&divisors)?.f_to_device(self.divisors.device())?;
         Ok(())

@@ -27,7 +27,7 @@ impl Schedule {
             warmup: config.warmup_steps(steps),
             steps,
             kind: config.schedule,
-            decay_start: config.decay_start(steps),
+            decay_start: config.decay_start(start, steps),
             decay_shape: config.decay_shape.unwrap_or(DecayShape::Linear),
         }
     }

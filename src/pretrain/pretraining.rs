@@ -198,10 +198,8 @@ impl Task for Pretraining {
         Some(accuracy)
     }
 
-    fn flops(&self, layers: usize, frozen: usize) -> f64 {
-        let stats = &self.active.stats;
-        // Layers that do not train have a forward only, a third of their products.
-        stats.flops(layers) - frozen as f64 * stats.layer_flops * 2.0 / 3.0
+    fn flops(&self, layers: f64) -> f64 {
+        layers * self.active.stats.layer_flops + self.active.stats.head_flops
     }
 
     fn identity(&self) -> Result<(Value, DataFingerprint)> {

@@ -14,7 +14,7 @@ use crate::batch::Samples;
 use crate::checkpoint::{DataFingerprint, RunState};
 use crate::config::{Phase, Phases, RunConfig};
 use crate::error::{Error, Result};
-use crate::growth::describe;
+use crate::growth::{describe, GrowthKind};
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
 use crate::optim::ReportTiming;
@@ -121,8 +121,9 @@ impl ResolvedRun {
 
     /// Those of a run through `phases`.
     pub(super) fn stats_of(&self, phases: Vec<PhaseStats>) -> Result<RunStats> {
-        let RunConfig { sharing, checkpoint, .. } = &self.config;
-        let place = (self.device, sharing.has_checks(), checkpoint.background);
+        let RunConfig { sharing, checkpoint, growth, .. } = &self.config;
+        let remembers = growth.rule == Some(GrowthKind::VCycle);
+        let place = (self.device, sharing.has_checks(), checkpoint.background, remembers);
         Ok(RunStats::new(&self.bert, self.course()?, self.compute, place, phases))
     }
 

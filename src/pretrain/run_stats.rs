@@ -134,12 +134,13 @@ impl Peaks {
 
 impl RunStats {
     /// The statistics of a run on `device` through `phases` and the walks of `course`, each with the steps before it;
-    /// `is_probed`: with checks of the layers' gradients; `saves`: checkpoints are written while training goes on.
+    /// `is_probed`: with checks of the layers' gradients; `saves`: checkpoints are written while training goes on; `remembers`: weights
+    /// are kept for a later blend.
     pub fn new(
         bert: &BertConfig,
         course: Vec<(u64, LayerMap)>,
         compute: Compute,
-        (device, is_probed, saves): (Device, bool, bool),
+        (device, is_probed, saves, remembers): (Device, bool, bool, bool),
         phases: Vec<PhaseStats>,
     ) -> Self {
         let untied = LayerMap::untied(bert.num_hidden_layers);
@@ -169,6 +170,9 @@ impl RunStats {
         let transitions = walk.windows(2).map(|pair| transition([&pair[0], &pair[1]]));
         let later = transitions.max_by(|one, other| one.total().total_cmp(&other.total())).map(|transition| {
             let last = &walk[walk.len() - 1];
+            // Layers that are averaged or blended share nothing with those before: both are there for a moment.
+            let mixed = if remembers { state_width * total(|part| part.untied) } else { 0.0 };
+            let transition = Memory { state: transition.state + mixed, ..transition };
             Later { transition, step: peak(last), is_untied: *last == untied }
         });
         Self {
@@ -305,7 +309,7 @@ mod tests {
             &bert,
             vec![(0, LayerMap::tied(12))],
             Kind::Float.into(),
-            (Device::Cpu, true, false),
+            (Device::Cpu, true, false, false),
             Vec::new(),
         );
         assert_eq!(stats.parts.iter().map(|part| part.untied).sum::<i64>(), 109_514_298);
@@ -316,7 +320,7 @@ mod tests {
         let memory = |walk: &[LayerMap], saves: bool| {
             let phases = vec![PhaseStats::new(&bert, phase, 19, 1000)];
             let course = walk.iter().map(|walk| (0, walk.clone())).collect();
-            RunStats::new(&bert, course, Kind::Float.into(), (Device::Cpu, true, saves), phases).memory
+            RunStats::new(&bert, course, Kind::Float.into(), (Device::Cpu, true, saves, false), phases).memory
         };
         let (tied, untied) = (LayerMap::tied(12), LayerMap::untied(12));
         let peaks = memory(&[tied.clone(), untied.clone()], false);
@@ -354,8 +358,13 @@ mod tests {
             PhaseStats::new(&bert, phase(0, 0, 90, 128, 8), 19, 1000),
             PhaseStats::new(&bert, phase(1, 90, 100, 512, 4), 77, 250),
         ];
-        let stats =
-            RunStats::new(&bert, vec![(0, LayerMap::tied(12))], Kind::Float.into(), (Device::Cpu, true, false), phases);
+        let stats = RunStats::new(
+            &bert,
+            vec![(0, LayerMap::tied(12))],
+            Kind::Float.into(),
+            (Device::Cpu, true, false, false),
+            phases,
+        );
         assert_eq!(stats.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
         let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
         assert!((stats.flops() / expected - 1.0).abs() < 1e-12);

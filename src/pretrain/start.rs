@@ -120,13 +120,22 @@ fn branch(
     let mut loaded = checkpoint::load(path, run.compute.weight_kind(), run.device)?;
     let state = &mut loaded.state;
     let changes = changes(run, state)?;
-    changes.check(true)?;
-    resume::same_data(&state.data, &run.data_fingerprint, false)?;
-    same_model(run, state, true)?;
-    not_behind(run, state, path)?;
-    let is_of_rule = |change: &&String| change.starts_with("`sharing.") || change.starts_with("`growth.");
-    if changes.refused.iter().any(|change| is_of_rule(&change)) {
-        state.rule = Value::Null;
+    let fits = || -> Result<()> {
+        changes.check(true)?;
+        resume::same_data(&state.data, &run.data_fingerprint, false)?;
+        same_model(run, state, true)?;
+        not_behind(run, state, path)
+    };
+    fits().map_err(|error| Error::config("`--from` names a checkpoint that does not fit").caused_by(error))?;
+    let is_of_rule = |change: &String| change.starts_with("`sharing.") || change.starts_with("`growth.");
+    if changes.refused.iter().any(is_of_rule) {
+        if run.config.growth.rule.is_some() || state.layer_map.num_layers() < run.bert.num_hidden_layers {
+            return Err(Error::config("`--from`: a run that grows goes on by its own rule only").hint(
+                "keep `[growth]` and `[sharing]` as they are in the other run, or begin where it has all its layers",
+            ));
+        }
+        (state.rule, state.schedule_start, state.frozen) = (Value::Null, 0, Vec::new());
+        (state.remembered, loaded.remembered) = (None, None);
     }
     changes.refused.iter().chain(&changes.allowed).for_each(|change| tell(change.clone()));
     for difference in environment::differences(&state.environment, facts) {

@@ -164,8 +164,9 @@ impl Run {
     pub fn along(mut self, extent: Extent) -> Result<Self> {
         let Some(tag) = extent.tag() else { return Ok(self) };
         let known: Vec<(f64, f64)> = self.series(tag).iter().copied().filter(|(_, value)| value.is_finite()).collect();
-        if known.is_empty() {
-            return Err(Error::data(format!("the metrics of {} have no `{tag}`", self.name))
+        let first = known.first().map_or(f64::INFINITY, |(step, _)| *step);
+        if self.series(TRAIN_LOSS).iter().any(|(step, _)| *step < first) || known.is_empty() {
+            return Err(Error::data(format!("the metrics of {} do not have `{tag}` from the start", self.name))
                 .hint("runs of earlier versions have not recorded it: plot them by steps"));
         }
         let place = |step: f64| {
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!(run.untyings(), [Untying { at: 1250.0, from: 4.0, to: 2.0 }], "a V-cycle has fewer for a time");
         assert_eq!(along(Extent::Steps).unwrap(), read(text).0);
         let report = along(Extent::Hours).unwrap_err().report();
-        assert!(report.contains("no `train/hours`") && report.contains("hint: "), "{report}");
+        assert!(report.contains("do not have `train/hours`") && report.contains("hint: "), "{report}");
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) struct StepClock {
     seconds: f64,
     /// The steps themselves, and the layers that they executed.
     steps: u64,
-    layers: u64,
+    layers: f64,
 }
 
 impl StepClock {
@@ -66,7 +66,7 @@ impl StepClock {
             tokens: 0,
             seconds: 0.0,
             steps: 0,
-            layers: 0,
+            layers: 0.0,
         }
     }
 
@@ -75,12 +75,12 @@ impl StepClock {
     }
 
     /// The seconds of the step, which read `tokens` and executed `layers`.
-    pub(super) fn end_step(&mut self, tokens: u64, layers: usize) -> f64 {
+    pub(super) fn end_step(&mut self, tokens: u64, layers: f64) -> f64 {
         let seconds = self.begin.elapsed().as_secs_f64();
         self.tokens += tokens;
         self.seconds += seconds;
         self.steps += 1;
-        self.layers += layers as u64;
+        self.layers += layers;
         seconds
     }
 
@@ -93,8 +93,8 @@ impl StepClock {
     /// Tokens a second, and executed layers a step, since the last call.
     pub(super) fn take_rate(&mut self) -> (f64, f64) {
         let rate = self.tokens as f64 / self.seconds.max(1e-9);
-        let layers = self.layers as f64 / self.steps.max(1) as f64;
-        (self.tokens, self.seconds, self.steps, self.layers) = (0, 0.0, 0, 0);
+        let layers = self.layers / self.steps.max(1) as f64;
+        (self.tokens, self.seconds, self.steps, self.layers) = (0, 0.0, 0, 0.0);
         (rate, layers)
     }
 

@@ -21,7 +21,7 @@ use crate::growth::{
 use crate::layer_map::LayerMap;
 use crate::model::{Bert, BertConfig, Compute, LayerGradients, Weight, Weights};
 use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming, ScalerState, Schedule};
-use crate::parallel::{GradientSync, Message, World};
+use crate::parallel::{Addend, GradientSync, Message, World};
 use crate::shim::{trim_heap, Bucket};
 use crate::step::{accumulate_gradients, apply_gradients, Pending, Update};
 
@@ -172,11 +172,11 @@ impl TrainState {
     }
 
     /// The schedule of the learning rate that began at step `start`: of the whole run, or where a transition started it anew that of a
-    /// stage, which ends with the next change of the walk.
+    /// stage, which ends with the next transition.
     pub fn schedule(&self, start: u64) -> Schedule {
         let TrainSpec { optim, steps, .. } = &self.spec;
-        let later = self.rule.course(*steps).into_iter().map(|(step, _)| step).find(|step| start > 0 && *step > start);
-        Schedule::new(optim, later.unwrap_or(*steps), start)
+        let next = self.rule.next_transition().filter(|step| start > 0 && step < steps);
+        Schedule::new(optim, next.unwrap_or(*steps), start)
     }
 
     /// Weights that a later transition blends with, and their walk.
@@ -253,7 +253,10 @@ impl TrainState {
         loss: impl FnMut(&Bert, usize) -> Result<Tensor>,
     ) -> Result<(Pending, Option<Check>)> {
         let gradients = self.backward(number, num_micro_batches, loss)?;
-        self.update(gradients, learning_rate, &Message::default())
+        // Several processes have agreed on so many numbers.
+        let num_sums = if self.sync.is_some() { NUM_SUMS } else { 0 };
+        let sums = (0..num_sums).map(|_| Addend::Host(0.0)).collect();
+        self.update(gradients, learning_rate, &Message { stop: 0, sums })
     }
 
     /// The first half of step `number`, from 1: `loss` gives each micro-batch's share of the loss of the global batch. Where a check

@@ -76,8 +76,8 @@ pub trait Task {
     /// Adds what is to be logged of a step beside its loss; returns the fraction of predictions that were right, if they are counted.
     fn log(&self, step: &LoggedStep<'_>, metrics: &mut StepMetrics) -> Option<f64>;
 
-    /// FLOPs of the matrix products of a step that executes `layers`, of which the lowest `frozen` do not train.
-    fn flops(&self, _layers: usize, _frozen: usize) -> f64 {
+    /// FLOPs of the matrix products of a step that executes `layers`; a layer without its backward counts as a third.
+    fn flops(&self, _layers: f64) -> f64 {
         0.0
     }
 

@@ -114,6 +114,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.clock.begin_step();
             let learning_rate = self.schedule.learning_rate(self.progress.step);
             let done = self.step(learning_rate, stop, heard)?;
+            heard = self.heard(&done)?;
             let due = self.due(&done);
             let report = if due.reads { Some(done.pending.read()?) } else { None };
             self.end_step(&done);
@@ -134,7 +135,6 @@ impl<'a, T: Task> Trainer<'a, T> {
                 self.save_checkpoint(due.is_last)?;
             }
             self.clock.end_iteration(due.evaluates);
-            heard = self.heard(&done)?;
         }
         self.finish()
     }
@@ -264,10 +264,11 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     /// Counts what the step took.
     fn end_step(&mut self, done: &TaskStep) {
-        let layers = done.layers.unwrap_or_else(|| self.state.map().num_layers());
-        let frozen = self.state.num_frozen_layers();
+        let layers = done.layers.unwrap_or_else(|| self.state.map().num_layers()) as f64;
+        // Layers that do not train have a forward only, a third of their products.
+        let layers = layers - self.state.num_frozen_layers() as f64 * 2.0 / 3.0;
         let totals = &mut self.progress.totals;
-        totals.flops += self.task.flops(layers, frozen);
+        totals.flops += self.task.flops(layers);
         totals.step_seconds += self.clock.end_step(done.tokens, layers);
     }
 
@@ -378,8 +379,12 @@ impl<'a, T: Task> Trainer<'a, T> {
         let before = self.state.map().clone();
         self.state.grow(&transition)?;
         let after = self.state.map();
-        let (groups, is_longer) = (after.num_groups(), after.num_layers() != before.num_layers());
-        let layers = is_longer.then_some(after.num_layers());
+        let (groups, changes_depth) = (after.num_groups(), after.num_layers() != before.num_layers());
+        let layers = changes_depth.then_some(after.num_layers());
+        if changes_depth {
+            // Losses of another model are no measure.
+            self.guard.forget_losses();
+        }
         let change = match layers {
             None if groups == before.num_groups() => format!("the same {groups} sets of layer weights"),
             None => format!("untied, {} → {groups} sets of layer weights", before.num_groups()),
@@ -389,7 +394,9 @@ impl<'a, T: Task> Trainer<'a, T> {
             self.progress.schedule_start = step;
             self.schedule = self.state.schedule(step);
         }
-        self.progress.untying.push(checkpoint::Untying { step, groups, mlm_accuracy: found.accuracy, layers });
+        if *after != before {
+            self.progress.untying.push(checkpoint::Untying { step, groups, mlm_accuracy: found.accuracy, layers });
+        }
         metrics.extend(found.metrics);
         self.task.log_model(&self.state, metrics);
         self.note(&format!("{change}: {}; just before: {}", transition.reason, found.words));

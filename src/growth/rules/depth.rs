@@ -143,6 +143,10 @@ impl Rule for Depth {
         self.growth.course(steps)
     }
 
+    fn next_transition(&self) -> Option<u64> {
+        self.growth.next_transition()
+    }
+
     fn state(&self) -> Value {
         self.growth.state()
     }

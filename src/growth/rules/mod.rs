@@ -140,11 +140,7 @@ mod tests {
         resumed.restore(&adaptive.state()).unwrap();
         assert!(resumed.decide(3, Some(&low), &tied).is_some());
         let mut multi_step = of(RuleKind::MultiStep, 3);
-        assert!(multi_step
-            .restore(&adaptive.state())
-            .unwrap_err()
-            .to_string()
-            .contains("no state of this untying rule"));
+        assert!(multi_step.restore(&adaptive.state()).unwrap_err().to_string().contains("no state of this rule"));
         assert!(multi_step.restore(&json!({ "streaks": [1, 2] })).is_err());
         multi_step.restore(&json!({ "streaks": [1, 2, 0] })).unwrap();
         assert_eq!(multi_step.state(), json!({ "streaks": [1, 2, 0] }));

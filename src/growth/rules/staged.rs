@@ -73,6 +73,10 @@ impl Rule for Staged {
         course_of(&self.start, self.stages.iter().map(|(at, transition)| (*at, transition.walk.clone())), steps)
     }
 
+    fn next_transition(&self) -> Option<u64> {
+        self.stages.get(self.done).map(|(at, _)| *at)
+    }
+
     fn state(&self) -> Value {
         json!({ "stage": self.done })
     }
