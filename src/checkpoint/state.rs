@@ -172,13 +172,15 @@ impl RunState {
             .bert
             .validate()
             .map_err(|error| Error::data(format!("`{}` holds an impossible model", path.display())).caused_by(error))?;
-        if state.layer_map.num_layers() > state.bert.num_hidden_layers {
-            return Err(Error::data(format!(
-                "`{}`: expected a layer map of at most {} layers, got {}",
-                path.display(),
-                state.bert.num_hidden_layers,
-                state.layer_map.num_layers()
-            )));
+        let most = state.bert.num_hidden_layers;
+        for map in [&state.layer_map].into_iter().chain(&state.remembered).filter(|map| map.num_layers() > most) {
+            let (path, layers) = (path.display(), map.num_layers());
+            return Err(Error::data(format!("`{path}`: expected a layer map of at most {most} layers, got {layers}")));
+        }
+        let groups = state.layer_map.num_groups();
+        if let Some(group) = state.frozen.iter().find(|&&group| group >= groups) {
+            let path = path.display();
+            return Err(Error::data(format!("`{path}`: expected frozen groups below {groups}, got {group}")));
         }
         Ok(state)
     }

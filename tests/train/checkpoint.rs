@@ -270,7 +270,15 @@ fn a_wrong_state_with_right_checksums_is_one_error() {
         (edit(r#""step": 4"#, r#""step": -4"#), "is not the state of a run"),
         (edit(r#""hidden_size": 8"#, r#""hidden_size": 9"#), "not divisible"),
         (edit(r#""hidden_size": 8"#, r#""hidden_size": 4611686018427387904"#), "`model.hidden_size` must be between"),
-        (edit(r#""num_hidden_layers": 4"#, r#""num_hidden_layers": 5"#), "expected a layer map of 5 layers, got 4"),
+        (
+            edit(r#""num_hidden_layers": 4"#, r#""num_hidden_layers": 3"#),
+            "expected a layer map of at most 3 layers, got 4",
+        ),
+        (edit(r#""step": 4"#, r#""step": 4, "frozen": [1]"#), "expected frozen groups below 1, got 1"),
+        (
+            edit(r#""step": 4"#, r#""step": 4, "remembered": [0, 0, 0, 0, 0]"#),
+            "expected a layer map of at most 4 layers, got 5",
+        ),
         (edit(r#""vocab_size": 100"#, r#""vocab_size": 9223372036854775807"#), "`model.vocab_size` must be between"),
         (edit(r#""hidden_size": 8"#, r#""hidden_size": 16"#), "expected shape [100, 16], got [100, 8]"),
         (edit(r#""norm": "post""#, r#""norm": "pre""#), "unexpected tensor"),
