@@ -109,6 +109,9 @@ fn unit_of(size: f64) -> (f64, &'static str) {
         _ if (1e4..1e6).contains(&size) => (1e3, "k"),
         _ if (1e6..1e9).contains(&size) => (1e6, "M"),
         _ if (1e9..1e12).contains(&size) => (1e9, "G"),
+        _ if (1e12..1e15).contains(&size) => (1e12, "T"),
+        _ if (1e15..1e18).contains(&size) => (1e15, "P"),
+        _ if (1e18..1e21).contains(&size) => (1e18, "E"),
         _ => (1.0, ""),
     }
 }
@@ -146,6 +149,8 @@ mod tests {
         assert_eq!(labels(&[0.0, 25_000.0], Scale::Linear, 6), ["0", "5k", "10k", "15k", "20k", "25k"]);
         assert_eq!(labels(&[-0.1, 0.2], Scale::Linear, 3), ["−0.1", "0", "0.1", "0.2"]);
         assert_eq!(labels(&[0.0, 1.5e6], Scale::Linear, 3), ["0", "0.5M", "1.0M", "1.5M"]);
+        assert_eq!(labels(&[0.0, 3e12], Scale::Linear, 3), ["0", "1T", "2T", "3T"]);
+        assert_eq!(labels(&[0.0, 2e19], Scale::Linear, 2), ["0", "10E", "20E"]);
         assert_eq!(labels(&[1e-6, 3e-6], Scale::Linear, 2), ["1e−6", "2e−6", "3e−6"]);
         assert_eq!(labels(&[0.01, 20_000.0], Scale::Log, 8), ["0.01", "0.1", "1", "10", "100", "1000", "10k"]);
         assert_eq!(labels(&[1.0, 50.0], Scale::Log, 8), ["1", "2", "5", "10", "20", "50"]);
