@@ -99,14 +99,25 @@ impl Reference {
 
     /// One step on a global batch.
     pub fn step(&mut self, batch: &Batch, learning_rate: f64) -> Step {
+        let (seen, combined) = self.backward(batch);
+        self.descend(combined, seen.norm, learning_rate);
+        seen
+    }
+
+    /// What a step on `batch` sees, and the gradient that each tensor would take.
+    pub fn backward(&mut self, batch: &Batch) -> (Step, BTreeMap<String, Tensor>) {
         for parameter in self.parameters.values_mut() {
             parameter.value.zero_grad();
         }
         let loss = bert::loss(&self.sizes, &|name| self.parameters[name].value.shallow_clone(), batch);
         loss.backward();
         let gradients = (0..self.labels.len()).map(|layer| self.layer_gradient(layer)).collect();
-        let mut combined = self.combine();
-        let norm = self.norm(&combined);
+        let combined = self.combine();
+        (Step { loss: loss.double_value(&[]), norm: self.norm(&combined), gradients }, combined)
+    }
+
+    /// Clips `combined`, whose norm is `norm`, and updates the tensors that it names.
+    pub fn descend(&mut self, mut combined: BTreeMap<String, Tensor>, norm: f64, learning_rate: f64) {
         if norm > self.adam.clip_norm {
             // torch.nn.utils.clip_grad_norm_ adds 1e-6 to the norm.
             combined.values_mut().for_each(|gradient| *gradient *= self.adam.clip_norm / (norm + 1e-6));
@@ -115,7 +126,6 @@ impl Reference {
         for (name, gradient) in &combined {
             self.update(name, gradient, learning_rate);
         }
-        Step { loss: loss.double_value(&[]), norm, gradients }
     }
 
     /// An optimizer made anew.
@@ -160,7 +170,7 @@ impl Reference {
     }
 
     /// The norm over all n copies; for [`Combine::Sum`] over the lowest copy of each group only.
-    fn norm(&self, combined: &BTreeMap<String, Tensor>) -> f64 {
+    pub fn norm(&self, combined: &BTreeMap<String, Tensor>) -> f64 {
         let repeats: Vec<String> = (0..self.labels.len())
             .filter(|&layer| self.labels[..layer].contains(&self.labels[layer]))
             .map(prefix)

@@ -109,6 +109,11 @@ impl Product {
         train_step(optimizer, weights, moments, update, 2, loss).unwrap().read().unwrap().loss
     }
 
+    fn difference(&self, reference: &Reference) -> f64 {
+        let Grown { walk, weights, moments, .. } = self.grown();
+        sides::difference(sides::named(weights, moments, &Vec::from(walk.clone())), reference)
+    }
+
     fn grow(&mut self, transition: &Transition) {
         let grown = apply(self.grown.take().unwrap(), transition).unwrap();
         self.optimizer = optimizer(&grown);
@@ -119,24 +124,6 @@ impl Product {
 fn optimizer(grown: &Grown) -> Optimizer {
     let updates = grown.moments.num_updates;
     Optimizer::new(&grown.weights, updates, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap()
-}
-
-/// The largest difference of a weight or a moment, relative to the largest of its kind where that is below 1.
-fn difference(product: &Product, reference: &Reference) -> f64 {
-    let Grown { walk, weights, moments, .. } = product.grown();
-    let found = sides::named(weights, moments, &Vec::from(walk.clone()));
-    let mut furthest = 0.0_f64;
-    for (what, tensors) in found.into_iter().enumerate() {
-        assert!(tensors.keys().eq(reference.parameters.keys()));
-        let largest = |tensor: &Tensor| f64::try_from(tensor.abs().max()).unwrap();
-        let expected = |name: &String| reference.parameters[name].kind(what);
-        let scale = tensors.keys().map(|name| largest(expected(name))).fold(0.0, f64::max);
-        for (name, got) in &tensors {
-            let off = largest(&(got - expected(name)));
-            furthest = furthest.max(if off == 0.0 { 0.0 } else { off / scale.min(1.0) });
-        }
-    }
-    furthest
 }
 
 /// Trains both sides, to the end or until they are far apart. `mutate` changes a transition of the product before it is applied. Returns
@@ -182,14 +169,14 @@ fn run(norm: Norm, case: &Case, mutate: impl Fn(&mut Transition)) -> (Vec<f64>, 
             reference.reset_moments();
         }
         assert_eq!(product.grown().walk, LayerMap::untied(depth), "{}", case.name);
-        differences.push(difference(&product, &reference));
+        differences.push(product.difference(&reference));
         if differences[transitions] > 1e-6 {
             break;
         }
         jumps.push([before, literal_loss(&reference, &probe)]);
         transitions += 1;
     }
-    differences.push(difference(&product, &reference));
+    differences.push(product.difference(&reference));
     if differences.iter().all(|off| *off <= 1e-10) {
         assert_eq!(product.grown().moments.num_updates, reference.updates as u64, "{}", case.name);
         assert!(product.grown().remembered.is_none(), "{}", case.name);

@@ -2,6 +2,7 @@
 //! training with every kind of sharing, untying and growth, and the probe's correlations.
 
 mod growth;
+mod partial;
 mod probe;
 mod sides;
 mod training;

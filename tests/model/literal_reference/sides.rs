@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
 use untie::batch::Batch;
-use untie::growth::{Check, SharingConfig};
+use untie::growth::{rule_of, Check, SharingConfig};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::weights::Init;
@@ -68,7 +68,8 @@ pub fn weights(bert: &BertConfig, map: &LayerMap, kind: Kind) -> Weights {
 
 /// A model of such weights.
 pub fn train_state(spec: TrainSpec, weight_kind: Kind) -> TrainState {
-    let map = spec.sharing.start_map(LAYERS).unwrap();
+    let rule = rule_of(&spec.sharing, &spec.growth, LAYERS, spec.steps, spec.seed).unwrap();
+    let map = rule.course(spec.steps)[0].1.clone();
     let weights = weights(&spec.bert, &map, weight_kind);
     let moments = Moments::zeros(&weights).unwrap();
     TrainState::new(spec, InitialState::new(map, weights, moments), World::alone().into()).unwrap()
@@ -92,6 +93,22 @@ pub fn named(weights: &Weights, moments: &Moments, labels: &[usize]) -> [BTreeMa
         under(&|at| moments.exp_avg[at].shallow_clone()),
         under(&|at| moments.exp_avg_sq[at].shallow_clone()),
     ]
+}
+
+/// The largest difference of a weight or a moment of `found`, relative to the largest of its kind where that is below 1.
+pub fn difference(found: [BTreeMap<String, Tensor>; 3], reference: &Reference) -> f64 {
+    let mut furthest = 0.0_f64;
+    for (what, tensors) in found.into_iter().enumerate() {
+        assert!(tensors.keys().eq(reference.parameters.keys()));
+        let largest = |tensor: &Tensor| f64::try_from(tensor.abs().max()).unwrap();
+        let expected = |name: &String| reference.parameters[name].kind(what);
+        let scale = tensors.keys().map(|name| largest(expected(name))).fold(0.0, f64::max);
+        for (name, got) in &tensors {
+            let off = largest(&(got - expected(name)));
+            furthest = furthest.max(if off == 0.0 { 0.0 } else { off / scale.min(1.0) });
+        }
+    }
+    furthest
 }
 
 /// A reference that starts from the weights of `state`, whose layers share as `labels` says.
