@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::named;
 use crate::error::{io, Result};
+use crate::report::costs;
 use crate::report::curves::curves;
 use crate::report::figure::Format;
 use crate::report::run::{read_runs, Extent};
@@ -23,6 +24,9 @@ pub struct PlotArgs {
     /// From left to right: steps, tokens, flops or hours (of training steps alone)
     #[arg(long, value_name = "NAME", default_value = "steps", value_parser = named::<Extent>)]
     x: Extent,
+    /// Also print a table: what each run has reached, and its steps, tokens, FLOPs and hours
+    #[arg(long)]
+    table: bool,
     /// Logged points to average for each point of a training curve [default: a fiftieth of the run's, at most 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     smooth: Option<u16>,
@@ -47,6 +51,7 @@ impl PlotArgs {
         for run in runs.iter().filter(|run| run.damaged_lines > 0) {
             eprintln!("warning: metrics.jsonl of {}: left out {} damaged lines", run.name, run.damaged_lines);
         }
+        let table = costs::table(&runs);
         let runs = runs.into_iter().map(|run| run.along(self.x)).collect::<Result<Vec<_>>>()?;
         let figure = curves(&runs, self.smooth.map(usize::from), self.x);
         for path in &out {
@@ -55,6 +60,9 @@ impl PlotArgs {
             }
             figure.write(path)?;
             println!("{}", path.display());
+        }
+        if self.table {
+            print!("{table}");
         }
         Ok(())
     }

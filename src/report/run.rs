@@ -157,6 +157,21 @@ impl Run {
         self.series.get(tag).map_or(&[], Vec::as_slice)
     }
 
+    /// The last finite value of `tag`.
+    pub fn last(&self, tag: &str) -> Option<f64> {
+        self.series(tag).iter().rev().map(|(_, value)| *value).find(|value| value.is_finite())
+    }
+
+    /// The last recorded value of `extent`.
+    pub fn last_of(&self, extent: Extent) -> Option<f64> {
+        extent.tag().map_or_else(|| self.last_step(), |tag| self.last(tag))
+    }
+
+    /// The last step of which anything here is recorded.
+    fn last_step(&self) -> Option<f64> {
+        self.series.values().filter_map(|points| points.last()).map(|(step, _)| *step).max_by(f64::total_cmp)
+    }
+
     /// The same with `extent` instead of steps. Between two logged steps it grows evenly.
     ///
     /// # Errors

@@ -281,3 +281,34 @@ fn what_cannot_be_drawn_is_refused_with_its_exit_code() {
     // Refused before the first picture was written.
     assert!(!workspace.path("a.svg").exists() && !workspace.path("good/plot.svg").exists());
 }
+
+/// 20 steps and 2.5 TFLOP in an hour and a half; the other run is of an earlier version. By FLOPs it cannot be drawn.
+#[test]
+fn runs_are_compared_by_what_they_cost() {
+    let workspace = TestWorkspace::new();
+    let cost = |step: u64| {
+        let flops = 1.25e11 * step as f64;
+        let values = [
+            ("train/flops", json!(flops)),
+            ("train/tokens", json!(100 * step)),
+            ("train/hours", json!(0.075 * step as f64)),
+        ];
+        line(step, &[&values[..], &[("train/loss", json!(3.0))]].concat())
+    };
+    let eval = line(20, &[("eval/loss", json!(2.5)), ("eval/mlm_accuracy", json!(0.25))]);
+    workspace.write("new", &(cost(10) + &cost(20) + &eval));
+    workspace.write("old", &line(1000, &[("train/loss", json!(2.0))]));
+    let output = workspace.plot(&["--runs", "new", "old", "--table", "--out", "picture.svg"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("| new | 20 | 2.00 k | 2.50 T | 1h 30m | 2.5000 | 25.00 % |\n"), "{printed}");
+    assert!(printed.ends_with("| old | 1,000 | - | - | - | - | - |\n"), "{printed}");
+    let svg = workspace.svg(&["--runs", "new", "--x", "flops"]);
+    assert!(svg.contains("FLOPs") && svg.contains("2.5T"), "{svg}");
+    let refused = workspace.plot(&["--runs", "new", "old", "--x", "flops", "--out", "picture.svg"]);
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(
+        stderr(&refused).contains("the metrics of old do not have `train/flops` from the start"),
+        "{}",
+        stderr(&refused)
+    );
+}
