@@ -99,9 +99,10 @@ impl FinetuneArgs {
             (Precision::Auto, 0) => Precision::Fp32,
             (precision, _) => precision.resolve(device)?,
         };
-        let tell = |words: &str| match world.is_first() {
-            true => eprintln!("{words}"),
-            false => {}
+        let tell = |words: &str| {
+            if world.is_first() {
+                eprintln!("{words}");
+            }
         };
         if world.is_first() {
             warn_of(config.train.precision, device);
