@@ -173,8 +173,9 @@ impl RunState {
             .validate()
             .map_err(|error| Error::data(format!("`{}` holds an impossible model", path.display())).caused_by(error))?;
         let most = state.bert.num_hidden_layers;
-        for map in [&state.layer_map].into_iter().chain(&state.remembered).filter(|map| map.num_layers() > most) {
-            let (path, layers) = (path.display(), map.num_layers());
+        let maps = [&state.layer_map].into_iter().chain(&state.remembered);
+        if let Some(layers) = maps.map(LayerMap::num_layers).find(|&layers| layers > most) {
+            let path = path.display();
             return Err(Error::data(format!("`{path}`: expected a layer map of at most {most} layers, got {layers}")));
         }
         let groups = state.layer_map.num_groups();

@@ -139,7 +139,7 @@ impl ResolvedRun {
         format!("{}{length}\nkernels            {kernels}\nsharing            {sharing}", stats.describe(rate))
     }
 
-    /// The walks that the run goes through, as [`Rule::course`].
+    /// The walks that the run goes through, as [`crate::growth::Rule::course`].
     ///
     /// # Errors
     /// A pattern of sharing that does not fit.
