@@ -9,20 +9,12 @@ use tch::Tensor;
 
 use crate::common::{stderr, TestWorkspace};
 use crate::ranks::{children, ended, signal};
-use crate::reviews::write_reviews;
+use crate::reviews;
 use crate::runs::{lines, metrics, wait_for};
 
 /// 57 examples in batches of 8: 8 steps an epoch, the last of them with one example, which leaves the other processes without any.
 fn workspace() -> TestWorkspace {
-    let workspace = TestWorkspace::new();
-    let trained =
-        workspace.untie(&["train", "--config", "run.toml", "--run-dir", "runs/tiny", "--set", "train.steps=30"]);
-    assert!(trained.status.success(), "{}", stderr(&trained));
-    fs::create_dir(workspace.path("sst2")).unwrap();
-    write_reviews(&workspace.path("sst2/train.tsv"), 0, 57, true);
-    write_reviews(&workspace.path("sst2/dev.tsv"), 60, 21, true);
-    write_reviews(&workspace.path("sst2/test.tsv"), 80, 13, false);
-    workspace
+    reviews::workspace([57, 20, 12])
 }
 
 /// The command of a sweep of one run of 7 epochs, 56 steps, on `ranks` processes; 0: alone, as nobody would notice.
