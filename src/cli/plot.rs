@@ -10,7 +10,7 @@ use crate::error::{io, Result};
 use crate::report::costs;
 use crate::report::curves::curves;
 use crate::report::figure::Format;
-use crate::report::run::{read_runs, Extent};
+use crate::report::run::{read_runs, XAxis};
 
 /// Arguments of `untie plot`.
 #[derive(Debug, Args)]
@@ -22,8 +22,8 @@ pub struct PlotArgs {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     out: Vec<PathBuf>,
     /// From left to right: steps, tokens, flops or hours (of training steps alone)
-    #[arg(long, value_name = "NAME", default_value = "steps", value_parser = named::<Extent>)]
-    x: Extent,
+    #[arg(long, value_name = "NAME", default_value = "steps", value_parser = named::<XAxis>)]
+    x: XAxis,
     /// Also print a table: what each run has reached, and its steps, tokens, FLOPs and hours
     #[arg(long)]
     table: bool,

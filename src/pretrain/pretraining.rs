@@ -30,7 +30,7 @@ pub struct Pretraining {
 }
 
 impl Pretraining {
-    /// Opens the data of `run` behind step `step` and `skipped` samples that are left out. Exports go to `folder`.
+    /// Opens the data of `run` that follow step `step`, with `skipped` samples left out. Exports go to `folder`.
     ///
     /// # Errors
     /// Missing or damaged shards, and a split shorter than one sample.

@@ -2,15 +2,15 @@
 
 use super::chart::{HeatMap, Lines, Mark, Series};
 use super::figure::{Figure, Panel};
-use super::run::{Extent, Run, EVAL_ACCURACY, EVAL_LOSS, TRAIN_ACCURACY, TRAIN_LOSS};
+use super::run::{Run, XAxis, EVAL_ACCURACY, EVAL_LOSS, TRAIN_ACCURACY, TRAIN_LOSS};
 
-/// The curves of `runs`, which are [`Run::along`] `extent`: training as a mean of `smooth` logged points around each, evaluations dashed in the same
-/// colour, and untying points as vertical lines.
+/// The curves of `runs`, which are already [`Run::along`] `x`: training as a mean of `smooth` logged points around each,
+/// evaluations dashed in the same colour, and untying points as vertical lines.
 ///
 /// `smooth = None` takes a fiftieth of each run's points, at most 1000. The heat maps of all runs have one range of
 /// colours. Where no correlation is negative it ends at 1 and starts at the first of 0.9, 0.8, 0.5 and 0 that holds the
 /// lowest one; else it is symmetric, white for no correlation, up to the first of 0.1, 0.2, 0.5 and 1 that holds all.
-pub fn curves(runs: &[Run], smooth: Option<usize>, extent: Extent) -> Figure {
+pub fn curves(runs: &[Run], smooth: Option<usize>, x: XAxis) -> Figure {
     let panel = |title: &str, y_label: &str, factor: f64, train: &str, eval: &str| {
         let (mut series, mut marks) = (Vec::new(), Vec::new());
         for run in runs {
@@ -27,7 +27,7 @@ pub fn curves(runs: &[Run], smooth: Option<usize>, extent: Extent) -> Figure {
                 series: own,
             }));
         }
-        let (title, x_label, y_label) = (title.into(), extent.label().into(), y_label.into());
+        let (title, x_label, y_label) = (title.into(), x.label().into(), y_label.into());
         Panel::Lines(Lines { title, x_label, y_label, series, marks, ..Default::default() })
     };
     let mut panels = vec![
@@ -35,13 +35,13 @@ pub fn curves(runs: &[Run], smooth: Option<usize>, extent: Extent) -> Figure {
         panel("Masked tokens predicted right (dashed: held out)", "accuracy, %", 100.0, TRAIN_ACCURACY, EVAL_ACCURACY),
     ];
     let range = range(runs);
-    panels.extend(runs.iter().filter_map(|run| correlations(run, range, extent)).map(Panel::HeatMap));
+    panels.extend(runs.iter().filter_map(|run| correlations(run, range, x)).map(Panel::HeatMap));
     Figure { panels }
 }
 
 /// Correlations of the gradients of neighbouring layers, or units, over time; `None` if the run recorded none. A pair is
 /// named by its lower layer, as in the metrics.
-fn correlations(run: &Run, range: (f64, f64), extent: Extent) -> Option<HeatMap> {
+fn correlations(run: &Run, range: (f64, f64), x: XAxis) -> Option<HeatMap> {
     let pairs = run.correlations();
     let mut columns: Vec<f64> = pairs.values().flat_map(|points| points.iter().map(|(step, _)| *step)).collect();
     columns.sort_by(f64::total_cmp);
@@ -57,7 +57,7 @@ fn correlations(run: &Run, range: (f64, f64), extent: Extent) -> Option<HeatMap>
     };
     let rows: Vec<_> = pairs.into_iter().map(row).collect();
     let title = format!("Gradient correlation, {}", run.name);
-    let (x_label, y_label) = (extent.label().into(), "lower layer".into());
+    let (x_label, y_label) = (x.label().into(), "lower layer".into());
     (!rows.is_empty()).then_some(HeatMap { title, x_label, y_label, columns, rows, range })
 }
 
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn pairs_are_named_by_their_lower_layer() {
-        let map = correlations(&with_correlations(&[0.5, 0.25]), (0.0, 1.0), Extent::Steps).unwrap();
+        let map = correlations(&with_correlations(&[0.5, 0.25]), (0.0, 1.0), XAxis::Steps).unwrap();
         let cells = vec![Some(0.5), Some(0.25)];
         assert_eq!(map.rows, [("0".into(), cells.clone()), ("2".into(), cells)]);
-        assert!(correlations(&Run::default(), (0.0, 1.0), Extent::Steps).is_none());
+        assert!(correlations(&Run::default(), (0.0, 1.0), XAxis::Steps).is_none());
     }
 
     #[test]

@@ -34,10 +34,10 @@ const SHOWN: [&str; 8] = [TRAIN_LOSS, TRAIN_ACCURACY, EVAL_LOSS, EVAL_ACCURACY, 
 /// No line that `untie train` writes is a thousandth as long.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// What a picture has from left to right.
+/// What the x-axis of a figure shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Extent {
+pub enum XAxis {
     /// Steps done.
     #[default]
     Steps,
@@ -49,7 +49,7 @@ pub enum Extent {
     Hours,
 }
 
-impl Extent {
+impl XAxis {
     /// For a person.
     pub fn label(self) -> &'static str {
         match self {
@@ -162,9 +162,9 @@ impl Run {
         self.series(tag).iter().rev().map(|(_, value)| *value).find(|value| value.is_finite())
     }
 
-    /// The last recorded value of `extent`.
-    pub fn last_of(&self, extent: Extent) -> Option<f64> {
-        extent.tag().map_or_else(|| self.last_step(), |tag| self.last(tag))
+    /// The last recorded value of `x`.
+    pub fn last_of(&self, x: XAxis) -> Option<f64> {
+        x.tag().map_or_else(|| self.last_step(), |tag| self.last(tag))
     }
 
     /// The last step of which anything here is recorded.
@@ -172,12 +172,12 @@ impl Run {
         self.series.values().filter_map(|points| points.last()).map(|(step, _)| *step).max_by(f64::total_cmp)
     }
 
-    /// The same with `extent` instead of steps. Between two logged steps it grows evenly.
+    /// The same with `x` instead of steps. Between two logged steps it grows evenly.
     ///
     /// # Errors
     /// A run that has not recorded it, as those of earlier versions.
-    pub fn along(mut self, extent: Extent) -> Result<Self> {
-        let Some(tag) = extent.tag() else { return Ok(self) };
+    pub fn along(mut self, x: XAxis) -> Result<Self> {
+        let Some(tag) = x.tag() else { return Ok(self) };
         let known: Vec<(f64, f64)> = self.series(tag).iter().copied().filter(|(_, value)| value.is_finite()).collect();
         let first = known.first().map_or(f64::INFINITY, |(step, _)| *step);
         if self.series(TRAIN_LOSS).iter().any(|(step, _)| *step < first) || known.is_empty() {
@@ -277,13 +277,13 @@ mod tests {
             "{\"step\":20,\"train/loss\":2,\"train/flops\":1500}\n",
             "{\"step\":25,\"eval/loss\":6}\n",
         );
-        let along = |extent| read(text).0.along(extent);
-        let run = along(Extent::Flops).unwrap();
+        let along = |x| read(text).0.along(x);
+        let run = along(XAxis::Flops).unwrap();
         assert_eq!(run.series(EVAL_LOSS), [(0.0, 9.0), (500.0, 8.0), (1250.0, 7.0), (1500.0, 6.0)]);
         assert_eq!(run.series(TRAIN_LOSS), [(1000.0, 3.0), (1500.0, 2.0)]);
         assert_eq!(run.untyings(), [Untying { at: 1250.0, from: 4.0, to: 2.0 }], "a V-cycle has fewer for a time");
-        assert_eq!(along(Extent::Steps).unwrap(), read(text).0);
-        let report = along(Extent::Hours).unwrap_err().report();
+        assert_eq!(along(XAxis::Steps).unwrap(), read(text).0);
+        let report = along(XAxis::Hours).unwrap_err().report();
         assert!(report.contains("do not have `train/hours`") && report.contains("hint: "), "{report}");
     }
 

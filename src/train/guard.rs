@@ -9,8 +9,10 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::guard::{GuardConfig, SpikeAction, FEWEST_LOSSES};
+use crate::error::{Error, Result};
 
 /// The least deviation, as a part of the median: a loss that stands still must not make spikes of its last digits.
 const LEAST_DEVIATION: f64 = 1e-3;
@@ -55,6 +57,26 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// The guard that `memory` of a checkpoint holds, as [`Self::state`] gives it; a new one where that is null.
+    ///
+    /// # Errors
+    /// Another value.
+    pub fn restore(memory: &Value) -> Result<Self> {
+        match memory {
+            Value::Null => Ok(Self::default()),
+            memory => serde_json::from_value(memory.clone())
+                .map_err(|error| Error::data("the checkpoint holds no guard").caused_by(error)),
+        }
+    }
+
+    /// What a checkpoint keeps of it.
+    ///
+    /// # Errors
+    /// Numbers that JSON does not have.
+    pub fn state(&self) -> Result<Value> {
+        serde_json::to_value(self).map_err(|error| Error::failed("the guard has no JSON form").caused_by(error))
+    }
+
     /// Forgets losses: those of other sequences, or of another run, are no measure.
     pub fn forget_losses(&mut self) {
         (self.losses, self.spikes) = (VecDeque::new(), 0);

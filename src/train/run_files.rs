@@ -27,10 +27,10 @@ pub(super) struct RunFiles {
 }
 
 impl RunFiles {
-    /// Makes the folder, if it is not there; metrics go on after step `step`.
+    /// Opens the files of a run in `folder`, which is there on the process that writes; metrics go on after step `step`.
     ///
     /// # Errors
-    /// A folder or file that cannot be written.
+    /// A file that cannot be written.
     pub(super) fn open(
         folder: RunFolder,
         metrics: &MetricsConfig,

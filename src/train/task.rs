@@ -9,7 +9,7 @@ use crate::model::Bert;
 use crate::parallel::World;
 use crate::train::metrics::StepMetrics;
 use crate::train::progress::Progress;
-use crate::train::state::TrainState;
+use crate::train::state::{TrainState, NUM_SUMS};
 
 /// What a run learns.
 pub trait Task {
@@ -24,12 +24,12 @@ pub trait Task {
     /// What the random numbers of a step are drawn from, beside its number.
     fn seed(&self) -> u64;
 
-    /// The last step of the phase that is open: behind it [`Self::seek`] is called again.
+    /// The last step of the phase whose data are open. After it the loop calls [`Self::seek`].
     fn phase_end(&self) -> u64 {
         self.num_steps()
     }
 
-    /// Opens the data behind step `step`, where `skipped` samples are left out. In words where a phase of the run begins there.
+    /// Goes to the data that follow step `step`, with `skipped` samples left out. Returns a note for the user where a new phase begins.
     ///
     /// # Errors
     /// Data that cannot be read.
@@ -47,7 +47,7 @@ pub trait Task {
     /// libtorch's own.
     fn loss(&self, model: &Bert, micro_batch: &Self::MicroBatch, counts: Counts) -> Result<Loss>;
 
-    /// Makes the micro-batches smaller after a step that failed with `error`, where that may help, and says so in words.
+    /// After a step that ran out of memory: makes the micro-batches smaller, if it can, and returns a note for the user.
     ///
     /// # Errors
     /// `error` itself, where nothing can be done.
@@ -58,10 +58,10 @@ pub trait Task {
     /// Samples of the first `step` steps.
     fn samples_consumed(&self, step: u64) -> u64;
 
-    /// Whether step `step` is followed by an evaluation.
+    /// Whether the model is evaluated after step `step`.
     fn evaluates_after(&self, step: u64) -> bool;
 
-    /// How long an evaluation is expected to take, in steps.
+    /// The expected time of an evaluation, as a number of steps.
     fn steps_of_an_evaluation(&self) -> f64;
 
     /// Evaluates the model after step `step`.
@@ -70,10 +70,10 @@ pub trait Task {
     /// Data that cannot be read, a process that is gone, and libtorch's own.
     fn evaluate(&mut self, step: u64, state: &TrainState) -> Result<Evaluated>;
 
-    /// Adds what is to be logged of the model at the start, after a transition and with every logged step.
+    /// Adds metrics of the model: at the start, after a transition and with every logged step.
     fn log_model(&self, _state: &TrainState, _metrics: &mut StepMetrics) {}
 
-    /// Adds what is to be logged of a step beside its loss; returns the fraction of predictions that were right, if they are counted.
+    /// Adds a step's metrics besides loss, rate and norm. Returns the accuracy, a fraction, if the task has one.
     fn log(&self, step: &LoggedStep<'_>, metrics: &mut StepMetrics) -> Option<f64>;
 
     /// FLOPs of the matrix products of a step that executes `layers`; a layer without its backward counts as a third.
@@ -81,13 +81,13 @@ pub trait Task {
         0.0
     }
 
-    /// What makes the run this run and no other: its tables, and its data.
+    /// What identifies the run in its checkpoints: its configuration, and its data.
     ///
     /// # Errors
     /// Numbers that JSON does not have.
     fn identity(&self) -> Result<(Value, DataFingerprint)>;
 
-    /// Ends a run whose steps are done and saved; adds what is to be recorded of its end.
+    /// Ends a run whose steps are done and saved; adds the metrics of the finished model.
     ///
     /// # Errors
     /// A file that cannot be written, and those of [`Self::evaluate`].
@@ -155,8 +155,8 @@ pub struct Loss {
     pub parts: Vec<Tensor>,
 }
 
-/// The most that a loss has of [`Loss::parts`].
-pub const MOST_PARTS: usize = 4;
+/// The most that a loss has of [`Loss::parts`]: a message has the sums of these and the counts of the next batch.
+pub const MOST_PARTS: usize = NUM_SUMS - NUM_COUNTS;
 
 /// What an evaluation found.
 #[derive(Clone, Debug)]

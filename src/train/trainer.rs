@@ -5,15 +5,12 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
-
-use crate::checkpoint::{self, Loaded, RunState};
+use crate::checkpoint::{self, Loaded};
 use crate::config::SpikeAction;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::growth::Check;
 use crate::optim::Schedule;
 use crate::step::StepReport;
-use crate::train::environment::environment;
 use crate::train::event::{Event, Line};
 use crate::train::guard::Guard;
 use crate::train::metrics::{StepClock, StepMetrics};
@@ -39,7 +36,7 @@ pub struct Trainer<'a, T: Task> {
     /// Whether nothing has been recorded yet.
     is_fresh: bool,
     clock: StepClock,
-    /// Since the last saved state.
+    /// When the time of the run was last added to its totals.
     unsaved: Instant,
     options: RunOptions,
     events: &'a mut dyn FnMut(Event),
@@ -57,7 +54,7 @@ struct Due {
 }
 
 impl<'a, T: Task> Trainer<'a, T> {
-    /// Goes on with `loaded` in `folder`, with `task` open behind the step of `loaded`; `events` hears what happens.
+    /// Goes on with `loaded` in `folder`. The data of `task` are open at the step of `loaded`; `events` is told what happens.
     ///
     /// # Errors
     /// Tensors that do not fit `spec`, a folder that cannot be written, and libtorch's own.
@@ -74,11 +71,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         if options.world.is_first() {
             folder.create()?;
         }
-        let guard = match &loaded.state.guard {
-            Value::Null => Guard::default(),
-            memory => serde_json::from_value(memory.clone())
-                .map_err(|error| Error::data("the checkpoint holds no guard").caused_by(error))?,
-        };
+        let guard = Guard::restore(&loaded.state.guard)?;
         let is_fresh = folder.is_fresh;
         let state = TrainState::from_loaded(spec, loaded, is_fresh, options.world.clone())?;
         Ok(Self {
@@ -171,7 +164,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.tolerate(saved)
     }
 
-    /// Why all processes stop now, where one of them was asked to: before the last step's message, or now where there is none.
+    /// Why the run stops now. Several processes stop together: one of them has asked for it in the message of the last step. Before the
+    /// first step there is no message, so they ask each other.
     fn asked_to_stop(&self, stop: &StopFlag, heard: Option<StepHeard>) -> Result<Option<Stop>> {
         let mine = self.own_stop(stop);
         if self.options.world.size() == 1 {
@@ -185,13 +179,13 @@ impl<'a, T: Task> Trainer<'a, T> {
         Ok(Stop::from_number(number[0] as u32))
     }
 
-    /// Why this process should stop before its next step but one; alone before its next.
+    /// Why this process asks to stop: a signal, or a deadline with no time left for two more steps.
     fn own_stop(&self, stop: &StopFlag) -> Option<Stop> {
         let needed = self.clock.needed(self.task.steps_of_an_evaluation()) + self.files.time_of_a_save(&self.state);
         stop.requested(2 * needed)
     }
 
-    /// What the processes told each other with the step `done`; nothing where there is one process, which does not wait for it.
+    /// What the processes told each other with the step `done`. A process alone has nothing to hear, so it does not wait for the device.
     fn heard(&self, done: &TaskStep) -> Result<Option<StepHeard>> {
         match self.options.world.size() {
             1 => Ok(None),
@@ -231,7 +225,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// One step; where memory does not suffice for it, once more in smaller micro-batches, if the task has some.
     fn step(&mut self, learning_rate: f64, stop: &StopFlag, heard: Option<StepHeard>) -> Result<TaskStep> {
         let backward = loop {
-            // The batch that was fetched with the last step, whose message says what it has on all processes.
+            // The batch may have been fetched during the last step, whose message has its counts over all processes.
             let (batch, counts) = match (self.ahead.take(), heard) {
                 (Some(batch), Some(heard)) => (batch, heard.next),
                 _ => {
@@ -454,29 +448,9 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn save(&mut self) -> Result<()> {
         self.progress.totals.wall_seconds += self.unsaved.elapsed().as_secs_f64();
         self.unsaved = Instant::now();
-        let Progress { step, samples_skipped, totals, .. } = self.progress;
-        let (config, data) = self.task.identity()?;
-        let saved = RunState {
-            format: checkpoint::FORMAT,
-            step,
-            layer_map: self.state.map().clone(),
-            num_updates: self.state.moments().num_updates,
-            scaler: self.state.scaler()?,
-            samples_consumed: self.task.samples_consumed(step) + samples_skipped,
-            samples_skipped,
-            guard: serde_json::to_value(&self.guard)
-                .map_err(|error| Error::failed("the guard has no JSON form").caused_by(error))?,
-            data,
-            rule: self.state.rule().state(),
-            config,
-            totals,
-            environment: environment(self.options.device)?,
-            untying: self.progress.untying.clone(),
-            schedule_start: self.progress.schedule_start,
-            frozen: self.state.frozen().to_vec(),
-            remembered: self.state.remembered().map(|of| of.walk.clone()),
-            bert: self.state.spec().bert.clone(),
-        };
+        let samples = self.task.samples_consumed(self.progress.step);
+        let identity = self.task.identity()?;
+        let saved = self.progress.to_run_state(&self.state, &self.guard, identity, samples, self.options.device)?;
         self.files.save(&saved, &self.state)
     }
 

@@ -99,6 +99,15 @@ const TABLE: [(&str, &[&str]); 24] = [
     ("main", &["cli"]),
 ];
 
+/// The files below src/, by their paths in it, and their texts.
+fn sources_of_src() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let read = |path: PathBuf| (path.strip_prefix(&root).unwrap().to_path_buf(), fs::read_to_string(&path).unwrap());
+    files.into_iter().map(read).collect()
+}
+
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -175,28 +184,19 @@ fn the_table_has_no_cycles() {
 
 #[test]
 fn unsafe_code_stays_in_the_shim() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    for path in files {
-        let inside = path.strip_prefix(&root).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
+    for (inside, text) in sources_of_src() {
         if !inside.starts_with("shim") {
             assert!(!text.contains("unsafe {") && !text.contains("allow(unsafe"), "{}", inside.display());
         }
     }
-    assert!(fs::read_to_string(root.join("lib.rs")).unwrap().contains("#![deny(unsafe_code)]"));
+    let (_, library) = sources_of_src().into_iter().find(|(inside, _)| inside == Path::new("lib.rs")).unwrap();
+    assert!(library.contains("#![deny(unsafe_code)]"));
 }
 
 /// Everything else returns errors, tells events, or logs.
 #[test]
 fn only_the_command_line_prints() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&root, &mut files);
-    for path in files {
-        let inside = path.strip_prefix(&root).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
+    for (inside, text) in sources_of_src() {
         let prints = ["print!(", "println!("].iter().any(|call| text.contains(call));
         assert!(inside.starts_with("cli") || !prints, "{} prints", inside.display());
     }
