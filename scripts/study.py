@@ -127,8 +127,8 @@ def all_of(arguments, jobs):
 
 def tune(arguments):
     data = shards(arguments, "data", arguments.corpus, "--vocab-size", VOCAB_SIZE, "--valid-fraction", VALID_FRACTION)
-    # Half of the other text is enough to measure on.
-    other = shards(arguments, "tuning-data", arguments.tuning_text, "--tokenizer", data, "--valid-fraction", 0.5)
+    # Most of the other text is measured on; nothing is trained on it.
+    other = shards(arguments, "tuning-data", arguments.tuning_text, "--tokenizer", data, "--valid-fraction", 0.8)
     arguments.data_hash = sha256(data / "manifest.json")
     jobs = [(arm, 0, rate, {**TUNING, **TUNING_OF.get(arm, {})}, data, other, f"tuning/{arm}-{rate}")
             for rate in arguments.rates or RATES for arm in TUNED]
