@@ -75,6 +75,7 @@ const UNITS: [(&str, &[&str]); 2] = [
             "fused/head_node",
             "fused/dropout",
             "fused/embeddings",
+            "device/attention",
         ],
     ),
 ];

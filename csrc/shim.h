@@ -109,6 +109,10 @@ char *untie_embeddings_bytes(int32_t kind, int64_t rows, int64_t hidden_size, bo
 char *untie_dropout_factors(const at::Tensor *keys, uint32_t site, double probability, int64_t width, int32_t kind,
                             at::Tensor **out);
 
+// device/attention.cpp; [B, H, T, D], and a bias of the scores or null
+char *untie_attention(const at::Tensor *query, const at::Tensor *key, const at::Tensor *value, const at::Tensor *bias,
+                      double dropout, at::Tensor **out);
+
 // heap.cpp
 void untie_keep_heap() noexcept;
 void untie_trim_heap() noexcept;

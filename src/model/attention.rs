@@ -1,13 +1,14 @@
 //! Multi-head self-attention: softmax(q·kᵀ/√D)·v (Vaswani et al. 2017, eq. 1), through libtorch's
-//! scaled_dot_product_attention.
+//! scaled_dot_product_attention (csrc/device/attention.cpp).
 
 use tch::Tensor;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::config::BertConfig;
 use crate::model::linear::Linear;
 use crate::model::weights::Weights;
 use crate::model::Mode;
+use crate::shim::attention;
 
 /// Query, key and value in one product, attention, and the output projection.
 #[derive(Debug)]
@@ -40,11 +41,12 @@ impl SelfAttention {
         let (batch, length, hidden_size) = hidden.size3()?;
         let heads =
             self.qkv.forward(hidden)?.f_view([batch, length, 3, self.num_heads, hidden_size / self.num_heads])?;
-        let heads = heads.f_permute([2, 0, 3, 1, 4])?; // [3, B, H, T, D]
-        let (query, key, value) = (heads.f_get(0)?, heads.f_get(1)?, heads.f_get(2)?); // [B, H, T, D]
+        // The backward of one `unbind` writes the gradient of all three once; that of three `get` adds up three whole ones.
+        let [query, key, value]: [Tensor; 3] =
+            heads.f_unbind(2)?.try_into().map_err(|_| Error::failed("expected query, key and value"))?; // [B, T, H, D]
+        let by_head = |part: &Tensor| part.f_transpose(1, 2); // [B, H, T, D]
         let dropout = if mode == Mode::Train { self.dropout } else { 0.0 };
-        let context =
-            Tensor::f_scaled_dot_product_attention(&query, &key, &value, bias, dropout, false, None::<f64>, false)?;
+        let context = attention(&by_head(&query)?, &by_head(&key)?, &by_head(&value)?, bias, dropout)?;
         let context = context.f_transpose(1, 2)?.f_reshape([batch, length, hidden_size])?; // [B, T, C]
         self.output.forward(&context)
     }

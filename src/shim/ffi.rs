@@ -133,6 +133,14 @@ extern "C" {
         inputs: *const *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(super) fn untie_attention(
+        query: *const C_tensor,
+        key: *const C_tensor,
+        value: *const C_tensor,
+        bias: *const C_tensor,
+        dropout: f64,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_set_kernel_level(name: *const c_char) -> *mut c_char;
     pub(super) fn untie_kernel_level(name: *mut *const c_char) -> *mut c_char;
     pub(super) fn untie_layer_new(

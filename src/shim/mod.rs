@@ -3,6 +3,7 @@
 //! Device, precision and shape of every tensor are checked here, before C++ sees it.
 #![allow(unsafe_code)]
 
+mod attention;
 mod autograd;
 mod bytes;
 mod context;
@@ -19,6 +20,7 @@ mod profile;
 mod random;
 mod recompute;
 
+pub use attention::attention;
 pub use autograd::{make_gradients, retain_gradient};
 pub use bytes::{embeddings_bytes, head_bytes, held_bytes, largest_in_heap, layer_bytes};
 pub use context::{
