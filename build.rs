@@ -75,7 +75,13 @@ const UNITS: [(&str, &[&str]); 2] = [
             "fused/head_node",
             "fused/dropout",
             "fused/embeddings",
+            "device/launch",
             "device/attention",
+            "device/kernels",
+            "device/weights",
+            "device/layer",
+            "device/head",
+            "device/embeddings",
         ],
     ),
 ];

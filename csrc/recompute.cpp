@@ -1,10 +1,10 @@
 // A function of tensors whose backward runs it again instead of keeping what it computed (activation checkpointing, Chen et
 // al. 2016). The function is Rust's and pure: what it reads beside its inputs does not change, and random numbers come from
 // libtorch's generators, which are set back to where they stood.
+#include "randomness.h"
 #include "shim.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/function.h>
@@ -13,38 +13,12 @@
 
 #include <array>
 #include <memory>
-#include <mutex>
 
 namespace {
 
 using torch::autograd::Node;
+using untie::Randomness;
 using torch::autograd::variable_list;
-
-// Where the generators stand that work on the CPU and on `device` may read.
-class Randomness {
-public:
-  explicit Randomness(at::Device device) {
-    take(at::kCPU);
-    if (!device.is_cpu()) {
-      take(device);
-    }
-  }
-  void restore() const {
-    for (const auto &[found, state] : states) {
-      at::Generator generator = found;
-      const std::lock_guard<std::mutex> lock(generator.mutex());
-      generator.set_state(state);
-    }
-  }
-
-private:
-  void take(at::Device device) {
-    at::Generator generator = at::globalContext().defaultGenerator(device);
-    const std::lock_guard<std::mutex> lock(generator.mutex());
-    states.emplace_back(generator, generator.get_state());
-  }
-  std::vector<std::pair<at::Generator, at::Tensor>> states;
-};
 
 struct Function {
   UntieFunction call;

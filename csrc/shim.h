@@ -65,6 +65,7 @@ struct UntieLayer;
 struct UntieLayerContext {
   const at::Tensor *visible;
   const at::Tensor *documents;
+  const at::Tensor *bias; // of the scores, on a device
   const at::Tensor *keys;
   uint32_t site;
   double attention_dropout;
@@ -74,7 +75,8 @@ struct UntieLayerContext {
 char *untie_set_kernel_level(const char *name);
 // A string that lives as long as the program.
 char *untie_kernel_level(const char **name);
-char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
+// `on_device`: by the kernels of cuda_kernels instead of those for the CPU.
+char *untie_layer_new(at::Tensor *const *parts, int32_t kind, bool on_device, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer);
 void untie_layer_free(UntieLayer *layer) noexcept;
 char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const UntieLayerContext *context, at::Tensor **out);
@@ -86,7 +88,7 @@ char *untie_held_bytes(const at::Tensor *out, UntieBytes *bytes);
 
 // fused/head_node.cpp
 struct UntieHead;
-char *untie_head_new(at::Tensor *const *parts, int32_t kind, double epsilon, UntieHead **head);
+char *untie_head_new(at::Tensor *const *parts, int32_t kind, bool on_device, double epsilon, UntieHead **head);
 void untie_head_free(UntieHead *head) noexcept;
 char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at::Tensor *positions, const at::Tensor *labels,
                       const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct);
@@ -102,12 +104,17 @@ struct UntieEmbeddings {
   double epsilon, dropout;
   uint32_t site;
 };
-char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out);
+char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, bool on_device, at::Tensor **out);
 char *untie_embeddings_bytes(int32_t kind, int64_t rows, int64_t hidden_size, bool norm, UntieBytes *bytes);
 
 // fused/dropout.cpp; [B, width] for keys [B]
 char *untie_dropout_factors(const at::Tensor *keys, uint32_t site, double probability, int64_t width, int32_t kind,
                             at::Tensor **out);
+
+// device/launch.cpp: what runs the kernels of cuda_kernels, as csrc/device/launch.h has it; null: nothing does.
+typedef const char *(*UntieLaunch)(const char *name, uint32_t grid_x, uint32_t grid_y, uint32_t threads, void **arguments);
+void untie_set_launcher(UntieLaunch launch, uint32_t multiprocessors) noexcept;
+bool untie_has_launcher() noexcept;
 
 // device/attention.cpp; [B, H, T, D], and a bias of the scores or null
 char *untie_attention(const at::Tensor *query, const at::Tensor *key, const at::Tensor *value, const at::Tensor *bias,
@@ -186,12 +193,13 @@ UNTIE_AT(UntieBytes, largest, 40);
 UNTIE_SIZE(UntieBytes, 48);
 UNTIE_AT(UntieLayerContext, visible, 0);
 UNTIE_AT(UntieLayerContext, documents, 8);
-UNTIE_AT(UntieLayerContext, keys, 16);
-UNTIE_AT(UntieLayerContext, site, 24);
-UNTIE_AT(UntieLayerContext, attention_dropout, 32);
-UNTIE_AT(UntieLayerContext, hidden_dropout, 40);
-UNTIE_AT(UntieLayerContext, recompute, 48);
-UNTIE_SIZE(UntieLayerContext, 56);
+UNTIE_AT(UntieLayerContext, bias, 16);
+UNTIE_AT(UntieLayerContext, keys, 24);
+UNTIE_AT(UntieLayerContext, site, 32);
+UNTIE_AT(UntieLayerContext, attention_dropout, 40);
+UNTIE_AT(UntieLayerContext, hidden_dropout, 48);
+UNTIE_AT(UntieLayerContext, recompute, 56);
+UNTIE_SIZE(UntieLayerContext, 64);
 UNTIE_AT(UntieEmbeddings, word, 0);
 UNTIE_AT(UntieEmbeddings, position, 8);
 UNTIE_AT(UntieEmbeddings, type, 16);

@@ -2,7 +2,7 @@
 // autograd. The sums are made again in the backward; gradients are added to the leaves' own in place.
 #include "../shim.h"
 #include "gradients.h"
-#include "node.h"
+#include "../device/embeddings.h"
 
 #include <ATen/record_function.h>
 
@@ -188,11 +188,18 @@ struct EmbeddingsBackward : SavingNode {
 } // namespace
 } // namespace untie
 
-char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, at::Tensor **out) {
+char *untie_embeddings(const UntieEmbeddings *of, int32_t kind, bool on_device, at::Tensor **out) {
   return untie_guard([&] {
     RECORD_FUNCTION("untie::embeddings", std::vector<c10::IValue>());
     using namespace untie;
     const auto integers = [](const at::Tensor *ids) { return ids == nullptr ? at::Tensor() : ids->contiguous(); };
+    if (on_device) {
+      *out = new at::Tensor(device::embeddings(
+          static_cast<at::ScalarType>(kind),
+          {*of->word, *of->position, *of->type, {or_none(of->weight), or_none(of->bias), of->epsilon}},
+          {integers(of->word_ids), integers(of->position_ids), integers(of->type_ids)}, or_none(of->keys), of->site, of->dropout));
+      return;
+    }
     const Tables tables{*of->word, *of->position, *of->type, or_none(of->weight), or_none(of->bias), of->epsilon};
     const Ids ids{integers(of->word_ids), integers(of->position_ids), integers(of->type_ids), of->word_ids->size(1)};
     const Drop drop{or_none(of->keys), of->site, of->dropout};

@@ -128,7 +128,8 @@ public:
     return {scalar(loss / targets.total), scalar(correct)};
   }
 
-  at::Tensor backward(double gradient, at::IntArrayRef sizes, const HeadSavedTensors &saved) override {
+  at::Tensor backward(const at::Tensor &of_loss, at::IntArrayRef sizes, const HeadSavedTensors &saved) override {
+    const auto gradient = of_loss.item<double>();
     const auto d_hidden = at::zeros(sizes, Scalar<T>::kind);
     const int64_t count = static_cast<int64_t>(saved.rows.size());
     if (count == 0) {

@@ -22,7 +22,7 @@ struct HeadBackward : SavingNode {
       throw std::runtime_error("the backward of a fused head ran twice");
     }
     at::NoGradGuard no_grad;
-    return {gradients[0].defined() ? head->backward(gradients[0].item<double>(), sizes, saved) : at::Tensor()};
+    return {gradients[0].defined() ? head->backward(gradients[0], sizes, saved) : at::Tensor()};
   }
   void release_variables() override { saved = HeadSavedTensors(); }
   std::vector<at::Tensor> saved_tensors() const override { return saved.all(); }
@@ -33,13 +33,15 @@ struct HeadBackward : SavingNode {
 } // namespace
 } // namespace untie
 
-char *untie_head_new(at::Tensor *const *parts, int32_t kind, double epsilon, UntieHead **head) {
+char *untie_head_new(at::Tensor *const *parts, int32_t kind, bool on_device, double epsilon, UntieHead **head) {
   return untie_guard([&] {
     std::array<at::Tensor, untie::HEAD_PARTS> tensors;
     for (int part = 0; part < untie::HEAD_PARTS; ++part) {
       tensors[part] = *parts[part];
     }
-    *head = new UntieHead{untie::Head::make(static_cast<at::ScalarType>(kind), epsilon, std::move(tensors))};
+    const auto element = static_cast<at::ScalarType>(kind);
+    *head = new UntieHead{on_device ? untie::device::make_head(element, epsilon, tensors)
+                                    : untie::Head::make(element, epsilon, std::move(tensors))};
   });
 }
 

@@ -2,6 +2,7 @@
 #include "../shim.h"
 #include "layer.h"
 #include "node.h"
+#include "../randomness.h"
 
 #include <ATen/record_function.h>
 
@@ -21,14 +22,19 @@ struct LayerBackward : SavingNode {
   LayerContext context;
   SavedTensors saved; // with `recompute` only x
   bool recompute = false;
+  std::unique_ptr<Randomness> randomness; // with `recompute`: of libtorch's attention
 
   variable_list apply(variable_list &&gradients) override {
     if (!saved.x.defined()) {
       throw std::runtime_error("the backward of a fused layer ran twice");
     }
     if (gradients[0].defined() && recompute) {
-      // Dropout is a function of keys and places, so this is the forward of before, bit for bit.
-      layer->forward(at::Tensor(saved.x), context, &saved);
+      // Dropout is a function of keys and places, or of the generators' states, so this is the forward of before, bit for bit.
+      const at::Tensor x = saved.x;
+      const Randomness now(x.device());
+      randomness->restore();
+      layer->forward(x, context, &saved);
+      now.restore();
     }
     return {gradients[0].defined() ? layer->backward(gradients[0], context, saved) : at::Tensor()};
   }
@@ -53,15 +59,17 @@ char *untie_kernel_level(const char **name) {
   return untie_guard([&] { *name = untie::level().name; });
 }
 
-char *untie_layer_new(at::Tensor *const *parts, int32_t kind, int64_t heads, bool pre_norm, double epsilon,
+char *untie_layer_new(at::Tensor *const *parts, int32_t kind, bool on_device, int64_t heads, bool pre_norm, double epsilon,
                       UntieLayer **layer) {
   return untie_guard([&] {
     std::array<at::Tensor, untie::PARTS> tensors;
     for (int part = 0; part < untie::PARTS; ++part) {
       tensors[part] = *parts[part];
     }
-    const auto made = untie::Layer::make(static_cast<at::ScalarType>(kind), {heads, pre_norm, epsilon}, std::move(tensors));
-    *layer = new UntieLayer{made};
+    const auto element = static_cast<at::ScalarType>(kind);
+    const untie::LayerConfig config{heads, pre_norm, epsilon};
+    *layer = new UntieLayer{on_device ? untie::device::make_layer(element, config, tensors)
+                                      : untie::Layer::make(element, config, std::move(tensors))};
   });
 }
 
@@ -71,11 +79,15 @@ char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const Un
   return untie_guard([&] {
     RECORD_FUNCTION("untie::layer", std::vector<c10::IValue>());
     const untie::LayerContext all{{untie::or_none(context->visible), untie::or_none(context->documents)},
+                                  untie::or_none(context->bias),
                                   untie::or_none(context->keys),
                                   context->site,
                                   context->attention_dropout,
                                   context->hidden_dropout};
     const auto node = untie::node_for<untie::LayerBackward>(*x);
+    if (node != nullptr && context->recompute) {
+      node->randomness = std::make_unique<untie::Randomness>(x->device());
+    }
     at::Tensor y;
     {
       at::NoGradGuard no_grad;

@@ -5,7 +5,7 @@ use tch::{Device, Kind};
 
 use crate::model::config::{BertConfig, Norm};
 use crate::model::linear::statistics_kind;
-use crate::shim::{fits, kernel_level, layer_bytes, multiplies, FusedBytes, LayerSizes};
+use crate::shim::{fits, kernel_level, layer_bytes, multiplies, FusedBytes, KernelSet, LayerSizes};
 
 /// How a model computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,9 +41,10 @@ impl Compute {
         self.fuses() && fits(layer_sizes(config), self.kind, device)
     }
 
-    /// What such a layer holds on `batch` sequences of `length`; `None` where it is no operation of our own kernels.
+    /// What such a layer holds on `batch` sequences of `length`; `None` where it is no operation of the CPU's kernels. On CUDA a fused
+    /// layer holds less than a composed one.
     pub fn layer_bytes(self, config: &BertConfig, device: Device, batch: i64, length: i64) -> Option<FusedBytes> {
-        let is_fused = self.fuses_layers(config, device);
+        let is_fused = KernelSet::of(device, self.kind) == KernelSet::Cpu && self.fuses_layers(config, device);
         is_fused.then(|| layer_bytes(layer_sizes(config), batch, length, self.kind)).flatten()
     }
 }
@@ -76,12 +77,20 @@ impl Kernels {
 
     /// What layers of `config` compute with, and why, for a person. `self` is resolved.
     pub fn describe(self, config: &BertConfig, kind: Kind, device: Device) -> String {
-        let why = match self {
-            Self::Plain if multiplies(kind, device) => "as `train.kernels` says",
-            _ if fits(layer_sizes(config), kind, device) => return format!("fused layers, level {}", kernel_level()),
-            _ if device != Device::Cpu => "fused layers exist for the CPU only",
-            _ if kind == Kind::BFloat16 => "fused layers in bf16 need a CPU with AVX-512",
-            _ => "fused layers need an even intermediate size and an even head size",
+        let set = KernelSet::of(device, kind);
+        let why = match (self, set) {
+            (Self::Plain, _) if multiplies(kind, device) => "as `train.kernels` says",
+            (_, KernelSet::Cpu) if fits(layer_sizes(config), kind, device) => {
+                return format!("fused layers, level {}", kernel_level())
+            }
+            (_, KernelSet::Cuda) if fits(layer_sizes(config), kind, device) => return "fused layers, CUDA".into(),
+            (_, KernelSet::Cuda) if matches!(kind, Kind::Float | Kind::Double) => {
+                "fused layers on CUDA are in bf16 or fp16"
+            }
+            (_, KernelSet::Cuda) if !multiplies(kind, device) => "no kernels of this program run on this GPU",
+            (_, KernelSet::Cuda) => "fused layers on CUDA need sizes of heads and feed-forward that are multiples of 8",
+            (_, KernelSet::Cpu) if kind == Kind::BFloat16 => "fused layers in bf16 need a CPU with AVX-512",
+            (_, KernelSet::Cpu) => "fused layers need an even intermediate size and an even head size",
         };
         format!("libtorch's operations: {why}")
     }

@@ -47,7 +47,8 @@ impl Embeddings {
     /// # Errors
     /// libtorch's own, e.g. an id outside the vocabulary.
     pub fn forward(&self, input: Input<'_>, context: &ForwardContext<'_>, kind: Kind) -> Result<Tensor> {
-        if self.fuses && self.word.kind() == statistics_kind(kind) && embeddings_fit(kind, self.word.device()) {
+        let (device, (_, hidden_size)) = (self.word.device(), self.word.size2()?);
+        if self.fuses && self.word.kind() == statistics_kind(kind) && embeddings_fit(hidden_size, kind, device) {
             let tables = EmbeddingTables {
                 word: &self.word,
                 position: &self.position,

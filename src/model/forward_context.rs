@@ -4,7 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::model::{Input, Mode};
-use crate::shim;
+use crate::shim::{self, KernelSet};
 
 /// Number of the dropout after the embeddings.
 const EMBEDDINGS_SITE: u32 = 0;
@@ -17,11 +17,11 @@ const _: () = assert!(EMBEDDINGS_SITE < POOLED_SITE && POOLED_SITE < SITES_OF_A_
 /// The limits and keys of one batch, in the form that the kernels read.
 #[derive(Debug)]
 pub struct ForwardContext<'a> {
-    /// For composed layers: added to the scores, 0 to see a token and −∞ to ignore it; [B, 1, 1, T] or [B, 1, T, T].
+    /// For composed layers and on CUDA: added to the scores, 0 to see a token and −∞ to ignore it; [B, 1, 1, T] or [B, 1, T, T].
     pub bias: Option<Tensor>,
-    /// For fused layers, int32 [B, T]: 0 for padding.
+    /// For fused layers on the CPU, int32 [B, T]: 0 for padding.
     pub visible: Option<Tensor>,
-    /// For fused layers, int32 [B, T]: the number of each token's document.
+    /// For fused layers on the CPU, int32 [B, T]: the number of each token's document.
     pub documents: Option<Tensor>,
     keys: Option<&'a Tensor>,
     mode: Mode,
@@ -33,14 +33,15 @@ impl<'a> ForwardContext<'a> {
     /// # Errors
     /// libtorch's own.
     pub fn new(input: Input<'a>, mode: Mode, kind: Kind, is_fused: bool) -> Result<Self> {
+        let reads_integers = is_fused && KernelSet::of(input.token_ids.device(), kind) == KernelSet::Cpu;
         let integers = |ids: Option<&Tensor>| -> Result<Option<Tensor>> {
-            Ok(match ids.filter(|_| is_fused) {
+            Ok(match ids.filter(|_| reads_integers) {
                 Some(ids) => Some(ids.f_to_kind(Kind::Int)?.f_contiguous()?),
                 None => None,
             })
         };
         Ok(Self {
-            bias: if is_fused { None } else { input.bias(kind)? },
+            bias: if reads_integers { None } else { input.bias(kind)? },
             visible: integers(input.attention_mask)?,
             documents: integers(input.documents)?,
             keys: input.dropout_keys,
@@ -70,6 +71,7 @@ impl<'a> ForwardContext<'a> {
         Ok(shim::LayerContext {
             visible: self.visible.as_ref(),
             documents: self.documents.as_ref(),
+            bias: self.bias.as_ref(),
             keys: if drops { Some(needed(self.keys)?) } else { None },
             site: (layer as u32 + 1) * SITES_OF_A_LAYER,
             attention_dropout,

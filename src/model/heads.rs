@@ -166,7 +166,7 @@ impl MaskedLmHead {
     }
 
     /// The loss of `targets` among the hidden states [B, T, C] and how many are right, as [`FusedHead::loss`] gives them; `None`
-    /// where there are no kernels of our own for it, on GPUs for one.
+    /// where there are no kernels of our own for it.
     ///
     /// # Errors
     /// As [`FusedHead::loss`].

@@ -3,8 +3,8 @@
 //! Post-LN (Devlin et al. 2018):  x ← LN(x + f(x)), twice.
 //! Pre-LN (Megatron-LM, Shoeybi et al. 2019):  x ← x + f(LN(x)), twice; the encoder adds a last LayerNorm.
 //!
-//! On the CPU a layer is one operation of our own kernels (csrc/fused); elsewhere, and where asked for, a composition of
-//! libtorch's. With activation checkpointing (Chen et al. 2016) a layer keeps its input only and runs its forward again in the
+//! On the CPU (csrc/fused), and on CUDA in bf16 and fp16 (csrc/device), a layer is one operation with kernels of our own; elsewhere, and
+//! where asked for, a composition of libtorch's. With activation checkpointing (Chen et al. 2016) a layer keeps its input only and runs its forward again in the
 //! backward: the same bits, for a third more products.
 
 use tch::Tensor;

@@ -36,7 +36,7 @@ pub fn head_bytes(rows: i64, targets: i64, hidden_size: i64, vocabulary: i64, ki
 
 /// Of the embeddings of `rows` tokens, with a LayerNorm or without; `None` where there are no fused ones that compute in `kind`.
 pub fn embeddings_bytes(rows: i64, hidden_size: i64, has_norm: bool, kind: Kind) -> Option<FusedBytes> {
-    embeddings_fit(kind, Device::Cpu).then(|| {
+    embeddings_fit(hidden_size, kind, Device::Cpu).then(|| {
         // SAFETY: numbers, and a struct that lives through the call.
         filled(|bytes| unsafe { check(untie_embeddings_bytes(scalar_type(kind), rows, hidden_size, has_norm, bytes)) })
     })

@@ -31,6 +31,7 @@ pub struct FusedBytes {
 pub(super) struct CLayerContext {
     pub(super) visible: *const C_tensor,
     pub(super) documents: *const C_tensor,
+    pub(super) bias: *const C_tensor,
     pub(super) keys: *const C_tensor,
     pub(super) site: u32,
     pub(super) attention_dropout: f64,
@@ -76,8 +77,8 @@ const _: () = {
     }
     lies_at!(CAdamW, 48: parameter 0, gradient 8, exp_avg 16, exp_avg_sq 24, gradient_scale 32, weight_decay 40);
     lies_at!(FusedBytes, 48: saved 0, workspace 8, passing 16, packed 24, per_thread 32, largest 40);
-    lies_at!(CLayerContext, 56: visible 0, documents 8, keys 16, site 24, attention_dropout 32, hidden_dropout 40,
-        recompute 48);
+    lies_at!(CLayerContext, 64: visible 0, documents 8, bias 16, keys 24, site 32, attention_dropout 40, hidden_dropout 48,
+        recompute 56);
     lies_at!(CEmbeddings, 96: word 0, position 8, token_type 16, weight 24, bias 32, word_ids 40, position_ids 48, type_ids 56, keys 64, epsilon 72, dropout 80, site 88);
 };
 
@@ -90,6 +91,15 @@ pub(super) type CFunction = unsafe extern "C" fn(
     message: *mut c_char,
     capacity: usize,
 ) -> bool;
+
+/// `UntieLaunch`.
+pub type CLaunch = unsafe extern "C" fn(
+    name: *const c_char,
+    grid_x: u32,
+    grid_y: u32,
+    threads: u32,
+    arguments: *mut *mut c_void,
+) -> *const c_char;
 
 extern "C" {
     pub(super) fn untie_free_message(message: *mut c_char);
@@ -133,6 +143,8 @@ extern "C" {
         inputs: *const *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    pub(super) fn untie_set_launcher(launch: Option<CLaunch>, multiprocessors: u32);
+    pub(super) fn untie_has_launcher() -> bool;
     pub(super) fn untie_attention(
         query: *const C_tensor,
         key: *const C_tensor,
@@ -146,6 +158,7 @@ extern "C" {
     pub(super) fn untie_layer_new(
         parts: *const *const C_tensor,
         kind: i32,
+        on_device: bool,
         heads: i64,
         pre_norm: bool,
         epsilon: f64,
@@ -187,6 +200,7 @@ extern "C" {
     pub(super) fn untie_head_new(
         parts: *const *const C_tensor,
         kind: i32,
+        on_device: bool,
         epsilon: f64,
         head: *mut *mut c_void,
     ) -> *mut c_char;
@@ -201,7 +215,12 @@ extern "C" {
         loss: *mut *mut C_tensor,
         num_correct: *mut *mut C_tensor,
     ) -> *mut c_char;
-    pub(super) fn untie_embeddings(of: *const CEmbeddings, kind: i32, out: *mut *mut C_tensor) -> *mut c_char;
+    pub(super) fn untie_embeddings(
+        of: *const CEmbeddings,
+        kind: i32,
+        on_device: bool,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_dropout_factors(
         keys: *const C_tensor,
         site: u32,

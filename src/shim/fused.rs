@@ -1,15 +1,15 @@
-//! An encoder layer as one operation of autograd, on the CPU (csrc/fused/layer.h), and which kernels run.
+//! An encoder layer as one operation of autograd (csrc/fused/layer.h, csrc/device/layer.cpp), and which of the CPU's kernels run.
 
 use std::ffi::{c_void, CStr, CString};
 use std::ptr::{null, null_mut, NonNull};
 
 use tch::{Device, Kind, Tensor};
 
-use super::context::cpu_capability;
 use super::ffi::{
     check, pointers, untie_kernel_level, untie_layer_forward, untie_layer_free, untie_layer_new,
     untie_set_kernel_level, CLayerContext,
 };
+use super::kernel_set::{multiplies, KernelSet};
 use crate::error::{Error, Result};
 
 /// Number of tensors of a layer.
@@ -33,10 +33,12 @@ pub struct LayerSizes {
 /// What one forward of a layer depends on beside its input.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerContext<'a> {
-    /// int32 [B, T]: 0 for padding, which no token sees.
+    /// On the CPU, int32 [B, T]: 0 for padding, which no token sees.
     pub visible: Option<&'a Tensor>,
-    /// int32 [B, T]: tokens see those of their own document.
+    /// On the CPU, int32 [B, T]: tokens see those of their own document.
     pub documents: Option<&'a Tensor>,
+    /// On CUDA: added to the scores, [B, 1, 1, T] or [B, 1, T, T] in the layer's precision.
+    pub bias: Option<&'a Tensor>,
     /// int64 `[B]`: the sequences' keys for dropout; `None`: no dropout.
     pub keys: Option<&'a Tensor>,
     /// Number of the layer's first dropout; it uses three.
@@ -49,30 +51,16 @@ pub struct LayerContext<'a> {
     pub recompute: bool,
 }
 
-/// Whether the products of fused kernels run on `device` in `kind`: on the CPU, bf16 with AVX-512 only.
-pub fn multiplies(kind: Kind, device: Device) -> bool {
-    let computes = match kind {
-        // libtorch's brgemm multiplies bf16, and asks libtorch's own level whether it may.
-        Kind::BFloat16 => cpu_capability().is_ok_and(|level| level == "AVX512"),
-        Kind::Float | Kind::Double => true,
-        _ => false,
-    };
-    computes && device == Device::Cpu
-}
-
-/// Whether there are fused layers of these sizes here that compute in `kind`: on the CPU, with heads that divide the hidden
-/// size and even sizes; bf16 needs AVX-512.
+/// Whether there are fused layers of these sizes that compute in `kind` on `device`: heads must divide the hidden size; the
+/// feed-forward layer's and a head's size are multiples of 2 on the CPU and of 8 on CUDA.
 pub fn fits(sizes: LayerSizes, kind: Kind, device: Device) -> bool {
     let LayerSizes { hidden_size, intermediate_size, heads, .. } = sizes;
+    let set = KernelSet::of(device, kind);
     multiplies(kind, device)
         && heads > 0
-        && is_positive_multiple(hidden_size, heads)
-        && is_positive_multiple(hidden_size / heads, 2)
-        && is_positive_multiple(intermediate_size, 2)
-}
-
-pub(super) fn is_positive_multiple(size: i64, of: i64) -> bool {
-    size > 0 && size % of == 0
+        && hidden_size % heads == 0
+        && set.divides(hidden_size / heads)
+        && set.divides(intermediate_size)
 }
 
 /// Makes the kernels run at `level`: `DEFAULT` (SSE2), `AVX2`, `AVX512` or `AVX512BF16`. Without this it is the best that the
@@ -103,6 +91,7 @@ pub struct FusedLayer {
     handle: NonNull<c_void>,
     sizes: LayerSizes,
     kind: Kind,
+    device: Device,
 }
 
 impl FusedLayer {
@@ -128,21 +117,30 @@ impl FusedLayer {
             vec![hidden_size],
         ];
         let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-        if parts.len() != NUM_PARTS || !fits(sizes, kind, Device::Cpu) {
+        let device = parts.first().map_or(Device::Cpu, Tensor::device);
+        if parts.len() != NUM_PARTS || !fits(sizes, kind, device) {
             return Err(Error::failed(format!("no fused layer of {} tensors, {sizes:?}, {kind:?}", parts.len())));
         }
         for (part, shape) in parts.iter().zip(&shapes) {
-            expect("a layer's weight", part, wide, shape)?;
+            expect("a layer's weight", part, (wide, device), shape)?;
         }
         let list = pointers(parts);
         let code = scalar_type(kind);
         let mut handle = null_mut();
         // SAFETY: twelve live tensors of the shapes and precision that the layer reads; C++ keeps references of its own.
         check(unsafe {
-            untie_layer_new(list.as_ptr(), code, sizes.heads, sizes.pre_norm, sizes.epsilon, &raw mut handle)
+            untie_layer_new(
+                list.as_ptr(),
+                code,
+                KernelSet::of(device, kind) == KernelSet::Cuda,
+                sizes.heads,
+                sizes.pre_norm,
+                sizes.epsilon,
+                &raw mut handle,
+            )
         })?;
         let handle = NonNull::new(handle).ok_or_else(|| Error::failed("no layer was made"))?;
-        Ok(Self { handle, sizes, kind })
+        Ok(Self { handle, sizes, kind, device })
     }
 
     /// [B, T, C] → [B, T, C].
@@ -151,12 +149,12 @@ impl FusedLayer {
     /// An input of another shape or precision, and libtorch's own.
     pub fn forward(&self, x: &Tensor, context: LayerContext<'_>) -> Result<Tensor> {
         let (batch, length, _) = x.size3()?;
-        expect("a layer's input", x, self.kind, &[batch, length, self.sizes.hidden_size])?;
+        expect("a layer's input", x, (self.kind, self.device), &[batch, length, self.sizes.hidden_size])?;
         for limit in [context.visible, context.documents].into_iter().flatten() {
-            expect("a mask", limit, Kind::Int, &[batch, length])?;
+            expect("a mask", limit, (Kind::Int, self.device), &[batch, length])?;
         }
         if let Some(keys) = context.keys {
-            expect("dropout keys", keys, Kind::Int64, &[batch])?;
+            expect("dropout keys", keys, (Kind::Int64, self.device), &[batch])?;
         }
         probability(context.attention_dropout)?;
         probability(context.hidden_dropout)?;
@@ -164,6 +162,7 @@ impl FusedLayer {
         let context = CLayerContext {
             visible: pointer(context.visible),
             documents: pointer(context.documents),
+            bias: pointer(context.bias),
             keys: pointer(context.keys),
             site: context.site,
             attention_dropout: context.attention_dropout,
@@ -189,6 +188,7 @@ impl Drop for FusedLayer {
 pub(super) fn scalar_type(kind: Kind) -> i32 {
     match kind {
         Kind::BFloat16 => 15,
+        Kind::Half => 5,
         Kind::Double => 7,
         _ => 6,
     }
@@ -202,14 +202,14 @@ pub(super) fn probability(value: f64) -> Result<()> {
     }
 }
 
-pub(super) fn expect(what: &str, tensor: &Tensor, kind: Kind, shape: &[i64]) -> Result<()> {
+pub(super) fn expect(what: &str, tensor: &Tensor, (kind, device): (Kind, Device), shape: &[i64]) -> Result<()> {
     let is_right = tensor.defined()
-        && tensor.device() == Device::Cpu
+        && tensor.device() == device
         && tensor.kind() == kind
         && tensor.size() == shape
         && tensor.is_contiguous();
     if is_right {
         return Ok(());
     }
-    Err(Error::failed(format!("{what}: expected {kind:?} {shape:?} on the CPU, got {tensor:?}")))
+    Err(Error::failed(format!("{what}: expected {kind:?} {shape:?} on {device:?}, got {tensor:?}")))
 }

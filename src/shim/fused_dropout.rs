@@ -21,8 +21,8 @@ pub struct KeyedDropout<'a> {
 
 impl KeyedDropout<'_> {
     /// Refuses keys that are not int64 `[batch]`, and a probability outside of [0, 1).
-    pub(super) fn check(&self, batch: i64) -> Result<()> {
-        expect("dropout keys", self.keys, Kind::Int64, &[batch])?;
+    pub(super) fn check(&self, batch: i64, device: Device) -> Result<()> {
+        expect("dropout keys", self.keys, (Kind::Int64, device), &[batch])?;
         probability(self.probability)
     }
 }
@@ -41,7 +41,7 @@ pub fn dropout_factors(dropout: KeyedDropout<'_>, (batch, width): (i64, i64), ki
     if !dropout_fits(kind, Device::Cpu) || width < 1 {
         return Err(Error::failed(format!("no factors of dropout for {width} features in {kind:?}")));
     }
-    dropout.check(batch)?;
+    dropout.check(batch, Device::Cpu)?;
     let mut out = null_mut();
     // SAFETY: the keys live through the call, and are checked above for what the kernel reads through a pointer.
     check(unsafe {

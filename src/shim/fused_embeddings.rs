@@ -1,4 +1,5 @@
-//! The sum of embeddings with LayerNorm and dropout as one operation of autograd, on the CPU (csrc/fused/embeddings.cpp).
+//! The sum of embeddings with LayerNorm and dropout as one operation of autograd
+//! (csrc/fused/embeddings.cpp, csrc/device/embeddings.cpp).
 
 use std::ptr::{null, null_mut};
 
@@ -7,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::ffi::{check, untie_embeddings, CEmbeddings};
 use super::fused::{expect, scalar_type};
 use super::fused_dropout::KeyedDropout;
+use super::kernel_set::{multiplies, KernelSet};
 use crate::error::{Error, Result};
 
 /// The tables and LayerNorm, fp32 (fp64 to compute in `Kind::Double`) leaves.
@@ -33,12 +35,17 @@ pub struct EmbeddingIds<'a> {
     pub types: Option<&'a Tensor>,
 }
 
-/// Whether there are fused embeddings here that compute in `kind`.
-pub fn embeddings_fit(kind: Kind, device: Device) -> bool {
-    device == Device::Cpu && matches!(kind, Kind::BFloat16 | Kind::Float | Kind::Double)
+/// Whether there are fused embeddings of `hidden_size` in `kind` on `device`: of any size on the CPU, where bf16 needs no AVX-512; of
+/// multiples of 8 on CUDA.
+pub fn embeddings_fit(hidden_size: i64, kind: Kind, device: Device) -> bool {
+    let set = KernelSet::of(device, kind);
+    match set {
+        KernelSet::Cpu => matches!(kind, Kind::BFloat16 | Kind::Float | Kind::Double),
+        KernelSet::Cuda => multiplies(kind, device) && set.divides(hidden_size),
+    }
 }
 
-/// The embeddings of `ids`, [B, T, C] in `kind` (bf16, float or double). The backward adds gradients to the tables' own in place.
+/// The embeddings of `ids`, [B, T, C] in `kind`. The backward adds gradients to the tables' own in place.
 ///
 /// # Errors
 /// Tensors of other shapes or precisions, ids outside of the tables, and libtorch's own.
@@ -48,11 +55,11 @@ pub fn embeddings(
     dropout: Option<KeyedDropout<'_>>,
     kind: Kind,
 ) -> Result<Tensor> {
-    if !embeddings_fit(kind, tables.word.device()) {
-        return Err(Error::failed(format!("no fused embeddings in {kind:?} on {:?}", tables.word.device())));
+    let (device, (_, hidden_size)) = (tables.word.device(), tables.word.size2()?);
+    if !embeddings_fit(hidden_size, kind, device) {
+        return Err(Error::failed(format!("no fused embeddings of {hidden_size} in {kind:?} on {device:?}")));
     }
-    let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
-    let (_, hidden_size) = tables.word.size2()?;
+    let wide = (if kind == Kind::Double { Kind::Double } else { Kind::Float }, device);
     for (what, table) in [
         ("word embeddings", tables.word),
         ("position embeddings", tables.position),
@@ -65,10 +72,10 @@ pub fn embeddings(
     }
     let (batch, length) = ids.tokens.size2()?;
     for part in [Some(ids.tokens), ids.positions, ids.types].into_iter().flatten() {
-        expect("ids", &part.contiguous(), Kind::Int64, &[batch, length])?;
+        expect("ids", &part.contiguous(), (Kind::Int64, device), &[batch, length])?;
     }
     if let Some(dropout) = dropout {
-        dropout.check(batch)?;
+        dropout.check(batch, device)?;
     }
     let pointer = |tensor: Option<&Tensor>| tensor.map_or(null(), Tensor::as_ptr);
     let of = CEmbeddings {
@@ -86,8 +93,10 @@ pub fn embeddings(
         site: dropout.map_or(0, |dropout| dropout.site),
     };
     let mut out = null_mut();
-    // SAFETY: live tensors on the CPU, checked above for what the kernels read through pointers; C++ checks the ids.
-    check(unsafe { untie_embeddings(&raw const of, scalar_type(kind), &raw mut out) })?;
+    // SAFETY: live tensors, checked above for what the kernels read through pointers; C++ checks the ids.
+    check(unsafe {
+        untie_embeddings(&raw const of, scalar_type(kind), KernelSet::of(device, kind) == KernelSet::Cuda, &raw mut out)
+    })?;
     // SAFETY: on success `out` is a tensor that is ours.
     Ok(unsafe { Tensor::from_ptr(out) })
 }

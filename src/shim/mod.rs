@@ -14,6 +14,7 @@ mod fused_dropout;
 mod fused_embeddings;
 mod fused_head;
 mod heap;
+mod kernel_set;
 mod optim;
 mod parallel;
 mod profile;
@@ -28,12 +29,13 @@ pub use context::{
     set_tf32,
 };
 pub use device_step::{device_adamw, DeviceScalars};
-pub use ffi::FusedBytes;
-pub use fused::{fits, kernel_level, multiplies, set_kernel_level, FusedLayer, LayerContext, LayerSizes};
+pub use ffi::{CLaunch, FusedBytes};
+pub use fused::{fits, kernel_level, set_kernel_level, FusedLayer, LayerContext, LayerSizes};
 pub use fused_dropout::{dropout_factors, dropout_fits, KeyedDropout};
 pub use fused_embeddings::{embeddings, embeddings_fit, EmbeddingIds, EmbeddingTables};
 pub use fused_head::{head_fits, FusedHead, Targets};
 pub use heap::{keep_heap, trim_heap};
+pub use kernel_set::{emulate_cuda, multiplies, KernelSet};
 pub use optim::{adamw, norms, AdamWArguments, AdamWTensors, ScaledTensors};
 pub use parallel::{Backend, Bucket, GradientReducer, ProcessGroups, Store};
 pub use profile::{profile, OpTime};

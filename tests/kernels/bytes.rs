@@ -69,6 +69,7 @@ fn compare_layer(sizes: LayerSizes, batch: i64, length: i64, kind: Kind) {
     let context = LayerContext {
         visible: None,
         documents: None,
+        bias: None,
         keys: None,
         site: 0,
         attention_dropout: 0.0,

@@ -6,6 +6,7 @@ mod activation_checkpointing;
 mod bytes;
 #[path = "../common/mod.rs"]
 mod common;
+mod cuda_kernels;
 mod fused;
 #[path = "../common/own_process.rs"]
 mod own_process;

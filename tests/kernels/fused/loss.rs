@@ -31,7 +31,7 @@ fn config(norm: Norm) -> BertConfig {
 }
 
 /// Targets at places that no two sequences share; every seventh slot is unused, and so are all of the third sequence.
-fn batch(segments: bool) -> Batch {
+pub(super) fn batch(segments: bool) -> Batch {
     let tokens = BATCH * LENGTH;
     let mut batch = Batch {
         token_ids: (0..tokens as i64).map(|at| at * 131 % VOCABULARY as i64).collect(),
@@ -52,7 +52,13 @@ fn batch(segments: bool) -> Batch {
 }
 
 /// Loss, correct targets, and all gradients, in fp64.
-fn run(norm: Norm, kind: Kind, kernels: Kernels, batch: &BatchTensors, total: usize) -> Vec<(String, Tensor)> {
+pub(super) fn run(
+    norm: Norm,
+    kind: Kind,
+    kernels: Kernels,
+    batch: &BatchTensors,
+    total: usize,
+) -> Vec<(String, Tensor)> {
     let config = config(norm);
     let wide = if kind == Kind::Double { Kind::Double } else { Kind::Float };
     let map = LayerMap::tied(2);
@@ -68,7 +74,7 @@ fn run(norm: Norm, kind: Kind, kernels: Kernels, batch: &BatchTensors, total: us
 }
 
 /// ‖a − b‖ / ‖b‖.
-fn distance(found: &Tensor, expected: &Tensor) -> f64 {
+pub(super) fn distance(found: &Tensor, expected: &Tensor) -> f64 {
     let norm = |tensor: &Tensor| f64::try_from(tensor.norm()).unwrap();
     norm(&(found - expected)) / norm(expected).max(1e-300)
 }

@@ -1,6 +1,7 @@
 //! Fused kernels against the composition of libtorch's operations: here encoder layers (outputs, gradients, masks, levels,
 //! dropout), in `loss` a whole training loss.
 
+mod cuda;
 mod loss;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

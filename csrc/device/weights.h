@@ -1,0 +1,64 @@
+// Weights as the products of a GPU read them, and their gradients.
+#pragma once
+
+#include "../fused/weights.h"
+#include "kernels.h"
+
+namespace untie {
+namespace device {
+
+// A float weight in the precision of the activations, remade when the weight has changed since. All layers that read the weight share
+// it, and AdamW's kernel writes it.
+class NarrowWeight final : public PackedCopy {
+public:
+  NarrowWeight(at::Tensor weight, at::ScalarType kind) : master(std::move(weight)), narrow(at::empty_like(master, kind)) {}
+
+  static std::shared_ptr<NarrowWeight> of(const at::Tensor &weight, at::ScalarType kind);
+  // The copy that there is; null: none.
+  static std::shared_ptr<NarrowWeight> found(const at::Tensor &weight);
+
+  const at::Tensor &get() {
+    if (version != master._version()) {
+      narrow.copy_(master);
+      version = master._version();
+    }
+    return narrow;
+  }
+  at::ScalarType kind() const { return narrow.scalar_type(); }
+  int64_t bytes() const { return static_cast<int64_t>(narrow.nbytes()); }
+  uint16_t *elements() const { return static_cast<uint16_t *>(narrow.data_ptr()); }
+
+  void refresh(int64_t first, int64_t rows) override { narrow.narrow(0, first, rows).copy_(master.narrow(0, first, rows)); }
+  void refreshed() override { version = master._version(); }
+
+private:
+  static constexpr int64_t NONE = -1;
+  at::Tensor master, narrow;
+  int64_t version = NONE;
+};
+
+// A weight, the leaf behind it (a probed layer reads aliases, whose gradients are its own), and its narrow copy.
+class Weight {
+public:
+  Weight() = default;
+  Weight(at::Tensor given, at::ScalarType kind)
+      : part(std::move(given)), leaf(part.is_view() ? part._base() : part), copy(NarrowWeight::of(leaf, kind)) {}
+
+  // For products.
+  const at::Tensor &narrow() const { return copy->get(); }
+  // For LayerNorm and sums.
+  const at::Tensor &wide() const { return leaf; }
+  // Of the leaf and, where the layer is probed, of the alias; made if there is none.
+  Gradients gradients() const;
+  int64_t bytes() const { return copy->bytes(); }
+
+private:
+  at::Tensor part, leaf;
+  std::shared_ptr<NarrowWeight> copy;
+};
+
+// Adds d_yᵀ·x to each of `gradients`, float [out, in], in float; d_y [rows, out], x [rows, in].
+void add_product(const Gradients &gradients, const at::Tensor &d_y, const at::Tensor &x);
+
+} // namespace device
+} // namespace untie

@@ -1,0 +1,92 @@
+//! Builds tests/cuda_kernels/emulated.cpp with the C++ compiler and loads it: the kernels of csrc/cuda_kernels, run by the emulator.
+
+use std::ffi::{c_char, c_int, c_void, CStr, CString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use xxhash_rust::xxh3::Xxh3Default;
+
+#[link(name = "dl")]
+unsafe extern "C" {
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+    fn dlerror() -> *const c_char;
+}
+const RTLD_NOW: c_int = 2;
+
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What a build reads: the kernels (from their own folder, or from a patched copy), the tests, and the CPU's kernels.
+fn hash_of_sources(kernels: &Path, arguments: &[String]) -> u64 {
+    let mut hash = Xxh3Default::new();
+    for folder in [kernels, &repository().join("tests/cuda_kernels"), &repository().join("csrc/kernels")] {
+        let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for file in files {
+            hash.update(file.file_name().unwrap().as_encoded_bytes());
+            hash.update(&fs::read(file).unwrap());
+        }
+    }
+    for argument in arguments {
+        hash.update(argument.as_bytes());
+        hash.update(&[0]);
+    }
+    hash.digest()
+}
+
+/// Compiles `source` of tests/cuda_kernels over the kernels in `kernels`. Kept for later runs: the file's name has a hash of what it
+/// is made from.
+pub fn build(source: &str, kernels: &Path, flags: &[&str]) -> PathBuf {
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
+    let always = ["-std=c++17", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-fPIC", "-fvisibility=hidden"];
+    let arguments: Vec<String> =
+        std::iter::once(source).chain(always).chain(flags.iter().copied()).map(String::from).collect();
+    let hash = hash_of_sources(kernels, &[&[compiler.clone()], &arguments[..]].concat());
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{hash:016x}", source.replace(".cpp", "")));
+    if !built.exists() {
+        let folder = repository().join("tests/cuda_kernels");
+        let unfinished = built.with_extension(std::process::id().to_string());
+        let mut command = Command::new(&compiler);
+        command.current_dir(&folder).args(&arguments).arg("-o").arg(&unfinished);
+        command.arg("-I").arg(kernels).arg("-I").arg(&folder).arg("-ldl");
+        let output = command.output().unwrap_or_else(|error| panic!("cannot run `{compiler}`: {error}"));
+        assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+        fs::rename(unfinished, &built).unwrap();
+    }
+    built
+}
+
+/// The kernels as they are, as a shared object.
+pub fn build_kernels() -> PathBuf {
+    build("emulated.cpp", &repository().join("csrc/cuda_kernels"), &["-O2", "-shared"])
+}
+
+fn symbol(name: &str) -> *const c_void {
+    static LIBRARY: OnceLock<usize> = OnceLock::new();
+    let last_error = || unsafe { CStr::from_ptr(dlerror()) }.to_string_lossy().into_owned();
+    let library = *LIBRARY.get_or_init(|| {
+        let path = CString::new(build_kernels().into_os_string().into_encoded_bytes()).unwrap();
+        let library = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
+        assert!(!library.is_null(), "{}", last_error());
+        library as usize
+    });
+    let name = CString::new(name).unwrap();
+    let found = unsafe { dlsym(library as *mut c_void, name.as_ptr()) };
+    assert!(!found.is_null(), "{}", last_error());
+    found
+}
+
+/// `emulated_launch`: (name, grid x, grid y, threads, pointers to the arguments) to null or a message.
+pub fn launch_pointer() -> *const c_void {
+    symbol("emulated_launch")
+}
+
+/// The order of threads in later launches: 0 as they are numbered, else random.
+pub fn set_seed(seed: u64) {
+    let set: extern "C" fn(u64) = unsafe { std::mem::transmute(symbol("emulated_seed")) };
+    set(seed);
+}
