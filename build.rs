@@ -82,6 +82,7 @@ const UNITS: [(&str, &[&str]); 2] = [
             "device/layer",
             "device/head",
             "device/embeddings",
+            "device/optimizer",
         ],
     ),
 ];

@@ -37,6 +37,15 @@ char *untie_device_adamw(size_t count, at::Tensor *const *parameters, at::Tensor
                          double beta1, double beta2, double weight_decay, double epsilon, const at::Tensor *step,
                          const at::Tensor *divisor, const at::Tensor *found_inf);
 
+// device/optimizer.cpp: the same update of all tensors in one launch of our own kernel, on a device. `gradient_scale` of each tensor is
+// `factors[i]`, float64 there; a tensor's weight decay is `weight_decay` or 0. Gradients become 0 unless they are kept.
+struct UntieDeviceAdamW;
+char *untie_device_adamw_new(UntieDeviceAdamW **made);
+void untie_device_adamw_free(UntieDeviceAdamW *adamw) noexcept;
+char *untie_device_adamw_update(UntieDeviceAdamW *adamw, size_t count, const UntieAdamW *tensors, bool keeps_gradients,
+                                double learning_rate, double beta1, double beta2, double epsilon, double weight_decay,
+                                const at::Tensor *factors, const at::Tensor *skipped, const at::Tensor *num_updates);
+
 // autograd.cpp
 char *untie_retain_grad(const at::Tensor *tensor);
 char *untie_make_gradients(size_t count, at::Tensor *const *tensors);

@@ -95,8 +95,8 @@ struct AdamWPiece {
   uint16_t *copy;  // the weight in the precision of activations; null: none
   uint32_t count;  // elements
   uint32_t index;  // of the weight's factor
-  uint32_t decays; // whether weight decay applies
-  uint32_t unused;
+  uint32_t decays; // 1: weight decay applies
+  uint32_t keeps;  // 1: the gradient stays as it is; 0: it becomes 0
 };
 static_assert(sizeof(AdamWPiece) == 56, "../cuda_kernels/adamw.h has the same");
 // Elements of a piece, at most.

@@ -36,6 +36,11 @@ impl Compute {
         self.kernels != Kernels::Plain
     }
 
+    /// Whether kernels of csrc/cuda_kernels are taken on `device`.
+    pub fn fuses_on_cuda(self, device: Device) -> bool {
+        self.fuses() && KernelSet::of(device, self.kind) == KernelSet::Cuda && multiplies(self.kind, device)
+    }
+
     /// Whether a layer of the sizes of `config` on `device` is one operation of our own kernels.
     pub fn fuses_layers(self, config: &BertConfig, device: Device) -> bool {
         self.fuses() && fits(layer_sizes(config), self.kind, device)

@@ -12,7 +12,9 @@ use crate::model::{Weight, Weights};
 use crate::optim::clip::{scaling, GroupGradient, Scaling};
 use crate::optim::scaler::{LossScaler, ScalerState};
 use crate::optim::{Moments, OptimConfig};
-use crate::shim::{adamw, device_adamw, norms, AdamWArguments, AdamWTensors, DeviceScalars, ScaledTensors};
+use crate::shim::{
+    adamw, device_adamw, norms, AdamWArguments, AdamWTensors, DeviceAdamW, DeviceFactors, DeviceScalars, ScaledTensors,
+};
 
 /// When the host learns what a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,12 +48,26 @@ pub struct Optimizer {
     loss: Tensor,
     scaler: Option<LossScaler>,
     timing: ReportTiming,
-    /// Whether AdamW is libtorch's fused kernel, which reads its numbers on the device; else it is this project's, on the CPU.
-    uses_libtorch: bool,
+    kernel: Kernel,
+    /// Whether the last update left gradients of 0.
+    gradients_are_zero: bool,
+    /// Whether this step's gradients are read after the update.
+    keeps_gradients: bool,
     /// `num_updates` at the last [`Self::settle`].
     num_settled: u64,
     /// Steps since.
     num_unread: u64,
+}
+
+/// Whose AdamW it is.
+#[derive(Debug)]
+enum Kernel {
+    /// This project's, on the CPU.
+    Cpu,
+    /// libtorch's, which reads its numbers on the device.
+    Libtorch,
+    /// This project's on CUDA, which reads them there too.
+    Cuda(DeviceAdamW),
 }
 
 #[derive(Debug, PartialEq)]
@@ -87,7 +103,9 @@ impl Optimizer {
             loss: Tensor::f_zeros([], (Kind::Double, device))?,
             scaler: scaler.map(|state| LossScaler::new(state, device)).transpose()?,
             timing,
-            uses_libtorch: device.is_cuda(),
+            kernel: if device.is_cuda() { Kernel::Libtorch } else { Kernel::Cpu },
+            gradients_are_zero: false,
+            keeps_gradients: false,
             num_settled: num_updates,
             num_unread: 0,
         })
@@ -96,7 +114,15 @@ impl Optimizer {
     /// The same with libtorch's fused kernel for AdamW, which CUDA takes, also on the CPU; for fp32 weights.
     #[must_use]
     pub fn with_libtorchs_adamw(self) -> Self {
-        Self { uses_libtorch: true, ..self }
+        Self { kernel: Kernel::Libtorch, ..self }
+    }
+
+    /// The same with this project's CUDA kernel for AdamW, for fp32 weights.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn with_cuda_adamw(self) -> Result<Self> {
+        Ok(Self { kernel: Kernel::Cuda(DeviceAdamW::new()?), ..self })
     }
 
     /// From now on so many layers use each weight group as `members` says, by its number.
@@ -118,13 +144,22 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Begins a step: no loss yet.
+    /// Begins a step: no loss and no gradients yet.
     ///
     /// # Errors
     /// libtorch's own.
-    pub fn begin(&mut self) -> Result<()> {
+    pub fn begin(&mut self, weights: &Weights) -> Result<()> {
+        if !std::mem::take(&mut self.gradients_are_zero) {
+            weights.zero_gradients();
+        }
+        self.keeps_gradients = false;
         let _ = self.loss.f_zero_()?;
         Ok(())
+    }
+
+    /// The gradients of the step under way are read after its update.
+    pub fn keep_gradients(&mut self) {
+        self.keeps_gradients = true;
     }
 
     /// Adds a micro-batch's share of the loss, a scalar with a graph, and runs its backward.
@@ -186,27 +221,37 @@ impl Optimizer {
         let decay = |decays| if decays { config.weight_decay } else { 0.0 };
         let [beta1, beta2] = config.betas;
         let arguments = AdamWArguments { learning_rate, beta1, beta2, epsilon: config.eps };
-        if self.uses_libtorch {
-            let divisors = factors.f_reciprocal()?.f_to_kind(Kind::Float)?;
-            for group in &self.groups {
-                let of_group: Vec<_> = group.weights.iter().map(|&at| tensors[at]).collect();
-                let divisor = divisors.f_select(0, group.weights[0] as i64)?;
-                let scalars = DeviceScalars { step: &self.num_updates, divisor: &divisor, found_inf: &skipped };
-                device_adamw(&of_group, decay(group.decays), arguments, scalars)?;
+        match &mut self.kernel {
+            Kernel::Libtorch => {
+                let divisors = factors.f_reciprocal()?.f_to_kind(Kind::Float)?;
+                for group in &self.groups {
+                    let of_group: Vec<_> = group.weights.iter().map(|&at| tensors[at]).collect();
+                    let divisor = divisors.f_select(0, group.weights[0] as i64)?;
+                    let scalars = DeviceScalars { step: &self.num_updates, divisor: &divisor, found_inf: &skipped };
+                    device_adamw(&of_group, decay(group.decays), arguments, scalars)?;
+                }
             }
-        } else if f64::try_from(&skipped)? == 0.0 {
-            let factors = Vec::<f64>::try_from(&factors)?;
-            let scaled: Vec<ScaledTensors<'_>> = tensors
-                .iter()
-                .zip(weights.entries())
-                .zip(factors)
-                .map(|((&tensors, weight), gradient_scale)| ScaledTensors {
-                    tensors,
-                    gradient_scale,
-                    weight_decay: decay(weight.spec.decays()),
-                })
-                .collect();
-            adamw(&scaled, arguments, self.read_num_updates()?)?;
+            Kernel::Cuda(adamw) => {
+                let on_device = DeviceFactors { factors: &factors, skipped: &skipped, num_updates: &self.num_updates };
+                let decays = |at: usize| weights.entries()[at].spec.decays();
+                adamw.update(&tensors, decays, config.weight_decay, arguments, on_device, self.keeps_gradients)?;
+                self.gradients_are_zero = !self.keeps_gradients;
+            }
+            Kernel::Cpu if f64::try_from(&skipped)? == 0.0 => {
+                let factors = Vec::<f64>::try_from(&factors)?;
+                let scaled: Vec<ScaledTensors<'_>> = tensors
+                    .iter()
+                    .zip(weights.entries())
+                    .zip(factors)
+                    .map(|((&tensors, weight), gradient_scale)| ScaledTensors {
+                        tensors,
+                        gradient_scale,
+                        weight_decay: decay(weight.spec.decays()),
+                    })
+                    .collect();
+                adamw(&scaled, arguments, self.read_num_updates()?)?;
+            }
+            Kernel::Cpu => {}
         }
         if let Some(scaler) = &mut self.scaler {
             scaler.update(&skipped)?;

@@ -70,7 +70,7 @@ pub fn device_adamw(
     })
 }
 
-fn is_scalar(name: &str, tensor: &Tensor, device: Device) -> Result<()> {
+pub(super) fn is_scalar(name: &str, tensor: &Tensor, device: Device) -> Result<()> {
     if !tensor.defined() || tensor.kind() != Kind::Float || tensor.numel() != 1 || tensor.device() != device {
         return Err(Error::failed(format!("{name}: expected one number of kind Float on {device:?}")));
     }

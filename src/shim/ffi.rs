@@ -133,6 +133,22 @@ extern "C" {
         divisor: *const C_tensor,
         found_inf: *const C_tensor,
     ) -> *mut c_char;
+    pub(super) fn untie_device_adamw_new(made: *mut *mut c_void) -> *mut c_char;
+    pub(super) fn untie_device_adamw_free(adamw: *mut c_void);
+    pub(super) fn untie_device_adamw_update(
+        adamw: *mut c_void,
+        count: usize,
+        tensors: *const CAdamW,
+        keeps_gradients: bool,
+        learning_rate: f64,
+        beta1: f64,
+        beta2: f64,
+        epsilon: f64,
+        weight_decay: f64,
+        factors: *const C_tensor,
+        skipped: *const C_tensor,
+        num_updates: *const C_tensor,
+    ) -> *mut c_char;
     pub(super) fn untie_retain_grad(tensor: *const C_tensor) -> *mut c_char;
     pub(super) fn untie_make_gradients(count: usize, tensors: *const *const C_tensor) -> *mut c_char;
     pub(super) fn untie_recompute(

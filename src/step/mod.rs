@@ -110,8 +110,7 @@ pub fn accumulate_gradients(
     num_micro_batches: usize,
     mut loss: impl FnMut(usize) -> Result<Tensor>,
 ) -> Result<()> {
-    weights.zero_gradients();
-    optimizer.begin()?;
+    optimizer.begin(weights)?;
     (0..num_micro_batches).try_for_each(|index| optimizer.backward(&loss(index)?))
 }
 

@@ -292,6 +292,9 @@ impl TrainState {
         model.mark_for(None);
         model.execute(None);
         done?;
+        if probed.is_some() {
+            self.optimizer.keep_gradients();
+        }
         Ok(Gradients { by_layer: probed.map(|(_, by_layer)| by_layer) })
     }
 
@@ -441,7 +444,11 @@ fn optimizer(trained: &Trained, spec: &TrainSpec, scaler: Option<ScalerState>) -
     let Trained { weights, moments } = trained;
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
     let timing = spec.timing.unwrap_or_else(|| ReportTiming::for_device(device));
-    Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, timing)
+    let optimizer = Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, timing)?;
+    match spec.compute.fuses_on_cuda(device) {
+        true => optimizer.with_cuda_adamw(),
+        false => Ok(optimizer),
+    }
 }
 
 /// The weights by where a backward has finished their gradients: see [`Bert::mark_for`].
