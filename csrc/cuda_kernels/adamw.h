@@ -1,4 +1,4 @@
-// AdamW (Loshchilov & Hutter 2019, algorithm 2) on fp32 weights; also writes their copy of 16 bits and zeroes the gradient. A block has
+// AdamW (Loshchilov & Hutter 2019, algorithm 2) on fp32 weights; also writes their copy of 16 bits and zeroes the gradient if wanted. A block has
 // a piece of a tensor, so that one launch updates all tensors.
 #pragma once
 #include "lane.h"
@@ -9,7 +9,7 @@ struct AdamWPiece {
   u32 count;    // elements
   u32 index;    // of the factor that multiplies the gradient
   u32 decays;   // 1: weight decay, 0: none
-  u32 unused;
+  u32 keeps;    // 1: the gradient stays as it is, 0: it becomes 0
 };
 
 // What all elements of a piece share.
@@ -39,18 +39,25 @@ DEVICE void update(const AdamWStep &step, float gradient, float &w, float &m, fl
 
 DEVICE bool aligned(const void *pointer, u32 bytes) { return reinterpret_cast<u64>(pointer) % bytes == 0; }
 
-// skipped != 0: the gradient is zeroed and nothing else changes.
+// skipped != 0: nothing changes but the gradient.
 template <typename T>
 DEVICE void adamw(const AdamWPiece *pieces, const double *factors, const float *skipped, const float *num_updates,
-                  const float *learning_rate, float beta1, float beta2, float epsilon, float weight_decay) {
+                  const float *learning_rate, double beta1, double beta2, double epsilon, double weight_decay) {
   SHARED(AdamWStep, shared, 1);
   const AdamWPiece piece = pieces[blockIdx.x];
   const bool skips = *skipped != 0.0f;
   if (threadIdx.x == 0 && !skips) {
     const double rate = *learning_rate, correction = 1.0 - power(beta1, (u32)*num_updates);
     const double root = sqrt(1.0 - power(beta2, (u32)*num_updates)), decay = piece.decays != 0 ? weight_decay : 0.0;
-    shared[0] = {(float)factors[piece.index], (float)(1.0 - rate * decay), (float)(rate / correction), (float)root, epsilon,
-                 beta1,                       1.0f - beta1,                beta2,                      1.0f - beta2};
+    shared[0] = {(float)factors[piece.index],
+                 (float)(1.0 - rate * decay),
+                 (float)(rate / correction),
+                 (float)root,
+                 (float)epsilon,
+                 (float)beta1,
+                 (float)(1.0 - beta1),
+                 (float)beta2,
+                 (float)(1.0 - beta2)};
   }
   __syncthreads();
   const bool vectors = aligned(piece.weight, 16) && aligned(piece.gradient, 16) && aligned(piece.exp_avg, 16) &&
@@ -76,8 +83,10 @@ DEVICE void adamw(const AdamWPiece *pieces, const double *factors, const float *
         store_pairs(piece.copy + i, T::narrow(w[0], w[1]), T::narrow(w[2], w[3]));
       }
     }
-    const float zeros[4] = {};
-    store4(piece.gradient + i, zeros);
+    if (piece.keeps == 0) {
+      const float zeros[4] = {};
+      store4(piece.gradient + i, zeros);
+    }
   }
   for (u32 i = whole + threadIdx.x; i < piece.count; i += blockDim.x) {
     if (!skips) {
@@ -90,6 +99,8 @@ DEVICE void adamw(const AdamWPiece *pieces, const double *factors, const float *
         piece.copy[i] = (u16)T::narrow(w, 0.0f);
       }
     }
-    piece.gradient[i] = 0.0f;
+    if (piece.keeps == 0) {
+      piece.gradient[i] = 0.0f;
+    }
   }
 }

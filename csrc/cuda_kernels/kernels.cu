@@ -68,7 +68,7 @@
         cross_entropy<T>(logits, bias, labels, weights, width, losses, correct))                                                    \
   ENTRY(256, 4, adamw_##T,                                                                                                          \
         (const AdamWPiece *pieces, const double *factors, const float *skipped, const float *num_updates,                           \
-         const float *learning_rate, float beta1, float beta2, float epsilon, float weight_decay),                                  \
+         const float *learning_rate, double beta1, double beta2, double epsilon, double weight_decay),                              \
         adamw<T>(pieces, factors, skipped, num_updates, learning_rate, beta1, beta2, epsilon, weight_decay))
 
 #define ENTRIES(ENTRY)                                                                                                              \

@@ -245,8 +245,8 @@ at::Tensor embeddings_backward(const at::Tensor &d_out, const EmbeddingTables &t
 void adamw(at::ScalarType kind, const at::Tensor &pieces, int64_t count, const at::Tensor &factors, const at::Tensor &skipped,
            const at::Tensor &num_updates, const at::Tensor &learning_rate, AdamW with) {
   launch("adamw" + suffix(kind), {static_cast<uint32_t>(count)}, COLUMN_THREADS, data<void>(pieces), data<double>(factors),
-         data<float>(skipped), data<float>(num_updates), data<float>(learning_rate), static_cast<float>(with.beta1),
-         static_cast<float>(with.beta2), static_cast<float>(with.epsilon), static_cast<float>(with.weight_decay));
+         data<float>(skipped), data<float>(num_updates), data<float>(learning_rate), with.beta1, with.beta2, with.epsilon,
+         with.weight_decay);
 }
 
 } // namespace device

@@ -19,7 +19,7 @@ use crate::parallel::World;
 use crate::pretrain::memory::machine::resident_bytes;
 use crate::pretrain::{resolve, Memory};
 use crate::step::Precision;
-use crate::train::prepare_process;
+use crate::train::{prepare_cuda_kernels, prepare_process};
 
 /// Arguments of `untie bench`.
 #[derive(Debug, Args)]
@@ -147,6 +147,9 @@ impl BenchArgs {
         warn_of(precision, device);
         let (kind, kernels, recompute) = (precision.compute_kind(), self.kernels, self.activation_checkpointing);
         let compute = Compute { kind, kernels, recompute };
+        if let Some(warning) = prepare_cuda_kernels(device, compute)? {
+            eprintln!("{warning}");
+        }
         let model = BenchModel { bert, optim: OptimConfig::default(), sharing, precision, compute, device };
         let baseline = resident_bytes();
         let predicted = Memory::of(&model.step(&map, &batch));

@@ -21,7 +21,7 @@ use crate::metrics::results::file_hash;
 use crate::model::Bert;
 use crate::parallel::{LaunchEnv, World};
 use crate::step::Precision;
-use crate::train::{prepare_process, StopFlag};
+use crate::train::{prepare_cuda_kernels, prepare_process, StopFlag};
 
 /// Arguments of `untie finetune`. Those that are given replace the configuration's.
 #[derive(Debug, Args)]
@@ -106,6 +106,9 @@ impl FinetuneArgs {
         };
         if world.is_first() {
             warn_of(config.train.precision, device);
+        }
+        if let Some(warning) = prepare_cuda_kernels(device, config.train.compute())? {
+            tell(&warning);
         }
         let model = hub::model_folder(&self.model)?;
         let bert = hub::load_config(&model)?;

@@ -17,7 +17,7 @@ use crate::pretrain::auto_micro_batch::{earlier_sizes, fitting_micro_batches, se
 use crate::pretrain::decide_steps::decide_steps;
 use crate::pretrain::resolved_run::ResolvedRun;
 use crate::step::Precision;
-use crate::train::Event;
+use crate::train::{prepare_cuda_kernels, Event};
 
 /// The tables of the run in `folder`, as its newest checkpoint has them; none where there is no checkpoint.
 ///
@@ -61,6 +61,9 @@ pub fn resolve(
     let compute = train.compute();
     if let Some(earlier) = earlier.filter(|_| train.kernels == Kernels::Auto) {
         train.kernels = earlier.train.kernels;
+    }
+    if let Some(warning) = prepare_cuda_kernels(device, compute)? {
+        events(Event::Note(warning));
     }
     train.kernels = train.kernels.resolve(compute.kind, device);
     let vocabulary = Vocabulary::open(&config.data)?;

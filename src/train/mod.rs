@@ -3,6 +3,7 @@
 //! In: a [`Task`] (pre-training or fine-tuning: its batches, its loss, its evaluation), what it starts from, and a folder. Out:
 //! checkpoints and metrics, and what the task makes of the finished model. [`Trainer::train`] is the loop.
 
+pub mod cuda_kernels;
 pub mod environment;
 pub mod event;
 pub mod guard;
@@ -18,6 +19,7 @@ pub mod task;
 pub mod task_step;
 mod trainer;
 
+pub use cuda_kernels::prepare_cuda_kernels;
 pub use event::{Event, Line};
 pub use metrics::StepMetrics;
 pub use options::{Outcome, RunOptions};

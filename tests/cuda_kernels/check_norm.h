@@ -38,6 +38,8 @@ private:
 
   void check_forward() {
     const std::string kernel = "norm_forward" + ending;
+    Check &of_sum = report[kernel + " sum, masks of the CPU"], &of_mean = report[kernel + " mean"];
+    Check &of_inverse = report[kernel + " inverse"], &of_out = report[kernel + " out"], &of_theirs = report[kernel + " out, the CPU's"];
     std::vector<float> wide(C), theirs(C);
     for (u32 row = 0; row < of.rows; ++row) {
       const size_t at = static_cast<size_t>(row) * C;
@@ -47,7 +49,7 @@ private:
         if (of.branch) {
           // One rounding of the product, one of the sum, one to 16 bits: equal bits.
           const float product = value(branch, at + j) * factors[j];
-          report.equal(kernel + " sum, masks of the CPU", sum[at + j], type.narrow(value(residual, at + j) + product));
+          of_sum.equal(sum[at + j], type.narrow(value(residual, at + j) + product));
         }
         wide[j] = value(stored(), at + j);
         mean += wide[j] / static_cast<double>(C);
@@ -61,15 +63,15 @@ private:
       }
       // A lane adds C / 32 terms, the warp five more.
       const double operations = C / 32 + 16, inverse = 1 / std::sqrt(variance + EPSILON);
-      report.within(kernel + " mean", means[row], mean, operations * UNIT * size_of_x);
-      report.within(kernel + " inverse", inverses[row], inverse, operations * UNIT * inverse);
+      of_mean.within(means[row], mean, operations * UNIT * size_of_x);
+      of_inverse.within(inverses[row], inverse, operations * UNIT * inverse);
       float their_mean, their_inverse;
       cpu::norm_forward<float>(1, C, wide.data(), {weight.get(), bias.get(), EPSILON}, theirs.data(), &their_mean, &their_inverse);
       for (u32 j = 0; j < C; ++j) {
         const double y = (wide[j] - mean) * inverse * weight[j] + bias[j];
         const double off = operations * UNIT * ((std::abs(wide[j]) + size_of_x) * inverse * std::abs(weight[j]) + std::abs(bias[j]));
-        report.within(kernel + " out", value(out, at + j), y, type.rounded(y, off));
-        report.within(kernel + " out, the CPU's", value(out, at + j), theirs[j], type.rounded(theirs[j], 2 * off));
+        of_out.within(value(out, at + j), y, type.rounded(y, off));
+        of_theirs.within(value(out, at + j), theirs[j], type.rounded(theirs[j], 2 * off));
       }
     }
   }
@@ -97,6 +99,8 @@ private:
 
   void check_backward() {
     const std::string kernel = "norm_backward" + ending, sums = any ? std::string("norm_sums_any_") + type.name : kernel;
+    Check &of_d_sum = report[kernel + " d_sum"], &of_theirs = report[kernel + " d_sum, the CPU's"];
+    Check &of_d_branch = report[kernel + " d_branch"], &of_d_branch_alone = report[kernel + " d_branch alone"];
     const bool has_branch = of.store_branch || (of.threshold == 0 && (!any || of.store_sum));
     std::vector<double> of_weight(C), of_bias(C), of_branch(C), size_of_weight(C), size_of_bias(C), size_of_branch(C);
     std::vector<float> wide(C), theirs_in(C), theirs(C), ignored(2 * C);
@@ -122,21 +126,21 @@ private:
         const double terms = (std::abs(g) + size_plain + std::abs(normed(j)) * size_product) * inverse;
         const double off = (C / 32 + 24) * UNIT * ((of.norm ? terms : std::abs(d)) + std::abs(more));
         if (of.store_sum) {
-          report.within(kernel + " d_sum", value(*d_sum, at + j), dx, type.rounded(dx, off));
+          of_d_sum.within(value(*d_sum, at + j), dx, type.rounded(dx, off));
           if (of.norm) {
             const double their = theirs[j] + more;
-            report.within(kernel + " d_sum, the CPU's", value(*d_sum, at + j), their, type.rounded(their, 2 * off));
+            of_theirs.within(value(*d_sum, at + j), their, type.rounded(their, 2 * off));
           }
         }
         // What d_sum is as stored, where it was.
         const double kept = of.store_sum ? value(*d_sum, at + j) : dx;
         if (of.store_branch && of.store_sum) {
           const u16 expected = type.narrow(static_cast<float>(kept) * factors[j]);
-          report.equal(kernel + " d_branch", (*d_branch)[at + j], expected);
+          of_d_branch.equal((*d_branch)[at + j], expected);
         } else if (of.store_branch) {
           // d_sum is rounded before the mask and was not stored: one more rounding.
           const double bound = factors[j] * type.rounded(dx, off) * (1 + 1.0 / 128) + type.half_spacing(factors[j] * dx);
-          report.within(kernel + " d_branch alone", value(*d_branch, at + j), factors[j] * dx, bound);
+          of_d_branch_alone.within(value(*d_branch, at + j), factors[j] * dx, bound);
         }
         if (has_branch) {
           const double b = of.store_branch ? value(*d_branch, at + j) : kept;
@@ -154,9 +158,9 @@ private:
         return found;
       };
       const double operations = (of.rows + 16) * UNIT;
-      report.within(sums + " d_weight", total(0), of_weight[j], operations * size_of_weight[j]);
-      report.within(sums + " d_bias", total(1), of_bias[j], operations * size_of_bias[j]);
-      report.within(sums + " sum of d_branch", total(2), of_branch[j], operations * size_of_branch[j]);
+      report[sums + " d_weight"].within(total(0), of_weight[j], operations * size_of_weight[j]);
+      report[sums + " d_bias"].within(total(1), of_bias[j], operations * size_of_bias[j]);
+      report[sums + " sum of d_branch"].within(total(2), of_branch[j], operations * size_of_branch[j]);
     }
   }
 

@@ -114,49 +114,60 @@ inline Buffer<float> random_floats(size_t count, Random &random, float mean, flo
 }
 
 // Errors over their bounds, by kernel and result: the worst of all cases of a check is printed, as one line.
+class Report;
+class Check {
+public:
+  void within(double found, double expected, double bound);
+  template <typename V> void equal(V found, V expected) { within(found == expected ? 0.0 : 1.0, 0.0, 0.0); }
+
+private:
+  friend Report;
+  explicit Check(const std::string &now) : now(&now) {}
+  const std::string *now;
+  double worst = 0.0, values = 0.0;
+  std::string where;
+};
+
 class Report {
 public:
   void begin_case(std::string text) { now = std::move(text); }
-
-  void within(const std::string &check, double found, double expected, double bound) {
-    const double error = std::abs(found - expected);
-    // NaN is an error.
-    const double part = error == 0.0 ? 0.0 : error <= bound ? error / bound : std::isnan(error) || bound == 0.0 ? INFINITY : error / bound;
-    Line &line = lines[check];
-    line.values += 1;
-    if (part > line.worst) {
-      line.worst = part;
-      line.where = now;
-    }
-  }
-  template <typename V> void equal(const std::string &check, V found, V expected) {
-    within(check, found == expected ? 0.0 : 1.0, 0.0, 0.0);
-  }
+  Check &operator[](const std::string &check) { return checks.try_emplace(check, Check(now)).first->second; }
   void failed(const std::string &check, const std::string &why) {
-    Line &line = lines[check];
+    Check &line = (*this)[check];
     line.worst = INFINITY;
     line.where = now + ": " + why;
   }
 
   bool print() const {
     bool good = true;
-    for (const auto &[check, line] : lines) {
-      const bool fine = line.worst <= 1.0;
+    for (const auto &[name, check] : checks) {
+      const bool fine = check.worst <= 1.0;
       good = good && fine;
-      std::printf("%s %s: %.0f values, worst error %.2f of its bound%s%s\n", fine ? "ok  " : "FAIL", check.c_str(), line.values, line.worst,
-                  line.worst > 0.0 ? ", " : "", line.worst > 0.0 ? line.where.c_str() : "");
+      std::printf("%s %s: ", fine ? "ok  " : "FAIL", name.c_str());
+      if (check.worst == 0.0) {
+        std::printf("%.0f values, all exact\n", check.values);
+      } else {
+        std::printf("%.0f values, worst error %.2f of its bound: %s\n", check.values, check.worst, check.where.c_str());
+      }
     }
     return good;
   }
 
 private:
-  struct Line {
-    double worst = 0.0, values = 0.0;
-    std::string where;
-  };
-  std::map<std::string, Line> lines;
+  std::map<std::string, Check> checks;
   std::string now;
 };
+
+inline void Check::within(double found, double expected, double bound) {
+  const double error = std::abs(found - expected);
+  // A NaN that is not expected is an error.
+  const double part = found == expected ? 0.0 : error <= bound || error / bound > 1.0 ? error / bound : INFINITY;
+  values += 1;
+  if (part > worst) {
+    worst = part;
+    where = *now;
+  }
+}
 
 // The kernels, and the set of sizes: all, or few for slow builds.
 struct Suite {

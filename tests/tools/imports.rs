@@ -27,7 +27,20 @@ const TABLE: [(&str, &[&str]); 24] = [
     ("config", &["model", "batch", "optim", "step", "parallel", "growth", "checkpoint", "hub", "metrics"]),
     (
         "train",
-        &["config", "layer_map", "model", "shim", "optim", "step", "growth", "checkpoint", "metrics", "parallel"],
+        &[
+            "config",
+            "layer_map",
+            "model",
+            "shim",
+            "batch",
+            "loss",
+            "optim",
+            "step",
+            "growth",
+            "checkpoint",
+            "metrics",
+            "parallel",
+        ],
     ),
     (
         "pretrain",

@@ -2,24 +2,31 @@
 //! the head with its loss. Products and attention are libtorch's for the CPU. Each test has a process of its own: what computes in
 //! bf16 and fp16 is chosen for the process.
 
+use std::ffi::{c_char, c_void, CStr};
+use std::sync::Mutex;
+
 use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
 use untie::model::{Bert, BertConfig, Compute, Kernels, Mode, ModelConfig, Norm};
 use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
-use untie::shim::emulate_cuda;
+use untie::shim::{emulate_cuda, CLaunch};
 use untie::step::{train_step, Update};
+use untie::train::cuda_kernels::first_difference;
 
 use super::{distance, loss, run, weights, Case, MeanRatio};
 use crate::cuda_kernels::emulated;
 use crate::own_process::in_own_process;
 
+fn launcher() -> CLaunch {
+    // SAFETY: the function has this signature (tests/cuda_kernels/emulated.cpp).
+    unsafe { std::mem::transmute::<*const c_void, CLaunch>(emulated::launch_pointer()) }
+}
+
 /// From now on bf16 and fp16 are computed as on CUDA, with threads in the order of `seed`.
 fn emulate(seed: u64) {
     emulated::set_seed(seed);
     // SAFETY: the emulator has the kernels of the same source, with the same arguments.
-    unsafe {
-        emulate_cuda(std::mem::transmute::<*const std::ffi::c_void, untie::shim::CLaunch>(emulated::launch_pointer()))
-    };
+    unsafe { emulate_cuda(launcher()) };
 }
 
 /// The widths take the kernels for 256 and those for any multiple of 8.
@@ -230,6 +237,59 @@ fn updates_equal_libtorchs_and_refresh_the_copies() {
         for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
             let error = f64::try_from((ours - theirs).abs().max()).unwrap();
             assert!(error < 2e-6 * f64::try_from(theirs.abs().max()).unwrap().max(1e-3), "{at}: {error:e}");
+        }
+    });
+}
+
+/// The kernel that [`but_one`] leaves out.
+static LEFT_OUT: Mutex<&str> = Mutex::new("none");
+
+/// The emulator, but kernels of one name do nothing.
+unsafe extern "C" fn but_one(
+    name: *const c_char,
+    grid_x: u32,
+    grid_y: u32,
+    threads: u32,
+    arguments: *mut *mut c_void,
+) -> *const c_char {
+    // SAFETY: the name is a terminated string, and the rest is passed on as it is.
+    unsafe {
+        if CStr::from_ptr(name).to_str().unwrap().starts_with(*LEFT_OUT.lock().unwrap()) {
+            return std::ptr::null();
+        }
+        launcher()(name, grid_x, grid_y, threads, arguments)
+    }
+}
+
+/// What a run compares before it trusts the kernels of its GPU.
+#[test]
+fn a_kernel_that_does_nothing_is_found() {
+    in_own_process(module_path!(), "a_kernel_that_does_nothing_is_found", || {
+        emulated::set_seed(0);
+        // SAFETY: as in `emulate`; a kernel that does nothing leaves numbers as they are.
+        unsafe { emulate_cuda(but_one) };
+        let difference = |kind, hidden_sizes| first_difference(Device::Cpu, kind, hidden_sizes).unwrap();
+        assert_eq!(difference(Kind::BFloat16, &[256, 72]), None);
+        assert_eq!(difference(Kind::Half, &[72]), None);
+        for name in [
+            "norm_forward_any",
+            "norm_backward_any",
+            "norm_sums_any",
+            "gelu_forward",
+            "gelu_backward",
+            "pack_qkv",
+            "add_up",
+            "column_sums",
+            "cross_entropy",
+            "embeddings_forward",
+            "embeddings_backward",
+            "embeddings_sums",
+            "adamw",
+        ] {
+            *LEFT_OUT.lock().unwrap() = name;
+            let found = difference(Kind::BFloat16, &[72]);
+            println!("{name}: {found:?}");
+            assert!(found.is_some(), "{name} does nothing, and nothing was found");
         }
     });
 }
