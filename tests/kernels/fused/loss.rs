@@ -30,9 +30,13 @@ fn config(norm: Norm) -> BertConfig {
     sizes.resolve(VOCABULARY).unwrap()
 }
 
+fn batch(segments: bool) -> Batch {
+    batch_of(BATCH, segments)
+}
+
 /// Targets at places that no two sequences share; every seventh slot is unused, and so are all of the third sequence.
-pub(super) fn batch(segments: bool) -> Batch {
-    let tokens = BATCH * LENGTH;
+pub(super) fn batch_of(sequences: usize, segments: bool) -> Batch {
+    let tokens = sequences * LENGTH;
     let mut batch = Batch {
         token_ids: (0..tokens as i64).map(|at| at * 131 % VOCABULARY as i64).collect(),
         token_types: segments.then(|| (0..tokens).map(|at| i64::from(at % LENGTH > 17)).collect()),
@@ -40,7 +44,7 @@ pub(super) fn batch(segments: bool) -> Batch {
         sequence_length: LENGTH,
         ..Default::default()
     };
-    for slot in 0..BATCH * SLOTS {
+    for slot in 0..sequences * SLOTS {
         let (sequence, within) = (slot / SLOTS, slot % SLOTS);
         let is_used = sequence != 2 && slot % 7 != 6;
         batch.positions.push(if is_used { (sequence * LENGTH + within * 3 + sequence % 3) as i64 } else { 0 });
