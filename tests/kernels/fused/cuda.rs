@@ -239,7 +239,7 @@ fn updates_equal_libtorchs_and_refresh_the_copies() {
         let (ours, theirs): (Vec<Tensor>, Vec<Tensor>) = (run(true, &factors), run(false, &factors));
         for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
             let error = f64::try_from((ours - theirs).abs().max()).unwrap();
-            assert!(error < 2e-6 * f64::try_from(theirs.abs().max()).unwrap().max(1e-3), "{at}: {error:e}");
+            assert!(error < 2e-5 * f64::try_from(theirs.abs().max()).unwrap().max(1e-3), "{at}: {error:e}");
         }
     });
 }
