@@ -13,6 +13,7 @@ pub mod fill_mask;
 pub mod finetune;
 pub mod launch;
 mod log;
+pub mod pairs;
 pub mod plot;
 pub mod rollback;
 pub mod runs;
@@ -50,6 +51,8 @@ enum Command {
     Eval(eval::EvalArgs),
     /// Print the most likely tokens for each [MASK] of a text
     FillMask(fill_mask::FillMaskArgs),
+    /// Measure how often a model finds the grammatical sentence of a pair likelier
+    Pairs(pairs::PairsArgs),
     /// Fine-tune a pre-trained model for a GLUE task or SQuAD
     Finetune(finetune::FinetuneArgs),
     /// Export a checkpoint as a Hugging Face directory
@@ -79,6 +82,7 @@ impl Cli {
             Command::Launch(arguments) => arguments.run(),
             Command::Eval(arguments) => done(arguments.run()),
             Command::FillMask(arguments) => done(arguments.run()),
+            Command::Pairs(arguments) => done(arguments.run()),
             Command::Finetune(arguments) => arguments.run(),
             Command::Export(arguments) => done(arguments.run()),
             Command::Plot(arguments) => done(arguments.run()),

@@ -156,7 +156,7 @@ fn updated(device: Device, kind: Kind, is_ours: bool) -> Result<Vec<Tensor>> {
     let mut moments = Moments::zeros(&weights)?;
     let optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, ReportTiming::AtOnce)?;
     let mut optimizer = if is_ours { optimizer.with_cuda_adamw()? } else { optimizer.with_libtorchs_adamw() };
-    optimizer.update(&weights, &mut moments, &OptimConfig::default(), 1e-2)?;
+    let _ = optimizer.update(&weights, &mut moments, &OptimConfig::default(), 1e-2)?;
     let all = weights.entries().iter().map(|weight| weight.tensor.detach());
     Ok(all.chain(moments.exp_avg).chain(moments.exp_avg_sq).collect())
 }

@@ -13,10 +13,10 @@ public:
   AdamWCheck(Suite &suite, const Type &type, const Case &of)
       : suite(suite), type(type), of(of), kernel(std::string("adamw_") + type.name), random(of.count + of.offset) {}
 
-  // Two pieces, with other factors; the first decays.
+  // Two pieces, with other factors; the first decays, the second keeps its gradient.
   void run() {
     Tensors first = tensors(), second = tensors();
-    const device::AdamWPiece pieces[] = {first.piece(of, 2, 1), second.piece(of, 0, 0)};
+    const device::AdamWPiece pieces[] = {first.piece(of, 2, 1, 0), second.piece(of, 0, 0, 1)};
     const Buffer<double> factors(3);
     factors[0] = 0.3, factors[1] = NAN, factors[2] = 1.7;
     const Buffer<float> skipped(1), num_updates(1), learning_rate(1);
@@ -24,23 +24,23 @@ public:
     const Tensors first_before = first.same(), second_before = second.same();
     if (suite.launch(kernel, 2, 1, 256, &pieces[0], factors.get(), skipped.get(), num_updates.get(), learning_rate.get(), BETA1, BETA2, EPSILON,
                      DECAY)) {
-      check(first_before, first, factors[2], DECAY);
-      check(second_before, second, factors[0], 0.0f);
+      check(first_before, first, factors[2], DECAY, false);
+      check(second_before, second, factors[0], 0.0, true);
     }
   }
 
 private:
   static constexpr u32 MARGIN = 3; // behind the piece: not touched
-  static constexpr float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-6f, DECAY = 0.01f;
+  static constexpr double BETA1 = 0.9, BETA2 = 0.999, EPSILON = 1e-6, DECAY = 0.01;
 
   struct Tensors {
     Buffer<float> weight, gradient, exp_avg, exp_avg_sq;
     Buffer<u16> copy;
 
-    device::AdamWPiece piece(const Case &of, u32 index, u32 decays) const {
+    device::AdamWPiece piece(const Case &of, u32 index, u32 decays, u32 keeps) const {
       return {weight.get() + of.offset,     gradient.get() + of.offset,
               exp_avg.get() + of.offset,    exp_avg_sq.get() + of.offset,
-              of.copy ? copy.get() + of.offset : nullptr, of.count, index, decays, 0};
+              of.copy ? copy.get() + of.offset : nullptr, of.count, index, decays, keeps};
     }
     Tensors same() const {
       const auto copied = [](const auto &from) {
@@ -62,7 +62,7 @@ private:
     return made;
   }
 
-  void check(const Tensors &before, const Tensors &after, double factor, float decay) {
+  void check(const Tensors &before, const Tensors &after, double factor, double decay, bool keeps) {
     const double rate = 3e-3f, n = of.num_updates, beta1 = BETA1, beta2 = BETA2;
     const double correction1 = 1 - std::pow(beta1, n), correction2 = 1 - std::pow(beta2, n);
     const Tensors theirs = before.same();
@@ -80,7 +80,7 @@ private:
                         true);
         continue;
       }
-      zeroed.equal(after.gradient[i], 0.0f);
+      zeroed.equal(after.gradient[i], keeps ? before.gradient[i] : 0.0f);
       if (of.skipped != 0.0f) {
         kept.equal(after.weight[i] == before.weight[i] && after.exp_avg[i] == before.exp_avg[i] && after.exp_avg_sq[i] == before.exp_avg_sq[i] &&
                        after.copy[i] == before.copy[i],

@@ -86,11 +86,11 @@ private:
       const double off_d = weight * (p * (off_sum + 4 * UNIT * (1 + std::min(top - x[j], 200.0))) + 2 * UNIT * (j == label ? 1 : 0)) + 0x1p-120;
       const double found = type.widen(logits[size_t{row} * V + j]);
       gradient.within(found, d, type.rounded(d, off_d));
-      of_theirs.within(found, theirs[j], type.rounded(theirs[j], 2 * off_d + UNIT * (std::abs(top) + std::log(sum)) * p));
+      of_theirs.within(found, theirs[j], type.rounded(theirs[j], 2 * off_d + weight * p * UNIT * (V + std::abs(top) + std::log(sum))));
     }
   }
 
-  // 16 columns that are alike.
+  // 16 columns that are alike. They add one logit after the other.
   std::vector<double> of_cpu(const std::vector<float> &x, u32 label, u32 row, double off) {
     constexpr u32 COLUMNS = 16;
     std::vector<float> scores(size_t{V} * COLUMNS), gradient(scores.size()), packed(scores.size()), no_bias(V), bias_sum(V);
@@ -104,7 +104,8 @@ private:
     const std::vector<float> given = scores;
     cpu::logits_forward<float>(tile, scores.data(), no_bias.data(), {top.data(), total.data(), picked.data(), best.data()});
     log_sum.assign(COLUMNS, top[0] + std::log(total[0]));
-    suite.report[kernel + " loss, the CPU's"].within(losses[row], weights[row] * (log_sum[0] - picked[0]), 2 * off);
+    suite.report[kernel + " loss, the CPU's"].within(losses[row], weights[row] * (log_sum[0] - picked[0]),
+                                                     2 * off + weights[row] * V * UNIT);
     suite.report[kernel + " correct, the CPU's"].equal(correct[row], best[0] == labels[row] ? weights[row] : 0.0f);
     cpu::logits_backward<float>(tile, given.data(), no_bias.data(), log_sum.data(), factor.data(), gradient.data(), packed.data(),
                                 bias_sum.data());

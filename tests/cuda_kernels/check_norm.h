@@ -183,7 +183,7 @@ private:
 };
 
 inline void check_norm(Suite &suite, const Type &type) {
-  const std::vector<u32> all = {8, 72, 136, 248, 256, 264, 312, 512, 768, 1024, 1032, 2056}, few = {72, 256, 264, 768};
+  const std::vector<u32> all = {8, 72, 136, 248, 256, 264, 312, 512, 768, 1024, 1032, 2056}, few = {72, 256, 264, 512, 768, 1024};
   const NormCase cases[] = {
       // width, rows, grid, threshold, branch, norm, add, store_sum, store_branch
       {0, 13, 2, 6554, true, true, true, true, true},    {0, 7, 5, 0, true, true, false, true, false},

@@ -65,7 +65,7 @@ inline void check_gelu_forward(Suite &suite, const Type &type, u64 seed) {
   }
 }
 
-inline void check_gelu_backward(Suite &suite, const Type &type, u32 width, u32 rows, u32 blocks, u64 seed) {
+inline void check_gelu_backward(Suite &suite, const Type &type, u32 width, u32 rows, u32 blocks) {
   const std::string kernel = std::string("gelu_backward_") + type.name;
   Random random(width + rows);
   const size_t size = static_cast<size_t>(rows) * width;
@@ -177,7 +177,7 @@ inline void check_sums(Suite &suite, const Type &type) {
         for (u32 blocks : {1, 3, 9}) {
           suite.report.begin_case("width " + std::to_string(width) + ", " + std::to_string(rows) + " rows, " + std::to_string(blocks) +
                                   " blocks, seed " + std::to_string(seed));
-          check_gelu_backward(suite, type, width, rows, blocks, seed);
+          check_gelu_backward(suite, type, width, rows, blocks);
           check_column_sums(suite, type, width, rows, blocks);
         }
       }

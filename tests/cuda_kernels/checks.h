@@ -56,7 +56,7 @@ struct Strides {
 struct AdamWPiece {
   float *weight, *gradient, *exp_avg, *exp_avg_sq;
   u16 *copy;
-  u32 count, index, decays, unused;
+  u32 count, index, decays, keeps;
 };
 static_assert(sizeof(AdamWPiece) == 56, "as the launching side has it");
 } // namespace device

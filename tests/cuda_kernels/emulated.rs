@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int, c_void, CStr, CString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -21,7 +21,7 @@ pub fn repository() -> &'static Path {
 }
 
 /// What a build reads: the kernels (from their own folder, or from a patched copy), the tests, and the CPU's kernels.
-fn hash_of_sources(kernels: &Path, arguments: &[String]) -> u64 {
+fn hash_of_sources(kernels: &Path, arguments: &[&str]) -> u64 {
     let mut hash = Xxh3Default::new();
     for folder in [kernels, &repository().join("tests/cuda_kernels"), &repository().join("csrc/kernels")] {
         let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -38,21 +38,20 @@ fn hash_of_sources(kernels: &Path, arguments: &[String]) -> u64 {
     hash.digest()
 }
 
-/// Compiles `source` of tests/cuda_kernels over the kernels in `kernels`. Kept for later runs: the file's name has a hash of what it
-/// is made from.
-pub fn build(source: &str, kernels: &Path, flags: &[&str]) -> PathBuf {
+/// Compiles or links `name` from `input`, over the kernels in `kernels`; the file is kept for later runs, under a hash of what it is
+/// made from. One at a time: other tests have the other processors.
+pub fn build(name: &str, input: &Path, kernels: &Path, flags: &[&str]) -> PathBuf {
+    static COMPILER: Mutex<()> = Mutex::new(());
+    let _alone = COMPILER.lock().unwrap_or_else(PoisonError::into_inner);
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     let always = ["-std=c++17", "-g1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi", "-fPIC", "-fvisibility=hidden"];
-    let arguments: Vec<String> =
-        std::iter::once(source).chain(always).chain(flags.iter().copied()).map(String::from).collect();
-    let hash = hash_of_sources(kernels, &[&[compiler.clone()], &arguments[..]].concat());
-    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{hash:016x}", source.replace(".cpp", "")));
+    let hash = hash_of_sources(kernels, &[&[name, &compiler], &always[..], flags].concat());
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{hash:016x}.o"));
     if !built.exists() {
-        let folder = repository().join("tests/cuda_kernels");
         let unfinished = built.with_extension(std::process::id().to_string());
         let mut command = Command::new(&compiler);
-        command.current_dir(&folder).args(&arguments).arg("-o").arg(&unfinished);
-        command.arg("-I").arg(kernels).arg("-I").arg(&folder).arg("-ldl");
+        command.args(always).arg("-I").arg(kernels).arg("-I").arg(repository().join("tests/cuda_kernels"));
+        command.arg(input).args(flags).arg("-ldl").arg("-o").arg(&unfinished);
         let output = command.output().unwrap_or_else(|error| panic!("cannot run `{compiler}`: {error}"));
         assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
         fs::rename(unfinished, &built).unwrap();
@@ -60,16 +59,26 @@ pub fn build(source: &str, kernels: &Path, flags: &[&str]) -> PathBuf {
     built
 }
 
-/// The kernels as they are, as a shared object.
-pub fn build_kernels() -> PathBuf {
-    build("emulated.cpp", &repository().join("csrc/cuda_kernels"), &["-O2", "-shared"])
+pub fn source(name: &str) -> PathBuf {
+    repository().join("tests/cuda_kernels").join(name)
+}
+
+/// The folder of the kernels.
+pub fn kernels() -> PathBuf {
+    repository().join("csrc/cuda_kernels")
+}
+
+/// The kernels in `kernels` as a shared object.
+pub fn build_library(name: &str, kernels: &Path, flags: &[&str]) -> PathBuf {
+    build(name, &source("emulated.cpp"), kernels, &[&["-shared"], flags].concat())
 }
 
 fn symbol(name: &str) -> *const c_void {
     static LIBRARY: OnceLock<usize> = OnceLock::new();
     let last_error = || unsafe { CStr::from_ptr(dlerror()) }.to_string_lossy().into_owned();
     let library = *LIBRARY.get_or_init(|| {
-        let path = CString::new(build_kernels().into_os_string().into_encoded_bytes()).unwrap();
+        let path = CString::new(build_library("emulated", &kernels(), &["-O2"]).into_os_string().into_encoded_bytes())
+            .unwrap();
         let library = unsafe { dlopen(path.as_ptr(), RTLD_NOW) };
         assert!(!library.is_null(), "{}", last_error());
         library as usize

@@ -9,6 +9,7 @@ mod literal_reference;
 #[path = "../common/own_process.rs"]
 mod own_process;
 mod pair_parity;
+mod pairs;
 mod paper_configs;
 mod task_heads;
 mod training_parity;
