@@ -154,7 +154,7 @@ ptx: build .venv-dev/ready ## What NVRTC made of the CUDA kernels, without a GPU
 
 gpu-check: FLAVOR := cuda
 gpu-check: data ## Train a short run on an NVIDIA GPU and on the CPU and compare them
-	$(PYTHON) scripts/gpu_check.py --untie $(UNTIE)
+	$(PYTHON) scripts/gpu_check.py --untie $(UNTIE) --out docs/gpu.json $(ARGS)
 
 .venv-dev/ready: scripts/dev-requirements.txt
 	$(PYTHON) -m venv .venv-dev
