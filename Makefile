@@ -45,7 +45,7 @@ UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
 .PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
-	scale-out test sanitize kills flips fuzz check fmt docs parity tensorboard gpu-check clean
+	scale-out test sanitize kills flips fuzz check fmt docs parity tensorboard ptx gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -147,9 +147,14 @@ parity: build .venv-dev/ready ## Compare with transformers and torch.optim (sets
 tensorboard: .venv-dev/ready ## Show the runs in TensorBoard on port 6006 (sets up .venv-dev)
 	$(DEV)/tensorboard --logdir runs
 
+ptx: FLAVOR := cuda
+ptx: build .venv-dev/ready ## What NVRTC made of the CUDA kernels, without a GPU: registers and spills, and the PTX run on the CPU (sets up .venv-dev)
+	$(PYTHON) scripts/kernel_table.py
+	$(DEV)/python tests/cuda_kernels/test_ptx.py
+
 gpu-check: FLAVOR := cuda
 gpu-check: data ## Train a short run on an NVIDIA GPU and on the CPU and compare them
-	$(PYTHON) scripts/gpu_check.py --untie $(UNTIE)
+	$(PYTHON) scripts/gpu_check.py --untie $(UNTIE) --out docs/gpu.json $(ARGS)
 
 .venv-dev/ready: scripts/dev-requirements.txt
 	$(PYTHON) -m venv .venv-dev

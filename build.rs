@@ -1,12 +1,18 @@
 //! Compiles the shim (csrc/) against the libtorch that torch-sys found, and makes the binary find that libtorch at run
 //! time (rpath). Fails with one sentence and a hint when libtorch is missing.
 
+#[path = "build/cuda_kernels.rs"]
+mod cuda_kernels;
+#[path = "build/nvrtc.rs"]
+mod nvrtc;
+
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};
 
 fn main() {
     println!("cargo:rerun-if-changed=csrc");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     // torch-sys publishes the folder it links against to its direct dependents.
@@ -17,14 +23,18 @@ fn main() {
     if !lib.join("libtorch_cpu.so").exists() {
         stop(&format!("`{}` has no libtorch_cpu.so", lib.display()));
     }
-    let nccl = compile_shim(&include_folder(&lib), &lib);
+    let cuda = compile_shim(&include_folder(&lib), &lib);
+    if let Err(problem) = cuda_kernels::build(cuda.then(|| library_folders(&lib)).as_deref()) {
+        eprintln!("error: {problem}");
+        process::exit(1);
+    }
     // DT_RPATH, not DT_RUNPATH: it also serves the libraries that libtorch itself loads.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{}", lib.display());
     if lib.join("libtorch_cuda.so").exists() {
         // Nothing refers to a symbol of libtorch_cuda; without this the linker drops it and CUDA silently is absent.
         println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-L{},-ltorch_cuda,--as-needed", lib.display());
     }
-    if nccl {
+    if cuda {
         // What libtorch's inline functions may call; CUDA's under its versioned name, as the wheels bring it.
         for library in
             ["libc10_cuda.so", "libcudart.so.13"].map(|name| lib.join(name)).iter().filter(|path| path.exists())
@@ -108,7 +118,7 @@ fn compiler() -> cc::Build {
     build
 }
 
-/// Whether NCCL is among what was compiled.
+/// Whether what calls CUDA is among what was compiled.
 fn compile_shim(include: &Path, lib: &Path) -> bool {
     let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"];
     compile_kernels("default", &[]);
@@ -116,9 +126,12 @@ fn compile_shim(include: &Path, lib: &Path) -> bool {
     compile_kernels("avx512", &avx512);
     compile_kernels("avx512bf16", &[&avx512[..], &["-mavx512bf16"]].concat());
     let has_cuda = lib.join("libtorch_cuda.so").exists();
-    let nccl = if has_cuda { nccl_headers(include) } else { None };
-    if has_cuda && nccl.is_none() {
-        println!("cargo:warning=nccl.h and cuda_runtime_api.h are not found: without NCCL, for one GPU only");
+    let runtime = if has_cuda { cuda_headers(include, "cuda_runtime_api.h") } else { None };
+    let nccl = if runtime.is_some() { cuda_headers(include, "nccl.h") } else { None };
+    if has_cuda && runtime.is_none() {
+        println!("cargo:warning=cuda_runtime_api.h is not found: without CUDA kernels and NCCL, for one GPU only");
+    } else if has_cuda && nccl.is_none() {
+        println!("cargo:warning=nccl.h is not found: without NCCL, for one GPU only");
     }
     let mut build = compiler();
     // at::parallel_for is a template over OpenMP: without this flag it would quietly run on one thread.
@@ -127,27 +140,38 @@ fn compile_shim(include: &Path, lib: &Path) -> bool {
         // Not `-I`: warnings are for our own code.
         build.flag("-isystem").flag(folder);
     }
-    build.include("csrc/gloo").includes(nccl.iter().flatten());
+    build.include("csrc/gloo");
+    if let Some(runtime) = &runtime {
+        // Before them what stands for the rest of CUDA's.
+        build.include("csrc/cuda").include(runtime).includes(&nccl);
+    }
     for (name, sources) in UNITS {
         build.file(unit(name, sources));
     }
+    build.file(if runtime.is_some() { "csrc/cuda/launcher.cpp" } else { "csrc/device/no_cuda.cpp" });
     if nccl.is_some() {
         build.file("csrc/parallel/nccl.cpp").define("UNTIE_WITH_NCCL", None);
     }
     build.compile("untie_shim");
     // By name the same libgomp.so.1 that libtorch loads, so that both share their threads.
     println!("cargo:rustc-link-lib=dylib=gomp");
-    nccl.is_some()
+    runtime.is_some()
 }
 
-/// Where headers of NCCL and of the CUDA runtime are: beside libtorch's, as `make setup` puts them, or the system's; before them
-/// what stands for the rest of CUDA's.
-fn nccl_headers(include: &Path) -> Option<Vec<PathBuf>> {
+/// The folder of a header of CUDA's or NCCL's: beside libtorch's, as `make setup` puts them, or the system's.
+fn cuda_headers(include: &Path, name: &str) -> Option<PathBuf> {
+    let folders = [include.join("nvidia"), cuda_home().join("include"), "/usr/include".into()];
+    folders.into_iter().find(|folder| folder.join(name).exists())
+}
+
+/// Where CUDA's libraries may lie: beside libtorch's, in the packages of PyPI beside torch's, in the system's CUDA.
+fn library_folders(lib: &Path) -> Vec<PathBuf> {
+    vec![lib.into(), lib.join("../../nvidia/cu13/lib"), cuda_home().join("lib64")]
+}
+
+fn cuda_home() -> PathBuf {
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
-    let home = env::var_os("CUDA_HOME").map_or("/usr/local/cuda".into(), PathBuf::from);
-    let folders = [include.join("nvidia"), home.join("include"), "/usr/include".into()];
-    let has = |name: &str| folders.iter().find(|folder| folder.join(name).exists()).cloned();
-    Some(vec!["csrc/cuda".into(), has("cuda_runtime_api.h")?, has("nccl.h")?])
+    env::var_os("CUDA_HOME").map_or("/usr/local/cuda".into(), PathBuf::from)
 }
 
 /// The vector kernels for one level of x86 instructions. Only these files get its flags: they include nothing of libtorch,
