@@ -26,7 +26,7 @@ enum Form {
 }
 
 /// A hash of the kernels' text, the same in every build of it.
-pub fn version() -> &'static str {
+pub fn cuda_kernels_version() -> &'static str {
     VERSION
 }
 
@@ -101,7 +101,7 @@ mod tests {
                 Form::Ptx => assert!(bytes.ends_with(&[0]) && bytes.len() > 1, "{}", image.number),
             }
         }
-        assert_eq!(version().len(), 16);
+        assert_eq!(cuda_kernels_version().len(), 16);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use tch::Device;
+use tch::{Device, Kind};
 
 use crate::error::Result;
-use crate::shim::{cpu_capability, kernel_level, libtorch_version};
+use crate::shim::{cpu_capability, cuda_kernels_version, kernel_level, libtorch_version, multiplies};
 
-/// Version of untie and libtorch, device, CPU capability and thread count of this process.
+/// Version of untie, of libtorch and, where a GPU runs them, of our CUDA kernels; device, CPU capability and thread count of this
+/// process.
 ///
 /// # Errors
 /// libtorch's own.
@@ -19,6 +20,10 @@ pub fn environment(device: Device) -> Result<BTreeMap<String, String>> {
     add("device", format!("{device:?}"));
     add("cpu_capability", cpu_capability()?);
     add("kernel_level", kernel_level());
+    if device.is_cuda() {
+        let is_loaded = multiplies(Kind::BFloat16, device);
+        add("cuda_kernels", if is_loaded { cuda_kernels_version() } else { "none" }.into());
+    }
     add("cpu", cpu_name());
     add("threads", tch::get_num_threads().to_string());
     Ok(facts)
