@@ -22,4 +22,4 @@ pub use rules::by_hand::ByHand;
 pub use rules::{describe, growing, rule, rule_of};
 pub use sharing::{RuleKind, SharingConfig, Splits};
 pub use start::{GroupInit, Start};
-pub use transition::{apply, Grown, MomentsAt, Remembered, Source, Transition};
+pub use transition::{apply, ModelState, MomentsAt, Remembered, Source, Transition};

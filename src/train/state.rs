@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::checkpoint::Loaded;
 use crate::error::Result;
 use crate::growth::{
-    apply, drifting_pairs, rule_of, watched_pairs, Check, Grown, GrowthConfig, Remembered, Rule, SharingConfig,
+    apply, drifting_pairs, rule_of, watched_pairs, Check, GrowthConfig, ModelState, Remembered, Rule, SharingConfig,
     Transition,
 };
 use crate::layer_map::LayerMap;
@@ -61,6 +61,8 @@ pub(super) const NUM_SUMS: usize = 8;
 pub struct Gradients {
     /// Those of each layer, where a check is due.
     by_layer: Option<LayerGradients>,
+    /// The layers that the step executed.
+    pub(super) num_layers: usize,
 }
 
 /// What training starts from.
@@ -98,7 +100,7 @@ pub struct TrainState {
     weights: Weights,
     moments: Moments,
     /// Those of the weights that train: the same tensors.
-    trained: Trained,
+    trained: TrainableWeights,
     remembered: Option<Remembered>,
     frozen: Vec<usize>,
     model: Bert,
@@ -122,7 +124,7 @@ impl TrainState {
         if let Some(state) = &rule_state {
             rule.restore(state)?;
         }
-        let trained = Trained::new(&weights, &moments, &frozen)?;
+        let trained = TrainableWeights::new(&weights, &moments, &frozen)?;
         let sync = gradients(&trained.weights, &map, &world)?;
         let model = Bert::new(&spec.bert, &map, &weights, spec.compute)?;
         let scaler = (spec.compute.kind == Kind::Half).then(|| scaler.unwrap_or_default());
@@ -194,7 +196,7 @@ impl TrainState {
         self.frozen.iter().map(|&group| self.map.members(group).len()).sum()
     }
 
-    /// The layers that step `number` of the run executes, from 1.
+    /// The layers that step `number` of the run executes, from 1; none where they are those of the walk.
     pub fn executed(&self, number: u64) -> Option<LayerMap> {
         self.rule.executed(number - 1, &self.map)
     }
@@ -292,7 +294,8 @@ impl TrainState {
         model.mark_for(None);
         model.execute(None);
         done?;
-        Ok(Gradients { by_layer: probed.map(|(_, by_layer)| by_layer) })
+        let num_layers = executed.as_ref().unwrap_or(&self.map).num_layers();
+        Ok(Gradients { num_layers, by_layer: probed.map(|(_, by_layer)| by_layer) })
     }
 
     /// The second half: the sum over processes, which tell each other their `message` with it, and the update. Where a check is due
@@ -307,7 +310,7 @@ impl TrainState {
         message: &Message,
     ) -> Result<(Pending, Option<Check>)> {
         let update = Update { optim: &self.spec.optim, learning_rate, sync: self.sync.as_ref() };
-        let Trained { weights, moments } = &mut self.trained;
+        let TrainableWeights { weights, moments } = &mut self.trained;
         let pending = apply_gradients(&mut self.optimizer, weights, moments, update, message)?;
         self.moments.num_updates = moments.num_updates;
         let check = match gradients.by_layer {
@@ -379,16 +382,16 @@ impl TrainState {
         let scaler = self.optimizer.scaler()?;
         // What the last step and the evaluation left free, before copies are made.
         trim_heap();
-        self.trained = Trained::default();
-        let from = Grown {
+        self.trained = TrainableWeights::default();
+        let from = ModelState {
             walk: self.map.clone(),
             weights: take(&mut self.weights),
             moments: take(&mut self.moments),
             remembered: self.remembered.take(),
             frozen: take(&mut self.frozen),
         };
-        let Grown { walk, weights, moments, remembered, frozen } = apply(from, transition)?;
-        self.trained = Trained::new(&weights, &moments, &frozen)?;
+        let ModelState { walk, weights, moments, remembered, frozen } = apply(from, transition)?;
+        self.trained = TrainableWeights::new(&weights, &moments, &frozen)?;
         (self.map, self.weights, self.moments) = (walk, weights, moments);
         (self.remembered, self.frozen) = (remembered, frozen);
         // Several processes have gradients of their own making: the old ones go first.
@@ -404,12 +407,12 @@ impl TrainState {
 
 /// The weights that train, and their moments; they share the storage of the model's.
 #[derive(Debug, Default)]
-struct Trained {
+struct TrainableWeights {
     weights: Weights,
     moments: Moments,
 }
 
-impl Trained {
+impl TrainableWeights {
     /// All of `weights` but the groups `frozen` and, where some are, the embeddings below them.
     fn new(weights: &Weights, moments: &Moments, frozen: &[usize]) -> Result<Self> {
         let mut trained = (Vec::new(), Moments { num_updates: moments.num_updates, ..Moments::default() });
@@ -437,8 +440,8 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
     GradientSync::new(world, &buckets(weights, map), Message::num_values(NUM_SUMS))
 }
 
-fn optimizer(trained: &Trained, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
-    let Trained { weights, moments } = trained;
+fn optimizer(trained: &TrainableWeights, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
+    let TrainableWeights { weights, moments } = trained;
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
     let timing = spec.timing.unwrap_or_else(|| ReportTiming::for_device(device));
     Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, timing)
