@@ -51,8 +51,8 @@ impl PhaseStats {
     }
 
     /// Those of a step that executes `layers`.
-    pub fn flops(&self, layers: usize) -> f64 {
-        layers as f64 * self.layer_flops + self.head_flops
+    pub fn flops(&self, layers: f64) -> f64 {
+        layers * self.layer_flops + self.head_flops
     }
 
     /// Target slots of a sequence.
@@ -100,8 +100,8 @@ pub struct RunStats {
     pub state_bytes: [f64; 2],
     /// The peaks of memory.
     pub memory: Peaks,
-    /// The number of layers from each of these steps on.
-    layers: Vec<(u64, usize)>,
+    /// Layers that a step executes, in the mean, from each of these steps on.
+    pub layers: Vec<(u64, f64)>,
 }
 
 /// The peaks of a run's memory, each in the phase where it is highest.
@@ -144,7 +144,7 @@ impl RunStats {
         phases: Vec<PhaseStats>,
     ) -> Self {
         let untied = LayerMap::untied(bert.num_hidden_layers);
-        let layers = course.iter().map(|(step, walk)| (*step, walk.num_layers())).collect();
+        let layers = course.iter().map(|(step, walk)| (*step, walk.num_layers() as f64)).collect();
         let walk: Vec<LayerMap> = course.into_iter().map(|(_, walk)| walk).collect();
         let start = walk.first().unwrap_or(&untied);
         let parts = parts(bert, start);
@@ -207,8 +207,8 @@ impl RunStats {
     }
 
     /// The most layers that a step executes.
-    fn most_layers(&self) -> usize {
-        self.layers.iter().map(|(_, layers)| *layers).max().unwrap_or(0)
+    fn most_layers(&self) -> f64 {
+        self.layers.iter().map(|(_, layers)| *layers).fold(0.0, f64::max)
     }
 
     /// Tokens that the whole run reads.
