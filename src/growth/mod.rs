@@ -18,7 +18,7 @@ pub use config::{GrowthConfig, GrowthKind};
 pub use point::RunPoint;
 pub use probe::{drifting_pairs, watched_pairs, Check, Correlation, Pair};
 pub use rule::Rule;
-pub use rules::by_hand::ByHand;
+pub use rules::by_hand::TransitionConfig;
 pub use rules::{describe, growing, rule, rule_of};
 pub use sharing::{RuleKind, SharingConfig, Splits};
 pub use start::{GroupInit, Start};

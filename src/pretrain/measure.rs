@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{CheckpointConfig, Saver};
 use crate::error::{io, Result};
-use crate::growth::{GrowthConfig, RuleKind, SharingConfig};
+use crate::growth::{GrowthConfig, SharingConfig};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Weights;
@@ -114,13 +114,8 @@ struct StepTimer<'a> {
 impl<'a> StepTimer<'a> {
     /// Shared as `map` to the end; `checks`: every step measures its layers' gradients.
     fn new(run: &'a ResolvedRun, task: &'a mut Pretraining, map: &LayerMap, checks: bool) -> Result<Self> {
-        let sharing = SharingConfig {
-            rule: Some(RuleKind::Never),
-            transition: Vec::new(),
-            monitor: checks,
-            check_every: 1,
-            ..run.config.sharing.clone()
-        };
+        let sharing = run.config.sharing.without_transitions();
+        let sharing = SharingConfig { monitor: checks, check_every: 1, ..sharing };
         let growth = GrowthConfig::default();
         let (weights, moments) = random(run, map)?;
         let (spec, start) =
