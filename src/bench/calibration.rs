@@ -1,6 +1,6 @@
 //! What a run will take here: a few of its steps, on its own data, before and after untying.
 //!
-//! In: a [`ResolvedRun`]. Out: for each phase tokens a second, memory and what a step waits for its batch; the time of all steps; and
+//! In: a [`ResolvedRun`]. Out: for each phase tokens a second, memory and what a step waits for its batch; the time of all steps, as [`Costs`] predicts it; and
 //! where wanted the time of a checkpoint. A step of more than two micro-batches is measured with two: its time is that of the
 //! two, and forward and backward once more for each of the others.
 
@@ -20,6 +20,7 @@ use crate::config::Phase;
 use crate::error::{io, Result};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::human_duration;
+use crate::pretrain::costs::{cheapest_walk, Costs, PhaseCosts};
 use crate::pretrain::run_stats::PhaseStats;
 use crate::pretrain::{Memory, ResolvedRun};
 use crate::train::Event;
@@ -37,7 +38,7 @@ struct Pace {
     json: Value,
 }
 
-/// Measures every phase of `run` as `options` says, tied as at the start and untied, and where `save_in` names a folder a
+/// Measures every phase of `run` as `options` says, the cheapest step and an untied one, and where `save_in` names a folder a
 /// checkpoint there, which is removed again.
 ///
 /// # Errors
@@ -57,11 +58,10 @@ pub fn calibrate(
         device: run.device,
     };
     let layers = run.bert.num_hidden_layers;
-    let (start, untied) = (run.start_walk()?, LayerMap::untied(layers));
     let steps = run.config.train.steps;
-    let course = run.course()?;
-    let untie_at = course.get(1).map_or(steps, |(step, _)| *step);
-    let (mut phases, mut seconds) = (Vec::new(), 0.0);
+    let (start, untied) = (cheapest_walk(&*run.config.rule(layers)?, steps)?, LayerMap::untied(layers));
+    let untie_at = run.course()?.get(1).map_or(steps, |(step, _)| *step);
+    let (mut phases, mut costs) = (Vec::new(), Costs::default());
     for stats in &run.stats()?.phases {
         let phase = stats.phase;
         let (rows, targets) = (phase.micro_batch * phase.sequence_length, phase.micro_batch * stats.capacity());
@@ -69,9 +69,8 @@ pub fn calibrate(
         let before = pace(run, &model, &start, stats, products, options, events)?;
         let after =
             if start == untied { None } else { Some(pace(run, &model, &untied, stats, products, options, events)?) };
-        let border = untie_at.clamp(phase.start, phase.end);
-        let later = after.as_ref().map_or(before.step_seconds, |pace| pace.step_seconds);
-        seconds += (border - phase.start) as f64 * before.step_seconds + (phase.end - border) as f64 * later;
+        let untied = after.as_ref().map_or(before.step_seconds, |pace| pace.step_seconds);
+        costs.phases.push(PhaseCosts { cheapest: before.step_seconds, untied, ..PhaseCosts::default() });
         phases.push(json!({
             "steps": phase.end - phase.start,
             "sequence_length": phase.sequence_length,
@@ -82,6 +81,7 @@ pub fn calibrate(
             "untied": after.map(|pace| pace.json),
         }));
     }
+    let seconds = costs.seconds(&run.config, layers, steps)?;
     let mut report = facts(&model)?;
     let body = json!({
         "phases": phases,

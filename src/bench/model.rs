@@ -7,7 +7,7 @@ use tch::Device;
 use crate::batch::Batch;
 use crate::bench::Stopwatch;
 use crate::error::Result;
-use crate::growth::{GroupInit, RuleKind, SharingConfig};
+use crate::growth::{GroupInit, SharingConfig};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::{BertConfig, Compute, Weights};
@@ -64,14 +64,8 @@ impl BenchModel {
             }
         };
         let moments = Moments::zeros(&weights)?;
-        // A plain step: no rule, no check of gradients.
-        let sharing = SharingConfig {
-            rule: Some(RuleKind::Never),
-            monitor: false,
-            transition: Vec::new(),
-            ..self.sharing.clone()
-        };
         let (bert, optim, compute) = (self.bert.clone(), self.optim.clone(), self.compute);
+        let sharing = self.sharing.without_transitions();
         let learning_rate = optim.lr;
         let spec = TrainSpec::new(bert, optim, sharing, compute, u64::MAX);
         let state = TrainState::new(spec, InitialState::new(map.clone(), weights, moments), World::alone().into())?;

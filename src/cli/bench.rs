@@ -81,7 +81,7 @@ pub struct BenchArgs {
     /// Print the time of each operation of a step instead of JSON
     #[arg(long)]
     profile: bool,
-    /// A run's configuration: measure its steps on its data and predict its time, for each phase, tied and untied
+    /// A run's configuration: measure its steps on its data and predict its time, for each phase, by the cheapest step and an untied one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size",
         "init", "batch", "sequence_length", "batch_file", "dropout", "precision", "start", "threads", "kernels",
         "activation_checkpointing", "device", "profile"])]

@@ -7,10 +7,10 @@ use clap::Args;
 
 use crate::cli::named;
 use crate::error::{io, Result};
-use crate::report::costs;
 use crate::report::curves::curves;
 use crate::report::figure::Format;
 use crate::report::run::{read_runs, XAxis};
+use crate::report::run_table;
 
 /// Arguments of `untie plot`.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ impl PlotArgs {
         for run in runs.iter().filter(|run| run.damaged_lines > 0) {
             eprintln!("warning: metrics.jsonl of {}: left out {} damaged lines", run.name, run.damaged_lines);
         }
-        let table = costs::table(&runs);
+        let table = run_table::table(&runs);
         let runs = runs.into_iter().map(|run| run.along(self.x)).collect::<Result<Vec<_>>>()?;
         let figure = curves(&runs, self.smooth.map(usize::from), self.x);
         for path in &out {

@@ -15,7 +15,7 @@ use crate::cli::{check_same_parts, with_processes};
 use crate::config::{wall_time, RunConfig, TimeBudget};
 use crate::error::{Error, Result};
 use crate::parallel::{LaunchEnv, World};
-use crate::pretrain::{self, earlier_config, resolve, StartOptions, Trunk};
+use crate::pretrain::{self, earlier_config, resolve, BranchPoint, StartOptions};
 use crate::train::environment::environment;
 use crate::train::{prepare_process, Outcome, StopFlag};
 
@@ -38,8 +38,8 @@ pub struct TrainArgs {
     #[arg(long, requires = "resume")]
     allow_changes: bool,
     /// Begin with a checkpoint of another run of the same model and data, e.g. to let its learning rate fall from there
-    #[arg(long, value_name = "RUN[:STEP]", value_parser = Trunk::from_str)]
-    from: Option<Trunk>,
+    #[arg(long, value_name = "RUN[:STEP]", value_parser = BranchPoint::from_str)]
+    from: Option<BranchPoint>,
     /// Train for this long in all, e.g. 5m or 1h30m, instead of the file's steps, epochs or time
     #[arg(long, value_name = "TIME", value_parser = wall_time)]
     time: Option<Duration>,

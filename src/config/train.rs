@@ -20,7 +20,8 @@ pub struct TrainConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
     /// How long the whole run may take here, with evaluations, checkpoints and the export, instead of `steps`: `90s`, `5m`,
-    /// `1h30m` or `04:00:00`. Becomes `steps` when the run starts, by measuring some steps of every phase.
+    /// `1h30m` or `04:00:00`. Becomes `steps` when the run starts, by measuring some steps of every phase: of the fewest layers and of
+    /// all; times of other numbers of layers lie on the line between them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<TimeBudget>,
     /// What untie has decided `steps` from, such as `time 5m`: a record in the config.toml of a run, with no effect of its own.

@@ -233,7 +233,8 @@ impl Task for Finetuning<'_> {
         examples as f64 / self.context.config.train.batch as f64
     }
 
-    /// On the first set. A model whose outputs are not finite has no scores, and trains on.
+    /// On the first set. A model whose outputs are not finite has no scores, and trains on. Any other failure ends the run, as in
+    /// pre-training: its checkpoint goes on from before.
     fn evaluate(&mut self, step: u64, state: &TrainState) -> Result<Evaluated> {
         let SweepContext { data, device, ref world, .. } = *self.context;
         let epoch = step / self.steps_of_epoch();
@@ -245,9 +246,10 @@ impl Task for Finetuning<'_> {
                 let words = format!("epoch {epoch}: {}", described(&scores));
                 Evaluated { metrics: scores.into_iter().collect(), accuracy, words }
             }
-            Err(error) => {
+            Err(error) if error.is_not_finite() => {
                 Evaluated { metrics: Vec::new(), accuracy: f64::NAN, words: format!("epoch {epoch}: {error}") }
             }
+            Err(error) => return Err(error),
         })
     }
 

@@ -160,7 +160,7 @@ impl GrowthConfig {
 mod tests {
     use super::*;
     use crate::growth::point::RunPoint;
-    use crate::growth::rules::by_hand::ByHand;
+    use crate::growth::rules::by_hand::TransitionConfig;
     use crate::growth::rules::growing;
     use crate::keys::assert_names;
 
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn what_excludes_a_rule_is_named() {
         let default = SharingConfig::default;
-        let by_hand = ByHand { at: RunPoint::Step(3), groups: Start::Named("untied".into()) };
+        let by_hand = TransitionConfig { at: RunPoint::Step(3), groups: Start::Named("untied".into()) };
         let fixed = SharingConfig { rule: Some(RuleKind::Fixed), ..default() };
         for (text, sharing, has_weights, words) in [
             ("rule = \"stack\"", fixed.clone(), false, "`growth.rule` and `sharing.rule` are both set"),

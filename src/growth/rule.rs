@@ -34,6 +34,11 @@ pub trait Rule: fmt::Debug {
         None
     }
 
+    /// The layers that a step of `walk` executes, in the mean.
+    fn mean_layers(&self, walk: &LayerMap) -> f64 {
+        walk.num_layers() as f64
+    }
+
     /// Whether steps may execute other layers than those of the walk.
     fn draws_depth(&self) -> bool {
         false

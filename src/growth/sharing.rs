@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::growth::point::RunPoint;
-use crate::growth::rules::by_hand::{transitions, ByHand};
+use crate::growth::rules::by_hand::{transitions, TransitionConfig};
 use crate::growth::start::{GroupInit, Start};
 use crate::growth::transition::MomentsAt;
 use crate::keys::classes;
@@ -76,7 +76,7 @@ pub struct SharingConfig {
     pub gradient: GroupGradient,
     /// Transitions by hand, instead of a rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub transition: Vec<ByHand>,
+    pub transition: Vec<TransitionConfig>,
 }
 
 classes! { SharingConfig {
@@ -105,6 +105,12 @@ impl Default for SharingConfig {
 }
 
 impl SharingConfig {
+    /// The same without a rule, transitions and checks: for steps that are only timed.
+    #[must_use]
+    pub fn without_transitions(&self) -> Self {
+        Self { rule: Some(RuleKind::Never), transition: Vec::new(), monitor: false, ..self.clone() }
+    }
+
     /// Decides what depends on other keys: `start` where it is `auto`, and the default of `rule`. `has_weights`: the run starts
     /// from the weights of a model, which tying would throw away.
     ///
@@ -241,7 +247,7 @@ mod tests {
             let found = resolved(config, has_weights).unwrap();
             assert_eq!((found.start, found.rule), (named(start), Some(rule)));
         }
-        let by_hand = ByHand { at: RunPoint::Step(3), groups: named("untied") };
+        let by_hand = TransitionConfig { at: RunPoint::Step(3), groups: named("untied") };
         for (config, name) in [
             (SharingConfig { rule: Some(RuleKind::Adaptive), ..default() }, "rule"),
             (SharingConfig { untie_at: RunPoint::Step(3), ..default() }, "untie_at"),
@@ -290,7 +296,8 @@ mod tests {
     #[test]
     fn impossible_rules_are_named() {
         let default = SharingConfig::default;
-        let at = |step, groups: &str| ByHand { at: RunPoint::Step(step), groups: Start::Named(groups.into()) };
+        let at =
+            |step, groups: &str| TransitionConfig { at: RunPoint::Step(step), groups: Start::Named(groups.into()) };
         let adaptive = Some(RuleKind::Adaptive);
         for (config, words) in [
             (SharingConfig { threshold: 1.5, ..default() }, "`sharing.threshold` must be in [-1, 1], got 1.5"),

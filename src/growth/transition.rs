@@ -155,7 +155,7 @@ pub struct Remembered {
 
 /// What a transition changes.
 #[derive(Debug)]
-pub struct Grown {
+pub struct ModelState {
     /// The weight group of each layer.
     pub walk: LayerMap,
     /// The weights.
@@ -168,7 +168,7 @@ pub struct Grown {
     pub frozen: Vec<usize>,
 }
 
-impl Grown {
+impl ModelState {
     /// A model that remembers and freezes nothing.
     pub fn new(walk: LayerMap, weights: Weights, moments: Moments) -> Self {
         Self { walk, weights, moments, remembered: None, frozen: Vec::new() }
@@ -179,9 +179,9 @@ impl Grown {
 ///
 /// # Errors
 /// What [`Transition::validate`] refuses, a blend without a state of that walk to blend with, no memory for a copy.
-pub fn apply(from: Grown, transition: &Transition) -> Result<Grown> {
+pub fn apply(from: ModelState, transition: &Transition) -> Result<ModelState> {
     transition.validate(&from.walk)?;
-    let Grown { walk: old_walk, weights: old_weights, moments, remembered, .. } = from;
+    let ModelState { walk: old_walk, weights: old_weights, moments, remembered, .. } = from;
     let blended = match (&remembered, transition.blend) {
         (Some(earlier), Some(alpha)) if earlier.walk == transition.walk => Some((&earlier.weights, alpha)),
         (_, None) => None,
@@ -225,7 +225,7 @@ pub fn apply(from: Grown, transition: &Transition) -> Result<Grown> {
         false => remembered.filter(|_| transition.blend.is_none()),
     };
     let (walk, frozen) = (walk.clone(), transition.frozen.clone());
-    Ok(Grown { walk, weights, moments: new_moments, remembered, frozen })
+    Ok(ModelState { walk, weights, moments: new_moments, remembered, frozen })
 }
 
 /// The new store, as it grows.
@@ -357,7 +357,7 @@ mod tests {
     }
 
     /// A model of one tensor outside the layers and one in each of them, with moments of 1.
-    fn model(outside: &[f64], layers: &[&[f64]], kind: Kind) -> Grown {
+    fn model(outside: &[f64], layers: &[&[f64]], kind: Kind) -> ModelState {
         let weight = |name: String, group, values: &[f64]| {
             let spec = Spec { name, shape: vec![values.len() as i64], init: Init::Zero, group };
             let tensor = Tensor::from_slice(values).to_kind(kind).set_requires_grad(true);
@@ -367,7 +367,7 @@ mod tests {
         entries.extend(layers.iter().enumerate().map(|(at, values)| weight(layer_name(at), Some(at), values)));
         let ones = || entries.iter().map(|entry| entry.tensor.detach().ones_like()).collect();
         let moments = Moments { exp_avg: ones(), exp_avg_sq: ones(), num_updates: 7 };
-        Grown::new(LayerMap::untied(layers.len()), Weights::new(entries), moments)
+        ModelState::new(LayerMap::untied(layers.len()), Weights::new(entries), moments)
     }
 
     fn values(weights: &Weights, name: &str) -> Vec<f64> {

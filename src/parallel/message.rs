@@ -3,7 +3,7 @@
 //! In: a process's share of the loss, a request to stop, and any numbers that are to be added up. Out, on every process: the loss of
 //! all, the largest request, and the sums. Every process gets the rows of all of them, bit for bit, and adds them up itself in the
 //! order of ranks, in fp64: all get the same bits, over any network. Cost: 8 elements a number and process in the last bucket of
-//! gradients, and a few small operations on the device. Nothing waits for it but [`Heard::decode`].
+//! gradients, and a few small operations on the device. Nothing waits for it but [`ReducedMessage::decode`].
 
 use tch::{Kind, Tensor};
 
@@ -64,7 +64,7 @@ fn single(tensor: &Tensor) -> Result<Tensor> {
 
 /// What all processes said with a step.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Heard {
+pub struct ReducedMessage {
     /// The loss of the global batch.
     pub loss: f64,
     /// The largest request to stop; 0 where there is none.
@@ -73,7 +73,7 @@ pub struct Heard {
     pub sums: Vec<f64>,
 }
 
-impl Heard {
+impl ReducedMessage {
     /// From the encoded messages of all processes, fp64 `[processes, num_values]`. Waits for the device.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Heard {
         Ok(Self { loss: sums[0], stop, sums: sums.split_off(NUM_FIXED) })
     }
 
-    /// The loss of the same, still on the device: a scalar with the bits of [`Heard::loss`].
+    /// The loss of the same, still on the device: a scalar with the bits of [`ReducedMessage::loss`].
     ///
     /// # Errors
     /// libtorch's own.
@@ -139,10 +139,10 @@ mod tests {
             assert_eq!(bits(&Vec::<f64>::try_from(&values).unwrap()), bits(&expected));
             // A single process hears itself: also -0.0, which a sum that begins at 0.0 would lose.
             let rows = values.unsqueeze(0);
-            let heard = Heard::decode(&rows).unwrap();
-            assert_eq!((heard.loss.to_bits(), heard.stop), (value.to_bits(), u32::MAX));
-            assert_eq!(bits(&heard.sums), bits(&[value; 3]));
-            assert_eq!(Heard::loss_on_device(&rows).unwrap().double_value(&[]).to_bits(), value.to_bits());
+            let reduced = ReducedMessage::decode(&rows).unwrap();
+            assert_eq!((reduced.loss.to_bits(), reduced.stop), (value.to_bits(), u32::MAX));
+            assert_eq!(bits(&reduced.sums), bits(&[value; 3]));
+            assert_eq!(ReducedMessage::loss_on_device(&rows).unwrap().double_value(&[]).to_bits(), value.to_bits());
         }
     }
 
@@ -170,10 +170,10 @@ mod tests {
             encoded(half, 0, &[1.0, -1e308, 4.0]),
         ];
         let rows = Tensor::stack(&rows, 0);
-        let heard = Heard::decode(&rows).unwrap();
-        assert_eq!(heard, Heard { loss: 1.0, stop: 7, sums: vec![1.0 + f64::EPSILON, f64::INFINITY, 7.0] });
-        assert_eq!(Heard::loss_on_device(&rows).unwrap().double_value(&[]), 1.0);
-        let backwards = Heard::decode(&rows.flip([0])).unwrap();
+        let reduced = ReducedMessage::decode(&rows).unwrap();
+        assert_eq!(reduced, ReducedMessage { loss: 1.0, stop: 7, sums: vec![1.0 + f64::EPSILON, f64::INFINITY, 7.0] });
+        assert_eq!(ReducedMessage::loss_on_device(&rows).unwrap().double_value(&[]), 1.0);
+        let backwards = ReducedMessage::decode(&rows.flip([0])).unwrap();
         assert_eq!((backwards.loss, backwards.sums[0], backwards.sums[1]), (1.0 + f64::EPSILON, 1.0, 1e308));
     }
 
@@ -181,7 +181,10 @@ mod tests {
     fn what_is_no_list_of_messages_is_refused() {
         for size in [[0, 2], [1, 1]] {
             let rows = Tensor::zeros(size, (Kind::Double, tch::Device::Cpu));
-            assert!(Heard::decode(&rows).unwrap_err().to_string().contains("expected the messages of all processes"));
+            assert!(ReducedMessage::decode(&rows)
+                .unwrap_err()
+                .to_string()
+                .contains("expected the messages of all processes"));
         }
     }
 }

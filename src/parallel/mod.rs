@@ -16,5 +16,5 @@ mod world;
 pub use config::{BackendChoice, ParallelConfig, Wire};
 pub use gradient_sync::GradientSync;
 pub use launch_env::{LaunchEnv, LAUNCHED};
-pub use message::{Addend, Heard, Message};
+pub use message::{Addend, Message, ReducedMessage};
 pub use world::World;

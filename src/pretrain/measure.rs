@@ -1,7 +1,7 @@
 //! What the parts of a run take here, measured before it on a model of its own: the run itself is not touched.
 //!
 //! In: a [`ResolvedRun`]. Out: [`Costs`], the largest of all processes, so that all of them count with the same. Cost: a few steps of
-//! every phase, tied as at the start and untied; an evaluation of a part of the held-out text; a checkpoint and an export, written
+//! every phase, of the cheapest walk and untied; an evaluation of a part of the held-out text; a checkpoint and an export, written
 //! beside the run's folder and removed.
 
 use std::fs;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::{CheckpointConfig, Saver};
 use crate::error::{io, Result};
-use crate::growth::{GrowthConfig, RuleKind, SharingConfig};
+use crate::growth::{GrowthConfig, SharingConfig};
 use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Weights;
 use crate::optim::Moments;
-use crate::pretrain::costs::{Costs, PhaseCosts};
+use crate::pretrain::costs::{cheapest_walk, Costs, PhaseCosts};
 use crate::pretrain::evaluate::evaluate;
 use crate::pretrain::pretraining::Pretraining;
 use crate::pretrain::resolved_run::ResolvedRun;
@@ -34,34 +34,41 @@ const LONGEST: f64 = 20.0;
 /// Invalid data, a folder that cannot be written, a process that is gone, and libtorch's own.
 pub(super) fn measure(run: &ResolvedRun, folder: &Path, budget: Duration) -> Result<Costs> {
     let layers = run.bert.num_hidden_layers;
-    let (start, untied) = (run.start_walk()?, LayerMap::untied(layers));
-    let maps = if start == untied { 1 } else { 2 };
+    let cheapest = cheapest_walk(&*run.config.rule(layers)?, run.config.train.steps)?;
+    let untied = LayerMap::untied(layers);
+    let maps = if cheapest == untied { 1 } else { 2 };
     let share = (budget.as_secs_f64() / (run.phases.list().len() * maps) as f64).min(LONGEST);
     let mut costs = Costs::default();
     for phase in run.phases.list() {
         let begin = Instant::now();
         let mut task = Pretraining::open(run.clone(), folder, (phase.start, 0))?;
         costs.opening += begin.elapsed().as_secs_f64();
-        let mut rehearsal = Rehearsal::new(run, &mut task, &untied, false)?;
-        let untied_step = rehearsal.seconds_of_a_step(share)?;
-        let evaluation = rehearsal.seconds_of_an_evaluation()?;
-        drop(rehearsal);
-        let at_start = match maps {
+        let mut timer = StepTimer::new(run, &mut task, &untied, false)?;
+        let untied_step = timer.seconds_of_a_step(share)?;
+        let evaluation = timer.seconds_of_an_evaluation()?;
+        drop(timer);
+        let of_cheapest = match maps {
             1 => untied_step,
-            _ => Rehearsal::new(run, &mut task, &start, false)?.seconds_of_a_step(share)?,
+            _ => StepTimer::new(run, &mut task, &cheapest, false)?.seconds_of_a_step(share)?,
         };
         let check = match run.config.sharing.has_checks() {
-            true => (Rehearsal::new(run, &mut task, &start, true)?.seconds_of_a_step(share)? - at_start).max(0.0),
+            true => (StepTimer::new(run, &mut task, &cheapest, true)?.seconds_of_a_step(share)? - of_cheapest).max(0.0),
             false => 0.0,
         };
         let sequence_length = phase.sequence_length;
-        costs.phases.push(PhaseCosts { sequence_length, at_start, untied: untied_step, check, evaluation });
+        costs.phases.push(PhaseCosts {
+            sequence_length,
+            cheapest: of_cheapest,
+            untied: untied_step,
+            check,
+            evaluation,
+        });
     }
     let begin = Instant::now();
     let (weights, moments) = random(run, &untied)?;
     costs.opening += begin.elapsed().as_secs_f64();
     if run.world.is_first() {
-        let aside = Aside::beside(folder)?;
+        let aside = ScratchFolder::beside(folder)?;
         costs.save = seconds_of_a_save(run, &aside.0, &untied, &weights, &moments)?;
         let (begin, tokenizer) = (Instant::now(), aside.0.join("tokenizer.json"));
         fs::write(&tokenizer, &run.vocabulary.json).map_err(|error| io("write", &tokenizer, error))?;
@@ -98,22 +105,17 @@ fn random(run: &ResolvedRun, map: &LayerMap) -> Result<(Weights, Moments)> {
 }
 
 /// A model that takes steps of one phase, to be timed.
-struct Rehearsal<'a> {
+struct StepTimer<'a> {
     run: &'a ResolvedRun,
     task: &'a mut Pretraining,
     state: TrainState,
 }
 
-impl<'a> Rehearsal<'a> {
+impl<'a> StepTimer<'a> {
     /// Shared as `map` to the end; `checks`: every step measures its layers' gradients.
     fn new(run: &'a ResolvedRun, task: &'a mut Pretraining, map: &LayerMap, checks: bool) -> Result<Self> {
-        let sharing = SharingConfig {
-            rule: Some(RuleKind::Never),
-            transition: Vec::new(),
-            monitor: checks,
-            check_every: 1,
-            ..run.config.sharing.clone()
-        };
+        let sharing = run.config.sharing.without_transitions();
+        let sharing = SharingConfig { monitor: checks, check_every: 1, ..sharing };
         let growth = GrowthConfig::default();
         let (weights, moments) = random(run, map)?;
         let (spec, start) =
@@ -139,20 +141,20 @@ impl<'a> Rehearsal<'a> {
     /// The mean time of steps of `count` micro-batches. All processes take as many.
     fn seconds_of(&mut self, count: usize, share: f64) -> Result<f64> {
         for _ in 0..WARM_UP {
-            if self.lap(count)? > share {
+            if self.timed_step(count)? > share {
                 break;
             }
         }
         let (mut spent, mut steps) = (0.0, 0.0);
         while steps == 0.0 || spent < share {
-            spent += self.lap(count)?;
+            spent += self.timed_step(count)?;
             steps += 1.0;
         }
         Ok(spent / steps)
     }
 
     /// Seconds of one step, of the slowest process.
-    fn lap(&mut self, count: usize) -> Result<f64> {
+    fn timed_step(&mut self, count: usize) -> Result<f64> {
         let begin = Instant::now();
         let batch = self.task.batch_of(count)?;
         // With no rate the weights stay as they are, and finite.
@@ -179,9 +181,9 @@ impl<'a> Rehearsal<'a> {
 }
 
 /// A temporary folder, removed when this is dropped.
-struct Aside(PathBuf);
+struct ScratchFolder(PathBuf);
 
-impl Aside {
+impl ScratchFolder {
     /// On the disk that `folder` is or will be on.
     fn beside(folder: &Path) -> Result<Self> {
         let there = folder.ancestors().skip(1).find(|parent| parent.is_dir()).unwrap_or(Path::new("."));
@@ -191,7 +193,7 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // What is left is a hidden folder that the next run does not read.
         let _ = fs::remove_dir_all(&self.0);

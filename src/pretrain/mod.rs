@@ -27,5 +27,5 @@ pub use pretraining::Pretraining;
 pub use resolve::{earlier_config, resolve};
 pub use resolved_run::ResolvedRun;
 pub use run_stats::RunStats;
-pub use start::{open, StartOptions, Trunk};
+pub use start::{open, BranchPoint, StartOptions};
 pub use summary::Summary;

@@ -199,7 +199,7 @@ impl Task for Pretraining {
     }
 
     fn flops(&self, layers: f64) -> f64 {
-        layers * self.active.stats.layer_flops + self.active.stats.head_flops
+        self.active.stats.flops(layers)
     }
 
     fn identity(&self) -> Result<(Value, DataFingerprint)> {

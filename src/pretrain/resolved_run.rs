@@ -124,7 +124,9 @@ impl ResolvedRun {
         let RunConfig { sharing, checkpoint, growth, .. } = &self.config;
         let remembers = growth.rule == Some(GrowthKind::VCycle);
         let place = (self.device, sharing.has_checks(), checkpoint.background, remembers);
-        Ok(RunStats::new(&self.bert, self.course()?, self.compute, place, phases))
+        let (rule, course) = (self.config.rule(self.bert.num_hidden_layers)?, self.course()?);
+        let layers = course.iter().map(|(step, walk)| (*step, rule.mean_layers(walk))).collect();
+        Ok(RunStats { layers, ..RunStats::new(&self.bert, course, self.compute, place, phases) })
     }
 
     /// What a step and the whole run amount to, for a person, from its [`Self::stats`]; `rate` as [`Self::product_rate`] gives

@@ -51,8 +51,8 @@ impl PhaseStats {
     }
 
     /// Those of a step that executes `layers`.
-    pub fn flops(&self, layers: usize) -> f64 {
-        layers as f64 * self.layer_flops + self.head_flops
+    pub fn flops(&self, layers: f64) -> f64 {
+        layers * self.layer_flops + self.head_flops
     }
 
     /// Target slots of a sequence.
@@ -100,8 +100,8 @@ pub struct RunStats {
     pub state_bytes: [f64; 2],
     /// The peaks of memory.
     pub memory: Peaks,
-    /// The number of layers from each of these steps on.
-    layers: Vec<(u64, usize)>,
+    /// Layers that a step executes, in the mean, from each of these steps on.
+    pub layers: Vec<(u64, f64)>,
 }
 
 /// The peaks of a run's memory, each in the phase where it is highest.
@@ -144,7 +144,7 @@ impl RunStats {
         phases: Vec<PhaseStats>,
     ) -> Self {
         let untied = LayerMap::untied(bert.num_hidden_layers);
-        let layers = course.iter().map(|(step, walk)| (*step, walk.num_layers())).collect();
+        let layers = course.iter().map(|(step, walk)| (*step, walk.num_layers() as f64)).collect();
         let walk: Vec<LayerMap> = course.into_iter().map(|(_, walk)| walk).collect();
         let start = walk.first().unwrap_or(&untied);
         let parts = parts(bert, start);
@@ -207,8 +207,8 @@ impl RunStats {
     }
 
     /// The most layers that a step executes.
-    fn most_layers(&self) -> usize {
-        self.layers.iter().map(|(_, layers)| *layers).max().unwrap_or(0)
+    fn most_layers(&self) -> f64 {
+        self.layers.iter().map(|(_, layers)| *layers).fold(0.0, f64::max)
     }
 
     /// Tokens that the whole run reads.
@@ -233,13 +233,8 @@ fn parts(bert: &BertConfig, start: &LayerMap) -> Vec<Part> {
     parts
 }
 
-/// FLOPs of the matrix products of one sequence's forward: a product [m, k]·[k, n] is 2·m·k·n. The backward is twice
-/// that.
-pub fn forward_flops(bert: &BertConfig, length: usize, capacity: usize) -> f64 {
-    bert.num_hidden_layers as f64 * layer_flops(bert, length) + head_flops(bert, capacity)
-}
-
-/// Of one layer: 2T(4C² + 2C·I) for the projections, 4T²C for attention.
+/// FLOPs of the matrix products of one sequence's forward in one layer, where a product [m, k]·[k, n] is 2·m·k·n; the backward is
+/// twice that: 2T(4C² + 2C·I) for the projections, 4T²C for attention.
 fn layer_flops(bert: &BertConfig, length: usize) -> f64 {
     let (width, inner, length) = (bert.hidden_size as f64, bert.intermediate_size as f64, length as f64);
     2.0 * length * (4.0 * width * width + 2.0 * width * inner) + 4.0 * length * length * width
@@ -292,13 +287,16 @@ mod tests {
     use super::*;
     use crate::model::{ModelConfig, Preset};
 
-    /// BERT-base at T = 128 by hand: 12·(2·128·7,077,888 + 4·128²·768) + 19·(2·768² + 2·768·30,528) FLOPs.
+    /// BERT-base at T = 128 by hand, forward and backward of one sequence: 3·(12·(2·128·7,077,888 + 4·128²·768) + 19·(2·768² +
+    /// 2·768·30,528)) FLOPs.
     #[test]
     fn flops_are_those_of_the_formula() {
         let bert = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
+        let phase =
+            Phase { number: 0, start: 0, end: 1, sequence_length: 128, global_batch: 1, micro_batch: 1, ranks: 1 };
         let expected = 12.0 * (2.0 * 128.0 * 7_077_888.0 + 4.0 * 16_384.0 * 768.0)
             + 19.0 * (2.0 * 589_824.0 + 2.0 * 768.0 * 30_528.0);
-        assert_eq!(forward_flops(&bert, 128, 19), expected);
+        assert_eq!(PhaseStats::new(&bert, phase, 19, 1000).flops(12.0), 3.0 * expected);
     }
 
     /// The parts add up to the published sizes: 109,514,298 untied; eleven of twelve layers of 7,087,872 fewer tied.
@@ -366,7 +364,7 @@ mod tests {
             phases,
         );
         assert_eq!(stats.tokens(), 90 * 8 * 128 + 10 * 4 * 512);
-        let expected = 3.0 * (720.0 * forward_flops(&bert, 128, 19) + 40.0 * forward_flops(&bert, 512, 77));
+        let expected = 90.0 * stats.phases[0].flops(12.0) + 10.0 * stats.phases[1].flops(12.0);
         assert!((stats.flops() / expected - 1.0).abs() < 1e-12);
         let text = stats.to_string();
         for line in ["phase 2            steps 91 to 100", "the run            100 steps, 113"] {

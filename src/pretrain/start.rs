@@ -33,19 +33,19 @@ pub struct StartOptions {
     /// With `resume`: go on with settings and data that make it another run.
     pub allow_changes: bool,
     /// A new run begins with a checkpoint of another one.
-    pub from: Option<Trunk>,
+    pub from: Option<BranchPoint>,
 }
 
 /// A checkpoint of another run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trunk {
+pub struct BranchPoint {
     /// The folder of the run.
     pub run: PathBuf,
     /// The step; `None`: the newest valid checkpoint.
     pub step: Option<u64>,
 }
 
-impl FromStr for Trunk {
+impl FromStr for BranchPoint {
     type Err = std::convert::Infallible;
 
     /// `RUN` or `RUN:STEP`.
@@ -58,7 +58,7 @@ impl FromStr for Trunk {
     }
 }
 
-impl Trunk {
+impl BranchPoint {
     fn checkpoint(&self) -> Result<PathBuf> {
         let found = match self.step {
             Some(step) => checkpoint::list(&self.run)?.into_iter().find(|entry| entry.step == step).map(|at| at.path),
@@ -90,7 +90,7 @@ pub fn open<'a>(
     let loaded = shared(&run.world, run.compute.weight_kind(), run.device, || match &found.newest {
         Some(path) => go_on(&run, path, &facts, options.allow_changes, &mut *events),
         None => match &options.from {
-            Some(trunk) => branch(&run, &trunk.checkpoint()?, &facts, &mut *events),
+            Some(point) => branch(&run, &point.checkpoint()?, &facts, &mut *events),
             None => fresh(&run, &mut *events),
         },
     })?;

@@ -16,7 +16,7 @@ use tch::Tensor;
 use crate::error::Result;
 use crate::model::Weights;
 use crate::optim::{Moments, OptimConfig, Optimizer, ReportTiming};
-use crate::parallel::{GradientSync, Heard, Message};
+use crate::parallel::{GradientSync, Message, ReducedMessage};
 
 /// How a step's gradients become an update.
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +77,8 @@ impl Pending {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub fn heard(&self) -> Result<Heard> {
-        Heard::decode(&self.messages)
+    pub fn message(&self) -> Result<ReducedMessage> {
+        ReducedMessage::decode(&self.messages)
     }
 }
 
@@ -130,7 +130,7 @@ pub fn apply_gradients(
     let messages = match update.sync {
         Some(sync) => {
             let messages = sync.finish(&mine)?;
-            optimizer.set_loss(Heard::loss_on_device(&messages)?);
+            optimizer.set_loss(ReducedMessage::loss_on_device(&messages)?);
             messages
         }
         None => mine.f_unsqueeze(0)?,

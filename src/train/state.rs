@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::checkpoint::Loaded;
 use crate::error::Result;
 use crate::growth::{
-    apply, drifting_pairs, rule_of, watched_pairs, Check, Grown, GrowthConfig, Remembered, Rule, SharingConfig,
+    apply, drifting_pairs, rule_of, watched_pairs, Check, GrowthConfig, ModelState, Remembered, Rule, SharingConfig,
     Transition,
 };
 use crate::layer_map::LayerMap;
@@ -61,31 +61,25 @@ pub(super) const NUM_SUMS: usize = 8;
 pub struct Gradients {
     /// Those of each layer, where a check is due.
     by_layer: Option<LayerGradients>,
+    /// The layers that the step executed.
+    pub(super) num_layers: usize,
 }
 
 /// What training starts from.
 #[derive(Debug)]
 pub struct InitialState {
-    /// Which layers share weights.
-    pub map: LayerMap,
-    /// The weights.
-    pub weights: Weights,
-    /// Their AdamW moments.
-    pub moments: Moments,
+    /// The walk, the weights and their moments.
+    pub model: ModelState,
     /// What the rule remembers, as [`Rule::state`] gives it; `None` at the start of a run.
     pub rule_state: Option<Value>,
     /// Where the loss scaler stands; `None`: at the scale of a new run.
     pub scaler: Option<ScalerState>,
-    /// Weights that a later transition blends with.
-    pub remembered: Option<Remembered>,
-    /// The weight groups that do not train.
-    pub frozen: Vec<usize>,
 }
 
 impl InitialState {
     /// The start of a run.
     pub fn new(map: LayerMap, weights: Weights, moments: Moments) -> Self {
-        Self { map, weights, moments, rule_state: None, scaler: None, remembered: None, frozen: Vec::new() }
+        Self { model: ModelState::new(map, weights, moments), rule_state: None, scaler: None }
     }
 }
 
@@ -94,13 +88,9 @@ impl InitialState {
 pub struct TrainState {
     spec: TrainSpec,
     rule: Box<dyn Rule>,
-    map: LayerMap,
-    weights: Weights,
-    moments: Moments,
-    /// Those of the weights that train: the same tensors.
-    trained: Trained,
-    remembered: Option<Remembered>,
-    frozen: Vec<usize>,
+    state: ModelState,
+    /// Its weights that train, and their moments: the same tensors.
+    trained: TrainableWeights,
     model: Bert,
     optimizer: Optimizer,
     world: Rc<World>,
@@ -116,33 +106,19 @@ impl TrainState {
     /// # Errors
     /// Tensors that do not fit `spec`, the state of another rule, weights that differ among processes, a process that is gone.
     pub fn new(spec: TrainSpec, start: InitialState, world: Rc<World>) -> Result<Self> {
-        let InitialState { map, weights, moments, rule_state, scaler, remembered, frozen } = start;
+        let InitialState { model: state, rule_state, scaler } = start;
         let layers = spec.bert.num_hidden_layers;
         let mut rule = rule_of(&spec.sharing, &spec.growth, layers, spec.steps, spec.seed)?;
         if let Some(state) = &rule_state {
             rule.restore(state)?;
         }
-        let trained = Trained::new(&weights, &moments, &frozen)?;
-        let sync = gradients(&trained.weights, &map, &world)?;
-        let model = Bert::new(&spec.bert, &map, &weights, spec.compute)?;
+        let trained = TrainableWeights::new(&state)?;
+        let sync = gradients(&trained.weights, &state.walk, &world)?;
+        let model = Bert::new(&spec.bert, &state.walk, &state.weights, spec.compute)?;
         let scaler = (spec.compute.kind == Kind::Half).then(|| scaler.unwrap_or_default());
         let optimizer = optimizer(&trained, &spec, scaler)?;
         trim_heap();
-        let state = Self {
-            spec,
-            rule,
-            map,
-            weights,
-            moments,
-            trained,
-            remembered,
-            frozen,
-            model,
-            optimizer,
-            world,
-            sync,
-            num_skipped: 0,
-        };
+        let state = Self { spec, rule, state, trained, model, optimizer, world, sync, num_skipped: 0 };
         state.check_same()?;
         Ok(state)
     }
@@ -156,8 +132,8 @@ impl TrainState {
         // A run that begins has none, unless it goes on with another's.
         let rule_state = Some(state.rule).filter(|rule| !is_fresh || !rule.is_null());
         let remembered = state.remembered.zip(remembered).map(|(walk, weights)| Remembered { walk, weights });
-        let (map, scaler, frozen) = (state.layer_map, state.scaler, state.frozen);
-        let start = InitialState { map, weights, moments, rule_state, scaler, remembered, frozen };
+        let model = ModelState { walk: state.layer_map, weights, moments, remembered, frozen: state.frozen };
+        let start = InitialState { model, rule_state, scaler: state.scaler };
         Self::new(spec, start, world)
     }
 
@@ -181,22 +157,22 @@ impl TrainState {
 
     /// Weights that a later transition blends with, and their walk.
     pub fn remembered(&self) -> Option<&Remembered> {
-        self.remembered.as_ref()
+        self.state.remembered.as_ref()
     }
 
     /// The weight groups that do not train.
     pub fn frozen(&self) -> &[usize] {
-        &self.frozen
+        &self.state.frozen
     }
 
     /// The layers of the groups that do not train.
     pub fn num_frozen_layers(&self) -> usize {
-        self.frozen.iter().map(|&group| self.map.members(group).len()).sum()
+        self.state.frozen.iter().map(|&group| self.state.walk.members(group).len()).sum()
     }
 
-    /// The layers that step `number` of the run executes, from 1.
+    /// The layers that step `number` of the run executes, from 1; none where they are those of the walk.
     pub fn executed(&self, number: u64) -> Option<LayerMap> {
-        self.rule.executed(number - 1, &self.map)
+        self.rule.executed(number - 1, &self.state.walk)
     }
 
     /// Compares the weights of all processes.
@@ -207,24 +183,24 @@ impl TrainState {
         if self.sync.is_none() {
             return Ok(());
         }
-        let entries = self.weights.entries();
+        let entries = self.state.weights.entries();
         let hashes: Vec<u64> = entries.iter().map(|weight| hash_of(&weight.tensor)).collect::<Result<_>>()?;
         self.world.check_same("weights", &hashes, |at| format!("`{}`", entries[at].spec.name))
     }
 
     /// Which layers share weights.
     pub fn map(&self) -> &LayerMap {
-        &self.map
+        &self.state.walk
     }
 
     /// The weights.
     pub fn weights(&self) -> &Weights {
-        &self.weights
+        &self.state.weights
     }
 
     /// Their AdamW moments; their count of updates is that of the last [`Self::settle`].
     pub fn moments(&self) -> &Moments {
-        &self.moments
+        &self.state.moments
     }
 
     /// The rule and what it remembers.
@@ -238,7 +214,7 @@ impl TrainState {
     /// libtorch's own.
     pub fn model_in(&self, kind: Kind) -> Result<Bert> {
         let compute = Compute { kind, ..self.spec.compute };
-        Bert::new(&self.spec.bert, &self.map, &self.weights, compute)
+        Bert::new(&self.spec.bert, &self.state.walk, &self.state.weights, compute)
     }
 
     /// Step `number` of the run, from 1: [`Self::backward`] and [`Self::update`], with a message that says nothing.
@@ -272,13 +248,13 @@ impl TrainState {
     ) -> Result<Gradients> {
         let executed = self.executed(number);
         if self.rule.draws_depth() {
-            let walk = executed.as_ref().unwrap_or(&self.map);
+            let walk = executed.as_ref().unwrap_or(&self.state.walk);
             let members = |group| walk.members(group).len();
             self.optimizer.set_members(&self.trained.weights, self.spec.sharing.gradient, members)?;
         }
         let TrainSpec { bert, compute, .. } = &self.spec;
         let probed = match self.is_probed(number) {
-            true => Some(Bert::probed(bert, &self.map, &self.weights, *compute)?),
+            true => Some(Bert::probed(bert, &self.state.walk, &self.state.weights, *compute)?),
             false => None,
         };
         let model = probed.as_ref().map_or(&self.model, |(model, _)| model);
@@ -295,7 +271,8 @@ impl TrainState {
         if probed.is_some() {
             self.optimizer.keep_gradients();
         }
-        Ok(Gradients { by_layer: probed.map(|(_, by_layer)| by_layer) })
+        let num_layers = executed.as_ref().unwrap_or(&self.state.walk).num_layers();
+        Ok(Gradients { num_layers, by_layer: probed.map(|(_, by_layer)| by_layer) })
     }
 
     /// The second half: the sum over processes, which tell each other their `message` with it, and the update. Where a check is due
@@ -310,9 +287,9 @@ impl TrainState {
         message: &Message,
     ) -> Result<(Pending, Option<Check>)> {
         let update = Update { optim: &self.spec.optim, learning_rate, sync: self.sync.as_ref() };
-        let Trained { weights, moments } = &mut self.trained;
+        let TrainableWeights { weights, moments } = &mut self.trained;
         let pending = apply_gradients(&mut self.optimizer, weights, moments, update, message)?;
-        self.moments.num_updates = moments.num_updates;
+        self.state.moments.num_updates = moments.num_updates;
         let check = match gradients.by_layer {
             Some(by_layer) if pending.read()?.applied => Some(self.check(&by_layer)?),
             _ => None,
@@ -332,7 +309,7 @@ impl TrainState {
 
     fn settle_moments(&mut self) -> Result<u64> {
         let num_skipped = self.optimizer.settle(&mut self.trained.moments)?;
-        self.moments.num_updates = self.trained.moments.num_updates;
+        self.state.moments.num_updates = self.trained.moments.num_updates;
         Ok(num_skipped)
     }
 
@@ -346,13 +323,13 @@ impl TrainState {
 
     fn is_probed(&self, number: u64) -> bool {
         let sharing = &self.spec.sharing;
-        number.is_multiple_of(sharing.check_every) && (sharing.monitor || self.rule.pairs(&self.map).is_some())
+        number.is_multiple_of(sharing.check_every) && (sharing.monitor || self.rule.pairs(&self.state.walk).is_some())
     }
 
     fn check(&self, gradients: &LayerGradients) -> Result<Check> {
         // Rules that do not watch are shown what SWE-A would see.
-        let watched = self.rule.pairs(&self.map).unwrap_or_else(|| watched_pairs(&self.map, true));
-        let drifting = if self.spec.sharing.monitor { drifting_pairs(&self.map, &watched) } else { Vec::new() };
+        let watched = self.rule.pairs(&self.state.walk).unwrap_or_else(|| watched_pairs(&self.state.walk, true));
+        let drifting = if self.spec.sharing.monitor { drifting_pairs(&self.state.walk, &watched) } else { Vec::new() };
         // Those of leaves are sums over the processes already.
         if self.sync.is_some() {
             gradients.apart()?.iter().try_for_each(|gradient| self.world.all_reduce(gradient))?;
@@ -369,7 +346,7 @@ impl TrainState {
 
     /// Asks the rule now that `finished` steps are done.
     pub fn decide(&mut self, finished: u64, check: Option<&Check>) -> Option<Transition> {
-        self.rule.decide(finished, check.map(|check| check.watched.as_slice()), &self.map)
+        self.rule.decide(finished, check.map(|check| check.watched.as_slice()), &self.state.walk)
     }
 
     /// Changes the shape of the model. After an error the model is gone.
@@ -382,23 +359,15 @@ impl TrainState {
         let scaler = self.optimizer.scaler()?;
         // What the last step and the evaluation left free, before copies are made.
         trim_heap();
-        self.trained = Trained::default();
-        let from = Grown {
-            walk: self.map.clone(),
-            weights: take(&mut self.weights),
-            moments: take(&mut self.moments),
-            remembered: self.remembered.take(),
-            frozen: take(&mut self.frozen),
-        };
-        let Grown { walk, weights, moments, remembered, frozen } = apply(from, transition)?;
-        self.trained = Trained::new(&weights, &moments, &frozen)?;
-        (self.map, self.weights, self.moments) = (walk, weights, moments);
-        (self.remembered, self.frozen) = (remembered, frozen);
+        self.trained = TrainableWeights::default();
+        let nothing = ModelState::new(self.state.walk.clone(), Weights::default(), Moments::default());
+        self.state = apply(std::mem::replace(&mut self.state, nothing), transition)?;
+        self.trained = TrainableWeights::new(&self.state)?;
         // Several processes have gradients of their own making: the old ones go first.
         self.sync = None;
-        self.sync = gradients(&self.trained.weights, &self.map, &self.world)?;
+        self.sync = gradients(&self.trained.weights, &self.state.walk, &self.world)?;
         // Beside the old model, so that weights which stay keep their packed copies.
-        self.model = Bert::new(&self.spec.bert, &self.map, &self.weights, self.spec.compute)?;
+        self.model = Bert::new(&self.spec.bert, &self.state.walk, &self.state.weights, self.spec.compute)?;
         self.optimizer = optimizer(&self.trained, &self.spec, scaler)?;
         trim_heap();
         self.check_same()
@@ -407,14 +376,15 @@ impl TrainState {
 
 /// The weights that train, and their moments; they share the storage of the model's.
 #[derive(Debug, Default)]
-struct Trained {
+struct TrainableWeights {
     weights: Weights,
     moments: Moments,
 }
 
-impl Trained {
-    /// All of `weights` but the groups `frozen` and, where some are, the embeddings below them.
-    fn new(weights: &Weights, moments: &Moments, frozen: &[usize]) -> Result<Self> {
+impl TrainableWeights {
+    /// All of `state` but its frozen groups and, where there are some, the embeddings below them.
+    fn new(state: &ModelState) -> Result<Self> {
+        let ModelState { weights, moments, frozen, .. } = state;
         let mut trained = (Vec::new(), Moments { num_updates: moments.num_updates, ..Moments::default() });
         for (at, weight) in weights.entries().iter().enumerate() {
             let trains = match weight.spec.group {
@@ -440,8 +410,8 @@ fn gradients(weights: &Weights, map: &LayerMap, world: &Rc<World>) -> Result<Opt
     GradientSync::new(world, &buckets(weights, map), Message::num_values(NUM_SUMS))
 }
 
-fn optimizer(trained: &Trained, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
-    let Trained { weights, moments } = trained;
+fn optimizer(trained: &TrainableWeights, spec: &TrainSpec, scaler: Option<ScalerState>) -> Result<Optimizer> {
+    let TrainableWeights { weights, moments } = trained;
     let device = weights.entries().first().map_or(Device::Cpu, |weight| weight.tensor.device());
     let timing = spec.timing.unwrap_or_else(|| ReportTiming::for_device(device));
     let optimizer = Optimizer::new(weights, moments.num_updates, spec.sharing.gradient, scaler, timing)?;

@@ -16,7 +16,6 @@ pub struct Backward {
     gradients: Gradients,
     counts: Counts,
     tokens: u64,
-    layers: Option<usize>,
     /// The sums of [`super::task::Loss::parts`] over the micro-batches of this process, on the device.
     parts: [Option<Tensor>; MOST_PARTS],
 }
@@ -32,13 +31,13 @@ pub struct TaskStep {
     pub counts: Counts,
     /// Its tokens, over all processes.
     pub tokens: u64,
-    /// The layers that it executed, where those are not all of the walk.
-    pub layers: Option<usize>,
+    /// The layers that it executed.
+    pub num_layers: usize,
 }
 
-/// What the processes have heard from each other with a step.
+/// What the processes have told each other with a step.
 #[derive(Clone, Copy, Debug)]
-pub struct StepHeard {
+pub struct StepMessage {
     /// The largest request to stop; 0: none.
     pub stop: u32,
     /// What the next batch has, over all processes.
@@ -76,8 +75,7 @@ impl Backward {
             }
             Ok(loss.total)
         })?;
-        let layers = state.executed(step + 1).map(|walk| walk.num_layers());
-        Ok(Self { gradients, counts, tokens: batch.tokens, layers, parts })
+        Ok(Self { gradients, counts, tokens: batch.tokens, parts })
     }
 
     /// The update with `learning_rate`. The processes tell each other the sums of the losses' parts, a request to `stop` and what
@@ -89,8 +87,9 @@ impl Backward {
         let next = next.to_array().map(Addend::Host);
         let parts = self.parts.map(|part| part.map_or(Addend::Host(0.0), Addend::Device));
         let message = Message { stop, sums: next.into_iter().chain(parts).collect() };
+        let (counts, tokens, num_layers) = (self.counts, self.tokens, self.gradients.num_layers);
         let (pending, check) = state.update(self.gradients, learning_rate, &message)?;
-        Ok(TaskStep { pending, check, counts: self.counts, tokens: self.tokens, layers: self.layers })
+        Ok(TaskStep { pending, check, counts, tokens, num_layers })
     }
 }
 
@@ -110,17 +109,17 @@ impl TaskStep {
         Backward::run(task, state, step, batch, counts)?.update(state, learning_rate, 0, Counts::default())
     }
 
-    /// What the processes have heard with the step. Waits for the device.
+    /// What the processes have told each other with the step. Waits for the device.
     ///
     /// # Errors
     /// libtorch's own.
-    pub fn heard(&self) -> Result<StepHeard> {
-        let heard = self.pending.heard()?;
+    pub fn message(&self) -> Result<StepMessage> {
+        let message = self.pending.message()?;
         let mut numbers = [0.0; NUM_SUMS];
-        numbers.iter_mut().zip(&heard.sums).for_each(|(number, sum)| *number = *sum);
+        numbers.iter_mut().zip(&message.sums).for_each(|(number, sum)| *number = *sum);
         let (mut next, mut sums) = ([0.0; NUM_COUNTS], [0.0; MOST_PARTS]);
         next.copy_from_slice(&numbers[..NUM_COUNTS]);
         sums.copy_from_slice(&numbers[NUM_COUNTS..]);
-        Ok(StepHeard { stop: heard.stop, next: Counts::from(next), sums })
+        Ok(StepMessage { stop: message.stop, next: Counts::from(next), sums })
     }
 }

@@ -21,7 +21,7 @@ use crate::train::run_folder::{shared, RunFolder};
 use crate::train::state::{TrainSpec, TrainState};
 use crate::train::stop::{Stop, StopFlag};
 use crate::train::task::{Counts, Evaluated, LoggedStep, StepBatch, Task};
-use crate::train::task_step::{Backward, StepHeard, TaskStep};
+use crate::train::task_step::{Backward, StepMessage, TaskStep};
 
 /// A run in its folder.
 pub struct Trainer<'a, T: Task> {
@@ -31,7 +31,7 @@ pub struct Trainer<'a, T: Task> {
     guard: Guard,
     schedule: Schedule,
     /// The next step's batch, where it has been fetched.
-    ahead: Option<StepBatch<T::MicroBatch>>,
+    prefetched: Option<StepBatch<T::MicroBatch>>,
     files: RunFiles,
     /// Whether nothing has been recorded yet.
     is_fresh: bool,
@@ -79,7 +79,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             guard,
             schedule: state.schedule(progress.schedule_start),
             progress,
-            ahead: None,
+            prefetched: None,
             is_fresh,
             state,
             files: RunFiles::open(folder, &options.metrics, &options.checkpoint, step, &options.world)?,
@@ -97,17 +97,17 @@ impl<'a, T: Task> Trainer<'a, T> {
     pub fn train(&mut self, stop: &StopFlag) -> Result<Outcome<T::Summary>> {
         self.start()?;
         // What the processes told each other with the last step.
-        let mut heard = None;
+        let mut message = None;
         while self.progress.step < self.task.num_steps() {
             self.poll_checkpoint()?;
-            if let Some(reason) = self.asked_to_stop(stop, heard)? {
+            if let Some(reason) = self.asked_to_stop(stop, message)? {
                 return self.save_and_stop(reason);
             }
             self.open_phase()?;
             self.clock.begin_step();
             let learning_rate = self.schedule.learning_rate(self.progress.step);
-            let done = self.step(learning_rate, stop, heard)?;
-            heard = self.heard(&done)?;
+            let done = self.step(learning_rate, stop, message)?;
+            message = self.message(&done)?;
             let due = self.due(&done);
             let report = if due.reads { Some(done.pending.read()?) } else { None };
             self.end_step(&done);
@@ -166,13 +166,13 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     /// Why the run stops now. Several processes stop together: one of them has asked for it in the message of the last step. Before the
     /// first step there is no message, so they ask each other.
-    fn asked_to_stop(&self, stop: &StopFlag, heard: Option<StepHeard>) -> Result<Option<Stop>> {
+    fn asked_to_stop(&self, stop: &StopFlag, message: Option<StepMessage>) -> Result<Option<Stop>> {
         let mine = self.own_stop(stop);
         if self.options.world.size() == 1 {
             return Ok(mine);
         }
-        if let Some(heard) = heard {
-            return Ok(Stop::from_number(heard.stop));
+        if let Some(message) = message {
+            return Ok(Stop::from_number(message.stop));
         }
         let mut number = [f64::from(Stop::number_of(mine))];
         self.options.world.largest(&mut number)?;
@@ -186,10 +186,10 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     /// What the processes told each other with the step `done`. A process alone has nothing to hear, so it does not wait for the device.
-    fn heard(&self, done: &TaskStep) -> Result<Option<StepHeard>> {
+    fn message(&self, done: &TaskStep) -> Result<Option<StepMessage>> {
         match self.options.world.size() {
             1 => Ok(None),
-            _ => done.heard().map(Some),
+            _ => done.message().map(Some),
         }
     }
 
@@ -215,7 +215,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     fn seek(&mut self) -> Result<()> {
-        self.ahead = None;
+        self.prefetched = None;
         if let Some(words) = self.task.seek(self.progress.step, self.progress.samples_skipped)? {
             self.note(&words);
         }
@@ -223,11 +223,11 @@ impl<'a, T: Task> Trainer<'a, T> {
     }
 
     /// One step; where memory does not suffice for it, once more in smaller micro-batches, if the task has some.
-    fn step(&mut self, learning_rate: f64, stop: &StopFlag, heard: Option<StepHeard>) -> Result<TaskStep> {
+    fn step(&mut self, learning_rate: f64, stop: &StopFlag, message: Option<StepMessage>) -> Result<TaskStep> {
         let backward = loop {
             // The batch may have been fetched during the last step, whose message has its counts over all processes.
-            let (batch, counts) = match (self.ahead.take(), heard) {
-                (Some(batch), Some(heard)) => (batch, heard.next),
+            let (batch, counts) = match (self.prefetched.take(), message) {
+                (Some(batch), Some(message)) => (batch, message.next),
                 _ => {
                     let batch = self.task.next_batch()?;
                     let counts = batch.counts.over(&self.options.world)?;
@@ -246,9 +246,9 @@ impl<'a, T: Task> Trainer<'a, T> {
             }
         };
         if self.options.world.size() > 1 && self.progress.step + 1 < self.task.phase_end() {
-            self.ahead = Some(self.task.next_batch()?);
+            self.prefetched = Some(self.task.next_batch()?);
         }
-        let next = self.ahead.as_ref().map_or(Counts::default(), |batch| batch.counts);
+        let next = self.prefetched.as_ref().map_or(Counts::default(), |batch| batch.counts);
         let stop = Stop::number_of(self.own_stop(stop));
         let done = backward.update(&mut self.state, learning_rate, stop, next)?;
         self.progress.step += 1;
@@ -258,9 +258,8 @@ impl<'a, T: Task> Trainer<'a, T> {
 
     /// Counts what the step took.
     fn end_step(&mut self, done: &TaskStep) {
-        let layers = done.layers.unwrap_or_else(|| self.state.map().num_layers()) as f64;
         // Layers that do not train have a forward only, a third of their products.
-        let layers = layers - self.state.num_frozen_layers() as f64 * 2.0 / 3.0;
+        let layers = done.num_layers as f64 - self.state.num_frozen_layers() as f64 * 2.0 / 3.0;
         let totals = &mut self.progress.totals;
         totals.flops += self.task.flops(layers);
         totals.step_seconds += self.clock.end_step(done.tokens, layers);
@@ -340,7 +339,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let checkpoint::Totals { tokens, flops, .. } = progress.totals;
         progress.totals = checkpoint::Totals { tokens, flops, rollbacks: before.totals.rollbacks + 1, ..before.totals };
         self.files.cut_metrics(self.progress.step)?;
-        self.ahead = None;
+        self.prefetched = None;
         self.task.seek(self.progress.step, self.progress.samples_skipped)?;
         let words = format!("back to the checkpoint of step {target}, and on with the samples from {read} on");
         (self.events)(Event::note(step, &words));
@@ -423,7 +422,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             metrics.insert("train/loss_scale", scale);
         }
         metrics.insert("train/tokens_per_second", tokens_per_second);
-        let sums = done.heard()?.sums;
+        let sums = done.message()?.sums;
         let (counts, state, progress) = (done.counts, &self.state, &self.progress);
         let logged = LoggedStep { progress, counts, sums, tokens_per_second, mean_layers };
         self.task.log_model(state, metrics);

@@ -12,7 +12,7 @@ use untie::config::RunConfig;
 use untie::growth::{RuleKind, SharingConfig};
 use untie::model::{BertConfig, Norm};
 use untie::optim::{OptimConfig, ScheduleKind};
-use untie::pretrain::run_stats::forward_flops;
+use untie::pretrain::run_stats::PhaseStats;
 use untie::report::tables::paper::{TABLES, TOKENS_PER_STEP};
 
 /// The settings and the rows of the tables (docs/method.md, "The settings" and "The tables"): name, thousands of steps, whether on
@@ -172,7 +172,7 @@ fn the_heads_state_what_the_runs_come_to() {
             for phase in Phases::new(&config.data, &config.train).unwrap().list() {
                 let length = phase.sequence_length;
                 let targets = budget(config.data.mask_rate, length - config.data.num_special_tokens());
-                let flops = 3.0 * phase.global_batch as f64 * forward_flops(&bert, length, targets);
+                let flops = PhaseStats::new(&bert, *phase, targets, 1).flops(bert.num_hidden_layers as f64);
                 let words = format!("= {} tokens, {} FLOPs", thousands(phase.tokens()), exponent(flops, 3));
                 assert!(text.contains(&words), "{scale}/{name}: expected `{words}` in its head");
                 tokens = phase.tokens();

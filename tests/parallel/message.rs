@@ -11,7 +11,7 @@ use tch::{Device, Kind, Tensor};
 use untie::layer_map::LayerMap;
 use untie::model::{ModelConfig, Weights};
 use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
-use untie::parallel::{Addend, GradientSync, Heard, LaunchEnv, Message, ParallelConfig, Wire, World};
+use untie::parallel::{Addend, GradientSync, LaunchEnv, Message, ParallelConfig, ReducedMessage, Wire, World};
 use untie::shim::Bucket;
 use untie::step::{accumulate_gradients, apply_gradients, Update};
 
@@ -154,7 +154,7 @@ fn skip_together(world: Rc<World>) {
         let triangle = (ranks * (ranks + 1) / 2) as f64;
         let loss = if is_infinite { f64::INFINITY } else { 0.25 * triangle };
         let sums = vec![triangle - ranks as f64, (ranks * step) as f64];
-        assert_eq!(pending.heard().unwrap(), Heard { loss, stop: step as u32, sums });
+        assert_eq!(pending.message().unwrap(), ReducedMessage { loss, stop: step as u32, sums });
         let report = pending.read().unwrap();
         assert_eq!((report.loss, report.applied), (loss, !is_infinite));
         assert_eq!(before == hashes(), is_infinite);

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::common::{stderr, TestWorkspace};
 use crate::growing::{arguments, GROWING};
@@ -129,36 +130,56 @@ fn frozen_layers_stay() {
     }
 }
 
-/// 10 steps of each walk, by hand from the FLOPs of a step: a layer of L has (F − H) / L of those of all layers.
+/// Layers of step `step`, from 1, of the run `depth`, as docs/growth.md says: one group until step 10, two until step 20, then four.
+fn drawn_layers(step: u64, seed: u64) -> f64 {
+    let groups = if step <= 10 { 1.0 } else { 2.0 };
+    if step > 20 {
+        return 4.0;
+    }
+    let bytes = [&(step - 1).to_le_bytes()[..], b"depth"].concat();
+    let uniform = (xxh3_64_with_seed(&bytes, seed) >> 11) as f64 / 2_f64.powi(53);
+    let (ratio, end, floor) = (4.0 / groups, 0.6, 1e-6);
+    let (begin, x) = (ratio + 0.4, 1.0 - (1.0 - floor) * uniform);
+    let n = (begin * floor - end) / (end - begin);
+    let m = end * (n + 1.0);
+    (groups * (m / (x + n)).clamp(1.0, ratio)).floor()
+}
+
+/// By hand, after every step of a whole run of each rule: 6·B·(layers·(T(4C² + 2CI) + 2T²C) + targets·(C² + CV)) FLOPs, with 8
+/// sequences of 32 tokens, 32 wide, 128 inside a layer, at most round(0.15·31) = 5 targets a sequence (one token is [CLS]), a
+/// vocabulary of 150 padded to 192.
 #[test]
 fn flops_are_those_of_the_layers_that_were_executed() {
-    let workspace = TestWorkspace::new();
-    let flops = |settings: &[&str], run: &str, step: u64| {
-        train(&workspace, settings, run);
-        state(&workspace.path(run), step)["totals"]["flops"].as_f64().unwrap()
-    };
-    // Of one step of 4 layers and of one step of 2: twice two layers apart.
-    let [four, two] = [("four", "4"), ("two", "2")].map(|(run, layers)| {
-        let layers = format!("model.num_hidden_layers={layers}");
-        flops(&["sharing.rule=never", "sharing.start=untied", &layers], run, 1)
-    });
-    let layer = (four - two) / 2.0;
-    let head = two - 2.0 * layer;
-    // 3·8·(2·32·(4·32² + 2·32·128) + 4·32²·32) for 8 sequences of 32 tokens, 32 wide.
-    assert_eq!(layer, 24.0 * (64.0 * (4096.0 + 8192.0) + 131_072.0));
-    let steps =
-        |list: [f64; 3]| list.iter().zip([10.0, 10.0, 20.0]).map(|(layers, n)| n * (layers * layer + head)).sum();
-    let expected: [(&str, f64); 5] = [
-        ("expand", steps([1.0, 4.0, 4.0])),
-        ("stack", steps([1.0, 2.0, 4.0])),
-        ("gradual", steps([2.0, 3.0, 4.0])),
-        // Two layers with a forward alone.
-        ("frozen", steps([2.0, 2.0 + 2.0 / 3.0, 4.0])),
-        ("v_cycle", steps([4.0, 2.0, 4.0])),
+    const SEED: u64 = 7;
+    let (layer, head) =
+        (32.0 * (4.0 * 1024.0 + 2.0 * 32.0 * 128.0) + 2.0 * 1024.0 * 32.0, 5.0 * (1024.0 + 32.0 * 192.0));
+    // Layers of steps 1 to 10, 11 to 20 and 21 to 40.
+    let stages = |layers: [f64; 3]| [[layers[0]; 10].as_slice(), &[layers[1]; 10], &[layers[2]; 20]].concat();
+    let drawn: Vec<f64> = (1..=40).map(|step| drawn_layers(step, SEED)).collect();
+    assert!(drawn[..10].contains(&1.0) && drawn[..20].iter().any(|&layers| layers > 2.0), "{drawn:?}");
+    let runs: [(&str, &[&str], Vec<f64>); 8] = [
+        // Tied layers cost what untied ones do.
+        ("fixed", &["sharing.rule=fixed", "sharing.untie_at=10"], stages([4.0, 4.0, 4.0])),
+        ("untied", &["sharing.rule=never", "sharing.start=untied"], stages([4.0, 4.0, 4.0])),
+        ("expand", GROWING[0].1, stages([1.0, 4.0, 4.0])),
+        ("stack", GROWING[1].1, stages([1.0, 2.0, 4.0])),
+        ("gradual", GROWING[2].1, stages([2.0, 3.0, 4.0])),
+        // Two layers with a forward alone, a third of their products.
+        ("frozen", GROWING[3].1, stages([2.0, 2.0 + 2.0 / 3.0, 4.0])),
+        ("v_cycle", GROWING[4].1, stages([4.0, 2.0, 4.0])),
+        ("depth", GROWING[5].1, drawn),
     ];
-    for ((name, settings), (same, expected)) in GROWING.into_iter().zip(expected) {
-        assert_eq!(name, same);
-        let found = flops(settings, name, 40);
-        assert!((found / expected - 1.0).abs() < 1e-12, "{name}: {found} {expected}");
+    let workspace = TestWorkspace::new();
+    let seed = format!("train.seed={SEED}");
+    for (name, settings, layers) in runs {
+        train(&workspace, &[settings, &[seed.as_str(), "checkpoint.every=40"]].concat(), name);
+        let metrics = metrics(&workspace.path(name));
+        let mut expected = 0.0;
+        for (step, layers) in (1..).zip(layers) {
+            expected += 6.0 * 8.0 * (layers * layer + head);
+            let found = metrics[&step]["train/flops"].as_f64().unwrap();
+            assert!((found / expected - 1.0).abs() < 1e-12, "{name}, step {step}: {found}, by hand {expected}");
+        }
+        assert_eq!(state(&workspace.path(name), 40)["totals"]["flops"], metrics[&40]["train/flops"], "{name}");
     }
 }

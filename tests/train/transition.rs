@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor};
 use untie::batch::{Batch, BatchTensors};
 use untie::error::Result;
-use untie::growth::{apply, Grown, MomentsAt, Transition};
+use untie::growth::{apply, ModelState, MomentsAt, Transition};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, ModelConfig, Norm, Weight, Weights};
@@ -70,7 +70,8 @@ fn transition(
     moments_at: MomentsAt,
 ) -> Result<(Weights, Moments)> {
     let transition = Transition::untying(from, to.clone(), moments_at, "a test")?;
-    let Grown { walk, weights, moments, .. } = apply(Grown::new(from.clone(), weights, moments), &transition)?;
+    let ModelState { walk, weights, moments, .. } =
+        apply(ModelState::new(from.clone(), weights, moments), &transition)?;
     assert_eq!(walk, *to);
     Ok((weights, moments))
 }

@@ -128,7 +128,7 @@ fn flops(state: &RunState, config: &RunConfig) -> Result<f64> {
         let capacity = budget(config.data.mask_rate, phase.sequence_length - config.data.num_special_tokens());
         // How long an epoch is does not matter here.
         let stats = PhaseStats::new(&state.bert, *phase, capacity, 1);
-        stats.flops(state.bert.num_hidden_layers) * (phase.end - phase.start) as f64
+        stats.flops(state.bert.num_hidden_layers as f64) * (phase.end - phase.start) as f64
     });
     Ok(flops.sum())
 }

@@ -12,7 +12,7 @@ use crate::layer_map::LayerMap;
 /// A transition by hand.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ByHand {
+pub struct TransitionConfig {
     /// After this step (an integer) or fraction of `train.steps`.
     pub at: RunPoint,
     /// The sharing from then on, written as `sharing.start` is; it must split groups of the sharing before it.
@@ -23,7 +23,7 @@ pub struct ByHand {
 ///
 /// # Errors
 /// A pattern that does not fit, or that joins layers which were apart; steps that do not rise.
-pub fn transitions(list: &[ByHand], start: &LayerMap, steps: u64) -> Result<Vec<(u64, LayerMap)>> {
+pub fn transitions(list: &[TransitionConfig], start: &LayerMap, steps: u64) -> Result<Vec<(u64, LayerMap)>> {
     let mut found: Vec<(u64, LayerMap)> = Vec::new();
     for (at, transition) in list.iter().enumerate() {
         let before = found.last().map_or(start, |(_, map)| map);
@@ -48,7 +48,7 @@ pub fn transitions(list: &[ByHand], start: &LayerMap, steps: u64) -> Result<Vec<
 ///
 /// # Errors
 /// As [`transitions`].
-pub fn by_hand(list: &[ByHand], start: LayerMap, steps: u64, moments: MomentsAt) -> Result<Scheduled> {
+pub fn by_hand(list: &[TransitionConfig], start: LayerMap, steps: u64, moments: MomentsAt) -> Result<Scheduled> {
     let later = transitions(list, &start, steps)?;
     let at: Vec<String> = later.iter().map(|(step, _)| step.to_string()).collect();
     Ok(Scheduled { start, later, moments, words: format!("transitions by hand after step {}", at.join(", ")) })
@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn transitions_come_in_their_order() {
-        let at = |step, groups: &str| ByHand { at: RunPoint::Step(step), groups: Start::Named(groups.into()) };
+        let at =
+            |step, groups: &str| TransitionConfig { at: RunPoint::Step(step), groups: Start::Named(groups.into()) };
         let list = [at(5, "contiguous:2"), at(9, "untied")];
         let (tied, halves) = (LayerMap::tied(4), LayerMap::contiguous(4, 2).unwrap());
         let mut by_hand = by_hand(&list, tied.clone(), 20, MomentsAt::Carry).unwrap();

@@ -79,13 +79,25 @@ impl DepthConfig {
     /// The layers of a step that drew `x`, of `num_layers` with `groups` groups.
     fn layers(&self, x: f64, num_layers: usize, groups: usize) -> usize {
         let ratio = num_layers as f64 / groups as f64;
-        let (begin, end) = (ratio + self.offset, self.end);
-        if begin <= end {
-            return num_layers;
-        }
-        let n = (begin * self.floor - end) / (end - begin);
-        let m = end * (n + 1.0);
+        let Some((m, n)) = self.curve(ratio) else { return num_layers };
         (groups as f64 * (m / (x + n)).clamp(1.0, ratio)) as usize
+    }
+
+    /// m and n of the curve for so many layers a group; none where all steps have all layers.
+    fn curve(&self, ratio: f64) -> Option<(f64, f64)> {
+        let (begin, end) = (ratio + self.offset, self.end);
+        let n = (begin * self.floor - end) / (end - begin);
+        (begin > end).then_some((end * (n + 1.0), n))
+    }
+
+    /// The mean of [`Self::layers`]: all groups, and each further layer as often as U·m/(x + n) reaches it.
+    fn mean_layers(&self, num_layers: usize, groups: usize) -> f64 {
+        let Some((m, n)) = self.curve(num_layers as f64 / groups as f64) else { return num_layers as f64 };
+        let reaches = |layers: usize| {
+            let highest = groups as f64 * m / layers as f64 - n;
+            ((highest - self.floor) / (1.0 - self.floor)).clamp(0.0, 1.0)
+        };
+        groups as f64 + (groups + 1..=num_layers).map(reaches).sum::<f64>()
     }
 }
 
@@ -135,6 +147,10 @@ impl Rule for Depth {
         LayerMap::spread(layers, groups).ok().filter(|executed| executed != walk)
     }
 
+    fn mean_layers(&self, walk: &LayerMap) -> f64 {
+        self.config.mean_layers(self.num_layers, walk.num_groups())
+    }
+
     fn draws_depth(&self) -> bool {
         true
     }
@@ -181,7 +197,9 @@ mod tests {
         let middle = |at: u32| (f64::from(at) + 0.5) / 200_000.0;
         for (groups, mean) in [(1, 1.77), (3, 4.23), (6, 7.14), (12, 12.0)] {
             let sum: usize = (0..200_000).map(|at| config.layers(middle(at), 12, groups)).sum();
-            assert!((sum as f64 / 200_000.0 - mean).abs() < 0.01, "{groups}: {}", sum as f64 / 200_000.0);
+            let found = sum as f64 / 200_000.0;
+            assert!((found - mean).abs() < 0.01, "{groups}: {found}");
+            assert!((config.mean_layers(12, groups) - found).abs() < 1e-3, "{groups}: {found}");
         }
     }
 

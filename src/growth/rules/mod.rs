@@ -7,7 +7,6 @@ pub mod expand;
 mod fixed;
 pub mod gradual;
 mod multi_step;
-mod never;
 mod scheduled;
 pub mod stack;
 mod staged;
@@ -25,7 +24,7 @@ use crate::growth::sharing::{RuleKind, SharingConfig};
 pub fn rule(config: &SharingConfig, num_layers: usize, steps: u64) -> Result<Box<dyn Rule>> {
     let start = config.start_map(num_layers)?;
     Ok(match config.rule {
-        Some(RuleKind::Never) => Box::new(never::Never { start }),
+        Some(RuleKind::Never) => Box::new(scheduled::never(start)),
         Some(RuleKind::Fixed) => Box::new(fixed::fixed(config, start, steps)),
         Some(RuleKind::Adaptive) => Box::new(adaptive::Adaptive::new(config, start)),
         Some(RuleKind::MultiStep) => Box::new(multi_step::MultiStep::new(config, start)),
@@ -91,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::growth::point::RunPoint;
-    use crate::growth::rules::by_hand::ByHand;
+    use crate::growth::rules::by_hand::TransitionConfig;
     use crate::growth::start::Start;
     use crate::layer_map::LayerMap;
 
@@ -106,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_course_names_every_walk_once() {
-        let at = |step, groups: &str| ByHand { at: RunPoint::Step(step), groups: Start::Named(groups.into()) };
+        let at =
+            |step, groups: &str| TransitionConfig { at: RunPoint::Step(step), groups: Start::Named(groups.into()) };
         let courses = |config: &SharingConfig| -> Vec<(u64, Vec<usize>)> {
             let course = rule(config, 4, 12).unwrap().course(12);
             course.into_iter().map(|(step, walk)| (step, Vec::from(walk))).collect()

@@ -18,6 +18,11 @@ pub struct Scheduled {
     pub words: String,
 }
 
+/// The rule that keeps the sharing of the start.
+pub fn never(start: LayerMap) -> Scheduled {
+    Scheduled { start, later: Vec::new(), moments: MomentsAt::Carry, words: "never untied".into() }
+}
+
 impl Rule for Scheduled {
     fn decide(&mut self, finished: u64, _check: Option<&[Correlation]>, walk: &LayerMap) -> Option<Transition> {
         let (at, due) = self.later.iter().rfind(|(at, _)| *at <= finished)?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
-use untie::growth::{apply, growing, Grown, GrowthConfig, MomentsAt, Transition};
+use untie::growth::{apply, growing, GrowthConfig, ModelState, MomentsAt, Transition};
 use untie::layer_map::LayerMap;
 use untie::loss::masked_lm;
 use untie::model::{Bert, BertConfig, Mode, Norm};
@@ -80,7 +80,7 @@ fn cases() -> Vec<Case> {
 struct Product {
     bert: BertConfig,
     optim: OptimConfig,
-    grown: Option<Grown>,
+    grown: Option<ModelState>,
     optimizer: Optimizer,
 }
 
@@ -88,17 +88,17 @@ impl Product {
     fn new(bert: BertConfig, optim: OptimConfig, walk: LayerMap) -> Self {
         let weights = sides::weights(&bert, &walk, Kind::Double);
         let moments = Moments::zeros(&weights).unwrap();
-        let grown = Grown::new(walk, weights, moments);
+        let grown = ModelState::new(walk, weights, moments);
         Self { bert, optim, optimizer: optimizer(&grown), grown: Some(grown) }
     }
 
-    fn grown(&self) -> &Grown {
+    fn grown(&self) -> &ModelState {
         self.grown.as_ref().unwrap()
     }
 
     fn step(&mut self, number: u64, batches: &[literal::Batch; 2]) -> f64 {
         let Self { bert, optim, grown, optimizer } = self;
-        let Grown { walk, weights, moments, .. } = grown.as_mut().unwrap();
+        let ModelState { walk, weights, moments, .. } = grown.as_mut().unwrap();
         let model = Bert::new(bert, walk, weights, Kind::Double).unwrap();
         let update = Update { optim, learning_rate: sides::learning_rate(number), sync: None };
         let num_targets = batches.iter().map(|batch| batch.targets.len()).sum();
@@ -110,7 +110,7 @@ impl Product {
     }
 
     fn difference(&self, reference: &Reference) -> f64 {
-        let Grown { walk, weights, moments, .. } = self.grown();
+        let ModelState { walk, weights, moments, .. } = self.grown();
         sides::difference(sides::named(weights, moments, &Vec::from(walk.clone())), reference)
     }
 
@@ -121,7 +121,7 @@ impl Product {
     }
 }
 
-fn optimizer(grown: &Grown) -> Optimizer {
+fn optimizer(grown: &ModelState) -> Optimizer {
     let updates = grown.moments.num_updates;
     Optimizer::new(&grown.weights, updates, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap()
 }

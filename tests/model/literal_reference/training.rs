@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tch::Kind;
-use untie::growth::{ByHand, MomentsAt, RuleKind, RunPoint, SharingConfig, Start};
+use untie::growth::{MomentsAt, RuleKind, RunPoint, SharingConfig, Start, TransitionConfig};
 use untie::model::Norm;
 use untie::optim::GroupGradient;
 
@@ -143,7 +143,7 @@ fn fixed_untying_is_that_of_separate_copies() {
 #[test]
 fn untying_by_hand_is_that_of_separate_copies() {
     let transition = [(8, "contiguous:3"), (20, "untied")]
-        .map(|(at, groups)| ByHand { at: RunPoint::Step(at), groups: start(groups) })
+        .map(|(at, groups)| TransitionConfig { at: RunPoint::Step(at), groups: start(groups) })
         .to_vec();
     for norm in [Norm::Post, Norm::Pre] {
         let when = When::At(vec![(8, STARTS[2].1), (20, UNTIED)]);
