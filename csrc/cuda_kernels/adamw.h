@@ -1,5 +1,5 @@
-// AdamW (Loshchilov & Hutter 2019, algorithm 2) on fp32 weights; also writes their copy of 16 bits and zeroes the gradient if wanted. A block has
-// a piece of a tensor, so that one launch updates all tensors.
+// AdamW (Loshchilov & Hutter 2019, algorithm 2) on fp32 weights; also writes their copy of 16 bits and, where wanted, zeroes the
+// gradient. A block has a piece of a tensor, so that one launch updates all tensors.
 #pragma once
 #include "lane.h"
 

@@ -27,7 +27,7 @@
   NORM(ENTRY, T, 256, 8, 6)                                                                                                         \
   NORM(ENTRY, T, 512, 6, 4)                                                                                                         \
   NORM(ENTRY, T, 768, 5, 3)                                                                                                         \
-  NORM(ENTRY, T, 1024, 4, 2)                                                                                                        \
+  NORM(ENTRY, T, 1024, 4, 3)                                                                                                        \
   NORM_FORWARD(ENTRY, T, any, 8,                                                                                                    \
                norm_forward_any<T>(branch, residual, weight, bias, epsilon, dropout, rows, width, sum, out, means, inverses))       \
   NORM_BACKWARD(ENTRY, T, any, 6,                                                                                                   \

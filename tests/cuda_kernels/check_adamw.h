@@ -22,8 +22,8 @@ public:
     const Buffer<float> skipped(1), num_updates(1), learning_rate(1);
     skipped[0] = of.skipped, num_updates[0] = of.num_updates, learning_rate[0] = 3e-3f;
     const Tensors first_before = first.same(), second_before = second.same();
-    if (suite.launch(kernel, 2, 1, 256, &pieces[0], factors.get(), skipped.get(), num_updates.get(), learning_rate.get(), BETA1, BETA2, EPSILON,
-                     DECAY)) {
+    if (suite.launch(kernel, 2, 1, 256, &pieces[0], factors.get(), skipped.get(), num_updates.get(), learning_rate.get(), BETA1, BETA2,
+                     EPSILON, DECAY)) {
       check(first_before, first, factors[2], DECAY, false);
       check(second_before, second, factors[0], 0.0, true);
     }
@@ -62,6 +62,11 @@ private:
     return made;
   }
 
+  static bool same_state(const Tensors &before, const Tensors &after, u32 i) {
+    return after.weight[i] == before.weight[i] && after.exp_avg[i] == before.exp_avg[i] && after.exp_avg_sq[i] == before.exp_avg_sq[i] &&
+           after.copy[i] == before.copy[i];
+  }
+
   void check(const Tensors &before, const Tensors &after, double factor, double decay, bool keeps) {
     const double rate = 3e-3f, n = of.num_updates, beta1 = BETA1, beta2 = BETA2;
     const double correction1 = 1 - std::pow(beta1, n), correction2 = 1 - std::pow(beta2, n);
@@ -70,21 +75,17 @@ private:
                       theirs.exp_avg_sq.get() + of.offset,
                       {rate, beta1, beta2, EPSILON, correction1, correction2, decay, factor});
     Report &report = suite.report;
-    Check &untouched = report[kernel + " what is beside a piece"], &zeroed = report[kernel + " gradient"], &copies = report[kernel + " copy"];
-    Check &kept = report[kernel + " skipped steps"], &of_theirs = report[kernel + " the CPU's"];
+    Check &untouched = report[kernel + " what is beside a piece"], &zeroed = report[kernel + " gradient"];
+    Check &copies = report[kernel + " copy"], &kept = report[kernel + " skipped steps"], &of_theirs = report[kernel + " the CPU's"];
     Check &of_m = report[kernel + " exp_avg"], &of_v = report[kernel + " exp_avg_sq"], &of_w = report[kernel + " weight"];
     for (u32 i = 0; i < before.weight.size(); ++i) {
       if (i < of.offset || i >= of.offset + of.count) {
-        untouched.equal(after.weight[i] == before.weight[i] && after.gradient[i] == before.gradient[i] && after.exp_avg[i] == before.exp_avg[i] &&
-                            after.exp_avg_sq[i] == before.exp_avg_sq[i] && after.copy[i] == before.copy[i],
-                        true);
+        untouched.equal(same_state(before, after, i) && after.gradient[i] == before.gradient[i], true);
         continue;
       }
       zeroed.equal(after.gradient[i], keeps ? before.gradient[i] : 0.0f);
       if (of.skipped != 0.0f) {
-        kept.equal(after.weight[i] == before.weight[i] && after.exp_avg[i] == before.exp_avg[i] && after.exp_avg_sq[i] == before.exp_avg_sq[i] &&
-                       after.copy[i] == before.copy[i],
-                   true);
+        kept.equal(same_state(before, after, i), true);
         continue;
       }
       const double g = before.gradient[i] * factor, m = beta1 * before.exp_avg[i] + (1 - beta1) * g;

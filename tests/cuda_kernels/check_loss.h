@@ -76,7 +76,8 @@ private:
     // A thread adds 8 terms of each 4096 columns, the block nine more, each with a rescaling; an exponential is off by its argument's
     // rounding, and its argument weighs at most 1/e.
     const double off_sum = UNIT * (8 * (V / 4096 + 1) + 64);
-    const double loss = top + std::log(sum) - x[label], off = off_sum + 4 * UNIT * (std::abs(top) + std::log(sum) + std::abs(x[label]));
+    const double loss = top + std::log(sum) - x[label];
+    const double off = off_sum + 4 * UNIT * (std::abs(top) + std::log(sum) + std::abs(x[label]));
     suite.report[kernel + " loss"].within(losses[row], weight * loss, weight * off);
     suite.report[kernel + " correct"].equal(correct[row], best == label ? weights[row] : 0.0f);
     Check &gradient = suite.report[kernel + " gradient"], &of_theirs = suite.report[kernel + " gradient, the CPU's"];

@@ -134,8 +134,8 @@ struct QkvCase {
 
 inline void check_pack_qkv(Suite &suite, const Type &type, const QkvCase &of, u64 seed) {
   const std::string kernel = std::string("pack_qkv_") + type.name;
-  suite.report.begin_case(std::to_string(of.batch) + " x " + std::to_string(of.length) + " tokens, " + std::to_string(of.heads) + " heads of " +
-                          std::to_string(of.features) + ", seed " + std::to_string(seed));
+  suite.report.begin_case(std::to_string(of.batch) + " x " + std::to_string(of.length) + " tokens, " + std::to_string(of.heads) +
+                          " heads of " + std::to_string(of.features) + ", seed " + std::to_string(seed));
   Random random(of.heads * of.features);
   const i64 H = of.heads, D = of.features, T = of.length, padded = D + 8;
   // Heads first as attention leaves them, tokens first, and heads first with a gap behind each token.

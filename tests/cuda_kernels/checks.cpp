@@ -46,8 +46,8 @@ void check_refusals(Suite &suite) {
     u32 rows = 1, width = 8;
     float *to = partial.get();
     void *arguments[] = {&from, &rows, &width, &to};
-    suite.report[std::string("a launch with ") + what + " is refused"].equal(suite.launch_by_name(kernel, grid, 1, threads, arguments) != nullptr,
-                                                                            true);
+    Check &check = suite.report[std::string("a launch with ") + what + " is refused"];
+    check.equal(suite.launch_by_name(kernel, grid, 1, threads, arguments) != nullptr, true);
   };
   suite.report.begin_case("one row");
   refused("a name that no kernel has", "column_sums", 1, 256, x.get());

@@ -144,7 +144,9 @@ public:
       const bool fine = check.worst <= 1.0;
       good = good && fine;
       std::printf("%s %s: ", fine ? "ok  " : "FAIL", name.c_str());
-      if (check.worst == 0.0) {
+      if (check.values == 0.0) {
+        std::printf("%s\n", check.where.c_str());
+      } else if (check.worst == 0.0) {
         std::printf("%.0f values, all exact\n", check.values);
       } else {
         std::printf("%.0f values, worst error %.2f of its bound: %s\n", check.values, check.worst, check.where.c_str());
