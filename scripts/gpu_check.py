@@ -169,7 +169,7 @@ class Checks:
             correlations = [name for name, _ in probed[40].items() if name.startswith("sharing/correlation/")]
             worst = worst_loss(never, probed)
             if deterministic:
-                equal = len(correlations) == 5 and worst == 0
+                equal = len(correlations) > 0 and worst == 0
                 self.row("bf16, deterministic: correlations measured at every step or at none, equal bit for bit", "yes" if equal else "NO")
                 passed = equal
             else:
