@@ -126,7 +126,7 @@ pub fn read(path: &Path) -> Result<Vec<Pair>> {
             .collect::<Result<_>>()?
     } else {
         let all: Vec<&str> = lines().map(|(_, line): (usize, &str)| line).collect();
-        if all.len() % 2 != 0 {
+        if !all.len().is_multiple_of(2) {
             return Err(wrong(format!("expected two lines a pair, got {} lines", all.len())));
         }
         all.chunks(2).map(|two| Pair { bad: two[0].into(), good: two[1].into() }).collect()

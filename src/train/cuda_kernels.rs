@@ -151,7 +151,7 @@ fn updated(device: Device, kind: Kind, is_ours: bool) -> Result<Vec<Tensor>> {
     let _model = Bert::new(&config, &LayerMap::tied(1), &weights, kind)?;
     weights.make_gradients()?;
     for weight in weights.entries() {
-        let _ = weight.tensor.grad().f_copy_(&weight.tensor.detach().f_mul_scalar(0.3)?.f_cos()?)?;
+        weight.tensor.grad().f_copy_(&weight.tensor.detach().f_mul_scalar(0.3)?.f_cos()?)?;
     }
     let mut moments = Moments::zeros(&weights)?;
     let optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, ReportTiming::AtOnce)?;
