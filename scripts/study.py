@@ -2,7 +2,7 @@
 """Runs the study of docs/study/protocol.md: trains what is missing, measures it, and keeps one row a run.
 
     python scripts/study.py tune --corpus FILE.. --tuning-text FILE..     # the rates of protocol.md, seed 0
-    python scripts/study.py run --corpus FILE.. --rates swe-f=5e-4 ..     # the arms over --seeds
+    python scripts/study.py run --corpus FILE.. --rates swe-f=1e-3 ..     # the arms over --seeds
 
 Out:  one folder a run below --out; rows of JSON on stdout and in --rows. A run that is there is not trained again, one that was
       stopped goes on: the same command after an interruption.
@@ -87,7 +87,8 @@ def curve(run):
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     every = max(1, len(rows) // NUM_CURVE_ROWS)
     kept = [row for at, row in enumerate(rows) if at % every == 0 or any(tag.startswith("eval/") for tag in row)]
-    tags = ("step", "train/loss", "eval/loss", "eval/mlm_accuracy", "sharing/groups", "train/tokens_per_second")
+    tags = ("step", "train/loss", "eval/loss", "eval/mlm_accuracy", "sharing/groups", "train/tokens_per_second", "train/flops",
+            "train/hours")
     return [{tag: row[tag] for tag in tags if tag in row} for row in kept]
 
 
@@ -138,15 +139,15 @@ def tune(arguments):
 def run(arguments):
     data = shards(arguments, "data", arguments.corpus, "--vocab-size", VOCAB_SIZE, "--valid-fraction", VALID_FRACTION)
     arguments.data_hash = sha256(data / "manifest.json")
-    rates = dict(pair.split("=", 1) for pair in arguments.rates)
+    pairs = [pair.split("=", 1) for pair in arguments.rates]
     arms = arguments.arms or ARMS[arguments.scale]
     for arm in arms:
-        if arm not in rates:
+        if arm not in (pair[0] for pair in pairs):
             stop(f"`--rates` has no rate for `{arm}`", "give one for each arm, as docs/study/protocol.md says")
     base, of_arm = (QUICK, QUICK_OF) if arguments.quick else ({}, {})
     kind = "quick" if arguments.quick else arguments.scale
-    jobs = [(arm, seed, rates[arm], {**base, **of_arm.get(arm, {})}, data, data, f"{kind}/{arm}-{seed}")
-            for seed in arguments.seeds for arm in arms]
+    jobs = [(arm, seed, rate, {**base, **of_arm.get(arm, {})}, data, data, f"{kind}/{arm}-{rate}-{seed}")
+            for seed in arguments.seeds for arm, rate in pairs if arm in arms]
     all_of(arguments, jobs)
 
 
@@ -157,7 +158,7 @@ def main():
     parser.add_argument("--scale", choices=list(ARMS), default="cpu")
     parser.add_argument("--corpus", type=Path, nargs="+", required=True, help="the text of the study")
     parser.add_argument("--tuning-text", type=Path, nargs="+", help="tune: other text, on which rates are chosen")
-    parser.add_argument("--rates", nargs="+", default=[], help="tune: rates to try; run: ARM=RATE of each arm")
+    parser.add_argument("--rates", nargs="+", default=[], help="tune: rates to try; run: ARM=RATE of each arm, one or more")
     parser.add_argument("--arms", nargs="+", help="run: some of the arms")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5, 6])
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, one thread each [%(default)s]")
