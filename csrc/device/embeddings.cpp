@@ -4,6 +4,7 @@
 
 #include <ATen/ops/_assert_async.h>
 #include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
 
 namespace untie {
 namespace device {
@@ -64,6 +65,7 @@ private:
 
 at::Tensor embeddings(at::ScalarType kind, const EmbeddingTables &tables, const EmbeddingIds &ids, const at::Tensor &keys,
                       uint32_t site, double probability) {
+  const c10::OptionalDeviceGuard of_tensor(tables.word.device());
   expect_below("token", ids.word, tables.word);
   if (ids.position.defined()) {
     expect_below("position", ids.position, tables.position);

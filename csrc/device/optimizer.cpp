@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/record_function.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <cstring>
 
@@ -32,13 +33,15 @@ char *untie_device_adamw_update(UntieDeviceAdamW *adamw, size_t count, const Unt
     if (count == 0) {
       return;
     }
+    const c10::OptionalDeviceGuard of_tensor(tensors[0].parameter->device());
     const auto floats = [](const at::Tensor *tensor) { return static_cast<float *>(tensor->data_ptr()); };
     std::vector<AdamWPiece> pieces;
     std::vector<std::shared_ptr<NarrowWeight>> copies;
     at::ScalarType kind = at::kBFloat16;
     for (size_t i = 0; i < count; ++i) {
       const auto &of = tensors[i];
-      const auto copy = NarrowWeight::found(*of.parameter);
+      // An update that is skipped leaves a copy as it is: only one that is up to date may be taken for fresh afterwards.
+      const auto copy = NarrowWeight::fresh(*of.parameter);
       kind = copy == nullptr ? kind : copy->kind();
       const int64_t all = of.parameter->numel();
       for (int64_t first = 0; first < all; first += PIECE) {

@@ -39,9 +39,9 @@ std::shared_ptr<NarrowWeight> NarrowWeight::of(const at::Tensor &weight, at::Sca
                         : [](const at::Tensor &it) -> std::shared_ptr<PackedCopy> { return std::make_shared<NarrowWeight>(it, at::kBFloat16); }));
 }
 
-std::shared_ptr<NarrowWeight> NarrowWeight::found(const at::Tensor &weight) {
+std::shared_ptr<NarrowWeight> NarrowWeight::fresh(const at::Tensor &weight) {
   for (const auto &copy : copies_of(weight)) {
-    if (auto narrow = std::dynamic_pointer_cast<NarrowWeight>(copy)) {
+    if (auto narrow = std::dynamic_pointer_cast<NarrowWeight>(copy); narrow != nullptr && narrow->is_fresh()) {
       return narrow;
     }
   }

@@ -14,11 +14,11 @@ public:
   NarrowWeight(at::Tensor weight, at::ScalarType kind) : master(std::move(weight)), narrow(at::empty_like(master, kind)) {}
 
   static std::shared_ptr<NarrowWeight> of(const at::Tensor &weight, at::ScalarType kind);
-  // The copy that there is; null: none.
-  static std::shared_ptr<NarrowWeight> found(const at::Tensor &weight);
+  // The copy that is up to date; null: none.
+  static std::shared_ptr<NarrowWeight> fresh(const at::Tensor &weight);
 
   const at::Tensor &get() {
-    if (version != master._version()) {
+    if (!is_fresh()) {
       narrow.copy_(master);
       version = master._version();
     }
@@ -33,6 +33,7 @@ public:
 
 private:
   static constexpr int64_t NONE = -1;
+  bool is_fresh() const { return version == master._version(); }
   at::Tensor master, narrow;
   int64_t version = NONE;
 };

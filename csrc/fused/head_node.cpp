@@ -4,6 +4,7 @@
 #include "node.h"
 
 #include <ATen/record_function.h>
+#include <c10/core/DeviceGuard.h>
 
 struct UntieHead {
   std::shared_ptr<untie::Head> head;
@@ -51,6 +52,7 @@ char *untie_head_loss(const UntieHead *head, const at::Tensor *hidden, const at:
                       const at::Tensor *weights, double total, at::Tensor **loss, at::Tensor **num_correct) {
   return untie_guard([&] {
     RECORD_FUNCTION("untie::head_loss", std::vector<c10::IValue>());
+    const c10::OptionalDeviceGuard of_tensor(hidden->device());
     const auto node = untie::node_for<untie::HeadBackward>(*hidden);
     untie::HeadResult found;
     {

@@ -5,6 +5,7 @@
 #include "../randomness.h"
 
 #include <ATen/record_function.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <set>
 
@@ -84,6 +85,7 @@ char *untie_layer_forward(const UntieLayer *layer, const at::Tensor *x, const Un
                                   context->site,
                                   context->attention_dropout,
                                   context->hidden_dropout};
+    const c10::OptionalDeviceGuard of_tensor(x->device());
     const auto node = untie::node_for<untie::LayerBackward>(*x);
     if (node != nullptr && context->recompute) {
       node->randomness = std::make_unique<untie::Randomness>(x->device());

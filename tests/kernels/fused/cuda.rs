@@ -296,3 +296,31 @@ fn a_kernel_that_does_nothing_is_found() {
         }
     });
 }
+
+/// An update that is skipped writes no copy, and does not take one for fresh that was not before.
+#[test]
+fn a_skipped_update_leaves_stale_copies_stale() {
+    in_own_process(module_path!(), "a_skipped_update_leaves_stale_copies_stale", || {
+        emulate(0);
+        let (config, map) = (config(Norm::Post, 72, 0.0, 0.0), LayerMap::tied(2));
+        let compute = Compute { kind: Kind::BFloat16, kernels: Kernels::Fused, recompute: false };
+        let weights = weights(&config, &map, Kind::Float);
+        let encode = |model: &Bert| model.encode(Case::new(3, 11).input(), Mode::Eval).unwrap();
+        let model = Bert::new(&config, &map, &weights, compute).unwrap();
+        let before = encode(&model);
+        weights.make_gradients().unwrap();
+        tch::no_grad(|| {
+            for weight in weights.entries() {
+                let _ = weight.tensor.shallow_clone().g_add_scalar_(0.1);
+                let _ = weight.tensor.grad().fill_(f64::INFINITY);
+            }
+        });
+        let optimizer = Optimizer::new(&weights, 0, GroupGradient::Mean, None, ReportTiming::AtOnce).unwrap();
+        let mut moments = Moments::zeros(&weights).unwrap();
+        let report =
+            optimizer.with_cuda_adamw().unwrap().update(&weights, &mut moments, &OptimConfig::default(), 1e-2).unwrap();
+        assert_eq!(report.double_value(&[2]), 1.0, "the update was not skipped");
+        let after = encode(&model);
+        assert!(after != before && after == encode(&Bert::new(&config, &map, &weights, compute).unwrap()));
+    });
+}
