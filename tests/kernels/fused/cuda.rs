@@ -29,8 +29,9 @@ fn emulate(seed: u64) {
     unsafe { emulate_cuda(launcher()) };
 }
 
-/// The mean ratio of two errors that are equally large: some tens of tensors, each rounded differently on either side.
-const NOISE: f64 = 1.05;
+/// The mean ratio of two errors that are equally large: some tens of tensors, each rounded differently on either side, and libtorch's
+/// products and attention round differently on other CPUs. Measured: 0.95 to 1.09.
+const NOISE: f64 = 1.2;
 
 /// The widths take the kernels for 256 and those for any multiple of 8.
 fn config(norm: Norm, hidden_size: i64, dropout: f64, attention_dropout: f64) -> BertConfig {
