@@ -83,7 +83,7 @@ fn config(hidden_size: i64, norm: Norm, dropout: f64) -> Result<BertConfig> {
         hidden_size: Some(hidden_size),
         num_hidden_layers: Some(1),
         num_attention_heads: Some(hidden_size / 8 / if hidden_size % 64 == 0 { 8 } else { 1 }),
-        intermediate_size: Some(2 * hidden_size),
+        intermediate_size: Some(hidden_size),
         max_position_embeddings: Some(LENGTH as i64),
         norm: Some(norm),
         hidden_dropout_prob: Some(dropout),
@@ -115,9 +115,8 @@ fn weights(config: &BertConfig, device: Device) -> Result<Weights> {
     let weights = Weights::initialise(config, &LayerMap::tied(1), 3, Kind::Float, device)?;
     for (at, weight) in weights.entries().iter().enumerate() {
         let size = weight.tensor.numel() as i64;
-        let wave = (Tensor::f_arange(size, (Kind::Double, Device::Cpu))? * (0.37 + 0.01 * at as f64)).f_sin()?;
-        let wave =
-            wave.f_mul_scalar(0.05)?.f_view_(weight.tensor.size())?.f_to_kind(Kind::Float)?.f_to_device(device)?;
+        let wave = (Tensor::f_arange(size, (Kind::Double, device))? * (0.37 + 0.01 * at as f64)).f_sin()?;
+        let wave = wave.f_mul_scalar(0.05)?.f_view_(weight.tensor.size())?.f_to_kind(Kind::Float)?;
         let _ = weight.tensor.detach().f_add_(&wave)?;
     }
     Ok(weights)
