@@ -3,6 +3,7 @@
 #include "../device/launch.h"
 #include "../shim.h"
 
+#include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
@@ -92,6 +93,8 @@ char *untie_cuda_load_kernels(int32_t device, const void *image) {
     Loaded &all = loaded();
     const std::lock_guard<std::mutex> lock(all.mutex);
     if (all.of_device.find(device) == all.of_device.end()) {
+      // The runtime starts on the device that is the current one.
+      const c10::DeviceGuard guard(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device)));
       cudaLibrary_t handle = nullptr;
       check(cudaLibraryLoadData(&handle, image, nullptr, nullptr, 0, nullptr, nullptr, 0));
       all.of_device.emplace(device, Library{handle, {}});

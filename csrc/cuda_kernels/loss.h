@@ -35,7 +35,8 @@ template <typename T> DEVICE void biased(const Eight *row, const float *bias, u3
 }
 
 // losses = weight·(log Σ exp x − x of the label), correct = weight where the label has the first of the largest x, and the logits become
-// weight·(softmax − onehot). A weight of 0 makes all of them 0, whatever the logits and the label are.
+// weight·(softmax − onehot). A weight of 0 makes all of them 0, whatever the logits and the label are. A label outside the row makes
+// loss and gradient NaN, so that no update is made of them.
 template <typename T>
 DEVICE void cross_entropy(Eight *logits, const float *bias, const i64 *labels, const float *weights, u32 width, float *losses,
                           float *correct) {
@@ -44,7 +45,7 @@ DEVICE void cross_entropy(Eight *logits, const float *bias, const i64 *labels, c
   SHARED(float, of_label, 1);
   const u32 row = blockIdx.x, lane = threadIdx.x % 32, pieces = width / 8;
   Eight *line = logits + (u64)row * pieces;
-  const float weight = weights[row];
+  float weight = weights[row];
   if (weight == 0.0f) {
     for (u32 i = threadIdx.x; i < pieces; i += THREADS) {
       store(line + i, Eight{});
@@ -55,6 +56,9 @@ DEVICE void cross_entropy(Eight *logits, const float *bias, const i64 *labels, c
     return;
   }
   const u32 label = (u32)labels[row];
+  if ((u64)labels[row] >= width) {
+    weight = 0.0f / 0.0f;
+  }
   Softmax all = {-3.4e38f, 0.0f, ALL_LANES};
   for (u32 i = threadIdx.x; i < pieces; i += THREADS) {
     float x[8];

@@ -3,6 +3,7 @@
 #include "weights.h"
 
 #include <ATen/ops/_assert_async.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -54,10 +55,9 @@ private:
       type[0].add_(d_sum.sum(0));
       return;
     }
-    // The few segments have thousands of rows each, which would wait for each other.
-    for (int64_t id = 0; id < type.size(0); ++id) {
-      type[id].add_(d_sum.mul(ids.type.flatten().eq(id).unsqueeze(1)).sum(0));
-    }
+    // A product with [segments, rows] of 0 and 1: rows that are added one by one to so few would wait for each other.
+    const auto numbers = at::arange(type.size(0), ids.type.options()).unsqueeze(1);
+    type.addmm_(numbers.eq(ids.type.flatten()).to(at::kFloat), d_sum);
   }
 };
 
@@ -69,6 +69,9 @@ at::Tensor embeddings(at::ScalarType kind, const EmbeddingTables &tables, const 
   expect_below("token", ids.word, tables.word);
   if (ids.position.defined()) {
     expect_below("position", ids.position, tables.position);
+  } else if (ids.length() > tables.position.size(0)) {
+    throw std::runtime_error("expected at most " + std::to_string(tables.position.size(0)) + " tokens a sequence, got " +
+                             std::to_string(ids.length()));
   }
   if (ids.type.defined()) {
     expect_below("segment", ids.type, tables.type);

@@ -18,6 +18,10 @@ namespace {
 // Targets whose logits exist at once: 250 MB in 16 bits for 30,592 entries.
 constexpr int64_t CHUNK = 4096;
 
+// What the gradient of the logits is multiplied by. A probability of 1/30,592 is among half's smallest numbers, which have fewer bits;
+// a loss scaler multiplies too late, in the backward. A power of two: other numbers keep their bits.
+double scale_of(at::ScalarType kind) { return kind == at::kHalf ? 1024.0 : 1.0; }
+
 class DeviceHead final : public Head {
 public:
   DeviceHead(at::ScalarType kind, double of, const std::array<at::Tensor, HEAD_PARTS> &tensors) : epsilon(of) {
@@ -41,16 +45,18 @@ public:
       now.d_bias = at::zeros_like(bias.detach());
     }
     const int64_t count = now.normed.size(0);
+    const double scale = scale_of(hidden.scalar_type());
+    const at::Tensor scaled_weights = scale == 1.0 ? targets.weights : targets.weights.mul(scale);
     const auto sums = at::zeros({2}, hidden.options().dtype(at::kDouble));
     for (int64_t first = 0; first < count; first += CHUNK) {
       const int64_t rows = std::min(CHUNK, count - first);
       const at::Tensor normed = now.normed.narrow(0, first, rows);
       at::Tensor logits = at::mm(normed, embeddings.t());
       const auto [losses, correct] =
-          cross_entropy(logits, bias, targets.labels.narrow(0, first, rows), targets.weights.narrow(0, first, rows));
+          cross_entropy(logits, bias, targets.labels.narrow(0, first, rows), scaled_weights.narrow(0, first, rows));
       sums[0].add_(losses.sum(at::kDouble)), sums[1].add_(correct.sum(at::kDouble));
       if (saved != nullptr) {
-        // `logits` is the gradient of the sum now.
+        // `logits` is the gradient of the sum now, times `scale`.
         at::Tensor d_normed = now.d_normed.narrow(0, first, rows);
         at::mm_out(d_normed, logits, embeddings);
         add_product({now.d_embeddings}, logits, normed);
@@ -60,11 +66,12 @@ public:
     if (saved != nullptr) {
       *saved = std::move(now);
     }
+    sums.div_(scale);
     return {sums[0].div(targets.total), sums[1]};
   }
 
   at::Tensor backward(const at::Tensor &gradient, at::IntArrayRef sizes, const HeadSavedTensors &saved) override {
-    const at::Tensor factor = gradient.div(saved.total).to(at::kFloat);
+    const at::Tensor factor = gradient.div(saved.total).div(scale_of(saved.normed.scalar_type())).to(at::kFloat);
     for (const auto &[part, sum] : {std::pair(EMBEDDINGS, saved.d_embeddings), std::pair(LOGIT_BIAS, saved.d_bias)}) {
       for (at::Tensor to : weights[part].gradients()) {
         to.addcmul_(sum, factor);

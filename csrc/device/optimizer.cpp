@@ -10,6 +10,7 @@
 #include <c10/core/DeviceGuard.h>
 
 #include <cstring>
+#include <optional>
 
 // The table of pieces on the device is made again when an address has changed.
 struct UntieDeviceAdamW {
@@ -37,11 +38,14 @@ char *untie_device_adamw_update(UntieDeviceAdamW *adamw, size_t count, const Unt
     const auto floats = [](const at::Tensor *tensor) { return static_cast<float *>(tensor->data_ptr()); };
     std::vector<AdamWPiece> pieces;
     std::vector<std::shared_ptr<NarrowWeight>> copies;
-    at::ScalarType kind = at::kBFloat16;
+    std::optional<at::ScalarType> kind;
     for (size_t i = 0; i < count; ++i) {
       const auto &of = tensors[i];
       // An update that is skipped leaves a copy as it is: only one that is up to date may be taken for fresh afterwards.
       const auto copy = NarrowWeight::fresh(*of.parameter);
+      if (copy != nullptr && kind.value_or(copy->kind()) != copy->kind()) {
+        throw std::runtime_error("expected the copies of all weights in one precision");
+      }
       kind = copy == nullptr ? kind : copy->kind();
       const int64_t all = of.parameter->numel();
       for (int64_t first = 0; first < all; first += PIECE) {
@@ -55,14 +59,15 @@ char *untie_device_adamw_update(UntieDeviceAdamW *adamw, size_t count, const Unt
     const size_t bytes = pieces.size() * sizeof(AdamWPiece);
     const bool is_known = pieces.size() == adamw->pieces.size() && std::memcmp(pieces.data(), adamw->pieces.data(), bytes) == 0;
     if (!is_known) {
-      adamw->pieces = std::move(pieces);
-      const auto host = at::from_blob(adamw->pieces.data(), {static_cast<int64_t>(bytes)}, at::kByte);
+      adamw->pieces.clear(); // not known until all of it is on the device
+      const auto host = at::from_blob(pieces.data(), {static_cast<int64_t>(bytes)}, at::kByte);
       adamw->on_device = at::empty({static_cast<int64_t>(bytes)}, tensors[0].parameter->options().dtype(at::kByte));
       adamw->on_device.copy_(host);
       adamw->learning_rate = at::empty({}, tensors[0].parameter->options().requires_grad(false));
+      adamw->pieces = std::move(pieces);
     }
     adamw->learning_rate.fill_(learning_rate);
-    untie::device::adamw(kind, adamw->on_device, static_cast<int64_t>(adamw->pieces.size()), *factors, *skipped, *num_updates,
+    untie::device::adamw(kind.value_or(at::kBFloat16), adamw->on_device, static_cast<int64_t>(adamw->pieces.size()), *factors, *skipped, *num_updates,
                          adamw->learning_rate, {beta1, beta2, epsilon, weight_decay});
     for (size_t i = 0; i < count; ++i) {
       tensors[i].parameter->unsafeGetTensorImpl()->bump_version();

@@ -48,7 +48,9 @@ struct SavedTensors {
   std::vector<at::Tensor> heads;
 
   std::vector<at::Tensor> all() const {
-    return {x, normed, qkv, context, log_sum, sum1, middle, inner, sum2, statistics, after, attended};
+    std::vector<at::Tensor> tensors{x, normed, qkv, context, log_sum, sum1, middle, inner, sum2, statistics, after, attended};
+    tensors.insert(tensors.end(), heads.begin(), heads.end());
+    return tensors;
   }
 };
 

@@ -147,7 +147,7 @@ impl BenchArgs {
         warn_of(precision, device);
         let (kind, kernels, recompute) = (precision.compute_kind(), self.kernels, self.activation_checkpointing);
         let compute = Compute { kind, kernels, recompute };
-        if let Some(warning) = prepare_cuda_kernels(device, compute)? {
+        if let Some(warning) = prepare_cuda_kernels(device, compute, &World::alone())? {
             eprintln!("{warning}");
         }
         let model = BenchModel { bert, optim: OptimConfig::default(), sharing, precision, compute, device };

@@ -107,7 +107,7 @@ impl FinetuneArgs {
         if world.is_first() {
             warn_of(config.train.precision, device);
         }
-        if let Some(warning) = prepare_cuda_kernels(device, config.train.compute())? {
+        if let Some(warning) = prepare_cuda_kernels(device, config.train.compute(), world)? {
             tell(&warning);
         }
         let model = hub::model_folder(&self.model)?;

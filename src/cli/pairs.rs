@@ -63,9 +63,10 @@ impl PairsArgs {
         let mut sets = Vec::new();
         for file in files(&self.pairs)? {
             let pairs = read(&file)?;
-            let step = self.limit.map_or(1, |limit| (pairs.len() / limit).max(1));
-            let chosen: Vec<Pair> = pairs.into_iter().step_by(step).take(self.limit.unwrap_or(usize::MAX)).collect();
-            sets.push((file.file_stem().unwrap_or_default().to_string_lossy().into_owned(), chosen));
+            sets.push((
+                file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+                limited(&pairs, self.limit),
+            ));
         }
         let scorer = Scorer::open(&self.model, resolve_device(&self.device)?)?;
         let mut sum = 0.0;
@@ -80,6 +81,13 @@ impl PairsArgs {
         println!("{:<56} {:>10.2} {:>8} {total:>7}", "mean over files", 100.0 * sum / sets.len() as f64, "");
         Ok(())
     }
+}
+
+/// All pairs, or `limit` of them at even distances.
+pub fn limited(pairs: &[Pair], limit: Option<usize>) -> Vec<Pair> {
+    let count = pairs.len();
+    let limit = limit.map_or(count, |limit| limit.min(count));
+    (0..limit).map(|at| pairs[at * count / limit].clone()).collect()
 }
 
 /// The files that `paths` name, those of folders in the order of their names.
@@ -184,7 +192,7 @@ impl Scorer {
     /// The pseudo-log-likelihood of each sentence in nats, `batch` masked sequences at a time.
     ///
     /// # Errors
-    /// A sentence longer than the model's positions, and libtorch's own.
+    /// A sentence longer than the model's positions, weights that give no number, and libtorch's own.
     pub fn scores(&self, sentences: &[&str], batch: usize) -> Result<Vec<f64>> {
         let encoded = sentences.iter().map(|sentence| self.encode(sentence)).collect::<Result<Vec<_>>>()?;
         // Sequences of like lengths share a batch: little padding.
@@ -199,6 +207,9 @@ impl Scorer {
             for (&(sentence, _), value) in part.iter().zip(values) {
                 scores[sentence] += value;
             }
+        }
+        if let Some(at) = scores.iter().position(|score| score.is_nan()) {
+            return Err(Error::data(format!("the model's score of `{}` is not a number", sentences[at])));
         }
         Ok(scores)
     }

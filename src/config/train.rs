@@ -47,7 +47,8 @@ pub struct TrainConfig {
     /// CPU threads of libtorch's kernels; 0: one a core. Default: 0.
     pub threads: usize,
     /// `fused`: layers are single operations of this project's kernels, where there are any; `plain`: libtorch's operations;
-    /// `auto`: `fused` on the CPU (bf16: with AVX-512), else `plain`. The run says which it took and why. Default: `auto`.
+    /// `auto`: `fused` on the CPU (bf16: with AVX-512) and in bf16 and fp16 on CUDA, else `plain`. The run says which it took and
+    /// why. Default: `auto`.
     pub kernels: Kernels,
     /// A layer keeps its input only and runs its forward again in the backward: the same bits, less memory, more time.
     /// Default: false.

@@ -164,7 +164,7 @@ impl Bert {
     /// `dropout_keys` are those of [`Input`].
     ///
     /// # Errors
-    /// When the model has no such head, when it trains with dropout on the CPU and there are no keys, and libtorch's own.
+    /// When the model has no such head, when it trains with dropout by fused kernels and there are no keys, and libtorch's own.
     pub fn sequence_logits(&self, hidden: &Tensor, mode: Mode, dropout_keys: Option<&Tensor>) -> Result<Tensor> {
         match &self.heads {
             Heads::Sequence(head) => head.forward(hidden, mode, dropout_keys),

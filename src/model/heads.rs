@@ -80,10 +80,10 @@ impl SequenceHead {
         })
     }
 
-    /// [B, T, C] → [B, L] for L labels; `keys` are the sequences', int64 `[B]`, of which dropout on the CPU is a function.
+    /// [B, T, C] → [B, L] for L labels; `keys` are the sequences', int64 `[B]`, of which dropout of fused kernels is a function.
     ///
     /// # Errors
-    /// When dropout on the CPU is on and there are no keys, and libtorch's own.
+    /// When dropout of fused kernels is on and there are no keys, and libtorch's own.
     pub fn forward(&self, hidden: &Tensor, mode: Mode, keys: Option<&Tensor>) -> Result<Tensor> {
         let pooled = self.pooler.forward(hidden)?; // [B, C]
         let pooled = pooled.f_to_kind(statistics_kind(hidden.kind()))?;

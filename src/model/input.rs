@@ -40,7 +40,7 @@ pub struct Input<'a> {
     pub position_ids: Option<&'a Tensor>,
     /// Number of each token's document, [B, T]: tokens see those of their own document only; `None`: they see all.
     pub documents: Option<&'a Tensor>,
-    /// Key of each sequence, int64 `[B]`: dropout on the CPU is a function of it; needed where a model trains with dropout.
+    /// Key of each sequence, int64 `[B]`: dropout of fused kernels is a function of it; needed where they train with dropout.
     pub dropout_keys: Option<&'a Tensor>,
 }
 

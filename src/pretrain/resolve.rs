@@ -62,7 +62,7 @@ pub fn resolve(
     if let Some(earlier) = earlier.filter(|_| train.kernels == Kernels::Auto) {
         train.kernels = earlier.train.kernels;
     }
-    if let Some(warning) = prepare_cuda_kernels(device, compute)? {
+    if let Some(warning) = prepare_cuda_kernels(device, compute, world)? {
         events(Event::Note(warning));
     }
     train.kernels = train.kernels.resolve(compute.kind, device);

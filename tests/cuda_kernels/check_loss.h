@@ -3,10 +3,10 @@
 #include "cpu.h"
 
 // Rows of all kinds: usual ones, one whose label is the best, two with equal best logits (the label first, the label second), one with a
-// weight that is no 1, and ones of weight 0 that hold no numbers.
+// weight that is no 1, ones of weight 0 that hold no numbers, and two whose labels are outside the row.
 class LossCheck {
 public:
-  static constexpr u32 ROWS = 9;
+  static constexpr u32 ROWS = 11;
 
   LossCheck(Suite &suite, const Type &type, u32 width)
       : suite(suite), type(type), kernel(std::string("cross_entropy_") + type.name), V(width), random(width),
@@ -30,6 +30,7 @@ public:
       labels[row] = row == 3 ? first : second;
     }
     weights[5] = 0.375f;
+    labels[9] = V, labels[10] = -1;
     for (u32 row : {6u, 7u}) {
       weights[row] = 0.0f;
       labels[row] = row == 6 ? -100 : 0;
@@ -44,8 +45,17 @@ public:
     if (!suite.launch(kernel, ROWS, 1, 512, logits.get(), bias.get(), labels.get(), weights.get(), V, losses.get(), correct.get())) {
       return;
     }
-    Check &zero = suite.report[kernel + " rows of weight 0"];
+    Check &zero = suite.report[kernel + " rows of weight 0"], &outside = suite.report[kernel + " labels outside"];
     for (u32 row = 0; row < ROWS; ++row) {
+      if (row >= 9) {
+        bool all_nan = std::isnan(losses[row]);
+        for (u32 j = 0; j < V; ++j) {
+          all_nan = all_nan && std::isnan(type.widen(logits[size_t{row} * V + j]));
+        }
+        outside.equal(all_nan, true);
+        outside.equal(correct[row], 0.0f);
+        continue;
+      }
       if (weights[row] != 0.0f) {
         check_row(row, given.data() + size_t{row} * V);
         continue;

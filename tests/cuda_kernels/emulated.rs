@@ -25,6 +25,8 @@ fn hash_of_sources(kernels: &Path, arguments: &[&str]) -> u64 {
     let mut hash = Xxh3Default::new();
     for folder in [kernels, &repository().join("tests/cuda_kernels"), &repository().join("csrc/kernels")] {
         let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        // Python keeps a folder there.
+        files.retain(|path| path.is_file());
         files.sort();
         for file in files {
             hash.update(file.file_name().unwrap().as_encoded_bytes());

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde::Deserialize;
 use tch::Device;
-use untie::cli::pairs::{read, Pair, Scorer};
+use untie::cli::pairs::{limited, read, Pair, Scorer};
 
 use crate::fixtures::{fixture, NORMS};
 
@@ -34,6 +34,17 @@ fn scores_are_those_of_transformers() {
         assert_eq!(accuracy(&[pair(3, 4)]), 1.0);
         let long = scorer.scores(&[&"cat ".repeat(30)], 8).unwrap_err().to_string();
         assert!(long.contains("more than the model's 24 positions"), "{long}");
+    }
+}
+
+#[test]
+fn a_limit_takes_pairs_at_even_distances() {
+    let pairs: Vec<Pair> = (0..10).map(|at| Pair { good: at.to_string(), bad: String::new() }).collect();
+    for (limit, expected) in
+        [(Some(1), "0"), (Some(3), "036"), (Some(7), "0124578"), (Some(20), "0123456789"), (None, "0123456789")]
+    {
+        let chosen: String = limited(&pairs, limit).into_iter().map(|pair| pair.good).collect();
+        assert_eq!(chosen, expected);
     }
 }
 

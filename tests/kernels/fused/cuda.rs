@@ -11,7 +11,7 @@ use untie::model::{Bert, BertConfig, Compute, Kernels, Mode, ModelConfig, Norm};
 use untie::optim::{GroupGradient, Moments, OptimConfig, Optimizer, ReportTiming};
 use untie::shim::{emulate_cuda, CLaunch};
 use untie::step::{train_step, Update};
-use untie::train::cuda_kernels::first_difference;
+use untie::train::cuda_kernels::{first_difference, CheckedSizes};
 
 use super::{distance, loss, run, weights, Case, MeanRatio};
 use crate::cuda_kernels::emulated;
@@ -231,7 +231,12 @@ fn updates_equal_libtorchs_and_refresh_the_copies() {
                     assert!(gradients.into_iter().all(|gradient| gradient.count_nonzero(None).int64_value(&[]) == 0));
                 }
             }
-            let fresh = Bert::new(&config, &map, &weights, compute).unwrap();
+            // Of other tensors with the same numbers, whose copies are made by libtorch.
+            let same = self::weights(&config, &map, Kind::Float);
+            for (to, from) in same.entries().iter().zip(weights.entries()) {
+                to.tensor.detach().copy_(&from.tensor.detach());
+            }
+            let fresh = Bert::new(&config, &map, &same, compute).unwrap();
             assert_eq!(encode(&model), encode(&fresh), "the copies are not those of the weights");
             let all = weights.entries().iter().map(|weight| weight.tensor.detach().copy());
             all.chain(moments.exp_avg).chain(moments.exp_avg_sq).map(|tensor| tensor.to_kind(Kind::Double)).collect()
@@ -272,7 +277,10 @@ fn a_kernel_that_does_nothing_is_found() {
         emulated::set_seed(0);
         // SAFETY: as in `emulate`; a kernel that does nothing leaves numbers as they are.
         unsafe { emulate_cuda(but_one) };
-        let difference = |kind, hidden_sizes| first_difference(Device::Cpu, kind, hidden_sizes).unwrap();
+        let difference = |kind, hidden_sizes: &[i64]| {
+            let sizes: Vec<CheckedSizes> = hidden_sizes.iter().map(|&size| CheckedSizes::small(size)).collect();
+            first_difference(Device::Cpu, kind, &sizes).unwrap()
+        };
         assert_eq!(difference(Kind::BFloat16, &[256, 72]), None);
         assert_eq!(difference(Kind::Half, &[72]), None);
         for name in [
