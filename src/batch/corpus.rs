@@ -92,6 +92,19 @@ impl Corpus {
         self.shards.num_tokens()
     }
 
+    /// The document of the split in which the tokens of sample `sample` begin; none for pairs.
+    ///
+    /// # Errors
+    /// A shard that is damaged there.
+    pub fn document_of(&self, sample: u64, sequence_length: usize) -> std::result::Result<Option<u64>, ShardError> {
+        match &self.cut {
+            Cut::Pairs(_) => Ok(None),
+            Cut::Stream(separators) => {
+                self.shards.document_at(sample * (sequence_length as u64 - 2), separators.len()).map(Some)
+            }
+        }
+    }
+
     /// Fills `ids` with sample `sample`, below [`Self::num_samples`]; for pairs with what `random` makes of it, which is
     /// returned.
     ///

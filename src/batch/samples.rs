@@ -116,14 +116,24 @@ impl Samples {
     /// # Errors
     /// A shard that is damaged there.
     pub fn spread(&self, first: u64, count: usize, total: u64) -> Result<Batch> {
-        let totals: Vec<u64> = (0..self.corpora.len()).map(|corpus| self.mixture.count(corpus, total)).collect();
-        self.collect(count, |index| {
-            let (corpus, number) = self.mixture.at(first + index as u64);
-            let size = self.corpora[corpus].num_samples();
-            // Below `size` for every number below the corpus's total.
-            let sample = u128::from(number) * u128::from(size) / u128::from(totals[corpus].max(1));
-            SampleKey { corpus, epoch: 0, sample: sample as u64 }
-        })
+        self.collect(count, |index| self.spread_key(first + index as u64, total))
+    }
+
+    /// The document in which number `number` of [`Self::spread`] begins, by its number in its corpus's split; none for pairs.
+    ///
+    /// # Errors
+    /// A shard that is damaged there.
+    pub fn document_of_spread(&self, number: u64, total: u64) -> Result<Option<u64>> {
+        let SampleKey { corpus, sample, .. } = self.spread_key(number, total);
+        self.corpora[corpus].document_of(sample, self.sequence_length).map_err(shard_error)
+    }
+
+    fn spread_key(&self, number: u64, total: u64) -> SampleKey {
+        let (corpus, number) = self.mixture.at(number);
+        let (size, total) = (self.corpora[corpus].num_samples(), self.mixture.count(corpus, total));
+        // Below `size` for every number below the corpus's total.
+        let sample = u128::from(number) * u128::from(size) / u128::from(total.max(1));
+        SampleKey { corpus, epoch: 0, sample: sample as u64 }
     }
 
     fn collect(&self, count: usize, which: impl Fn(usize) -> SampleKey) -> Result<Batch> {

@@ -1,6 +1,7 @@
 //! `untie eval`: held-out loss and accuracy of a model.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use untie_data::shard::{ShardSet, Split};
@@ -13,7 +14,7 @@ use crate::hub;
 use crate::layer_map::LayerMap;
 use crate::model::Bert;
 use crate::parallel::World;
-use crate::pretrain::{evaluate, EVALUATION_SEED};
+use crate::pretrain::{evaluate, evaluate_documents, DocumentEvaluation, EVALUATION_SEED};
 use crate::step::Precision;
 use crate::train::resolve_device;
 
@@ -45,6 +46,10 @@ pub struct EvalArgs {
     /// Sequences in one forward
     #[arg(long, default_value_t = 32)]
     batch: usize,
+    /// Also write a line of JSON for each held-out document: its number, targets, sum of losses in nats, and right targets. A sequence
+    /// belongs to the document in which it begins
+    #[arg(long, value_name = "FILE")]
+    by_document: Option<PathBuf>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: String,
@@ -93,7 +98,14 @@ impl EvalArgs {
         let map = LayerMap::untied(loaded.config.num_hidden_layers);
         let model = Bert::new(&loaded.config, &map, &loaded.weights, kind)?;
         let samples = Samples::open(&data, &vocabulary, Split::Valid, EVALUATION_SEED)?;
-        let found = evaluate(&model, &samples, self.sequences, self.batch, device, &World::alone())?;
+        let found = match &self.by_document {
+            None => evaluate(&model, &samples, self.sequences, self.batch, device, &World::alone())?,
+            Some(file) => {
+                let (found, documents) = evaluate_documents(&model, &samples, self.sequences, self.batch, device)?;
+                write_lines(file, &documents)?;
+                found
+            }
+        };
         println!("masked tokens      {}", found.num_targets);
         println!("loss               {:.4}", found.loss);
         println!("perplexity         {:.3}", found.loss.exp());
@@ -105,4 +117,11 @@ impl EvalArgs {
         }
         Ok(())
     }
+}
+
+fn write_lines(file: &Path, documents: &[DocumentEvaluation]) -> Result<()> {
+    let unwritten = || format!("cannot write `{}`", file.display());
+    let lines = documents.iter().map(serde_json::to_string).collect::<std::result::Result<Vec<_>, _>>();
+    let text = lines.map_err(|error| Error::failed(unwritten()).caused_by(error))?.join("\n") + "\n";
+    fs::write(file, text).map_err(|error| Error::failed(unwritten()).caused_by(error))
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use serde::Serialize;
 use tch::Device;
 
-use crate::batch::Samples;
-use crate::error::Result;
+use crate::batch::{Batch, Samples};
+use crate::error::{Error, Result};
 use crate::loss::{pretraining, Totals};
 use crate::model::{Bert, Mode};
 use crate::parallel::World;
@@ -70,45 +71,124 @@ pub fn evaluate(
     world: &World,
 ) -> Result<Evaluation> {
     let sequences = sequences.min(samples.num_samples());
-    // Loss and right ones of the masked tokens, the same of pairs, and the number of pairs' batches.
-    let mut sums = [0.0; 5];
-    let mut num_targets = 0;
-    let mut labels: HashMap<i64, usize> = HashMap::new();
+    let mut sums = Sums::default();
     let (mut first, mut number) = (0, 0);
     while first < sequences {
         let count = (sequences - first).min(batch as u64) as usize;
         // Also of the others' batches: labels are counted faster than sent.
         let buffers = samples.spread(first, count, sequences)?;
+        sums.count(&buffers);
         if number % world.size() == world.rank() {
-            let tensors = buffers.to_device(device)?;
-            let undivided = Totals { targets: 1, sequences: 1 };
-            let found = tch::no_grad(|| pretraining(model, &tensors, undivided, Mode::Eval))?;
-            sums[0] += f64::try_from(&found.mlm.loss)?;
-            sums[1] += f64::try_from(&found.mlm.num_correct)?;
-            if let Some(pair) = &found.pair {
-                sums[2] += f64::try_from(&pair.loss)?;
-                sums[3] += f64::try_from(&pair.num_correct)?;
-                sums[4] += 1.0;
-            }
-        }
-        num_targets += buffers.num_targets;
-        for (label, weight) in buffers.labels.iter().zip(&buffers.weights) {
-            if *weight > 0.0 {
-                *labels.entry(*label).or_default() += 1;
-            }
+            sums.add(model, &buffers, device)?;
         }
         first += count as u64;
         number += 1;
     }
-    world.sum(&mut sums)?;
-    let [loss, correct, pair_loss, pairs_correct, pair_batches] = sums;
-    let targets = num_targets.max(1) as f64;
-    Ok(Evaluation {
-        loss: loss / targets,
-        accuracy: correct / targets,
-        unigram_accuracy: labels.values().max().copied().unwrap_or(0) as f64 / targets,
-        num_targets,
-        pair: (pair_batches > 0.0)
-            .then(|| PairEvaluation { loss: pair_loss / sequences as f64, accuracy: pairs_correct / sequences as f64 }),
-    })
+    world.sum(&mut sums.values)?;
+    Ok(sums.evaluation())
+}
+
+/// The part of an evaluation that falls on one held-out document. A sequence belongs to the document in which it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct DocumentEvaluation {
+    /// Its number in the split, from 0.
+    pub document: u64,
+    /// Number of targets.
+    pub targets: usize,
+    /// Sum of −log p(label), nats.
+    pub loss: f64,
+    /// Targets whose label has the highest logit.
+    pub correct: f64,
+}
+
+/// The same evaluation as [`evaluate`] for one process, with its part of each document, in their order. A batch has sequences of one
+/// document, so short documents take longer.
+///
+/// # Errors
+/// Samples that are pairs, a damaged shard, and libtorch's own.
+pub fn evaluate_documents(
+    model: &Bert,
+    samples: &Samples,
+    sequences: u64,
+    batch: usize,
+    device: Device,
+) -> Result<(Evaluation, Vec<DocumentEvaluation>)> {
+    let sequences = sequences.min(samples.num_samples());
+    let document_of = |number| {
+        let pairs = || Error::config("pairs of segments have no one document").hint("evaluate `mlm`");
+        samples.document_of_spread(number, sequences)?.ok_or_else(pairs)
+    };
+    let (mut all, mut documents) = (Sums::default(), Vec::<DocumentEvaluation>::new());
+    let mut first = 0;
+    while first < sequences {
+        let document = document_of(first)?;
+        let mut count = 1;
+        while count < batch && first + (count as u64) < sequences && document_of(first + count as u64)? == document {
+            count += 1;
+        }
+        let buffers = samples.spread(first, count, sequences)?;
+        let mut part = Sums::default();
+        part.add(model, &buffers, device)?;
+        let [loss, correct, ..] = part.values;
+        match documents.last_mut().filter(|last| last.document == document) {
+            Some(last) => {
+                last.targets += buffers.num_targets;
+                last.loss += loss;
+                last.correct += correct;
+            }
+            None => documents.push(DocumentEvaluation { document, targets: buffers.num_targets, loss, correct }),
+        }
+        all.count(&buffers);
+        all.values.iter_mut().zip(part.values).for_each(|(sum, value)| *sum += value);
+        first += count as u64;
+    }
+    Ok((all.evaluation(), documents))
+}
+
+/// What batches add up to.
+#[derive(Default)]
+struct Sums {
+    /// Loss and right ones of the masked tokens, the same of pairs, and the number of pairs.
+    values: [f64; 5],
+    num_targets: usize,
+    labels: HashMap<i64, usize>,
+}
+
+impl Sums {
+    /// Counts the targets of a batch.
+    fn count(&mut self, batch: &Batch) {
+        self.num_targets += batch.num_targets;
+        for (label, weight) in batch.labels.iter().zip(&batch.weights) {
+            if *weight > 0.0 {
+                *self.labels.entry(*label).or_default() += 1;
+            }
+        }
+    }
+
+    /// Adds what `model` makes of a batch.
+    fn add(&mut self, model: &Bert, batch: &Batch, device: Device) -> Result<()> {
+        let tensors = batch.to_device(device)?;
+        let undivided = Totals { targets: 1, sequences: 1 };
+        let found = tch::no_grad(|| pretraining(model, &tensors, undivided, Mode::Eval))?;
+        self.values[0] += f64::try_from(&found.mlm.loss)?;
+        self.values[1] += f64::try_from(&found.mlm.num_correct)?;
+        if let Some(pair) = &found.pair {
+            self.values[2] += f64::try_from(&pair.loss)?;
+            self.values[3] += f64::try_from(&pair.num_correct)?;
+            self.values[4] += batch.num_sequences() as f64;
+        }
+        Ok(())
+    }
+
+    fn evaluation(&self) -> Evaluation {
+        let [loss, correct, pair_loss, pairs_correct, pairs] = self.values;
+        let targets = self.num_targets.max(1) as f64;
+        Evaluation {
+            loss: loss / targets,
+            accuracy: correct / targets,
+            unigram_accuracy: self.labels.values().max().copied().unwrap_or(0) as f64 / targets,
+            num_targets: self.num_targets,
+            pair: (pairs > 0.0).then(|| PairEvaluation { loss: pair_loss / pairs, accuracy: pairs_correct / pairs }),
+        }
+    }
 }

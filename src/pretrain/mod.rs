@@ -21,7 +21,7 @@ pub mod run_stats;
 pub mod start;
 pub mod summary;
 
-pub use evaluate::{evaluate, Evaluation, EVALUATION_SEED};
+pub use evaluate::{evaluate, evaluate_documents, DocumentEvaluation, Evaluation, EVALUATION_SEED};
 pub use memory::{Memory, Step};
 pub use pretraining::Pretraining;
 pub use resolve::{earlier_config, resolve};

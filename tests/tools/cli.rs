@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::common::{stderr, TestWorkspace};
+use serde_json::Value;
 
 /// The error must have this exit code and contain all of these words; nothing may panic.
 fn refused(workspace: &TestWorkspace, arguments: &[&str], code: i32, words: &[&str]) {
@@ -52,6 +53,16 @@ fn a_run_is_trained_evaluated_asked_and_exported() {
     let of_run = summary.split("loss ").last().unwrap().split_whitespace().next().unwrap();
     let of_export = printed.lines().find(|line| line.starts_with("loss ")).unwrap().split_whitespace().last().unwrap();
     assert_eq!(of_run, of_export);
+    let by_document = ["--sequence-length", "32", "--sequences", "16", "--by-document", "documents.jsonl"];
+    let eval = workspace.untie(&[&["eval", "--model", "run", "--data", "data"][..], &by_document].concat());
+    assert_eq!(String::from_utf8_lossy(&eval.stdout), printed, "{}", stderr(&eval));
+    let lines = fs::read_to_string(workspace.path("documents.jsonl")).unwrap();
+    let documents: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(documents.len() > 1 && documents.is_sorted_by_key(|document| document["document"].as_u64()), "{lines}");
+    let sum = |key: &str| documents.iter().map(|document| document[key].as_f64().unwrap()).sum::<f64>();
+    let printed_loss = format!("loss               {:.4}\n", sum("loss") / sum("targets"));
+    let printed_accuracy = format!("accuracy           {:.2} %\n", 100.0 * sum("correct") / sum("targets"));
+    assert!(printed.contains(&printed_loss) && printed.contains(&printed_accuracy), "{printed}{lines}");
 
     let asked = workspace.untie(&["fill-mask", "--model", "run/export", "the miller [MASK] a letter ."]);
     assert!(asked.status.success(), "{}", stderr(&asked));

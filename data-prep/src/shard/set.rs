@@ -225,6 +225,30 @@ impl ShardSet {
         self.end().in_stream(num_separators)
     }
 
+    /// The document of the split that holds place `position` of the stream, the separators behind it included.
+    ///
+    /// # Errors
+    /// If the stream ends before, or if a shard is damaged there.
+    pub fn document_at(&self, position: u64, num_separators: usize) -> Result<u64, ShardError> {
+        let limit = self.stream_len(num_separators);
+        if position >= limit {
+            return Err(ShardError::StreamOutOfRange { got: position, limit });
+        }
+        let index = self.piece_at(position, num_separators);
+        let Piece { shard, documents } = &self.pieces[index];
+        let (shard, num_separators) = (&self.shards[*shard], num_separators as u64);
+        let start = self.starts[index];
+        let local = position - start.in_stream(num_separators as usize);
+        let local = local + shard.document_start(documents.start)? + num_separators * documents.start;
+        let found = find_document(shard, documents.clone(), local, num_separators)?;
+        Ok(start.documents + found - documents.start)
+    }
+
+    /// The last piece that starts at or before `position`; empty ones start where the next one does.
+    fn piece_at(&self, position: u64, num_separators: usize) -> usize {
+        self.starts.partition_point(|start| start.in_stream(num_separators) <= position) - 1
+    }
+
     /// Fills `out` with the stream from `position` on, with `separators` behind each document.
     ///
     /// # Errors
@@ -237,8 +261,7 @@ impl ShardSet {
         let mut filled = 0;
         while filled < out.len() {
             let position = position + filled as u64;
-            // The last piece that starts at or before `position`; empty ones start where the next one does.
-            let index = self.starts.partition_point(|start| start.in_stream(separators.len()) <= position) - 1;
+            let index = self.piece_at(position, separators.len());
             let [start, end] = [index, index + 1].map(|at| self.starts[at].in_stream(separators.len()));
             let length = (end - position).min((out.len() - filled) as u64) as usize;
             self.read_piece(index, position - start, separators, &mut out[filled..filled + length])?;

@@ -85,6 +85,13 @@ proptest! {
                     prop_assert_eq!(&out, &expected[start..end]);
                 }
             }
+            let owners = shards.iter().flatten().enumerate().flat_map(|(number, document)| {
+                vec![number as u64; document.concat().len() + separators.len()]
+            });
+            for (position, owner) in owners.enumerate() {
+                prop_assert_eq!(set.document_at(position as u64, separators.len()).unwrap(), owner);
+            }
+            prop_assert!(set.document_at(expected.len() as u64, separators.len()).is_err());
             let beyond = set.read_stream(expected.len() as u64, separators, &mut [0]);
             let refused = matches!(beyond, Err(ShardError::StreamOutOfRange { .. }));
             prop_assert!(refused);
