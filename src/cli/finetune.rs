@@ -13,8 +13,8 @@ use crate::cli::{check_same_parts, named, warn, warn_of, with_processes};
 use crate::config::tables;
 use crate::error::Result;
 use crate::finetune::{
-    check_finetuned, check_model, evaluate, label_outputs, sweep, task_head, DataFiles, Event, FinetuneConfig,
-    SweepContext, SweepOutcome, Task, TaskData,
+    check_finetuned, check_model, check_segments, evaluate, label_outputs, sweep, task_head, DataFiles, Event,
+    FinetuneConfig, SweepContext, SweepOutcome, Task, TaskData,
 };
 use crate::hub;
 use crate::metrics::results::file_hash;
@@ -26,31 +26,36 @@ use crate::train::{prepare_cuda_kernels, prepare_process, StopFlag};
 /// Arguments of `untie finetune`. Those that are given replace the configuration's.
 #[derive(Debug, Args)]
 pub struct FinetuneArgs {
-    /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2; ax: prediction only, with a model for mnli
+    /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2; ax: prediction only, with a model for mnli;
+    /// text-classification and regression: your own files
     #[arg(long, value_name = "NAME", value_parser = named::<Task>, required_unless_present = "config")]
     task: Option<Task>,
     /// A Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The task's own folder: the official files, or Parquet as on Hugging Face
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// SQuAD: train on this file instead of the folder's
+    /// The task's folder: the official files, or Parquet as on Hugging Face. Your own files: train, dev and test, each .csv, .tsv,
+    /// .jsonl, .json or .parquet with the columns `text` and `label` (`task.text`, `task.text_pair` and `task.label` name others)
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["train_file", "dev_file"])]
+    data: Option<PathBuf>,
+    /// SQuAD and your own files: train on this file instead of the folder's
     #[arg(long, value_name = "FILE")]
     train_file: Option<PathBuf>,
-    /// SQuAD: score on this file instead of the folder's
+    /// SQuAD and your own files: score on this file instead of the folder's; without any, a tenth of your own training file
     #[arg(long, value_name = "FILE")]
     dev_file: Option<PathBuf>,
+    /// Your own files: predict for this file instead of the folder's
+    #[arg(long, value_name = "FILE")]
+    test_file: Option<PathBuf>,
     /// A TOML file with settings [default: the paper's protocol]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Replaces a setting, e.g. `--set train.batch=16`; may be given several times
     #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
     settings: Vec<String>,
-    /// Peak learning rates, e.g. `2e-5,5e-5` [default: the nine of the paper]
+    /// Peak learning rates, e.g. `2e-5,5e-5` [default: the nine of the paper; for your own files 2e-5,5e-5,1e-4]
     #[arg(long, value_name = "LR,..", value_delimiter = ',')]
     lr: Vec<f64>,
-    /// Seeds 1 to N [default: 4, for SQuAD 5]
+    /// Seeds 1 to N [default: 4, for SQuAD 5, for your own files 1]
     #[arg(long, value_name = "N")]
     seeds: Option<u64>,
     /// Passes over the training set; 0: score a fine-tuned model without training [default: 3]
@@ -117,11 +122,17 @@ impl FinetuneArgs {
             warn(&notes);
         }
         check_model(&config, &bert, &tokenizer, &model)?;
-        let files = DataFiles { dir: self.data.clone(), train: self.train_file.clone(), dev: self.dev_file.clone() };
+        let files = DataFiles {
+            dir: self.data.clone().unwrap_or_default(),
+            train: self.train_file.clone(),
+            dev: self.dev_file.clone(),
+            test: self.test_file.clone(),
+        };
         let folder = self.run_dir.clone().unwrap_or_else(|| default_folder(&self.model, config.task.name));
-        let open = || -> Result<TaskData> {
-            let data = TaskData::open(&config, &files, &tokenizer)?;
+        let open = |known: Option<&[String]>| -> Result<TaskData> {
+            let data = TaskData::open(&config, &files, &tokenizer, known)?;
             data.notes.iter().for_each(|note| tell(note));
+            check_segments(data.last_segment(), config.task.name, &bert, &model)?;
             Ok(data)
         };
         if config.train.epochs == 0 {
@@ -129,7 +140,7 @@ impl FinetuneArgs {
         }
         // A model that is damaged or another one is told before the task is read, which may take minutes.
         hub::load_for_task(&model, task_head(config.task.name), 0, Kind::Float, Device::Cpu)?;
-        let data = open()?;
+        let data = open(None)?;
         let sizes = data.sets.iter().map(|set| format!("{} {}", set.name, set.examples.len())).collect::<Vec<_>>();
         tell(&format!("{}: train {}, {}", config.task.name, data.train.len(), sizes.join(", ")));
         let context = SweepContext {
@@ -145,7 +156,7 @@ impl FinetuneArgs {
         let parts = [
             ("`--resume`", self.resume.to_string()),
             ("configuration", config.hash()?),
-            ("learning rates", format!("{:?}", config.optim.lr)),
+            ("learning rates", format!("{:?}", config.rates())),
             ("number of seeds", config.num_seeds().to_string()),
             ("model", context.model_hash.into()),
             ("training examples", data.train_hash.clone()),
@@ -208,7 +219,7 @@ fn default_folder(model: &Path, task: Task) -> PathBuf {
 /// Scores the fine-tuned model in `model` as it is on the task that `open` reads, and writes its predictions.
 fn score(
     config: &FinetuneConfig,
-    open: impl FnOnce() -> Result<TaskData>,
+    open: impl FnOnce(Option<&[String]>) -> Result<TaskData>,
     model: &Path,
     folder: &Path,
     device: Device,
@@ -218,7 +229,7 @@ fn score(
     let loaded = hub::load_finetuned(model, precision.weight_kind(), device)?;
     check_finetuned(config.task.name, loaded.config.task_head, model)?;
     let outputs = label_outputs(config.task.name, &loaded.labels)?;
-    let data = TaskData { outputs, ..open()? };
+    let data = TaskData { outputs, ..open(Some(&loaded.labels))? };
     let bert = Bert::new(&loaded.config, &loaded.layer_map(), &loaded.weights, config.train.compute())?;
     let predictions = folder.join("predictions");
     let scores = evaluate(&bert, &data, &predictions, device, world)?;

@@ -15,6 +15,7 @@ pub mod launch;
 mod log;
 pub mod pairs;
 pub mod plot;
+pub mod predict;
 pub mod rollback;
 pub mod runs;
 pub mod table;
@@ -53,8 +54,10 @@ enum Command {
     FillMask(fill_mask::FillMaskArgs),
     /// Measure how often a model finds the grammatical sentence of a pair likelier
     Pairs(pairs::PairsArgs),
-    /// Fine-tune a pre-trained model for a GLUE task or SQuAD
+    /// Fine-tune a pre-trained model for a GLUE task, SQuAD, or classes or numbers of your own texts
     Finetune(finetune::FinetuneArgs),
+    /// Print what a fine-tuned model says about texts
+    Predict(predict::PredictArgs),
     /// Export a checkpoint as a Hugging Face directory
     Export(export::ExportArgs),
     /// Plot runs: loss, accuracy, untying points, correlations
@@ -84,6 +87,7 @@ impl Cli {
             Command::FillMask(arguments) => done(arguments.run()),
             Command::Pairs(arguments) => done(arguments.run()),
             Command::Finetune(arguments) => arguments.run(),
+            Command::Predict(arguments) => done(arguments.run()),
             Command::Export(arguments) => done(arguments.run()),
             Command::Plot(arguments) => done(arguments.run()),
             Command::Runs(arguments) => done(arguments.run()),

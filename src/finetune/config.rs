@@ -62,13 +62,23 @@ pub struct TaskConfig {
     /// SQuAD: how an answer is chosen.
     #[serde(default)]
     pub answers: AnswerConfig,
+    /// Own files: the column of the text, or of the first of a pair. Default: `text` (with `text_pair`), `sentence`, `sentence1` (with
+    /// `sentence2`), `premise` (with `hypothesis`) or `question1` (with `question2`), the first that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Own files: the column of the second text of a pair. Default: see `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pair: Option<String>,
+    /// Own files: the column of the label or the number. Default: `label`, `labels` or `score`, the first that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// MNLI: the folder of GLUE's diagnostic set (task `ax`), which is predicted and scored too. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnostics: Option<PathBuf>,
 }
 
 classes! { TaskConfig {
-    Identity: name, max_length, stride, answers;
+    Identity: name, max_length, stride, answers, text, text_pair, label;
     Observation: diagnostics;
 } }
 
@@ -85,7 +95,7 @@ pub struct FinetuneTrainConfig {
     pub micro_batch: Option<usize>,
     /// Examples of like lengths share a batch: less padding, an order that is less random. Default: false.
     pub group_by_length: bool,
-    /// Seeds 1, 2, … of head, order and dropout. Default: 4, for SQuAD 5 (the paper).
+    /// Seeds 1, 2, … of head, order and dropout. Default: 4, for SQuAD 5 (the paper); for own files 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seeds: Option<u64>,
     /// Dropout of residual branches and of the head's input, a probability. Default: the model's.
@@ -124,8 +134,9 @@ classes! { FinetuneTrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinetuneOptimConfig {
-    /// Peak learning rates, a run for each. Default: the nine of the paper.
-    pub lr: Vec<f64>,
+    /// Peak learning rates, a run for each. Default: the nine of the paper; for own files 2e-5, 5e-5 and 1e-4.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<Vec<f64>>,
     /// Steps (an integer) or a fraction of all steps of linear warm-up. Default: 0.1 (the paper).
     pub warmup: Span,
     /// `linear`, `cosine`, `constant` or `wsd`, whose last tenth falls. Default: `linear`.
@@ -172,7 +183,7 @@ impl Default for FinetuneOptimConfig {
     fn default() -> Self {
         let OptimConfig { schedule, weight_decay, betas, eps, clip_norm, .. } = OptimConfig::default();
         let warmup = Span::Fraction(0.1);
-        Self { lr: PAPER_RATES.to_vec(), warmup, schedule, weight_decay, betas, eps, clip_norm }
+        Self { lr: None, warmup, schedule, weight_decay, betas, eps, clip_norm }
     }
 }
 
@@ -222,6 +233,9 @@ impl FinetuneConfig {
             max_length: None,
             stride: default_stride(),
             answers: AnswerConfig::default(),
+            text: None,
+            text_pair: None,
+            label: None,
             diagnostics: None,
         };
         Self {
@@ -242,7 +256,17 @@ impl FinetuneConfig {
 
     /// Number of seeds.
     pub fn num_seeds(&self) -> u64 {
-        self.train.seeds.unwrap_or(if self.is_squad() { 5 } else { 4 })
+        self.train.seeds.unwrap_or(match self.task.name {
+            Task::Squad1 | Task::Squad2 => 5,
+            task if task.is_custom() => 1,
+            _ => 4,
+        })
+    }
+
+    /// The peak learning rates.
+    pub fn rates(&self) -> &[f64] {
+        let of_task: &[f64] = if self.task.name.is_custom() { &[2e-5, 5e-5, 1e-4] } else { &PAPER_RATES };
+        self.optim.lr.as_deref().unwrap_or(of_task)
     }
 
     /// Examples of one forward and backward.
@@ -307,13 +331,13 @@ impl FinetuneConfig {
                 return Err(Error::config(format!("`train.{name}` must be in [0, 1), got {value}")));
             }
         }
-        if self.optim.lr.is_empty() {
+        if self.rates().is_empty() {
             return Err(Error::config("`optim.lr` must be a list of at least one learning rate"));
         }
-        for (at, &lr) in self.optim.lr.iter().enumerate() {
+        for (at, &lr) in self.rates().iter().enumerate() {
             // Warm-up in steps is held against the length of the run once that is known.
             self.optim.at(lr).validate(u64::MAX)?;
-            if self.optim.lr[..at].contains(&lr) {
+            if self.rates()[..at].contains(&lr) {
                 return Err(Error::config(format!("`optim.lr` names {lr} twice")));
             }
         }
@@ -373,7 +397,7 @@ mod tests {
             &|config| config.train.micro_batch = Some(2),
             &|config| config.train.log_every = 1,
             &|config| config.train.seeds = Some(9),
-            &|config| config.optim.lr = vec![1e-4],
+            &|config| config.optim.lr = Some(vec![1e-4]),
             &|config| config.checkpoint.every = 7,
             &|config| config.metrics.tensorboard = false,
             // The default of the task, said aloud.

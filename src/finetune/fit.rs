@@ -26,19 +26,27 @@ pub fn check_model(config: &FinetuneConfig, bert: &BertConfig, tokenizer: &Token
     if is_of_pairs(config.task.name) {
         let failed = |error: tokenizers::Error| Error::failed("the tokenizer fails").caused_by(error);
         let pair = tokenizer.encode(("a", "a"), true).map_err(failed)?;
-        let segments = pair.get_type_ids().iter().max().map_or(1, |&last| i64::from(last) + 1);
-        if segments > bert.type_vocab_size {
-            return Err(Error::config(format!(
-                "`{}` cannot do `{}`: a pair of texts has {segments} segments, the model knows {} (`type_vocab_size`)",
-                dir.display(),
-                config.task.name,
-                bert.type_vocab_size
-            ))
-            .hint(
-                "take a model with two segments, or leave `token_type_ids` out of `model_input_names` in its \
-                 tokenizer_config.json",
-            ));
-        }
+        check_segments(pair.get_type_ids().iter().max().copied(), config.task.name, bert, dir)?;
+    }
+    Ok(())
+}
+
+/// Checks the largest number of a segment in a task's examples against the model in `dir`.
+///
+/// # Errors
+/// A segment that the model does not know.
+pub fn check_segments(last: Option<u32>, task: Task, bert: &BertConfig, dir: &Path) -> Result<()> {
+    let segments = last.map_or(1, |last| i64::from(last) + 1);
+    if segments > bert.type_vocab_size {
+        return Err(Error::config(format!(
+            "`{}` cannot do `{task}`: a pair of texts has {segments} segments, the model knows {} (`type_vocab_size`)",
+            dir.display(),
+            bert.type_vocab_size
+        ))
+        .hint(
+            "take a model with two segments, or leave `token_type_ids` out of `model_input_names` in its \
+             tokenizer_config.json",
+        ));
     }
     Ok(())
 }
@@ -49,7 +57,12 @@ pub fn check_model(config: &FinetuneConfig, bert: &BertConfig, tokenizer: &Token
 /// A head of another kind, or with another number of outputs.
 pub fn check_finetuned(task: Task, found: Option<TaskHead>, dir: &Path) -> Result<()> {
     let expected = task_head(task);
-    if found == Some(expected) {
+    let fits = match (task, found) {
+        // As many as the files have labels.
+        (Task::TextClassification, Some(TaskHead::Sequence { num_labels })) => num_labels > 1,
+        (_, found) => found == Some(expected),
+    };
+    if fits {
         return Ok(());
     }
     let words = |head: Option<TaskHead>| match head {
@@ -68,5 +81,9 @@ pub fn check_finetuned(task: Task, found: Option<TaskHead>, dir: &Path) -> Resul
 }
 
 fn is_of_pairs(task: Task) -> bool {
-    glue::row(task).is_none_or(|row| row.hub_columns.1.is_some())
+    match glue::row(task) {
+        Some(row) => row.hub_columns.1.is_some(),
+        // One's own files say it when they are read.
+        None => !task.is_custom(),
+    }
 }

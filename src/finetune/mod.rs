@@ -1,13 +1,14 @@
 //! Fine-tuning: a pre-trained encoder and a task's files in, scores and predictions out.
 //!
-//! The stations: [`task`] (their names), [`glue`] and [`squad`] (files → examples, and predictions → files of the GLUE site and of
-//! the SQuAD scripts), [`features`] (texts → tokens), [`task_data`] (all of a task that a run needs), [`batch`] and [`mod@loss`],
+//! The stations: [`task`] (their names), [`glue`], [`squad`] and [`custom`] (files → examples, and predictions → files of the GLUE
+//! site, of the SQuAD scripts, and of JSON), [`features`] (texts → tokens), [`task_data`] (all of a task that a run needs), [`batch`] and [`mod@loss`],
 //! [`finetuning`] (one learning rate, one seed), [`mod@sweep`] (all of them), [`scores`]. A finished encoder is just an encoder:
 //! nothing here knows how it was pre-trained. Nothing here prints: a sweep tells [`Event`]s. Cost: a run of BERT-base on SST-2 is
 //! three epochs of 67,349 sentences of 13 tokens on average.
 
 pub mod batch;
 pub mod config;
+pub mod custom;
 pub mod event;
 pub mod features;
 pub mod finetuning;
@@ -28,9 +29,9 @@ pub mod task_data;
 pub use config::FinetuneConfig;
 pub use event::Event;
 pub use finetuning::SweepContext;
-pub use fit::{check_finetuned, check_model};
+pub use fit::{check_finetuned, check_model, check_segments};
 pub use labels::label_outputs;
-pub use scoring::evaluate;
+pub use scoring::{ask, evaluate};
 pub use sweep::{sweep, SweepOutcome};
 pub use task::Task;
 pub use task_data::{task_head, DataFiles, TaskData};

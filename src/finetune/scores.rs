@@ -15,6 +15,8 @@ pub enum Metric {
     Accuracy,
     /// [`f1`].
     F1,
+    /// [`macro_f1`].
+    MacroF1,
     /// [`matthews`].
     Matthews,
     /// [`pearson`].
@@ -31,6 +33,7 @@ impl Metric {
         match self {
             Self::Accuracy => "accuracy",
             Self::F1 => "f1",
+            Self::MacroF1 => "macro_f1",
             Self::Matthews => "matthews",
             Self::Pearson => "pearson",
             Self::Spearman => "spearman",
@@ -63,6 +66,23 @@ pub fn f1(predictions: &[usize], labels: &[usize]) -> Result<f64> {
     let both = predictions.iter().zip(labels).filter(|&pair| pair == (&1, &1)).count();
     let either = [predictions, labels].concat().iter().filter(|&&class| class == 1).count();
     Ok(if either == 0 { 0.0 } else { 2.0 * both as f64 / either as f64 })
+}
+
+/// The mean of the F1 of every class that is predicted or there, as scikit-learn's `f1_score(average="macro")`.
+///
+/// # Errors
+/// No predictions, or not one for each label.
+pub fn macro_f1(predictions: &[usize], labels: &[usize]) -> Result<f64> {
+    check_lengths(predictions.len(), labels.len(), 1)?;
+    // Of each class: how often it is predicted or there, and how often both at once.
+    let mut counts: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for (&prediction, &label) in predictions.iter().zip(labels) {
+        counts.entry(prediction).or_default().0 += 1;
+        counts.entry(label).or_default().0 += 1;
+        counts.entry(label).or_default().1 += usize::from(prediction == label);
+    }
+    let scores = counts.values().map(|&(either, both)| 2.0 * both as f64 / either as f64);
+    Ok(scores.sum::<f64>() / counts.len() as f64)
 }
 
 /// Matthews' correlation of any number of classes, Gorodkin's R_K: with t_k labels and p_k predictions of class k, c

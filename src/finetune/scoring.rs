@@ -43,7 +43,10 @@ pub fn evaluate(
 }
 
 /// What `model` says about the examples of `set`, in their order; examples of like lengths are asked together.
-pub(super) fn ask(model: &Bert, data: &TaskData, set: &EvalSet, device: Device, world: &World) -> Result<Vec<Output>> {
+///
+/// # Errors
+/// A process that is gone, and libtorch's own.
+pub fn ask(model: &Bert, data: &TaskData, set: &EvalSet, device: Device, world: &World) -> Result<Vec<Output>> {
     let mut order: Vec<usize> = (0..set.examples.len()).collect();
     order.sort_by_key(|&at| set.examples[at].token_ids.len());
     // The outputs of all examples one after the other, zeros where another process asks.

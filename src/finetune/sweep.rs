@@ -46,7 +46,7 @@ pub fn sweep(
     let (config, world) = (context.config, &context.world);
     let path = folder.join(RESULTS_FILE);
     let settings: Vec<Setting> =
-        config.optim.lr.iter().flat_map(|&lr| (1..=config.num_seeds()).map(move |seed| Setting { lr, seed })).collect();
+        config.rates().iter().flat_map(|&lr| (1..=config.num_seeds()).map(move |seed| Setting { lr, seed })).collect();
     let hash = config.hash()?;
     let mut lock = None;
     // What is there already decides which runs follow, on all processes alike.

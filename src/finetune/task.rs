@@ -35,11 +35,16 @@ pub enum Task {
     Squad1,
     /// The same, version 2.0: some questions have no answer.
     Squad2,
+    /// One's own texts, or pairs of texts, of two or more classes.
+    #[serde(rename = "text-classification")]
+    TextClassification,
+    /// One's own texts, or pairs of texts, with a number each.
+    Regression,
 }
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Cola,
         Self::Sst2,
         Self::Mrpc,
@@ -52,7 +57,14 @@ impl Task {
         Self::Ax,
         Self::Squad1,
         Self::Squad2,
+        Self::TextClassification,
+        Self::Regression,
     ];
+
+    /// Whether its files are a person's own.
+    pub fn is_custom(self) -> bool {
+        matches!(self, Self::TextClassification | Self::Regression)
+    }
 
     /// The name on the command line and in files; Hugging Face's name of the data, for GLUE.
     pub fn name(self) -> &'static str {
@@ -69,6 +81,8 @@ impl Task {
             Self::Ax => "ax",
             Self::Squad1 => "squad1",
             Self::Squad2 => "squad2",
+            Self::TextClassification => "text-classification",
+            Self::Regression => "regression",
         }
     }
 }

@@ -9,10 +9,12 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::error::{Error, Result};
 use crate::finetune::batch::{Example, Target};
-use crate::finetune::config::FinetuneConfig;
+use crate::finetune::config::{FinetuneConfig, TaskConfig};
+use crate::finetune::custom;
 use crate::finetune::features::features;
 use crate::finetune::glue::{self, submission, GlueTask, Labels, Split};
 use crate::finetune::loss::Output;
+use crate::finetune::scores::Metric;
 use crate::finetune::squad::{self, AnswerConfig, Question, SpanLogits, Version, Window, WindowConfig};
 use crate::finetune::task::Task;
 use crate::model::TaskHead;
@@ -22,10 +24,12 @@ use crate::model::TaskHead;
 pub struct DataFiles {
     /// The task's own folder, with the official names.
     pub dir: PathBuf,
-    /// SQuAD: another file to train on.
+    /// SQuAD and own files: another file to train on.
     pub train: Option<PathBuf>,
-    /// SQuAD: another file to be scored on.
+    /// SQuAD and own files: another file to be scored on.
     pub dev: Option<PathBuf>,
+    /// Own files: another file to be predicted for.
+    pub test: Option<PathBuf>,
 }
 
 /// A task, ready for a model.
@@ -54,7 +58,7 @@ pub struct TaskData {
 /// Examples that a model is asked about.
 #[derive(Debug)]
 pub struct EvalSet {
-    /// `dev`, `dev_mismatched`, `test`, `test_mismatched` or `ax`.
+    /// `dev`, `dev_mismatched`, `test`, `test_mismatched` or `ax`; `input` where a model is only asked.
     pub name: &'static str,
     /// Tokenised.
     pub examples: Vec<Example>,
@@ -65,33 +69,74 @@ pub struct EvalSet {
 enum Source {
     Glue(&'static GlueTask, glue::Set),
     Squad { questions: Vec<Question>, windows: Vec<Window>, version: Version, config: AnswerConfig },
+    Custom { of: custom::Outputs, labels: Option<Vec<glue::Label>> },
 }
 
 impl TaskData {
-    /// Reads and tokenises the files of `config`'s task.
+    /// Reads and tokenises the files of `config`'s task. A finished model that is only evaluated has `known` words for its outputs.
     ///
     /// # Errors
     /// A file that is missing or wrong, and a tokenizer that does not fit.
-    pub fn open(config: &FinetuneConfig, files: &DataFiles, tokenizer: &Tokenizer) -> Result<Self> {
+    pub fn open(
+        config: &FinetuneConfig,
+        files: &DataFiles,
+        tokenizer: &Tokenizer,
+        known: Option<&[String]>,
+    ) -> Result<Self> {
         let task = config.task.name;
-        let (head, labels) = (task_head(task), labels_of(task));
-        let mut data = Self {
+        let mut data = Self::without_examples(task, tokenizer);
+        match glue::row(task) {
+            Some(row) => data.add_glue(row, config, files, tokenizer)?,
+            None if task.is_custom() => data.add_custom(config, files, tokenizer, known)?,
+            None => data.add_squad(config, files, tokenizer)?,
+        }
+        data.train_hash = hash(&data.train);
+        Ok(data)
+    }
+
+    /// Texts of one's own that a finished model with `words` for its outputs is asked about.
+    ///
+    /// # Errors
+    /// A tokenizer that fails.
+    pub fn of_texts(
+        records: &[custom::Record],
+        head: TaskHead,
+        words: &[String],
+        tokenizer: &Tokenizer,
+        max_length: usize,
+    ) -> Result<(Self, custom::Outputs)> {
+        let (task, of) = match head {
+            TaskHead::Sequence { num_labels: 1 } => (Task::Regression, custom::Outputs::Number),
+            _ => (Task::TextClassification, custom::Outputs::Classes(words.to_vec())),
+        };
+        let mut data = Self { head, ..Self::without_examples(task, tokenizer) };
+        let unlabelled = |record: &custom::Record| {
+            let record = custom::Record { label: None, ..record.clone() };
+            of.example(&record, Path::new(""))
+        };
+        let examples = records.iter().map(unlabelled).collect::<Result<Vec<_>>>()?;
+        data.add_custom_set("input", &of, &examples, tokenizer, max_length)?;
+        Ok((data, of))
+    }
+
+    fn without_examples(task: Task, tokenizer: &Tokenizer) -> Self {
+        Self {
             task,
-            head,
-            labels,
+            head: task_head(task),
+            labels: labels_of(task),
             outputs: None,
             train: Vec::new(),
             train_hash: String::new(),
             sets: Vec::new(),
             notes: Vec::new(),
             padding: Role::Pad.token(tokenizer).map_or(0, |(_, id)| id),
-        };
-        match glue::row(task) {
-            Some(row) => data.add_glue(row, config, files, tokenizer)?,
-            None => data.add_squad(config, files, tokenizer)?,
         }
-        data.train_hash = hash(&data.train);
-        Ok(data)
+    }
+
+    /// The largest number of a segment in the examples.
+    pub fn last_segment(&self) -> Option<u32> {
+        let sets = self.sets.iter().map(|set| &set.examples).chain([&self.train]);
+        sets.flatten().flat_map(|example| &example.token_types).max().copied()
     }
 
     /// What a model puts out for an example, in the order of the task's labels.
@@ -104,10 +149,13 @@ impl TaskData {
 
     /// The score that picks the best run, e.g. `dev/accuracy`.
     pub fn selection(&self) -> String {
-        match glue::row(self.task) {
-            Some(row) => format!("{}/{}", self.sets.first().map_or("dev", |set| set.name), row.selection.name()),
-            None => "dev/f1".into(),
-        }
+        let metric = match (glue::row(self.task), self.task) {
+            (Some(row), _) => row.selection.name(),
+            (None, Task::TextClassification) => Metric::Accuracy.name(),
+            (None, Task::Regression) => Metric::Pearson.name(),
+            (None, _) => "f1",
+        };
+        format!("{}/{metric}", self.sets.first().map_or("dev", |set| set.name))
     }
 
     fn add_glue(
@@ -117,21 +165,17 @@ impl TaskData {
         files: &DataFiles,
         tokenizer: &Tokenizer,
     ) -> Result<()> {
-        if files.train.is_some() || files.dev.is_some() {
-            return Err(Error::config("`--train-file` and `--dev-file` are for SQuAD")
+        if files.train.is_some() || files.dev.is_some() || files.test.is_some() {
+            return Err(Error::config("`--train-file`, `--dev-file` and `--test-file` are for SQuAD and own files")
                 .hint("give the task's folder with `--data`"));
         }
         let longest = config.max_length();
         let mut read = |row: &'static GlueTask, dir: &Path, split: Split| -> Result<Vec<EvalSet>> {
             let mut sets = Vec::new();
             for set in glue::read(row.task, dir, split)? {
-                let found = features(tokenizer, &set.rows.examples, longest)?;
                 self.notes.extend(set.rows.skipped.iter().map(|skip| format!("{}: {skip}", set.name)));
-                if found.num_cut > 0 {
-                    let (name, cut, of) = (set.name, found.num_cut, found.examples.len());
-                    self.notes.push(format!("{name}: {cut} of {of} examples are cut at {longest} tokens"));
-                }
-                sets.push(EvalSet { name: set.name, examples: found.examples, source: Source::Glue(row, set) });
+                let examples = self.tokenised(set.name, &set.rows.examples, tokenizer, longest)?;
+                sets.push(EvalSet { name: set.name, examples, source: Source::Glue(row, set) });
             }
             Ok(sets)
         };
@@ -151,14 +195,72 @@ impl TaskData {
             }
         }
         if let (Some(dir), Some(ax)) = (&config.task.diagnostics, glue::row(Task::Ax)) {
-            if self.task != Task::Mnli {
-                return Err(Error::config(format!("`task.diagnostics` is for `mnli`, got `{}`", self.task)));
+            if row.task != Task::Mnli {
+                return Err(Error::config(format!("`task.diagnostics` is for `mnli`, got `{}`", row.task)));
             }
             sets.extend(read(ax, dir, Split::Test)?);
         }
         self.notes.extend(missing);
         (self.sets, self.train) = (sets, train.into_iter().flat_map(|set| set.examples).collect());
         Ok(())
+    }
+
+    fn add_custom(
+        &mut self,
+        config: &FinetuneConfig,
+        files: &DataFiles,
+        tokenizer: &Tokenizer,
+        known: Option<&[String]>,
+    ) -> Result<()> {
+        let TaskConfig { text, text_pair, label, .. } = config.task.clone();
+        let files = custom::Files {
+            dir: &files.dir,
+            train: files.train.as_deref(),
+            dev: files.dev.as_deref(),
+            test: files.test.as_deref(),
+        };
+        let names = custom::Names { text, text_pair, label };
+        let found = custom::read_sets(self.task, files, &names, known)?;
+        self.notes.extend(found.notes);
+        self.head = TaskHead::Sequence { num_labels: found.outputs.count() };
+        self.labels = found.outputs.words();
+        let longest = config.max_length();
+        self.train = self.tokenised("train", &found.train, tokenizer, longest)?;
+        for (name, examples) in &found.others {
+            self.add_custom_set(name, &found.outputs, examples, tokenizer, longest)?;
+        }
+        Ok(())
+    }
+
+    fn add_custom_set(
+        &mut self,
+        name: &'static str,
+        of: &custom::Outputs,
+        examples: &[glue::RawExample],
+        tokenizer: &Tokenizer,
+        max_length: usize,
+    ) -> Result<()> {
+        let labels = examples.iter().map(|example| example.label).collect();
+        let source = Source::Custom { of: of.clone(), labels };
+        let examples = self.tokenised(name, examples, tokenizer, max_length)?;
+        self.sets.push(EvalSet { name, examples, source });
+        Ok(())
+    }
+
+    /// The examples of a set, with a note of those that are cut.
+    fn tokenised(
+        &mut self,
+        name: &str,
+        examples: &[glue::RawExample],
+        tokenizer: &Tokenizer,
+        max_length: usize,
+    ) -> Result<Vec<Example>> {
+        let found = features(tokenizer, examples, max_length)?;
+        if found.num_cut > 0 {
+            let (cut, of) = (found.num_cut, found.examples.len());
+            self.notes.push(format!("{name}: {cut} of {of} examples are cut at {max_length} tokens"));
+        }
+        Ok(found.examples)
     }
 
     fn add_squad(&mut self, config: &FinetuneConfig, files: &DataFiles, tokenizer: &Tokenizer) -> Result<()> {
@@ -216,11 +318,22 @@ impl EvalSet {
                 }
                 Ok(named.into_iter().map(|(name, score)| (format!("dev/{name}"), score)).collect())
             }
+            Source::Custom { of, labels } => {
+                let found = custom::predictions(of, outputs)?;
+                let Some(labels) = labels else { return Ok(BTreeMap::new()) };
+                let metrics: &[Metric] = match of {
+                    custom::Outputs::Classes(_) => &[Metric::Accuracy, Metric::MacroF1, Metric::Matthews],
+                    custom::Outputs::Number => &[Metric::Pearson, Metric::Spearman],
+                };
+                let found: Vec<glue::Label> = found.iter().map(custom::Prediction::as_label).collect();
+                let scores = glue::measure_all(metrics, &found, labels)?;
+                Ok(scores.into_iter().map(|(name, score)| (format!("{}/{name}", self.name), score)).collect())
+            }
         }
     }
 
-    /// Writes the predictions into `dir`, in the forms that the GLUE site and the SQuAD scripts take; nothing for dev sets of
-    /// GLUE.
+    /// Writes the predictions into `dir`, in the forms that the GLUE site and the SQuAD scripts take; those for own files as lines of
+    /// JSON; nothing for dev sets of GLUE.
     ///
     /// # Errors
     /// Outputs that are not finite, and a file that cannot be written.
@@ -233,6 +346,9 @@ impl EvalSet {
             }
             Source::Glue(..) => Ok(()),
             Source::Squad { .. } => squad::write_predictions(dir, &self.answers(outputs)?),
+            Source::Custom { of, .. } => {
+                custom::write(&dir.join(format!("{}.jsonl", self.name)), &custom::predictions(of, outputs)?)
+            }
         }
     }
 
@@ -251,11 +367,13 @@ impl EvalSet {
     }
 }
 
-/// The head that a task needs.
+/// The head that a task needs. For text classification it has as many labels as the files, at least two.
 pub fn task_head(task: Task) -> TaskHead {
-    match glue::row(task) {
-        Some(row) => TaskHead::Sequence { num_labels: row.labels.num_outputs() },
-        None => TaskHead::Span,
+    match (glue::row(task), task) {
+        (Some(row), _) => TaskHead::Sequence { num_labels: row.labels.num_outputs() },
+        (None, Task::TextClassification) => TaskHead::Sequence { num_labels: 2 },
+        (None, Task::Regression) => TaskHead::Sequence { num_labels: 1 },
+        (None, _) => TaskHead::Span,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::examples::Label;
 use super::glue_task::GlueTask;
 use crate::error::{Error, Result};
-use crate::finetune::scores::{accuracy, f1, matthews, pearson, spearman, Metric};
+use crate::finetune::scores::{accuracy, f1, macro_f1, matthews, pearson, spearman, Metric};
 
 /// All scores of the task by their names, and `mean` if it has two.
 ///
@@ -13,15 +13,20 @@ use crate::finetune::scores::{accuracy, f1, matthews, pearson, spearman, Metric}
 /// No predictions, not one for each label, a class where there should be a score or the other way round, and predictions
 /// that are not finite.
 pub fn evaluate(task: &GlueTask, predictions: &[Label], labels: &[Label]) -> Result<BTreeMap<&'static str, f64>> {
-    let mut scores = BTreeMap::new();
-    for &metric in task.metrics {
-        scores.insert(metric.name(), measure(metric, predictions, labels)?);
-    }
+    let mut scores = measure_all(task.metrics, predictions, labels)?;
     if task.metrics.len() > 1 {
         let mean = scores.values().sum::<f64>() / scores.len() as f64;
         scores.insert(Metric::Mean.name(), mean);
     }
     Ok(scores)
+}
+
+/// The scores `metrics` by their names.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn measure_all(metrics: &[Metric], predictions: &[Label], labels: &[Label]) -> Result<BTreeMap<&'static str, f64>> {
+    metrics.iter().map(|&metric| Ok((metric.name(), measure(metric, predictions, labels)?))).collect()
 }
 
 fn measure(metric: Metric, predictions: &[Label], labels: &[Label]) -> Result<f64> {
@@ -30,6 +35,7 @@ fn measure(metric: Metric, predictions: &[Label], labels: &[Label]) -> Result<f6
     match metric {
         Metric::Accuracy => on_classes(accuracy),
         Metric::F1 => on_classes(f1),
+        Metric::MacroF1 => on_classes(macro_f1),
         Metric::Matthews => on_classes(matthews),
         Metric::Pearson => on_scores(pearson),
         Metric::Spearman => on_scores(spearman),

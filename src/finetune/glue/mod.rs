@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::finetune::task::Task;
-pub use evaluate::evaluate;
+pub use evaluate::{evaluate, measure_all};
 pub use examples::{Label, RawExample, Reason, Rows, Skip};
 use files::Found;
 pub use glue_task::{GlueSet, GlueTask, Labels, Split, TsvFile};

@@ -1,5 +1,6 @@
 //! `untie finetune` as a user calls it: sweeps on made-up tasks with a model that this test pre-trains for a moment.
 
+mod custom;
 mod sweeps;
 mod tasks;
 

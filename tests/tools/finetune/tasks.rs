@@ -262,7 +262,7 @@ fn every_task_has_a_configuration_that_is_the_protocol_of_the_paper() {
         config.validate().unwrap();
         let defaults = untie::finetune::FinetuneConfig::of_task(task);
         assert_eq!(config.computed().unwrap(), defaults.computed().unwrap(), "{task}");
-        assert_eq!((config.num_seeds(), config.optim.lr), (defaults.num_seeds(), defaults.optim.lr), "{task}");
+        assert_eq!((config.num_seeds(), config.rates()), (defaults.num_seeds(), defaults.rates()), "{task}");
     }
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 11);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 13);
 }

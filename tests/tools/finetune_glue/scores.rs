@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use untie::error::Result;
 use untie::finetune::glue::{evaluate, row, Label};
-use untie::finetune::scores::{accuracy, f1, matthews, pearson, spearman};
+use untie::finetune::scores::{accuracy, f1, macro_f1, matthews, pearson, spearman};
 use untie::finetune::task::Task;
 
 const TOLERANCE: f64 = 1e-9;
@@ -38,6 +38,7 @@ fn scores_of_classes_are_those_of_scikit_learn() {
         let (predictions, labels): (Vec<usize>, Vec<usize>) = (list(case, "predictions"), list(case, "labels"));
         hold(case, "accuracy", accuracy(&predictions, &labels));
         hold(case, "f1", f1(&predictions, &labels));
+        hold(case, "macro_f1", macro_f1(&predictions, &labels));
         hold(case, "matthews", matthews(&predictions, &labels));
     }
 }
@@ -73,6 +74,7 @@ fn large_sets_lose_nothing() {
         let predictions: Vec<usize> = drawn.iter().map(guess).collect();
         hold(case, "accuracy", accuracy(&predictions, &labels));
         hold(case, "f1", f1(&predictions, &labels));
+        hold(case, "macro_f1", macro_f1(&predictions, &labels));
         hold(case, "matthews", matthews(&predictions, &labels));
 
         let scores: Vec<f64> = drawn.iter().map(|value| (value % 1000) as f64 / 200.0).collect();
