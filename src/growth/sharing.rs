@@ -72,7 +72,7 @@ pub struct SharingConfig {
     /// anew. Default: `carry`.
     pub moments: MomentsAt,
     /// What a group of tied layers hands to clipping and AdamW: the `mean` of its layers' gradients, or the `sum`, as
-    /// autograd leaves it. Default: `mean`; `sum` is wrong after untying (README) and there to show that.
+    /// autograd leaves it. Default: `mean`; `sum` is wrong after untying (docs/untying.md); it exists to show this.
     pub gradient: GroupGradient,
     /// Transitions by hand, instead of a rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
