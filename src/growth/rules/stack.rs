@@ -15,10 +15,10 @@ use crate::layer_map::LayerMap;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StackConfig {
-    /// Layers of each stage, the last `model.num_hidden_layers`; each at most twice those before it. Default: [3, 6, 12] (the
-    /// paper).
+    /// Number of layers in each stage. Each number is at most twice the one before, the last one is `model.num_hidden_layers`.
+    /// Default: [3, 6, 12] (the paper).
     pub depths: Vec<usize>,
-    /// Where each stage but the first begins: steps (integers) or fractions of the run. Default: [0.096, 0.23] (the paper).
+    /// Where each stage after the first begins: steps (integers) or fractions of the run. Default: [0.096, 0.23] (the paper).
     pub at: Vec<RunPoint>,
 }
 
