@@ -27,13 +27,16 @@ pub struct BenchArgs {
     /// bert-base or bert-large; the sizes below replace those of the preset
     #[arg(long, value_name = "NAME", value_parser = named::<Preset>)]
     preset: Option<Preset>,
+    /// Width of the hidden states
     #[arg(long, value_name = "N")]
     hidden_size: Option<i64>,
+    /// Number of encoder layers
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
+    /// Number of attention heads of each layer
     #[arg(long, value_name = "N")]
     heads: Option<i64>,
-    /// [default: four times the hidden size]
+    /// Width of the feed-forward layer [default: four times the hidden size]
     #[arg(long, value_name = "N")]
     intermediate_size: Option<i64>,
     /// Tokens in the vocabulary
