@@ -41,11 +41,13 @@ given = $(if $(filter undefined,$(origin $(1))),,--$(2)="$($(1))")
 TABLE_ARGS = --scale "$(SCALE)" $(if $(CORPUS),--corpus "$(CORPUS)") $(call given,GLUE,glue) $(call given,SQUAD,squad) \
 	$(call given,TASKS,tasks) $(call given,FINETUNE_ARGS,finetune-args) $(ARGS)
 
+MDBOOK := 0.5.4
+
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
 .PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
-	scale-out test sanitize kills flips fuzz check fmt docs parity tensorboard ptx gpu-check clean
+	scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -140,6 +142,13 @@ fmt: ## Format the code
 
 docs: setup ## Build and open the API documentation
 	cargo doc --locked --release --workspace --no-deps --open
+
+book: ## Build the pages of docs/ as a book in target/book/html (compiles mdBook once, unless it is on the PATH: 3 minutes of CPU time)
+	@command -v mdbook >/dev/null || [ -x target/tools/bin/mdbook ] || cargo install --locked --root target/tools mdbook \
+		--version $(MDBOOK) --no-default-features --features search
+	@$(PYTHON) scripts/book.py
+	@PATH="$$PATH:target/tools/bin" mdbook build
+	@echo "open               target/book/html/index.html"
 
 parity: build .venv-dev/ready ## Compare with transformers and torch.optim (sets up .venv-dev, about 3 GB)
 	$(DEV)/python scripts/parity.py
