@@ -134,7 +134,7 @@ impl TrainArgs {
             }
             Outcome::Stopped(reason, step) => {
                 if world.is_first() {
-                    eprintln!("stopped by {reason} after step {step}; saved, go on with `--resume`");
+                    eprintln!("stopped by {reason} after step {step}; saved, continue with `--resume`");
                 }
                 Ok(reason.exit_code())
             }

@@ -43,7 +43,7 @@ pub enum SpikeAction {
     Off,
     /// It is told.
     Warn,
-    /// The run goes back to a checkpoint, and on with other data.
+    /// The run goes back to a checkpoint and continues with other data.
     Rollback,
 }
 

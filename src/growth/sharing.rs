@@ -43,8 +43,8 @@ pub enum Splits {
 #[serde(deny_unknown_fields, default)]
 pub struct SharingConfig {
     /// Which layers share weights at the start: `tied` (all), `untied` (none), `AxB` (a unit of A layers, repeated B times),
-    /// `contiguous:G` (groups of G layers), or lists of layers. `auto` is `tied`; with `model.init` and without `init` it is
-    /// `untied`. Default: `auto`.
+    /// `contiguous:G` (G groups of neighbouring layers), or lists of layers. `auto` is `tied`; with `model.init` and without
+    /// `init` it is `untied`. Default: `auto`.
     pub start: Start,
     /// For a run from `model.init` that ties layers: a group takes the weights of its `lowest` layer or the `mean` of its
     /// layers' weights. Without this key such a run is refused. Default: none.

@@ -92,6 +92,7 @@ fn kind(rust: &str) -> &'static str {
         "u64" | "usize" | "i64" => "integer",
         "f64" => "number",
         "bool" => "true or false",
+        "String" => "text",
         "PathBuf" => "path",
         "[f64; 2]" => "two numbers",
         "Vec<f64>" => "list of numbers",
@@ -101,6 +102,7 @@ fn kind(rust: &str) -> &'static str {
         "MicroBatch" => "integer or `auto`",
         "TimeBudget" => "time",
         "AnswerConfig" => "table",
+        "Vec<TransitionConfig>" => "tables",
         "Start" => "name, pattern or lists of layers",
         _ => "name",
     }
@@ -158,7 +160,7 @@ fn command_section(page: &mut String, command: &Command, path: &str) {
     let usage = command.clone().render_usage().to_string().replace("Usage: ", "");
     let usage = usage.replacen(command.get_name(), path, 1);
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    write!(page, "\n## {path}\n\n{about}.\n\n```text\n{usage}\n```\n").unwrap();
+    write!(page, "\n## {path}\n\n{}.\n\n```text\n{usage}\n```\n", about.trim_end_matches('.')).unwrap();
     let arguments: Vec<_> = command.get_arguments().filter(|argument| argument.get_id() != "help").collect();
     if !arguments.is_empty() {
         page.push_str("\n| option | meaning |\n|---|---|\n");

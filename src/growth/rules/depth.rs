@@ -19,7 +19,7 @@ use crate::growth::transition::Transition;
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.depth]` table.
+/// Every step has a random depth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DepthConfig {

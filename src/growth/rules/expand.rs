@@ -11,7 +11,7 @@ use crate::growth::rules::staged::{layers, validate_points, RunContext, Staged};
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.expand]` table.
+/// One layer becomes all layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpandConfig {

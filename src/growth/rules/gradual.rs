@@ -14,7 +14,7 @@ use crate::growth::transition::Transition;
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.gradual]` table.
+/// Copies of the top layers are appended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradualConfig {

@@ -11,7 +11,7 @@ use crate::growth::rules::staged::{layers, validate_points, validate_sizes, RunC
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.stack]` table.
+/// The layers are repeated on top of themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StackConfig {

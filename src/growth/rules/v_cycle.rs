@@ -41,7 +41,7 @@ impl Pairs {
     }
 }
 
-/// The `[growth.v_cycle]` table.
+/// Pairs of layers are averaged for a time, and later blended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VCycleConfig {
