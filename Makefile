@@ -42,6 +42,7 @@ TABLE_ARGS = --scale "$(SCALE)" $(if $(CORPUS),--corpus "$(CORPUS)") $(call give
 	$(call given,TASKS,tasks) $(call given,FINETUNE_ARGS,finetune-args) $(ARGS)
 
 MDBOOK := 0.5.4
+CARGO_DENY := 0.20.2
 
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
@@ -132,10 +133,13 @@ fuzz: setup ## Fuzz the parsers of untrusted input for FUZZ_SECONDS each; FUZZ="
 			$$([ $$target = compressed ] && echo -detect_leaks=0); \
 	done
 
-check: setup ## Formatting, clippy and documentation, without warnings
+check: setup ## Formatting, clippy, documentation and licences, without warnings (compiles cargo-deny once: 2 minutes of CPU time)
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
+	@command -v cargo-deny >/dev/null || [ -x target/tools/bin/cargo-deny ] || CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug \
+		--root target/tools cargo-deny --version $(CARGO_DENY)
+	PATH="$$PATH:target/tools/bin" cargo-deny --locked check bans licenses sources
 
 fmt: ## Format the code
 	cargo fmt --all
