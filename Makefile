@@ -41,11 +41,14 @@ given = $(if $(filter undefined,$(origin $(1))),,--$(2)="$($(1))")
 TABLE_ARGS = --scale "$(SCALE)" $(if $(CORPUS),--corpus "$(CORPUS)") $(call given,GLUE,glue) $(call given,SQUAD,squad) \
 	$(call given,TASKS,tasks) $(call given,FINETUNE_ARGS,finetune-args) $(ARGS)
 
+MDBOOK := 0.5.4
+CARGO_DENY := 0.20.2
+
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
 .PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
-	scale-out test sanitize kills flips fuzz check fmt docs parity tensorboard ptx gpu-check clean
+	scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -79,26 +82,26 @@ rules: data ## Train CONFIG under each untying rule, on the data of `make data`,
 	done; \
 	$(UNTIE) plot --runs $(addprefix $(RULES_DIR)/,$(RULES)) --out $(RULES_DIR)/rules.svg $(RULES_DIR)/rules.png
 
-table1: ## Pre-train and fine-tune what is missing of the paper's table 1, and print it: SCALE, CORPUS, TASKS (also table2 to table4)
+table1: ## Pre-train and fine-tune the missing runs of the paper's table 1, and print it: SCALE, CORPUS, TASKS (also table2 to table4)
 table1 table2 table3 table4: build
 	@$(PYTHON) scripts/paper_table.py --untie $(UNTIE) --table $(@:table%=%) $(TABLE_ARGS)
 
 theory: build ## Measure the paper's deep linear network against its bounds
 	$(UNTIE) theory $(ARGS)
 
-bench: data .venv-dev/ready ## Time, memory and utilisation of steps beside transformers' (sets up .venv-dev; about an hour, ARGS=--quick less)
+bench: data .venv-dev/ready ## Compare time, memory and utilisation of steps with transformers (sets up .venv-dev; about an hour, with ARGS=--quick less)
 	$(DEV)/python scripts/bench.py --out runs/bench/performance.json $(ARGS)
 
-probe-cost: setup ## Time and memory of a step that measures gradient correlations, beside a plain one
+probe-cost: setup ## Compare time and memory of a step with and without a check of gradient correlations
 	cargo run --locked --release --example probe_cost -- $(ARGS)
 
 loader-speed: data ## Samples and tokens a second of the data loader, on the data of `make data`
 	cargo run --locked --release --example loader_speed -- --data $(DATA) $(ARGS)
 
-untying-updates: setup ## Sizes of the updates after untying: moments carried or reset, gradients meaned or summed
+untying-updates: setup ## Sizes of the updates after untying: moments carried or reset, mean or sum of gradients
 	cargo run --locked --release --example untying_updates -- $(ARGS)
 
-scale-out: data ## Bytes, step times and slow cables of two processes, each in a network of its own (Linux namespaces; ten minutes)
+scale-out: data ## Bytes and step times of two processes, each in its own network, with fast and slow cables (Linux namespaces; ten minutes)
 	$(PYTHON) scripts/scale_out.py --untie $(UNTIE) $(ARGS)
 
 test: setup ## Run the tests; those of the CPU's kernels at the levels DEFAULT, AVX2 and the CPU's best
@@ -113,14 +116,14 @@ test: setup ## Run the tests; those of the CPU's kernels at the levels DEFAULT, 
 sanitize: ## Run each kernel of csrc/kernels at each level over odd sizes under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/sanitize.sh
 
-kills: setup ## Kill runs 100 times, a third of the times during a save, and compare with runs that nobody killed; one of two processes 20 times
+kills: setup ## Kill runs 100 times, a third of the times during a save, and compare with runs that were not killed; kill one of two processes 20 times
 	UNTIE_KILLS=100 cargo test --locked --release --test train kills -- --nocapture
 	UNTIE_RANK_KILLS=20 cargo test --locked --release --test parallel -- --nocapture killed
 
 flips: setup ## Flip 1,000 single bits of a checkpoint and of shards: each must be found
 	UNTIE_FLIPS=1000 cargo test --locked --release --test train flips -- --nocapture
 
-fuzz: setup ## Fuzz the parsers of what comes from outside, FUZZ="..." of them for FUZZ_SECONDS each (cargo-fuzz, nightly Rust)
+fuzz: setup ## Fuzz the parsers of untrusted input for FUZZ_SECONDS each; FUZZ="..." chooses some (cargo-fuzz, nightly Rust)
 	@command -v cargo-fuzz >/dev/null || { echo "error: \`cargo-fuzz\` is not on the PATH" >&2; \
 		echo "hint: rustup toolchain install nightly && cargo install cargo-fuzz" >&2; exit 1; }
 	@for target in $(FUZZ); do \
@@ -130,16 +133,26 @@ fuzz: setup ## Fuzz the parsers of what comes from outside, FUZZ="..." of them f
 			$$([ $$target = compressed ] && echo -detect_leaks=0); \
 	done
 
-check: setup ## Formatting, clippy and documentation, without warnings
+check: setup ## Formatting, clippy, documentation and licences, without warnings (compiles cargo-deny once: 2 minutes of CPU time)
 	cargo fmt --all --check
 	cargo clippy --locked --release --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --release --workspace --no-deps
+	@command -v cargo-deny >/dev/null || [ -x target/tools/bin/cargo-deny ] || CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug \
+		--root target/tools cargo-deny --version $(CARGO_DENY)
+	PATH="$$PATH:target/tools/bin" cargo-deny --locked check bans licenses sources
 
 fmt: ## Format the code
 	cargo fmt --all
 
 docs: setup ## Build and open the API documentation
 	cargo doc --locked --release --workspace --no-deps --open
+
+book: ## Build the pages of docs/ as a book in target/book/html (compiles mdBook once, unless it is on the PATH: 3 minutes of CPU time)
+	@command -v mdbook >/dev/null || [ -x target/tools/bin/mdbook ] || cargo install --locked --root target/tools mdbook \
+		--version $(MDBOOK) --no-default-features --features search
+	@$(PYTHON) scripts/book.py
+	@PATH="$$PATH:target/tools/bin" mdbook build
+	@echo "open               target/book/html/index.html"
 
 parity: build .venv-dev/ready ## Compare with transformers and torch.optim (sets up .venv-dev, about 3 GB)
 	$(DEV)/python scripts/parity.py
@@ -148,7 +161,7 @@ tensorboard: .venv-dev/ready ## Show the runs in TensorBoard on port 6006 (sets 
 	$(DEV)/tensorboard --logdir runs
 
 ptx: FLAVOR := cuda
-ptx: build .venv-dev/ready ## What NVRTC made of the CUDA kernels, without a GPU: registers and spills, and the PTX run on the CPU (sets up .venv-dev)
+ptx: build .venv-dev/ready ## Print registers and spills of the compiled CUDA kernels and run their PTX on the CPU, without a GPU (sets up .venv-dev)
 	$(PYTHON) scripts/kernel_table.py
 	$(DEV)/python tests/cuda_kernels/test_ptx.py
 

@@ -25,7 +25,7 @@ pub enum Switch {
 /// Turn raw text into token shards.
 #[derive(Clone, Debug, clap::Args)]
 pub struct PrepareArgs {
-    /// Corpus files, folders, quoted globs, or - for standard input, read in this order
+    /// Files, folders, quoted globs, or - for standard input; read in this order
     #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
     pub input: Vec<PathBuf>,
     /// Folder to write
@@ -37,16 +37,16 @@ pub struct PrepareArgs {
     /// Field of JSONL, or column of Parquet, that holds the text
     #[arg(long, value_name = "NAME", default_value = "text")]
     pub text_field: String,
-    /// Stop at invalid UTF-8, broken lines and broken pages, instead of repairing or skipping and counting them
+    /// Stop at invalid UTF-8, broken lines and broken pages; without it they are repaired or skipped, and counted
     #[arg(long)]
     pub strict: bool,
     /// Keep the headings of Wikipedia articles, each as a paragraph
     #[arg(long)]
     pub headings: bool,
-    /// Drop the sentences of Wikipedia articles that contained an unknown template or a formula, so that no sentence has a gap
+    /// Drop sentences of Wikipedia articles with an unknown template or a formula; without it these sentences have a gap
     #[arg(long)]
     pub drop_incomplete_sentences: bool,
-    /// Cut documents that are larger at paragraphs (text) or skip them (lines, pages); both are counted
+    /// Largest document: longer text is cut at a paragraph, longer lines and pages are skipped; both are counted
     #[arg(long, value_name = "SIZE", default_value = "16MB", value_parser = parse_size)]
     pub max_document: u64,
     /// Keep the licence texts of Project Gutenberg and Smashwords
@@ -55,7 +55,7 @@ pub struct PrepareArgs {
     /// Unicode normal form of the text
     #[arg(long, value_enum, default_value_t)]
     pub normalize: Normalization,
-    /// Drop documents with fewer words
+    /// Drop documents with fewer words than this
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub min_words: u64,
     /// Quality filters, in this order
@@ -64,42 +64,43 @@ pub struct PrepareArgs {
     /// Drop exact duplicates; the first one stays
     #[arg(long, value_enum, num_args = 1.., value_name = "WHAT")]
     pub dedup: Vec<Dedup>,
-    /// Store each sentence as a separate sequence, for pairs of segments; LANG is a code such as en, de, ja
+    /// Store each sentence as a separate sequence, for next-sentence and sentence-order prediction; LANG is a code such as en,
+    /// de, ja
     #[arg(long, value_name = "LANG", num_args = 0..=1, default_missing_value = "en")]
     pub sentences: Option<String>,
-    /// Existing tokenizer to use instead of training a vocabulary: a Hugging Face directory, a tokenizer.json or a vocab.txt
+    /// Use this tokenizer instead of training a vocabulary: a Hugging Face directory, a tokenizer.json or a vocab.txt
     #[arg(long, value_name = "PATH", conflicts_with = "vocab_size")]
     pub tokenizer: Option<PathBuf>,
     /// Size of the vocabulary to train, special tokens included
     #[arg(long, value_name = "N", default_value_t = 30_522)]
     pub vocab_size: usize,
-    /// Most different characters of a trained vocabulary; rarer ones become `[UNK]`. Default: the 1000 most frequent, and more
-    /// where they are frequent or where there is room, as in Chinese
+    /// Largest number of different characters in a trained vocabulary; rarer ones become `[UNK]` [default: the 1000 most
+    /// frequent, and further ones that are frequent or fit in, as in Chinese]
     #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
     pub limit_alphabet: Option<usize>,
-    /// Keep case, and accents unless --strip-accents says otherwise (for training a vocabulary, and for a vocab.txt with no
-    /// tokenizer_config.json beside it)
+    /// Keep case, and accents without `--strip-accents on`; for a trained vocabulary, and for a vocab.txt without
+    /// tokenizer_config.json
     #[arg(long)]
     pub cased: bool,
-    /// Whether letters lose their accents and other nonspacing marks [default: off with --cased, else on]
+    /// Remove accents and other nonspacing marks from letters [default: off with --cased, else on]
     #[arg(long, value_enum, value_name = "WHETHER")]
     pub strip_accents: Option<Switch>,
-    /// Fraction of the documents to hold out, chosen by the hash of their text; at least one unless 0
+    /// Fraction of the documents to hold out; the hash of the text decides; at least one document, unless 0
     #[arg(long, value_name = "F", default_value_t = 0.01)]
     pub valid_fraction: f64,
-    /// Tokens of a full shard
+    /// Largest number of tokens in a shard
     #[arg(long, value_name = "N", default_value_t = 100_000_000)]
     pub shard_tokens: u64,
-    /// Threads; 0: one for each core
+    /// Number of threads; 0: one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub workers: usize,
-    /// Limit of memory; it never changes the result
+    /// Memory limit; it does not change the result
     #[arg(long, value_name = "SIZE", default_value = "1GB", value_parser = parse_size)]
     pub memory_limit: u64,
-    /// Read a little, print what the preparation will need, and stop
+    /// Read a little, print the time, memory and disk space to expect, then stop
     #[arg(long)]
     pub dry_run: bool,
-    /// Replace a folder that is complete but different; start an unfinished one from the beginning
+    /// Replace a folder that was prepared differently; start an unfinished one from the beginning
     #[arg(long)]
     pub force: bool,
 }

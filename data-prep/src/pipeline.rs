@@ -63,7 +63,7 @@ pub fn prepare(config: &PrepareConfig, progress: Arc<dyn Progress>) -> Result<Su
     let Found { files, passed_over } = find_files(&config.inputs, config.format)?;
     if let Some(first) = passed_over.first() {
         progress.warn(&format!(
-            "{} files are passed over, because their names tell no format: `{}`{}",
+            "{} files are passed over, because their names do not tell the format: `{}`{}",
             passed_over.len(),
             first.display(),
             if passed_over.len() > 1 { ", .." } else { "" }

@@ -11,16 +11,16 @@ use crate::batch::spans::SpanLengths;
 use crate::error::{Error, Result};
 use crate::keys::classes;
 
-/// What a sample is, and what is learnt from it.
+/// What a sample is, and what the model learns from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Objective {
     /// Full sequences, masked tokens only.
     #[serde(rename = "mlm")]
     Mlm,
-    /// Pairs of segments, of which every second one's second segment is from another document (Devlin et al. 2018).
+    /// Pairs of segments. In half of the pairs the second segment comes from another document (Devlin et al. 2018).
     #[serde(rename = "mlm+nsp")]
     MlmNsp,
-    /// Pairs of segments, of which every second one is swapped (Lan et al. 2019).
+    /// Pairs of segments. In half of the pairs the two segments are swapped (Lan et al. 2019).
     #[serde(rename = "mlm+sop")]
     MlmSop,
 }
@@ -29,9 +29,9 @@ pub enum Objective {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Packing {
-    /// One after the other with `[SEP]` between; every token sees all others.
+    /// One after the other, with `[SEP]` between them. Every token sees all others.
     Concat,
-    /// One after the other, each with `[CLS]` and `[SEP]` and places of its own; tokens see their own document only.
+    /// One after the other, each with its own `[CLS]`, `[SEP]` and positions. A token sees only its own document.
     Isolated,
 }
 
@@ -39,9 +39,9 @@ pub enum Packing {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusConfig {
-    /// Folder of shards.
+    /// Folder of shards. Required.
     pub dir: PathBuf,
-    /// Its share of the samples, relative to the other weights.
+    /// Its share of the samples, relative to the other weights. Required.
     pub weight: f64,
 }
 
@@ -50,48 +50,50 @@ classes! { CorpusConfig {
     Placement: dir;
 } }
 
-/// Where tokens come from and how they become samples.
+/// Where the tokens come from, and how they become samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// Folder of shards, as `untie prepare` or Megatron-LM write them, or one pair of Megatron-LM's files as
-    /// `DIR/PREFIX_text_document`; ignored where `[[data.corpus]]` lists several. Default: `data/sample`.
+    /// Folder of shards, written by `untie prepare` or Megatron-LM, or one pair of Megatron-LM's files as
+    /// `DIR/PREFIX_text_document`. `[[data.corpus]]` replaces it. Default: `data/sample`.
     pub dir: PathBuf,
-    /// For Megatron-LM's files only: the fraction of the documents that is held out, chosen by the hash of their tokens, at least
-    /// one document unless it is 0. Ignored where file names mark a held-out part (`valid-NNNNN`, or the word `valid`,
-    /// `validation`, `val`, `dev` or `eval`). Default: 0.01.
+    /// Only for Megatron-LM's files: the fraction of the documents to hold out. The hash of a document's tokens decides. At
+    /// least one document is held out, unless the fraction is 0. It is ignored if file names mark a held-out part
+    /// (`valid-NNNNN`, or the word `valid`, `validation`, `val`, `dev` or `eval`). Default: 0.01.
     pub valid_fraction: f64,
-    /// The tokenizer that made the shards: a Hugging Face directory, a tokenizer.json or a vocab.txt. A vocab.txt with no
-    /// tokenizer_config.json beside it treats text as the manifest of the shards says. Default: the one in `dir`.
+    /// The tokenizer that made the shards: a Hugging Face directory, a tokenizer.json or a vocab.txt. If a vocab.txt has no
+    /// tokenizer_config.json beside it, the manifest of the shards says how to treat case and accents. Default: the one in
+    /// `dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// Tokens of a sample, special ones included. Default: 128.
+    /// Tokens of a sample, special tokens included. Default: 128.
     pub sequence_length: usize,
-    /// `mlm`, `mlm+nsp` or `mlm+sop`. Default: `mlm`.
+    /// `mlm`: full sequences with masked tokens. `mlm+nsp`: pairs of segments, is the second one next? `mlm+sop`: pairs, are the two swapped? Default: `mlm`.
     pub objective: Objective,
-    /// For `mlm`: `concat` or `isolated`. Default: `concat`.
+    /// For `mlm`. `concat`: documents fill a sequence one after the other. `isolated`: the same, but a token sees only its own
+    /// document. Default: `concat`.
     pub packing: Packing,
-    /// For pairs: fraction of the samples that are shorter than they could be. Default: 0.1 (BERT).
+    /// For pairs: the fraction of the samples that is made shorter on purpose. Default: 0.1 (BERT).
     pub short_sequence_rate: f64,
-    /// Fraction of each sequence's tokens to predict. Default: 0.15.
+    /// Fraction of the tokens of each sequence that the model must predict. Default: 0.15.
     pub mask_rate: f64,
-    /// Fraction of those that become `[MASK]`. Default: 0.8.
+    /// Fraction of the tokens to predict that become `[MASK]`. Default: 0.8.
     pub mask_token_rate: f64,
-    /// Fraction of those that become a random token; the rest stays. Default: 0.1.
+    /// Fraction of the tokens to predict that become a random token. The other ones stay as they are. Default: 0.1.
     pub random_token_rate: f64,
-    /// Whether all tokens of a word (its first and those with `##`) are predicted together. Default: false.
+    /// Predict all tokens of a word together (its first token and those with `##`). Default: false.
     pub whole_word: bool,
-    /// Mean length of the spans that are predicted together, in tokens, or in words with `whole_word`; 1: no spans.
-    /// Lengths are geometric, at most 10 (SpanBERT: 3.8 words). Default: 1.
+    /// Mean length of the spans that are predicted together: in tokens, or with `whole_word` in words. 1 means no spans.
+    /// Lengths have a geometric distribution up to 10 (SpanBERT: 3.8 words). Default: 1.
     pub span_length: f64,
     /// Threads that make batches. Default: 1.
     pub workers: usize,
-    /// Checks the hash of every file before training. Default: false.
+    /// Check the hash of every file before training. Default: false.
     pub verify: bool,
-    /// Parts of the run with sequences of another length.
+    /// Parts of the run with sequences of other lengths. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phase: Vec<PhaseConfig>,
-    /// Several corpora, mixed by weight.
+    /// Several corpora, mixed by weight, instead of `dir`. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub corpus: Vec<CorpusConfig>,
 }

@@ -25,17 +25,18 @@ impl Until {
     }
 }
 
-/// One phase of the run. Every phase reads its own samples from the beginning, in an order of its own; the schedule of the
-/// learning rate, the untying and the count of steps go on as if there were no phases.
+/// One phase of the run. Every phase reads the data from the beginning, in its own order. The learning rate, the untying and
+/// the count of steps go on as if there were no phases.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseConfig {
-    /// Its last step, or the fraction of the run at which it ends. Default: the end of the run, for the last phase only.
+    /// Its last step (an integer), or the fraction of the run at which it ends. Required, except for the last phase, which ends
+    /// with the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Until>,
-    /// Tokens of a sample, special ones included.
+    /// Tokens of a sample, special tokens included. Required.
     pub sequence_length: usize,
-    /// Sequences of one forward and backward. Default: `train.micro_batch`.
+    /// Sequences of one forward and backward pass. Default: `train.micro_batch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
     /// Sequences of one step. Default: `train.global_batch`.

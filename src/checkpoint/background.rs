@@ -51,7 +51,7 @@ impl Saver {
         if place_of(&self.run_dir) != self.place {
             // Where a disk was mounted that is gone, the folder below would get what belongs there.
             return Err(Error::failed(format!("`{}` is no longer the folder of this run", self.run_dir.display()))
-                .hint("mount its disk again, and go on with `--resume`"));
+                .hint("mount its disk again, and continue with `--resume`"));
         }
         let begin = Instant::now();
         let snapshot = Snapshot::new(state, weights, moments, remembered)?;

@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::keys::classes;
 
-/// How often a run saves itself, and what it keeps.
+/// How often a run saves itself, and which checkpoints it keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CheckpointConfig {
-    /// Steps between two checkpoints; the end of a run always makes one. Default: 1000.
+    /// Steps between two checkpoints. The end of a run always writes one. Default: 1000.
     pub every: u64,
-    /// How many of the newest checkpoints to keep, at least 1. Default: 2, so that one is left if the other is damaged.
+    /// Number of newest checkpoints to keep, at least 1. With 2, one is left if the other one is damaged. Default: 2.
     pub keep_last: usize,
-    /// Keeps for good every checkpoint whose step is a multiple of this; a multiple of `every`. Default: none.
+    /// Never remove a checkpoint whose step is a multiple of this number. Must be a multiple of `every`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_every: Option<u64>,
-    /// Written by a thread while training goes on, from a copy in host memory of 12 bytes a parameter. Default: true.
+    /// Write checkpoints in a thread while training goes on. This needs 12 bytes of host memory for each parameter. Default: true.
     pub background: bool,
-    /// What a checkpoint that cannot be written does to the run: `stop` or `continue`. Default: `stop`.
+    /// If a checkpoint cannot be written: `stop` the run, or `continue` and try again at the next one. Default: `stop`.
     pub on_error: OnError,
 }
 

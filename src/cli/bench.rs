@@ -27,19 +27,22 @@ pub struct BenchArgs {
     /// bert-base or bert-large; the sizes below replace those of the preset
     #[arg(long, value_name = "NAME", value_parser = named::<Preset>)]
     preset: Option<Preset>,
+    /// Width of the hidden states
     #[arg(long, value_name = "N")]
     hidden_size: Option<i64>,
+    /// Number of encoder layers
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
+    /// Number of attention heads of each layer
     #[arg(long, value_name = "N")]
     heads: Option<i64>,
-    /// [default: four times the hidden size]
+    /// Width of the feed-forward layer [default: four times the hidden size]
     #[arg(long, value_name = "N")]
     intermediate_size: Option<i64>,
     /// Tokens in the vocabulary
     #[arg(long, value_name = "N", default_value_t = 30522, value_parser = clap::value_parser!(u32).range(1..))]
     vocab_size: u32,
-    /// A Hugging Face directory, or the folder of a finished run, to start from, instead of sizes
+    /// Start from this model instead of sizes: a Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size"])]
     init: Option<PathBuf>,
     /// Sequences of a step
@@ -54,19 +57,19 @@ pub struct BenchArgs {
     /// Dropout probability
     #[arg(long, value_name = "P", default_value_t = 0.1)]
     dropout: f64,
-    /// auto, fp32, bf16, fp16 (CUDA) or fp64
+    /// auto, fp32, bf16, fp16 (only CUDA) or fp64
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = named::<Precision>)]
     precision: Precision,
-    /// How layers share weights, as `sharing.start`: tied, untied, AxB or contiguous:G
+    /// How layers share weights, like `sharing.start`: tied, untied, AxB or contiguous:G
     #[arg(long, value_name = "PATTERN", default_value = "tied")]
     start: String,
-    /// CPU threads; 0: one for each core
+    /// Number of CPU threads; 0: one for each core
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
-    /// auto, fused or plain, as `train.kernels`
+    /// auto, fused or plain, like `train.kernels`
     #[arg(long, value_name = "NAME", default_value = "auto", value_parser = named::<Kernels>)]
     kernels: Kernels,
-    /// Keep only the inputs of layers and run their forward again in the backward
+    /// Keep only the inputs of layers and compute their forward pass again in the backward pass
     #[arg(long)]
     activation_checkpointing: bool,
     /// auto, cpu, cuda or cuda:N
@@ -75,21 +78,22 @@ pub struct BenchArgs {
     /// Steps before the measured ones
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup_steps: usize,
-    /// Seconds to measure at least; at least three steps are measured
+    /// Measure for at least this many seconds, and at least three steps
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     seconds: f64,
     /// Print the time of each operation of a step instead of JSON
     #[arg(long)]
     profile: bool,
-    /// A run's configuration: measure its steps on its data and predict its time, for each phase, by the cheapest step and an untied one
+    /// Measure steps of this configuration on its data, the cheapest and an untied one of each phase, and predict the time of
+    /// the run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["preset", "hidden_size", "layers", "heads", "intermediate_size", "vocab_size",
         "init", "batch", "sequence_length", "batch_file", "dropout", "precision", "start", "threads", "kernels",
         "activation_checkpointing", "device", "profile"])]
     config: Option<PathBuf>,
-    /// Replaces a setting of the configuration; may be given several times
+    /// Replace a setting of the configuration; can be repeated
     #[arg(long = "set", value_name = "TABLE.KEY=VALUE", requires = "config")]
     settings: Vec<String>,
-    /// With --config: also measure a checkpoint, written to this folder and then removed
+    /// With --config: also measure a checkpoint; it is written to this folder and then removed
     #[arg(long, value_name = "DIR", requires = "config")]
     save_in: Option<PathBuf>,
 }

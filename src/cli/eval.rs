@@ -31,19 +31,19 @@ pub struct EvalArgs {
     /// folder]
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
-    /// Fraction of Megatron-LM's documents that is held out, as data.valid_fraction of the run
+    /// Fraction of Megatron-LM's documents to hold out, like `data.valid_fraction` of a run
     #[arg(long, value_name = "F", default_value_t = ShardSet::VALID_FRACTION)]
     valid_fraction: f64,
-    /// Tokens of a sequence [default: 128, or the number of the model's positions if it is smaller]
+    /// Tokens of a sequence [default: 128, or the model's number of positions if that is smaller]
     #[arg(long, value_name = "N")]
     sequence_length: Option<usize>,
-    /// mlm, mlm+nsp or mlm+sop; pairs need a model with their head and shards with sentences
+    /// mlm, mlm+nsp or mlm+sop; the last two need a model with a pair head and shards with sentences
     #[arg(long, value_name = "NAME", default_value = "mlm", value_parser = named::<Objective>)]
     objective: Objective,
-    /// Held-out sequences to measure on; fewer if there are fewer
+    /// Number of held-out sequences; fewer if there are fewer
     #[arg(long, default_value_t = 512)]
     sequences: u64,
-    /// Sequences in one forward
+    /// Sequences of one forward pass
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Also write a line of JSON for each held-out document: its number, targets, sum of losses in nats, and right targets. A sequence

@@ -24,7 +24,7 @@ pub struct FillMaskArgs {
     pub model: PathBuf,
     /// Text with one or more `[MASK]`
     pub text: String,
-    /// Candidates to print for each `[MASK]`
+    /// Number of candidates to print for each `[MASK]`
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub top: usize,
 }

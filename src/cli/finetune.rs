@@ -26,15 +26,15 @@ use crate::train::{prepare_cuda_kernels, prepare_process, StopFlag};
 /// Arguments of `untie finetune`. Those that are given replace the configuration's.
 #[derive(Debug, Args)]
 pub struct FinetuneArgs {
-    /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2; ax: prediction only, with a model for mnli;
-    /// text-classification and regression: your own files
+    /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, or ax (only prediction, with a model for mnli); for your
+    /// own files text-classification or regression
     #[arg(long, value_name = "NAME", value_parser = named::<Task>, required_unless_present = "config")]
     task: Option<Task>,
     /// A Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// The task's folder: the official files, or Parquet as on Hugging Face. Your own files: train, dev and test, each .csv, .tsv,
-    /// .jsonl, .json or .parquet with the columns `text` and `label` (`task.text`, `task.text_pair` and `task.label` name others)
+    /// The folder of the task: the official files, or Hugging Face's Parquet files. Your own files: train, dev and test, each .csv, .tsv,
+    /// .jsonl, .json or .parquet, with the columns `text` and `label` (`task.text`, `task.text_pair` and `task.label` name others)
     #[arg(long, value_name = "DIR", required_unless_present_any = ["train_file", "dev_file"])]
     data: Option<PathBuf>,
     /// SQuAD and your own files: train on this file instead of the folder's
@@ -49,7 +49,7 @@ pub struct FinetuneArgs {
     /// A TOML file with settings [default: the paper's protocol]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Replaces a setting, e.g. `--set train.batch=16`; may be given several times
+    /// Replace a setting, e.g. `--set train.batch=16`; can be repeated
     #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
     settings: Vec<String>,
     /// Peak learning rates, e.g. `2e-5,5e-5` [default: the nine of the paper; for your own files 2e-5,5e-5,1e-4]
@@ -61,22 +61,22 @@ pub struct FinetuneArgs {
     /// Passes over the training set; 0: score a fine-tuned model without training [default: 3]
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
-    /// Examples in a step [default: 32]
+    /// Examples of a step [default: 32]
     #[arg(long, value_name = "B")]
     batch: Option<usize>,
     /// Longest sequence in tokens [default: 128, for SQuAD 384]
     #[arg(long, value_name = "T")]
     max_length: Option<usize>,
-    /// auto, fp32, bf16, fp16 (CUDA) or fp64 [default: auto, which scores with `--epochs 0` in fp32]
+    /// auto, fp32, bf16, fp16 (only CUDA) or fp64 [default: auto; with `--epochs 0` that is fp32]
     #[arg(long, value_name = "NAME")]
     precision: Option<String>,
-    /// MNLI: the folder of the diagnostic set, to predict and score it too
+    /// MNLI: also predict and score the diagnostic set in this folder
     #[arg(long, value_name = "DIR")]
     ax: Option<PathBuf>,
     /// The folder of the sweep [default: runs/finetune/MODEL-TASK]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
-    /// Continue a sweep: run what is missing
+    /// Continue a sweep with the runs that are missing
     #[arg(long)]
     resume: bool,
 }

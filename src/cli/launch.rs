@@ -23,16 +23,16 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Arguments of `untie launch`.
 #[derive(Debug, Args)]
 pub struct LaunchArgs {
-    /// Processes on this machine: one for each GPU; on the CPU they share the cores
+    /// Number of processes on this machine: one for each GPU; on the CPU they share the cores
     #[arg(long, value_name = "N")]
     nproc: usize,
-    /// Machines of the run; each starts the same number of processes
+    /// Number of machines; each starts the same number of processes
     #[arg(long, value_name = "N", default_value_t = 1)]
     nnodes: usize,
-    /// The number of this machine, from 0
+    /// Number of this machine, counted from 0
     #[arg(long, value_name = "R", default_value_t = 0)]
     node_rank: usize,
-    /// Address of machine 0 and a free port on it, where all processes meet [default with one machine: a free port here]
+    /// Address of machine 0 and a free port on it, where all processes connect [default with one machine: a free port]
     #[arg(long, value_name = "HOST:PORT")]
     master: Option<String>,
     /// The command of each process, without `untie`: train --config ... or finetune --task ...

@@ -46,13 +46,13 @@ enum Command {
     Data(data::DataArgs),
     /// Train a model
     Train(train::TrainArgs),
-    /// Start the processes of one run on this machine: launch --nproc 2 -- train ...
+    /// Start several processes of one run on this machine: launch --nproc 2 -- train ...
     Launch(launch::LaunchArgs),
     /// Measure loss and accuracy of a model on held-out text
     Eval(eval::EvalArgs),
     /// Print the most likely tokens for each [MASK] of a text
     FillMask(fill_mask::FillMaskArgs),
-    /// Measure how often a model finds the grammatical sentence of a pair likelier
+    /// Measure how often a model gives the grammatical sentence of a pair the higher probability
     Pairs(pairs::PairsArgs),
     /// Fine-tune a pre-trained model for a GLUE task, SQuAD, or classes or numbers of your own texts
     Finetune(finetune::FinetuneArgs),
@@ -66,11 +66,11 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Go back to an earlier checkpoint
     Rollback(rollback::RollbackArgs),
-    /// Print a table of the paper with the numbers of your runs beside the paper's
+    /// Print a table of the paper beside the numbers of your runs
     Table(table::TableArgs),
-    /// Measure throughput, memory and utilisation of training steps
+    /// Measure speed, memory and utilisation of training steps
     Bench(bench::BenchArgs),
-    /// Measure the deep linear network of the paper against its bounds
+    /// Check the bounds of the paper's theory on deep linear networks
     Theory(theory::TheoryArgs),
 }
 

@@ -25,14 +25,14 @@ pub struct PairsArgs {
     /// A Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// Files of pairs, or folders of them: .txt as Zorro has them, an ungrammatical sentence and then the grammatical one; .jsonl as
-    /// BLiMP has them, with `sentence_good` and `sentence_bad`
+    /// Files of pairs, or folders of them: .txt in the format of Zorro (an ungrammatical sentence, then the grammatical one),
+    /// .jsonl in the format of BLiMP (`sentence_good`, `sentence_bad`)
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pairs: Vec<PathBuf>,
-    /// Pairs of each file, at even distances [default: all]
+    /// Number of pairs to read from each file, evenly spaced [default: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Sequences in one forward
+    /// Sequences of one forward pass
     #[arg(long, default_value_t = 256)]
     batch: usize,
     /// auto, cpu, cuda or cuda:N
@@ -52,10 +52,12 @@ pub struct Pair {
 }
 
 impl PairsArgs {
-    /// Prints accuracy, its standard error in points, and the number of pairs of each file to stdout, and the mean over the files.
+    /// Prints accuracy, its standard error in points, and the number of pairs of each file to stdout, and the mean over the
+    /// files.
     ///
     /// # Errors
-    /// A model without the masked-language-model head, a file that holds no pairs, and a sentence longer than the model's positions.
+    /// A model without the masked-language-model head, a file that holds no pairs, and a sentence longer than the model's
+    /// positions.
     pub fn run(&self) -> Result<()> {
         if self.batch == 0 || self.limit == Some(0) {
             return Err(Error::config("`--batch` and `--limit` must be at least 1"));

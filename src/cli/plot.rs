@@ -18,16 +18,17 @@ pub struct PlotArgs {
     /// Run folders; several are drawn in one picture
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
     runs: Vec<PathBuf>,
-    /// Pictures to write, as .svg or .png [default: plot.svg and plot.png in the first run's folder]
+    /// Pictures to write, .svg or .png [default: plot.svg and plot.png in the first run's folder]
     #[arg(long, value_name = "FILE", num_args = 1..)]
     out: Vec<PathBuf>,
-    /// From left to right: steps, tokens, flops or hours (of training steps alone)
+    /// The horizontal axis: steps, tokens, flops or hours (of training steps only)
     #[arg(long, value_name = "NAME", default_value = "steps", value_parser = named::<XAxis>)]
     x: XAxis,
-    /// Also print a table: what each run has reached, and its steps, tokens, FLOPs and hours
+    /// Also print a table: loss, accuracy, steps, tokens, FLOPs and hours of each run
     #[arg(long)]
     table: bool,
-    /// Logged points to average for each point of a training curve [default: a fiftieth of the run's, at most 1000]
+    /// Number of logged points that are averaged into one point of a training curve [default: a fiftieth of the run's points,
+    /// at most 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     smooth: Option<u16>,
 }

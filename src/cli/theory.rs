@@ -23,7 +23,7 @@ pub struct TheoryArgs {
     /// The loss ε to reach
     #[arg(long, default_value_t = 1e-6)]
     epsilon: f64,
-    /// Most steps that are run; above it, the number of steps is the integrated time divided by the step size
+    /// Largest number of steps to run; above it, the number is computed as the integrated time divided by the step size
     #[arg(long, value_name = "N", default_value_t = 100_000_000)]
     literal_steps: u64,
 }

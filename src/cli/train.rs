@@ -25,7 +25,7 @@ pub struct TrainArgs {
     /// The run's configuration, a TOML file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Replaces a setting, e.g. `--set optim.lr=1e-4`; may be given several times
+    /// Replace a setting, e.g. `--set optim.lr=1e-4`; can be repeated
     #[arg(long = "set", value_name = "TABLE.KEY=VALUE")]
     settings: Vec<String>,
     /// The run's folder [default: runs/ and the name of the configuration]
@@ -34,19 +34,20 @@ pub struct TrainArgs {
     /// Continue from the newest valid checkpoint, or start if there is none
     #[arg(long)]
     resume: bool,
-    /// With `--resume`: accept settings and data that make it another run, but not other sizes, batches or vocabulary
+    /// With `--resume`: accept settings and data that differ from the checkpoint's; sizes, batches and vocabulary must stay the
+    /// same
     #[arg(long, requires = "resume")]
     allow_changes: bool,
-    /// Begin with a checkpoint of another run of the same model and data, e.g. to let its learning rate fall from there
+    /// Start from a checkpoint of another run with the same model and data, e.g. to decay the learning rate from there
     #[arg(long, value_name = "RUN[:STEP]", value_parser = BranchPoint::from_str)]
     from: Option<BranchPoint>,
-    /// Train for this long in all, e.g. 5m or 1h30m, instead of the file's steps, epochs or time
+    /// Total time of the run, e.g. 5m or 1h30m; replaces the file's steps, epochs or time
     #[arg(long, value_name = "TIME", value_parser = wall_time)]
     time: Option<Duration>,
-    /// Save and stop with exit code 75 before this much time is over, e.g. 04:00:00 or 4h
+    /// Save and stop with exit code 75 within this time, e.g. 04:00:00 or 4h
     #[arg(long, value_name = "TIME", value_parser = wall_time)]
     max_wall_time: Option<Duration>,
-    /// Print sizes, memory, FLOPs and the least time, and stop; a run with `train.time` is measured first
+    /// Print sizes, memory, FLOPs and the shortest possible time, then stop; with `train.time`, measure some steps first
     #[arg(long)]
     dry_run: bool,
 }
@@ -133,7 +134,7 @@ impl TrainArgs {
             }
             Outcome::Stopped(reason, step) => {
                 if world.is_first() {
-                    eprintln!("stopped by {reason} after step {step}; saved, go on with `--resume`");
+                    eprintln!("stopped by {reason} after step {step}; saved, continue with `--resume`");
                 }
                 Ok(reason.exit_code())
             }

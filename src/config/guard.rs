@@ -8,23 +8,25 @@ use crate::keys::classes;
 /// Losses without which nothing is called a spike.
 pub const FEWEST_LOSSES: usize = 20;
 
-/// The `[guard]` table.
+/// When skipped updates end a run, and what happens at a spike of the loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GuardConfig {
-    /// Updates skipped in a row, for a loss or gradient that is not finite, that end the run; 0: none do. Default: 100.
+    /// End the run after this many skipped updates in a row. An update is skipped if the loss or a gradient is not finite. 0:
+    /// never. Default: 100.
     pub max_skipped: u64,
-    /// What a spike of the loss does: `off`, `warn` or `rollback`. Default: `warn`.
+    /// At a spike of the loss: `off` (nothing), `warn` (print it) or `rollback` (go back to a checkpoint and leave out the data
+    /// of the spike). Default: `warn`.
     pub spike: SpikeAction,
-    /// Losses before it that a loss is held against. Default: 200.
+    /// Number of earlier losses that a loss is compared with. Default: 200.
     pub spike_window: usize,
-    /// The robust z-score above which a loss spikes. Default: 8.
+    /// A loss is too high if its robust z-score is above this value. Default: 8.
     pub spike_threshold: f64,
-    /// Losses in a row above it that make a spike. Default: 3.
+    /// Number of losses in a row that must be too high. Default: 3.
     pub spike_patience: u64,
-    /// `rollback`: how many checkpoints before the spike to go back to; the data since then are not read again. Default: 1.
+    /// For `rollback`: how many checkpoints to go back from the spike. The data read since then is not read again. Default: 1.
     pub rollback_checkpoints: usize,
-    /// `rollback`: how often a run goes back at most; at one spike more it ends. Default: 3.
+    /// For `rollback`: how often a run may go back. At the next spike it ends. Default: 3.
     pub max_rollbacks: u64,
 }
 
@@ -41,7 +43,7 @@ pub enum SpikeAction {
     Off,
     /// It is told.
     Warn,
-    /// The run goes back to a checkpoint, and on with other data.
+    /// The run goes back to a checkpoint and continues with other data.
     Rollback,
 }
 

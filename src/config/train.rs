@@ -14,44 +14,46 @@ use crate::step::Precision;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Optimizer steps of the whole run (the paper: 500,000). A run sets exactly one of `steps`, `epochs` and `time`.
+    /// Optimizer steps of the whole run (the paper: 500,000). A run sets exactly one of `steps`, `epochs` and `time`. Default:
+    /// none.
     pub steps: u64,
-    /// Passes over the training data, by all phases together, instead of `steps`. Becomes `steps` when the run starts.
+    /// Passes over the training data, of all phases together, instead of `steps`. `untie` computes `steps` from it when the run
+    /// starts. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
-    /// How long the whole run may take here, with evaluations, checkpoints and the export, instead of `steps`: `90s`, `5m`,
-    /// `1h30m` or `04:00:00`. Becomes `steps` when the run starts, by measuring some steps of every phase: of the fewest layers and of
-    /// all; times of other numbers of layers lie on the line between them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<TimeBudget>,
-    /// What untie has decided `steps` from, such as `time 5m`: a record in the config.toml of a run, with no effect of its own.
+    /// How long the whole run may take on this machine, with evaluations, checkpoints and the export, instead of `steps`:
+    /// `90s`, `5m`, `1h30m` or `04:00:00`. `untie` measures some steps of every phase when the run starts, and computes `steps`
+    /// from them. If the depth changes, it measures the fewest layers and all layers, and takes a straight line between them.
     /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeBudget>,
+    /// `untie` writes this key into the config.toml of a run, e.g. `time 5m`: what it computed `steps` from. It has no effect. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_from: Option<String>,
-    /// Sequences of one step, over all micro-batches. Default: 512 (the paper).
+    /// Sequences of one step, in all micro-batches and processes together. Default: 512 (the paper).
     pub global_batch: usize,
-    /// Sequences of one forward and backward; must divide `global_batch`. `auto`: as many as memory allows, and fewer
-    /// should it not suffice. Default: 32.
+    /// Sequences of one forward and backward pass. Must divide `global_batch`. `auto`: as many as fit into memory; fewer after
+    /// a step that ran out of memory. Default: 32.
     pub micro_batch: MicroBatch,
-    /// `auto`, `fp32`, `bf16`, `fp16` (CUDA) or `fp64`. Default: `auto`.
+    /// `fp32`, `bf16`, `fp16` (only CUDA), `fp64`, or `auto`: bf16 on CUDA and on CPUs that are fast in it, else fp32. Default: `auto`.
     pub precision: Precision,
-    /// Products of fp32 matrices on CUDA may round their factors to TF32 (10 bits of mantissa), which is several times as
-    /// fast: steps of `fp32` runs, and evaluations of all. Default: false, as torch's: `fp32` means fp32.
+    /// On CUDA: round the factors of fp32 matrix products to TF32 (10 bits of mantissa). This is several times as fast. It
+    /// concerns the steps of `fp32` runs and the evaluations of all runs. Default: false.
     pub tf32: bool,
-    /// Seed of weights, order, masks and dropout, at most 2^63 - 1. Default: 42.
+    /// Seed of the first weights, the order of the data, the masks and the dropout; at most 2^63 - 1. Default: 42.
     pub seed: u64,
-    /// Bit-reproducible on the same machine kind: libtorch's deterministic kernels. Default: false.
+    /// Use libtorch's deterministic kernels, so that a run has the same bits on the same kind of machine. Default: false.
     pub deterministic: bool,
     /// `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`. Default: `auto`.
     pub device: String,
-    /// CPU threads of libtorch's kernels; 0: one a core. Default: 0.
+    /// CPU threads of the kernels. 0: one thread for each core. Default: 0.
     pub threads: usize,
-    /// `fused`: layers are single operations of this project's kernels, where there are any; `plain`: libtorch's operations;
-    /// `auto`: `fused` on the CPU (bf16: with AVX-512) and in bf16 and fp16 on CUDA, else `plain`. The run says which it took and
-    /// why. Default: `auto`.
+    /// `fused`: each layer is one operation of this project's own kernels, if there are any for the machine. `plain`: libtorch's
+    /// operations. `auto`: `fused` if there are such kernels for the device and the precision, else `plain`. The run prints which
+    /// one it takes and why. Default: `auto`.
     pub kernels: Kernels,
-    /// A layer keeps its input only and runs its forward again in the backward: the same bits, less memory, more time.
-    /// Default: false.
+    /// Activation checkpointing: a layer keeps only its input and computes its forward pass again in the backward pass. The
+    /// same bits, less memory, more time. Default: false.
     pub activation_checkpointing: bool,
     /// Steps between two logged points. Default: 10.
     pub log_every: u64,
@@ -91,12 +93,12 @@ impl Default for TrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
-    /// Steps between two evaluations; 0: only at the untying step and at the end. Default: 1000.
+    /// Steps between two evaluations. 0: only at the untying step and at the end. Default: 1000.
     pub every: u64,
-    /// Held-out sequences to evaluate on, at most what there is. Default: 512.
+    /// Number of held-out sequences to evaluate on. Fewer if there are fewer. Default: 512.
     pub sequences: u64,
-    /// Tokens of a held-out sequence, in every phase of the run. Default: those of the phase's own sequences; then losses before and
-    /// after the border of two phases are not of the same text.
+    /// Tokens of a held-out sequence, in every phase of the run. Without it, losses before and after a border between phases
+    /// are not of the same text. Default: that of the phase.
     pub sequence_length: Option<usize>,
 }
 

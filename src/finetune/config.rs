@@ -21,7 +21,7 @@ use crate::step::Precision;
 /// The learning rates of the paper (docs/method.md, "The settings"), of which the best on dev is taken.
 pub const PAPER_RATES: [f64; 9] = [1e-5, 1.5e-5, 2e-5, 3e-5, 4e-5, 5e-5, 7.5e-5, 1e-4, 1.2e-4];
 
-/// All tables; a missing key has its default, an unknown one is refused.
+/// All tables of a fine-tuning configuration. A missing key has its default; an unknown key is an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneConfig {
@@ -47,32 +47,33 @@ pub struct FinetuneConfig {
 classes! { FinetuneConfig {} with task: TaskConfig, train: FinetuneTrainConfig, optim: FinetuneOptimConfig, checkpoint: CheckpointConfig,
 metrics: MetricsConfig, parallel: ParallelConfig }
 
-/// The `[task]` table.
+/// The task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
-    /// Which task.
+    /// The task: `cola`, `sst2`, `mrpc`, `stsb`, `qqp`, `mnli`, `qnli`, `rte`, `wnli`, `ax`, `squad1`, `squad2`; for own files
+    /// `text-classification` or `regression`. Required.
     pub name: Task,
-    /// Longest sequence in tokens, longer ones are cut (SQuAD: into windows). Default: 128, for SQuAD 384.
+    /// Longest sequence in tokens. Longer ones are cut (SQuAD: into windows). Default: 128, for SQuAD 384.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
-    /// SQuAD: tokens of the context that a window repeats from the one before. Default: 128.
+    /// SQuAD: how many tokens of the context two windows have in common. Default: 128.
     #[serde(default = "default_stride")]
     pub stride: usize,
-    /// SQuAD: how an answer is chosen.
+    /// SQuAD: how an answer is chosen; the keys are below. Default: those below.
     #[serde(default)]
     pub answers: AnswerConfig,
-    /// Own files: the column of the text, or of the first of a pair. Default: `text` (with `text_pair`), `sentence`, `sentence1` (with
-    /// `sentence2`), `premise` (with `hypothesis`) or `question1` (with `question2`), the first that is there.
+    /// Own files: the column of the text, or of the first text of a pair. Default: the first that is there of `text` (with
+    /// `text_pair`), `sentence`, `sentence1` (with `sentence2`), `premise` (with `hypothesis`) and `question1` (with `question2`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// Own files: the column of the second text of a pair. Default: see `text`.
+    /// Own files: the column of the second text of a pair. Default: none, or the one beside the default of `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_pair: Option<String>,
-    /// Own files: the column of the label or the number. Default: `label`, `labels` or `score`, the first that is there.
+    /// Own files: the column of the label or the number. Default: the first that is there of `label`, `labels` and `score`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
-    /// MNLI: the folder of GLUE's diagnostic set (task `ax`), which is predicted and scored too. Default: none.
+    /// MNLI: also predict and score GLUE's diagnostic set (task `ax`) in this folder. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnostics: Option<PathBuf>,
 }
@@ -82,41 +83,42 @@ classes! { TaskConfig {
     Observation: diagnostics;
 } }
 
-/// The `[train]` table of a fine-tuning sweep.
+/// Length, batch, precision and device of each run of a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinetuneTrainConfig {
-    /// Passes over the training set. Default: 3 (the paper); 0: the model is only evaluated, as it is.
+    /// Passes over the training set. 0: only evaluate the model. Default: 3 (the paper).
     pub epochs: u64,
-    /// Examples of one step; the last step of an epoch has what is left. Default: 32.
+    /// Examples of one step. The last step of an epoch has the examples that are left. Default: 32.
     pub batch: usize,
-    /// Examples of one forward and backward. Default: all of the batch.
+    /// Examples of one forward and backward pass. Default: all of the batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
-    /// Examples of like lengths share a batch: less padding, an order that is less random. Default: false.
+    /// Put examples of similar lengths into one batch. This gives less padding and a less random order. Default: false.
     pub group_by_length: bool,
-    /// Seeds 1, 2, … of head, order and dropout. Default: 4, for SQuAD 5 (the paper); for own files 1.
+    /// Number of seeds: 1, 2, … They decide the new head, the order and the dropout. Default: 4, for SQuAD 5 (the paper), for own
+    /// files 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seeds: Option<u64>,
-    /// Dropout of residual branches and of the head's input, a probability. Default: the model's.
+    /// Probability of dropout in the layers and before the head. Default: the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden_dropout_prob: Option<f64>,
-    /// Dropout on attention weights, a probability. Default: the model's.
+    /// Probability of dropout on attention weights. Default: the model's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_probs_dropout_prob: Option<f64>,
-    /// `auto` (in fp32 where a model is only evaluated), `fp32`, `bf16`, `fp16` (CUDA) or `fp64`. Default: `auto`.
+    /// `fp32`, `bf16`, `fp16` (only CUDA), `fp64`, or `auto` as in pre-training (with 0 epochs fp32). Default: `auto`.
     pub precision: Precision,
-    /// TF32 for products of fp32 matrices on CUDA. Default: false.
+    /// On CUDA: TF32 for products of fp32 matrices. Default: false.
     pub tf32: bool,
-    /// Bit-reproducible on the same machine kind. Default: false.
+    /// The same bits on the same kind of machine. Default: false.
     pub deterministic: bool,
     /// `auto` (CUDA if there is one), `cpu`, `cuda` or `cuda:N`. Default: `auto`.
     pub device: String,
-    /// CPU threads; 0: one a core. Default: 0.
+    /// CPU threads. 0: one thread for each core. Default: 0.
     pub threads: usize,
     /// `auto`, `fused` or `plain`, as in pre-training. Default: `auto`.
     pub kernels: Kernels,
-    /// Layers keep their inputs only. Default: false.
+    /// Activation checkpointing: layers keep only their inputs. Default: false.
     pub activation_checkpointing: bool,
     /// Steps between two logged points. Default: 50.
     pub log_every: u64,
@@ -130,24 +132,25 @@ classes! { FinetuneTrainConfig {
     Observation: log_every;
 } }
 
-/// The `[optim]` table of a fine-tuning sweep.
+/// AdamW and its learning rates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinetuneOptimConfig {
-    /// Peak learning rates, a run for each. Default: the nine of the paper; for own files 2e-5, 5e-5 and 1e-4.
+    /// Peak learning rates. Each one is a run for each seed. Default: the nine of the paper, for own files 2e-5, 5e-5 and 1e-4.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<Vec<f64>>,
-    /// Steps (an integer) or a fraction of all steps of linear warm-up. Default: 0.1 (the paper).
+    /// Length of the linear warm-up: steps (an integer) or a fraction of all steps. Default: 0.1 (the paper).
     pub warmup: Span,
-    /// `linear`, `cosine`, `constant` or `wsd`, whose last tenth falls. Default: `linear`.
+    /// How the learning rate falls after the warm-up: `linear`, `cosine`, `constant` or `wsd` (falls in the last tenth).
+    /// Default: `linear`.
     pub schedule: ScheduleKind,
-    /// Decoupled weight decay; not on biases and LayerNorm. Default: 0.01.
+    /// AdamW's weight decay. Biases and LayerNorm have none. Default: 0.01.
     pub weight_decay: f64,
-    /// Decay of the first and second moment. Default: [0.9, 0.999].
+    /// AdamW's β1 and β2: decay of the first and second moment. Default: [0.9, 0.999].
     pub betas: [f64; 2],
-    /// Added to the root of the second moment. Default: 1e-6.
+    /// AdamW's ε, added to the root of the second moment. Default: 1e-6.
     pub eps: f64,
-    /// Largest global gradient norm; 0 turns clipping off. Default: 1.
+    /// Largest global norm of the gradients; longer gradients are clipped. 0: no clipping. Default: 1.
     pub clip_norm: f64,
 }
 
@@ -274,8 +277,8 @@ impl FinetuneConfig {
         self.train.micro_batch.unwrap_or(self.train.batch).min(self.train.batch)
     }
 
-    /// What makes a run of the sweep this run, beside its learning rate and its seed: the keys that it cannot go on without, each as
-    /// `table.key`.
+    /// What makes a run of the sweep this run, beside its learning rate and its seed: the keys that it cannot go on without,
+    /// each as `table.key`.
     ///
     /// # Errors
     /// Numbers that JSON does not have.

@@ -56,7 +56,7 @@ pub fn sweep(
         let has_begun = settings.iter().any(|&setting| run_folder(context, folder, setting).exists());
         if !resume && (path.exists() || has_begun) {
             return Err(Error::config(format!("`{}` already has results", folder.display()))
-                .hint("go on with `--resume`, or choose another `--run-dir`"));
+                .hint("continue with `--resume`, or choose another `--run-dir`"));
         }
         let bytes = results::read_bytes(&path)?;
         for row in &results::rows(&path, &bytes)? {
@@ -85,7 +85,7 @@ pub fn sweep(
         let scored = match trainer.train(context.stop)? {
             Outcome::Finished(scored) => scored,
             Outcome::Stopped(reason, step) => {
-                events(Event::note(format!("stopped by {reason} after step {step}; saved, go on with `--resume`")));
+                events(Event::note(format!("stopped by {reason} after step {step}; saved, continue with `--resume`")));
                 return Ok(SweepOutcome::Stopped(reason.exit_code()));
             }
         };

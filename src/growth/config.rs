@@ -33,15 +33,16 @@ pub enum GrowthKind {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrowthConfig {
-    /// `expand`, `stack`, `gradual`, `v_cycle` or `depth`. Default: none.
+    /// How the depth changes: `expand`, `stack`, `gradual`, `v_cycle` or `depth`. Each rule has a table with its name. Default:
+    /// none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<GrowthKind>,
-    /// What AdamW's moments become at a transition: `carry` or `reset`. Default: `carry` for `expand`, `reset` for the others, as
-    /// their authors do.
+    /// AdamW's moments at a transition: `carry` (copied) or `reset` (they start at zero). Default: `carry` for `expand`,
+    /// `reset` for the others, as in their papers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moments: Option<MomentsAt>,
-    /// Whether the learning rate's schedule starts anew at each transition, for the steps until the next. Default: true for `v_cycle`, false
-    /// for the others.
+    /// Start the schedule of the learning rate again at each transition, for the steps until the next one. Default: true for
+    /// `v_cycle`, false for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restart: Option<bool>,
     /// One layer becomes all.
@@ -89,8 +90,8 @@ impl GrowthConfig {
         }
     }
 
-    /// Checks the rule's table and what it excludes, for a run of `steps` to `num_layers`; `has_weights`: it starts from the weights
-    /// of a model.
+    /// Checks the rule's table and what it excludes, for a run of `steps` to `num_layers`; `has_weights`: it starts from the
+    /// weights of a model.
     ///
     /// # Errors
     /// The first setting that is impossible, by name.

@@ -14,7 +14,7 @@ use crate::optim::GroupGradient;
 /// What to do where nothing can untie before the run ends.
 const HINT: &str = "untie earlier, or set `sharing.rule = \"never\"`";
 
-/// What unties.
+/// When layers are untied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
@@ -22,9 +22,9 @@ pub enum RuleKind {
     Never,
     /// The step `untie_at` (SWE-F).
     Fixed,
-    /// Low correlation of the gradients of most neighbours: unties everything (SWE-A).
+    /// Unties everything when the gradients of most neighbours have a low correlation (SWE-A).
     Adaptive,
-    /// Low correlation at a boundary within a group: splits that group there (SWE-M).
+    /// Splits a group at a boundary where the gradients of two neighbours have a low correlation (SWE-M).
     MultiStep,
 }
 
@@ -42,39 +42,40 @@ pub enum Splits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SharingConfig {
-    /// Sharing at step 0: `tied`, `untied`, `AxB` (unit of A layers repeated B times), `contiguous:G`, or lists of
-    /// layers. Default: `auto`, which is `tied`, but `untied` for a run from the weights of `model.init` without `init` below.
+    /// Which layers share weights at the start: `tied` (all), `untied` (none), `AxB` (a unit of A layers, repeated B times),
+    /// `contiguous:G` (G groups of neighbouring layers), or lists of layers. `auto` is `tied`; with `model.init` and without
+    /// `init` it is `untied`. Default: `auto`.
     pub start: Start,
-    /// For a run from `model.init` that ties layers, which is refused without this key: a group takes the weights of its
-    /// `lowest` layer, or the `mean` of its layers' weights. Default: none.
+    /// For a run from `model.init` that ties layers: a group takes the weights of its `lowest` layer or the `mean` of its
+    /// layers' weights. Without this key such a run is refused. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<GroupInit>,
-    /// `never`, `fixed`, `adaptive` or `multi_step`. Default: `fixed`, but `never` for a run from `model.init` that starts
-    /// `untied`, and none where transitions are given by hand.
+    /// When to untie: `never`, `fixed` (at one step), `adaptive` or `multi_step` (by the correlation of gradients). Default:
+    /// `fixed`; `never` for a run from `model.init` that starts `untied`; no rule with `[[sharing.transition]]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleKind>,
-    /// For `fixed`: a step (an integer N: N tied updates, update N+1 is untied) or a fraction of all steps. Default: 0.1.
+    /// For `fixed`: when to untie, a fraction of all steps or a step. A step N means: N tied updates, update N+1 is untied.
+    /// Default: 0.1.
     pub untie_at: RunPoint,
-    /// Steps between two checks of the gradients' correlations. Default: 1000 (the paper).
+    /// Steps between two checks of the correlations of gradients. Default: 1000 (the paper).
     pub check_every: u64,
-    /// A correlation below this is low, in [-1, 1]. Default: 0.5 (the paper).
+    /// A correlation below this value counts as low; from -1 to 1. Default: 0.5 (the paper).
     pub threshold: f64,
-    /// For `adaptive`: more than this fraction of the correlations must be low, in [0, 1). Default: 0.5 (the paper).
+    /// For `adaptive`: untie if more than this fraction of the correlations is low; from 0 to below 1. Default: 0.5 (the paper).
     pub majority: f64,
-    /// Checks in a row at which they must be. Default: 3 (the paper).
+    /// Number of checks in a row at which correlations must be low. Default: 3 (the paper).
     pub patience: u64,
-    /// For `multi_step`: `lowest`, one split a group and check, or `all`. Default: `lowest`.
+    /// For `multi_step`: how often a check may split a group: `lowest` (once, at the lowest boundary) or `all`. Default: `lowest`.
     pub splits: Splits,
-    /// Whether to measure correlations at every check even where no rule needs them: under `fixed` and `never`, and after
-    /// untying. Changes no weight. Default: false.
+    /// Measure correlations at every check, also if no rule needs them: under `fixed` and `never`, and after untying. It
+    /// changes no weight. Default: false.
     pub monitor: bool,
-    /// What AdamW's moments become at a transition: `carry`, each layer its own copy, or `reset`, the optimizer starts
-    /// anew. Default: `carry`.
+    /// AdamW's moments at a transition: `carry` (each layer gets its own copy) or `reset` (they start at zero). Default: `carry`.
     pub moments: MomentsAt,
-    /// What a group of tied layers hands to clipping and AdamW: the `mean` of its layers' gradients, or the `sum`, as
-    /// autograd leaves it. Default: `mean`; `sum` is wrong after untying (README) and there to show that.
+    /// The gradient of a group of tied layers: the `mean` of its layers' gradients, or their `sum`. The sum is wrong after
+    /// untying and exists only to show this (docs/untying.md). Default: `mean`.
     pub gradient: GroupGradient,
-    /// Transitions by hand, instead of a rule.
+    /// Transitions that you give yourself, instead of a rule. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub transition: Vec<TransitionConfig>,
 }

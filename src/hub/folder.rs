@@ -52,7 +52,7 @@ fn instead_of_model(dir: &Path) -> Option<String> {
     let shown = dir.display();
     if dir.join("checkpoints").is_dir() {
         return Some(format!(
-            "the run is not finished: go on with `untie train --resume`, or `untie export --run {shown}`"
+            "the run is not finished: continue with `untie train --resume`, or `untie export --run {shown}`"
         ));
     }
     if dir.join("bert_config.json").exists() {

@@ -24,11 +24,11 @@ use jsonl::Jsonl;
 use crate::error::{io as io_error, Error, Result};
 use crate::keys::classes;
 
-/// The `[metrics]` table.
+/// What a run records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MetricsConfig {
-    /// Whether to write TensorBoard events beside `metrics.jsonl`. Default: true.
+    /// Write TensorBoard events beside `metrics.jsonl`. Default: true.
     pub tensorboard: bool,
 }
 

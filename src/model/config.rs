@@ -29,20 +29,20 @@ pub enum Preset {
     BertLarge,
 }
 
-/// The `[model]` table. Sizes come from `preset`, and each field named here replaces the preset's.
+/// The sizes of the model. They come from `preset`; each other key replaces the preset's value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
-    /// `bert-base` or `bert-large`. Default: none, then the first three sizes below must be given.
+    /// Published sizes: `bert-base` or `bert-large`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
-    /// Width of the residual stream, in features.
+    /// Width of the hidden states. Required without `preset` and `init`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden_size: Option<i64>,
-    /// Number of encoder layers.
+    /// Number of encoder layers. Required without `preset` and `init`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_hidden_layers: Option<usize>,
-    /// Attention heads of each layer; must divide `hidden_size`.
+    /// Attention heads of each layer. Must divide `hidden_size`. Required without `preset` and `init`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_attention_heads: Option<i64>,
     /// Width of the feed-forward layer. Default: four times `hidden_size`.
@@ -51,30 +51,30 @@ pub struct ModelConfig {
     /// Longest sequence, in tokens. Default: 512.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_position_embeddings: Option<i64>,
-    /// `post` (BERT) or `pre` (Megatron-LM, the paper on Wikipedia + BookCorpus). Default: `post`.
+    /// Where LayerNorm stands: `post` (BERT) or `pre` (Megatron-LM, and the paper on Wikipedia + BookCorpus). Default: `post`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm: Option<Norm>,
-    /// Dropout after embeddings, attention and feed-forward, a probability. Default: 0.1.
+    /// Probability of dropout after embeddings, attention and feed-forward. Default: 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden_dropout_prob: Option<f64>,
-    /// Dropout on attention weights, a probability. Default: 0.1.
+    /// Probability of dropout on attention weights. Default: 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attention_probs_dropout_prob: Option<f64>,
-    /// Standard deviation of the weights at the start, σ of a normal cut off at 2 σ. Default: 0.02, as BERT's; a model much
-    /// narrower than BERT wants more, in proportion to 1/√`hidden_size`.
+    /// Standard deviation σ of the first weights (a normal distribution cut off at 2 σ). A model that is much narrower than
+    /// BERT needs a larger value, in proportion to 1/√`hidden_size`. Default: 0.02 (BERT).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initializer_range: Option<f64>,
-    /// Rows of the word embeddings, at least as many as the tokenizer has tokens. Default: as many.
+    /// Rows of the word embeddings, at least as many as the tokenizer has tokens. Default: the number of tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vocab_size: Option<i64>,
-    /// Number of segment types; pairs of segments need two. Default: 2.
+    /// Number of segment types. Pairs of segments need two. Default: 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub type_vocab_size: Option<i64>,
-    /// ε of every LayerNorm, above 0. Default: 1e-12, as BERT's.
+    /// ε of every LayerNorm, above 0. Default: 1e-12 (BERT).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_norm_eps: Option<f64>,
-    /// The folder of a Hugging Face model, or of a finished run, whose weights to start from instead of random ones. It brings
-    /// all keys above; those that are given too must agree with it, except for the two dropouts, which replace the model's.
+    /// Start from the weights of this model: the folder of a Hugging Face model or of a finished run. The model brings all
+    /// other keys of this table. A key that is given too must have the model's value; only the two dropouts may differ.
     /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,

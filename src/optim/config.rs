@@ -55,26 +55,27 @@ impl Span {
 pub struct OptimConfig {
     /// Peak learning rate. Default: 1e-4 (BERT).
     pub lr: f64,
-    /// Steps (an integer) or a fraction of all steps of linear warm-up. Default: 0.01.
+    /// Length of the linear warm-up: steps (an integer) or a fraction of all steps. Default: 0.01.
     pub warmup: Span,
-    /// `linear`, `cosine`, `constant` or `wsd`: warm-up, constant, decay. Default: `linear`.
+    /// How the learning rate falls after the warm-up: `linear`, `cosine`, `constant` or `wsd` (warm-up, stable, decay).
+    /// Default: `linear`.
     pub schedule: ScheduleKind,
-    /// For `wsd`: steps (an integer) or a fraction of all steps of the decay. Default: 0.1.
+    /// For `wsd`: length of the decay, in steps (an integer) or as a fraction of all steps. Default: 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay: Option<Span>,
-    /// For `wsd`: `linear` or `sqrt`, 1 − √p. Default: `linear`.
+    /// For `wsd`: `linear`, or `sqrt` (1 − √p after the fraction p of the decay). Default: `linear`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay_shape: Option<DecayShape>,
     /// For `wsd`, instead of `decay`: where the decay begins, a step (an integer) or a fraction of all steps. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decay_from: Option<Span>,
-    /// Decoupled weight decay; not on biases and LayerNorm. Default: 0.01.
+    /// AdamW's weight decay. Biases and LayerNorm have none. Default: 0.01.
     pub weight_decay: f64,
-    /// Decay of the first and second moment. Default: [0.9, 0.999].
+    /// AdamW's β1 and β2: decay of the first and second moment. Default: [0.9, 0.999].
     pub betas: [f64; 2],
-    /// Added to the root of the second moment. Default: 1e-6.
+    /// AdamW's ε, added to the root of the second moment. Default: 1e-6.
     pub eps: f64,
-    /// Largest global gradient norm; 0 turns clipping off. Default: 1.
+    /// Largest global norm of the gradients; longer gradients are clipped. 0: no clipping. Default: 1.
     pub clip_norm: f64,
 }
 

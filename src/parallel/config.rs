@@ -5,20 +5,20 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::keys::classes;
 
-/// How processes work together; without several it does nothing.
+/// How several processes work together. A single process ignores this table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ParallelConfig {
-    /// What carries gradients: `nccl`, `gloo`, or `auto`, which is NCCL on CUDA and Gloo on the CPU. Default: `auto`.
+    /// The library that sends gradients: `nccl`, `gloo`, or `auto` (NCCL on CUDA, Gloo on the CPU). Default: `auto`.
     pub backend: BackendChoice,
-    /// Whether gradients travel while the backward goes on. Default: true.
+    /// Send gradients while the backward pass goes on. Default: true.
     pub overlap: bool,
-    /// The precision in which gradients travel and are summed: `fp32` (that of the weights) or `bf16`, half the bytes. Default:
+    /// The precision in which gradients are sent and summed: `fp32` (that of the weights) or `bf16` (half the bytes). Default:
     /// `fp32`.
     pub wire: Wire,
-    /// Seconds after which a collective that is not done ends the run. Default: 600.
+    /// End the run if a collective operation takes longer than this number of seconds. Default: 600.
     pub timeout: u64,
-    /// Seconds without a sign of life after which a process counts as gone. Default: 60.
+    /// A process counts as gone after this number of seconds without a heartbeat. Default: 60.
     pub heartbeat: u64,
 }
 

@@ -139,7 +139,7 @@ fn talk(shared: &Shared, store: &Store) {
                         (*count, *time) = (now, Instant::now());
                     } else if now > 0 && time.elapsed() > limit && store.get(FAILURE)?.is_none() {
                         let seconds = time.elapsed().as_secs();
-                        store.set(FAILURE, &format!("rank {other} has given no sign of life for {seconds} s"))?;
+                        store.set(FAILURE, &format!("rank {other} has sent no heartbeat for {seconds} s"))?;
                     }
                 }
             }

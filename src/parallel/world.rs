@@ -270,7 +270,7 @@ impl Connected {
         result.map_err(|error| {
             self.has_failed.set(true);
             let LaunchEnv { rank, size, .. } = self.env;
-            let why = self.heartbeat.explain().unwrap_or_else(|| "every process still gives signs of life".into());
+            let why = self.heartbeat.explain().unwrap_or_else(|| "every process still sends heartbeats".into());
             Error::failed(format!("rank {rank} of {size}: a collective failed, {why}"))
                 .caused_by(error)
                 .hint("checkpoints are as they were: start all processes again with `--resume`")

@@ -98,7 +98,7 @@ pub(super) fn make_room(run: &mut ResolvedRun, phase: &mut Phase, error: Error) 
     }
     let now = phase.micro_batch;
     Ok(format!(
-        "out of memory; micro-batches of {now} sequences instead of {before} from here on, the step is repeated ({error})"
+        "out of memory; the step is repeated with micro-batches of {now} sequences instead of {before}, and so are later steps ({error})"
     ))
 }
 

@@ -116,7 +116,7 @@ impl Task for Pretraining {
         self.loader = self.active.loader(&self.run, step, skipped)?;
         let held_out = if self.run.config.eval.sequence_length.is_none() { ", also held-out ones" } else { "" };
         let (sequences, length) = (phase.global_batch, phase.sequence_length);
-        Ok(begins.then(|| format!("from here on {sequences} sequences of {length} tokens{held_out}")))
+        Ok(begins.then(|| format!("now {sequences} sequences of {length} tokens{held_out}")))
     }
 
     fn next_batch(&mut self) -> Result<StepBatch<Batch>> {

@@ -26,7 +26,7 @@ impl Changes {
         if !self.impossible.is_empty() {
             let list = self.impossible.join(", ");
             return Err(Error::config(format!(
-                "cannot resume with another {list}: the place in the data would be another"
+                "cannot resume with another {list}: the position in the data would change"
             ))
             .hint("restore the settings, or start a new run with another `--run-dir`"));
         }
@@ -38,7 +38,7 @@ impl Changes {
             allowed => format!("; allowed is {}", allowed.join(", ")),
         };
         Err(Error::config(format!("cannot resume with another {}{rest}", self.refused.join(", "))).hint(
-            "restore the settings, start a new run with another `--run-dir`, or go on as another run with `--allow-changes`",
+            "restore the settings, start a new run with another `--run-dir`, or continue as another run with `--allow-changes`",
         ))
     }
 }
@@ -132,7 +132,7 @@ mod tests {
         assert!(changes(&phases(4, 8), &phases(4, 16), &none).check(true).is_err());
         let batch = |size| json!({"train": {"global_batch": size}});
         let message = changes(&batch(8), &batch(16), &none).check(true).unwrap_err().to_string();
-        assert!(message.contains("another `train.global_batch`: 8 → 16: the place in the data"), "{message}");
+        assert!(message.contains("another `train.global_batch`: 8 → 16: the position in the data"), "{message}");
         let smaller = json!({"train": {"steps": 10, "seed": 1}, "eval": {"every": 5}});
         assert!(changes(&before, &smaller, &none).check(false).is_err());
     }

@@ -170,12 +170,12 @@ fn same_model(run: &ResolvedRun, state: &RunState, allow_changes: bool) -> Resul
 }
 
 /// # Errors
-/// The checkpoint at `path` is behind the end of the run.
+/// The checkpoint at `path` is after the end of the run.
 fn not_behind(run: &ResolvedRun, state: &RunState, path: &Path) -> Result<()> {
     let (step, steps) = (state.step, run.config.train.steps);
     if step > steps {
         return Err(Error::config(format!(
-            "`{}` is at step {step}, behind the end of the run, `train.steps` = {steps}",
+            "`{}` is at step {step}, after the end of the run, `train.steps` = {steps}",
             path.display()
         ))
         .hint("raise `train.steps`, or export that checkpoint with `untie export`"));
@@ -205,7 +205,7 @@ fn go_on(
         tell(change.clone());
     }
     for change in &changes.refused {
-        tell(format!("{change}: from here on another run, by `--allow-changes`"));
+        tell(format!("{change}: accepted by `--allow-changes`, this is another run from now on"));
     }
     for difference in environment::differences(&state.environment, facts) {
         tell(format!("results may differ from those of an uninterrupted run, {difference}"));

@@ -45,7 +45,7 @@ impl RunFolder {
             }
             if newest.is_none() && !checkpoint::list(path)?.is_empty() {
                 return Err(Error::config(format!("`{}` already has checkpoints", path.display()))
-                    .hint("go on with `--resume`, or choose another `--run-dir`"));
+                    .hint("continue with `--resume`, or choose another `--run-dir`"));
             }
             Ok(vec![u8::from(newest.is_none())])
         })?;

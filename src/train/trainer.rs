@@ -341,7 +341,8 @@ impl<'a, T: Task> Trainer<'a, T> {
         self.files.cut_metrics(self.progress.step)?;
         self.prefetched = None;
         self.task.seek(self.progress.step, self.progress.samples_skipped)?;
-        let words = format!("back to the checkpoint of step {target}, and on with the samples from {read} on");
+        let words =
+            format!("back to the checkpoint of step {target}; training continues with the samples from {read} on");
         (self.events)(Event::note(step, &words));
         // What is left out must stay so, also if the run dies before its next checkpoint.
         self.save()?;

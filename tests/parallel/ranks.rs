@@ -283,7 +283,7 @@ fn a_process_that_is_killed_ends_the_others_and_costs_nothing() {
         let survivor = 1 - victim;
         let accused = match victim {
             0 => "rank 0's store at 127.0.0.1:",
-            _ => "rank 1 has given no sign of life for ",
+            _ => "rank 1 has sent no heartbeat for ",
         };
         let words = format!("error: rank {survivor} of 2: a collective failed, {accused}");
         assert!(said.contains(&words), "{said}");
@@ -336,7 +336,7 @@ fn a_process_that_hangs_ends_the_others() {
     wait_for("the end of rank 0", || !Path::new(&format!("/proc/{}", ranks[0])).exists() || is_zombie(ranks[0]));
     signal(ranks[1], "-KILL");
     let said = stderr(&ended(child));
-    assert!(said.contains("rank 1 has given no sign of life for "), "{said}");
+    assert!(said.contains("rank 1 has sent no heartbeat for "), "{said}");
 }
 
 fn is_zombie(pid: u32) -> bool {
@@ -373,7 +373,7 @@ fn a_signal_stops_all_of_them_once() {
         signal(child.id(), name);
         let output = ended(child);
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
-        assert_eq!(stderr(&output).matches("; saved, go on with `--resume`").count(), 1, "{}", stderr(&output));
+        assert_eq!(stderr(&output).matches("; saved, continue with `--resume`").count(), 1, "{}", stderr(&output));
     }
     train(&workspace, 2, "run", &more);
     are_near(&workspace, "whole", "run", 1e-5);

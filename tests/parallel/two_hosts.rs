@@ -64,7 +64,7 @@ STEPS=400; both again || exit 6
     assert_eq!((text("one.txt").trim(), text("other.txt").trim()), ("1", "1"), "{all}");
     assert!(text("runs.txt").contains(" valid\n") && !text("runs.txt").contains("damaged"), "{}", text("runs.txt"));
     let (first, second) = (text("first-0.txt"), text("first-1.txt"));
-    assert!(first.contains("rank 1 has given no sign of life for "), "{first}");
+    assert!(first.contains("rank 1 has sent no heartbeat for "), "{first}");
     assert!(second.contains("rank 0's store at 10.77.0.1:29500 has not answered for "), "{second}");
     // And then as if nothing had happened.
     let (expected, got) = (metrics(&workspace.path("again")), metrics(&workspace.path("cut")));

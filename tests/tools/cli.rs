@@ -90,7 +90,7 @@ fn a_run_is_trained_evaluated_asked_and_exported() {
     let shorter = ["sharing.untie_at=0.5", "checkpoint.every=5", "checkpoint.keep_last=3", "train.steps=11"];
     let mut shorter = train(&shorter);
     shorter.push("--resume");
-    refused(&workspace, &shorter, 2, &["is at step 12, behind the end of the run, `train.steps` = 11", "hint:"]);
+    refused(&workspace, &shorter, 2, &["is at step 12, after the end of the run, `train.steps` = 11", "hint:"]);
     assert_eq!(resolved(), before, "a refused resume must leave the folder alone");
 
     // Another vocabulary of the same size: the weights' ids would mean other tokens.

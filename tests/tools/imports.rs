@@ -216,7 +216,7 @@ fn only_the_command_line_prints() {
 }
 
 /// The files of the repository with one of these endings, without what git ignores.
-fn texts(folder: &Path, endings: &[&str], files: &mut Vec<PathBuf>) {
+pub(crate) fn texts(folder: &Path, endings: &[&str], files: &mut Vec<PathBuf>) {
     let is_root = folder == Path::new(env!("CARGO_MANIFEST_DIR"));
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -9,7 +9,9 @@ mod finetune_glue;
 mod finetune_squad;
 mod fuzz_corpus;
 mod imports;
+mod pages;
 mod plot;
+mod reference;
 #[path = "../common/reviews.rs"]
 mod reviews;
 mod tables;

@@ -64,8 +64,8 @@ fn what_is_no_trunk_is_refused() {
         (&["train.steps=30"][..], "trunk:15", 3, "`--from`: `trunk` has no checkpoint of step 15"),
         (&["train.steps=30"], "nowhere", 3, "`--from`: `nowhere` has no checkpoint"),
         (&["train.steps=30", "model.hidden_size=16"], "trunk", 2, "expected a model of"),
-        (&["train.steps=30", "train.global_batch=4"], "trunk", 2, "the place in the data would be another"),
-        (&["train.steps=15"], "trunk", 2, "behind the end of the run"),
+        (&["train.steps=30", "train.global_batch=4"], "trunk", 2, "the position in the data would change"),
+        (&["train.steps=15"], "trunk", 2, "after the end of the run"),
     ] {
         let output = train(&workspace, "branch", settings, &["--from", from]);
         let said = stderr(&output);

@@ -176,7 +176,10 @@ fn a_run_goes_on_in_less_memory() {
     let output = limited(&["--run-dir", "run", "--set", "train.micro_batch=auto"]);
     let text = stderr(&output);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("out of memory; micro-batches of 32 sequences instead of 64"), "{text}");
+    assert!(
+        text.contains("out of memory; the step is repeated with micro-batches of 32 sequences instead of 64"),
+        "{text}"
+    );
     let size: usize = setting(&workspace, "micro_batch")[0].parse().unwrap();
     assert!((8..=32).contains(&size), "{size}");
     let refused = limited(&["--run-dir", "refused", "--set", "train.micro_batch=64"]);

@@ -200,11 +200,11 @@ fn a_run_takes_changes_where_it_is_told_to() {
     assert!(said.contains("; allowed is `train.steps`: 40 → 100") && said.contains("`--allow-changes`"), "{said}");
     let batch = train(&workspace, "run", &["--resume", "--allow-changes", "--set", "train.global_batch=16"]);
     assert_eq!(batch.status.code(), Some(2));
-    assert!(stderr(&batch).contains("`train.global_batch`: 8 → 16: the place in the data"), "{}", stderr(&batch));
+    assert!(stderr(&batch).contains("`train.global_batch`: 8 → 16: the position in the data"), "{}", stderr(&batch));
     let taken = train(&workspace, "run", &[&changes[..], &["--allow-changes"]].concat());
     assert!(taken.status.success(), "{}", stderr(&taken));
     assert_eq!(
-        stderr(&taken).matches(": from here on another run, by `--allow-changes`").count(),
+        stderr(&taken).matches(": accepted by `--allow-changes`, this is another run from now on").count(),
         2,
         "{}",
         stderr(&taken)

@@ -165,7 +165,7 @@ fn phases_read_what_they_declare() {
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     let output = workspace.untie(&arguments);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stderr(&output).contains("step 20: from here on 4 sequences of 16 tokens"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("step 20: now 4 sequences of 16 tokens"), "{}", stderr(&output));
     let state = fs::read(workspace.path("run/checkpoints/step-00000030/state.json")).unwrap();
     let state: Value = serde_json::from_slice(&state).unwrap();
     assert_eq!(state["samples_consumed"], 20 * 8 + 10 * 4);

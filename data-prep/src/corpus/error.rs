@@ -45,7 +45,7 @@ pub enum CorpusError {
         hint: &'static str,
     },
     /// Bytes behind compressed data.
-    #[error("the {} data is whole, but other bytes follow it", compression.name())]
+    #[error("the {} data is complete, but other bytes follow it", compression.name())]
     Trailing {
         /// How the data is compressed.
         compression: Compression,
@@ -193,7 +193,7 @@ impl CorpusError {
             CorpusError::Packed { hint, .. } => hint,
             CorpusError::Trailing { compression } => {
                 let name = compression.name();
-                return Some(format!("fetch it again; what is whole unpacks with `{name} -dc FILE > NEW`").into());
+                return Some(format!("fetch it again; unpack the undamaged part with `{name} -dc FILE > NEW`").into());
             }
             CorpusError::Utf8 { .. } => "convert the file to UTF-8, for instance with `iconv -f LATIN1 -t UTF-8`",
             CorpusError::Json { .. } => "expected one JSON object a line",

@@ -18,22 +18,23 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// By the file name: `.xml` is `mediawiki`, `.jsonl`, `.jsonlines`, `.ndjson` and `.json` are `jsonl`, `.txt` and `.text` are
-    /// `text`, `wiki_00` is
-    /// `wikiextractor`, each also with `.gz`, `.bz2`, `.zst`, `.xz`, `.lzma` or `.lz4` behind it; `.parquet` is `parquet`
+    /// The file name decides: `.xml` is `mediawiki`; `.jsonl`, `.jsonlines`, `.ndjson` and `.json` are `jsonl`; `.txt` and
+    /// `.text` are `text`; `wiki_00` is `wikiextractor`; `.parquet` is `parquet`. All but `.parquet` may end with `.gz`,
+    /// `.bz2`, `.zst`, `.xz`, `.lzma` or `.lz4`
     #[default]
     Auto,
-    /// Plain text, one document a file, paragraphs separated by blank lines
+    /// Plain text; each file is one document; blank lines separate paragraphs
     Text,
-    /// Plain text, several documents a file, separated by blank lines (the input format of Google's BERT)
+    /// Plain text; blank lines separate documents (the input format of Google's BERT)
     Blocks,
-    /// JSON objects, one a line, on several lines or in one array, with the text in the field `text` and, if there is one, a `title`
+    /// JSON objects: one on each line, over several lines, or in one array; the field `text` holds the text, `title` may hold a
+    /// title
     Jsonl,
     /// A MediaWiki XML dump, such as Wikipedia's pages-articles
     Mediawiki,
-    /// What WikiExtractor writes: `<doc>` … `</doc>`, or JSON lines
+    /// Output of WikiExtractor: `<doc>` … `</doc>`, or JSON lines
     Wikiextractor,
-    /// Parquet as on Hugging Face, with the text in the column `text` and, if there is one, a `title`
+    /// Parquet, as data sets of Hugging Face; the column `text` holds the text, `title` may hold a title
     Parquet,
 }
 

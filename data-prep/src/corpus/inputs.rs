@@ -37,13 +37,13 @@ pub enum InputError {
     #[error("cannot open the input `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// A pattern that is none.
-    #[error("the input `{}` is no pattern: {message}", path.display())]
+    #[error("the input `{}` is not a pattern: {message}", path.display())]
     Pattern { path: PathBuf, message: String },
     /// A pattern that nothing matches.
     #[error("nothing matches the input `{}`", path.display())]
     NoMatch { path: PathBuf },
     /// A folder or a pattern without corpus files.
-    #[error("no corpus file in `{}`: the names of its {passed_over} files tell no format", path.display())]
+    #[error("no corpus file in `{}`: the names of its {passed_over} files do not tell the format", path.display())]
     NoFiles { path: PathBuf, passed_over: usize },
     /// A file name that does not tell the format.
     #[error(

@@ -21,13 +21,13 @@ pub struct InspectArgs {
     /// The tokenizer that made the shards (a Hugging Face directory, a tokenizer.json or a vocab.txt), for data without a manifest
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
-    /// Fraction of Megatron-LM's documents that is held out, as data.valid_fraction of a run
+    /// Fraction of Megatron-LM's documents to hold out, like `data.valid_fraction` of a run
     #[arg(long, value_name = "F", default_value_t = ShardSet::VALID_FRACTION)]
     pub valid_fraction: f64,
     /// Check the hash of every file
     #[arg(long)]
     pub verify: bool,
-    /// Most frequent tokens to name
+    /// Number of most frequent tokens to print
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
     /// Print JSON

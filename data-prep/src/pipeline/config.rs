@@ -43,7 +43,7 @@ pub struct PrepareConfig {
     /// Bytes of memory to keep within; default 1 GB. It decides how much text is worked on at once and how many duplicates can
     /// be remembered, never the result.
     pub memory_limit: u64,
-    /// Bytes of text between two points at which an interrupted preparation can be taken up again; default 64 MiB. Rare words
+    /// Bytes of text between two points from which an interrupted preparation can continue; default 64 MiB. Rare words
     /// are forgotten there too, so that it is no matter of taste.
     pub segment_bytes: usize,
     /// Whether to replace a folder that is complete and different, and to start anew where one is unfinished; default false.

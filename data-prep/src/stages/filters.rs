@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
-    /// Keeps lines of 5 words or more that end in `.`, `!`, `?`, `"` or such a mark of another script; drops pages with fewer than 3 sentences, a `{` or
-    /// "lorem ipsum", and lines about JavaScript, cookies or terms of use
+    /// Keeps lines of 5 words or more that end in `.`, `!`, `?`, `"` or a similar mark of another script. Drops lines about
+    /// JavaScript, cookies or terms of use, and pages with fewer than 3 sentences, a `{` or "lorem ipsum"
     C4,
-    /// Keeps documents of 50 to 100,000 words of 3 to 10 characters on average, of which 80 % have a letter, with two of
-    /// eight stop words, fewer than 0.1 `#` or `...` a word, at most 90 % bullet lines and 30 % lines ending in an ellipsis
+    /// Keeps documents that meet all of these: 50 to 100,000 words; 3 to 10 characters a word on average; 80 % of the words
+    /// with a letter; two of eight stop words; fewer than 0.1 `#` or `...` for each word; at most 90 % bullet lines; at most 30
+    /// % lines that end in an ellipsis
     GopherQuality,
     /// Drops documents with many repeated lines or sequences of 2 to 10 words
     GopherRepetition,

@@ -83,14 +83,14 @@ fn what_cannot_be_found_has_a_sentence_and_a_hint() {
     for (inputs, expected) in [
         (["none.txt"].as_slice(), "cannot open the input `D/none.txt`"),
         (&["none-*.txt"], "nothing matches the input `D/none-*.txt`"),
-        (&["x"], "no corpus file in `D/x`: the names of its 1 files tell no format"),
+        (&["x"], "no corpus file in `D/x`: the names of its 1 files do not tell the format"),
         (&["a.txt", "a.txt"], "the input `D/a.txt` is read twice"),
         (&["*.txt", "../{}/a.txt"], "cannot open the input `D/../{}/a.txt`"),
     ] {
         assert_eq!(message(inputs, Format::Auto), expected);
     }
     let pattern = message(&["a***b"], Format::Auto);
-    assert!(pattern.starts_with("the input `D/a***b` is no pattern: Pattern syntax error"), "{pattern}");
+    assert!(pattern.starts_with("the input `D/a***b` is not a pattern: Pattern syntax error"), "{pattern}");
     assert!(message(&["x/a.csv"], Format::Auto).starts_with("cannot tell the format of `D/x/a.csv`: expected `.xml`"));
     let stdin = |format| find_files(&["-".into()], format).unwrap_err().to_string();
     assert_eq!(stdin(Format::Auto), "cannot tell the format of stdin");

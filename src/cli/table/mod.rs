@@ -21,13 +21,13 @@ use crate::report::tables::{assemble, Format};
 /// Arguments of `untie table`.
 #[derive(Debug, Args)]
 pub struct TableArgs {
-    /// Which of the paper's tables, 1 to 4
+    /// Number of the paper's table, 1 to 4
     #[arg(value_name = "TABLE", value_parser = clap::value_parser!(u8).range(1..=4))]
     number: u8,
-    /// Run folders, or folders of run folders; a run is known by its folder's name (`--list` prints the names)
+    /// Run folders, or folders of run folders; the folder's name says which run it is (`--list` prints the names)
     #[arg(long, value_name = "DIR", num_args = 1.., required_unless_present = "list")]
     runs: Vec<PathBuf>,
-    /// The configurations of the rows, NAME.toml; runs with other settings are not shown
+    /// Folder with the configuration of each row, NAME.toml; runs with other settings are not shown
     #[arg(long, value_name = "DIR", default_value = "configs/paper/large")]
     configs: PathBuf,
     /// markdown, csv (one line for each cell, all digits) or latex (booktabs)
@@ -36,7 +36,7 @@ pub struct TableArgs {
     /// A file to write instead of stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Print the names of the table's runs, one a line, and stop
+    /// Print the names of the table's runs, one on each line, then stop
     #[arg(long, conflicts_with_all = ["runs", "configs", "format", "out"])]
     list: bool,
 }

@@ -26,11 +26,11 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnswerConfig {
-    /// How many starts, ends and candidates are kept; default 20.
+    /// Number of starts, of ends and of candidates that are kept. Default: 20.
     pub n_best: usize,
-    /// The most tokens of an answer; default 30.
+    /// Longest answer, in tokens. Default: 30.
     pub max_answer_length: usize,
-    /// v2.0: "no answer" wins when its score exceeds the best answer's by more than this; default 0.
+    /// Version 2.0: the result is "no answer" if its score is higher than that of the best answer by more than this. Default: 0.
     pub null_score_diff_threshold: f64,
 }
 

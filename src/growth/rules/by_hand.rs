@@ -9,13 +9,13 @@ use crate::growth::start::Start;
 use crate::growth::transition::MomentsAt;
 use crate::layer_map::LayerMap;
 
-/// A transition by hand.
+/// A transition that the configuration gives itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransitionConfig {
-    /// After this step (an integer) or fraction of `train.steps`.
+    /// The transition happens after this step (an integer) or fraction of `train.steps`. Required.
     pub at: RunPoint,
-    /// The sharing from then on, written as `sharing.start` is; it must split groups of the sharing before it.
+    /// The sharing from then on, written like `sharing.start`. It must split groups of the sharing before it. Required.
     pub groups: Start,
 }
 

@@ -19,20 +19,23 @@ use crate::growth::transition::Transition;
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.depth]` table.
+/// Every step has a random depth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DepthConfig {
-    /// Weight groups of each stage, divisors of `model.num_hidden_layers`, which is the last. Default: [1, 3, 6, 12] (the paper).
+    /// Number of weight groups in each stage. Each number divides `model.num_hidden_layers`, which is the last one. Default:
+    /// [1, 3, 6, 12] (the paper).
     pub groups: Vec<usize>,
-    /// Where each stage but the first begins: steps (integers) or fractions of the run. Default: [0.05, 0.1, 0.25] (the paper: 2, 4
-    /// and 10 of 40 epochs).
+    /// Where each stage after the first begins: steps (integers) or fractions of the run. Default: [0.05, 0.1, 0.25] (the
+    /// paper: 2, 4 and 10 of 40 epochs).
     pub at: Vec<RunPoint>,
-    /// How far the curve begins above all layers; more of it makes steps of all layers more frequent. Default: 0.4 (the paper).
+    /// How far above the full depth the curve begins (docs/growth.md). A larger value makes full steps more frequent. Default:
+    /// 0.4 (the paper).
     pub offset: f64,
-    /// Where the curve ends, in (0, 1]; less of it makes the shallowest steps more frequent. Default: 0.6 (the paper).
+    /// Where the curve ends, above 0 and at most 1. A smaller value makes the shallowest steps more frequent. Default: 0.6 (the
+    /// paper).
     pub end: f64,
-    /// The least x, in (0, 1). Default: 1e-6 (the paper).
+    /// The smallest x of the curve, between 0 and 1. Default: 1e-6 (the paper).
     pub floor: f64,
 }
 

@@ -11,13 +11,13 @@ use crate::growth::rules::staged::{layers, validate_points, RunContext, Staged};
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.expand]` table.
+/// One layer becomes all layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExpandConfig {
-    /// When: a step (an integer) or a fraction of the run. Default: 0.8 (the paper).
+    /// When the layer becomes all: a step (an integer) or a fraction of the run. Default: 0.8 (the paper).
     pub at: RunPoint,
-    /// Layers until then; layer j becomes a copy of layer j mod so many. Default: 1 (the paper).
+    /// Number n of layers until then. Layer j then becomes a copy of layer j mod n. Default: 1 (the paper).
     pub layers: usize,
 }
 

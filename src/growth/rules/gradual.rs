@@ -14,16 +14,17 @@ use crate::growth::transition::Transition;
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.gradual]` table.
+/// Copies of the top layers are appended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GradualConfig {
-    /// Layers of each stage, the last `model.num_hidden_layers`; each at most twice those before it. Default: [3, 6, 9, 12].
+    /// Number of layers in each stage. Each number is at most twice the one before, the last one is `model.num_hidden_layers`.
+    /// Default: [3, 6, 9, 12].
     pub depths: Vec<usize>,
-    /// Where each stage but the first begins: steps (integers) or fractions of the run. With `freeze` one more, where everything
-    /// trains. Default: none, which is stages of equal length.
+    /// Where each stage after the first begins: steps (integers) or fractions of the run. `freeze` needs one more: where the
+    /// last stage begins, which trains everything. Default: none (stages of equal length).
     pub at: Vec<RunPoint>,
-    /// Whether only the new layers, the last LayerNorm and the heads train (MSLT). Default: false.
+    /// Train only the new layers, the last LayerNorm and the heads (MSLT). Default: false.
     pub freeze: bool,
 }
 

@@ -11,14 +11,14 @@ use crate::growth::rules::staged::{layers, validate_points, validate_sizes, RunC
 use crate::keys::classes;
 use crate::layer_map::LayerMap;
 
-/// The `[growth.stack]` table.
+/// The layers are repeated on top of themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StackConfig {
-    /// Layers of each stage, the last `model.num_hidden_layers`; each at most twice those before it. Default: [3, 6, 12] (the
-    /// paper).
+    /// Number of layers in each stage. Each number is at most twice the one before, the last one is `model.num_hidden_layers`.
+    /// Default: [3, 6, 12] (the paper).
     pub depths: Vec<usize>,
-    /// Where each stage but the first begins: steps (integers) or fractions of the run. Default: [0.096, 0.23] (the paper).
+    /// Where each stage after the first begins: steps (integers) or fractions of the run. Default: [0.096, 0.23] (the paper).
     pub at: Vec<RunPoint>,
 }
 

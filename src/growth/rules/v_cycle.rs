@@ -41,18 +41,19 @@ impl Pairs {
     }
 }
 
-/// The `[growth.v_cycle]` table.
+/// Pairs of layers are averaged for a time, and later blended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VCycleConfig {
-    /// When to coalesce: a step (an integer) or a fraction of the run. Default: 0.05 (the authors' example: 5,000 of 105,000
-    /// steps).
+    /// When the layers are averaged in pairs: a step (an integer) or a fraction of the run. Default: 0.05 (the authors'
+    /// example: 5,000 of 105,000 steps).
     pub at: RunPoint,
-    /// How long the short model trains: steps (an integer) or a fraction of the run. Default: 0.5 (the paper).
+    /// How long the shorter model trains: steps (an integer) or a fraction of the run. Default: 0.5 (the paper).
     pub steps: RunPoint,
-    /// `halves`, layers i and i + L/2, or `neighbours`, layers 2i and 2i + 1. Default: `halves` (the published configuration).
+    /// Which layers form a pair: `halves` (layers i and i + L/2) or `neighbours` (layers 2i and 2i + 1). Default: `halves` (the
+    /// published configuration).
     pub pairs: Pairs,
-    /// α: how much of the short model goes into the blend, in [0, 1]. Default: 0.5 (the paper, for BERT).
+    /// α: the share of the shorter model in the blend at the end, from 0 to 1. Default: 0.5 (the paper, for BERT).
     pub alpha: f64,
 }
 

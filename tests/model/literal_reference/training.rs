@@ -153,7 +153,7 @@ fn untying_by_hand_is_that_of_separate_copies() {
     }
 }
 
-/// What README warns of, equally literal: moments that start anew, and the sum in place of the mean.
+/// What docs/untying.md warns of, equally literal: moments that start anew, and the sum in place of the mean.
 #[test]
 fn the_choices_that_cost_are_those_of_separate_copies() {
     for norm in [Norm::Post, Norm::Pre] {

@@ -123,7 +123,7 @@ fn zeros_between_and_behind_members_are_padding() {
         // other bytes may be more of the text: they are not passed over in silence
         for threads in [1, 3] {
             let (text, hint) = text_of(name, &[&one[..], b"other bytes"].concat(), threads).unwrap_err();
-            assert!(text.ends_with("data is whole, but other bytes follow it"), "{name}: {text}");
+            assert!(text.ends_with("data is complete, but other bytes follow it"), "{name}: {text}");
             assert!(hint.contains("-dc FILE"), "{hint}");
         }
     }
