@@ -42,6 +42,8 @@ fn main() {
             println!("cargo:rustc-link-arg={}", library.display());
         }
     }
+    // To csrc/hypot.cpp, which says why.
+    println!("cargo:rustc-link-arg=-Wl,--wrap=hypot,--wrap=hypotf");
     // c10d's classes refer to Gloo's, which are inside libtorch and not exported.
     println!("cargo:rustc-link-arg=-Wl,--allow-shlib-undefined");
 }
@@ -64,6 +66,7 @@ const UNITS: [(&str, &[&str]); 2] = [
             "autograd",
             "recompute",
             "heap",
+            "hypot",
             "device_step",
             "random",
             "profile",
