@@ -9,20 +9,21 @@ import re
 import sys
 
 TORCH = "2.11"
-HINT = f"pip install torch=={TORCH}.0"
+INSTALL = f"pip install torch=={TORCH}.0"
+REPAIR = f"pip install --force-reinstall torch=={TORCH}.0"
 
 
 def main():
     program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin", "untie")
     folder = find_torch()
     if folder is None:
-        stop(f"`untie` needs torch {TORCH}, and `{sys.executable}` has no torch", HINT)
+        stop(f"`untie` needs torch {TORCH}, and `{sys.executable}` has no torch", INSTALL)
     version = torch_version(folder)
     if not f"{version}.".startswith(f"{TORCH}."):
-        stop(f"`untie` needs torch {TORCH}, found {version or 'an unknown version'} in `{folder}`", HINT)
+        stop(f"`untie` needs torch {TORCH}, found {version or 'an unknown version'} in `{folder}`", INSTALL)
     libraries = os.path.join(folder, "lib")
     if not os.path.exists(os.path.join(libraries, "libtorch_cpu.so")):
-        stop(f"`untie` needs PyTorch's libraries, and `{libraries}` has no libtorch_cpu.so", f"pip install --force-reinstall torch=={TORCH}.0")
+        stop(f"`untie` needs PyTorch's libraries, and `{libraries}` has no libtorch_cpu.so", REPAIR)
     make_visible(libraries, program)
     try:
         os.execv(program, ["untie", *sys.argv[1:]])
