@@ -47,8 +47,8 @@ CARGO_DENY := 0.20.2
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
-.PHONY: help setup build data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed untying-updates \
-	scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
+.PHONY: help setup build wheel check-wheel data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed \
+	untying-updates scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -62,6 +62,13 @@ setup: ## Bring libtorch into .venv (downloads 0.54 GB for cpu, 2.5 GB for cuda;
 build: setup ## Compile the trainer
 	@[ -e $(UNTIE) ] || echo "build: compiles the trainer and its packages: about 16 minutes of CPU time, once"
 	cargo build --locked --release
+
+wheel: build ## Pack the programs as a wheel for pip, target/wheel/untie_bert-*.whl
+	cargo build --locked --release --package untie --package untie-data
+	@$(PYTHON) scripts/make_wheel.py
+
+check-wheel: wheel ## Install the wheel into fresh environments beside PyPI's torch and use it (downloads 2.5 GB, ARGS=--light less)
+	@$(PYTHON) scripts/check_wheel.py "$${CARGO_TARGET_DIR:-target}"/wheel/*.whl $(ARGS)
 
 data: build ## Make token shards in data/ from the sample corpus, or from CORPUS
 	@corpus="$(CORPUS)"; \

@@ -3,6 +3,8 @@
 
 #[path = "build/cuda_kernels.rs"]
 mod cuda_kernels;
+#[path = "build/cuda_library.rs"]
+mod cuda_library;
 #[path = "build/nvrtc.rs"]
 mod nvrtc;
 
@@ -23,24 +25,22 @@ fn main() {
     if !lib.join("libtorch_cpu.so").exists() {
         stop(&format!("`{}` has no libtorch_cpu.so", lib.display()));
     }
-    let cuda = compile_shim(&include_folder(&lib), &lib);
-    if let Err(problem) = cuda_kernels::build(cuda.then(|| library_folders(&lib)).as_deref()) {
+    compile_kernels("default", &[]);
+    compile_kernels("avx2", &["-mavx2", "-mfma"]);
+    compile_kernels("avx512", &AVX512);
+    compile_kernels("avx512bf16", &[&AVX512[..], &["-mavx512bf16"]].concat());
+    let include = include_folder(&lib);
+    let cuda = cuda_library::build(&include, &lib);
+    compile_shim(&include, cuda.as_deref());
+    if let Err(problem) = cuda_kernels::build(cuda.is_some().then(|| library_folders(&lib)).as_deref()) {
         eprintln!("error: {problem}");
         process::exit(1);
     }
     // DT_RPATH, not DT_RUNPATH: it also serves the libraries that libtorch itself loads.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{}", lib.display());
-    if lib.join("libtorch_cuda.so").exists() {
-        // Nothing refers to a symbol of libtorch_cuda; without this the linker drops it and CUDA silently is absent.
-        println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-L{},-ltorch_cuda,--as-needed", lib.display());
-    }
-    if cuda {
-        // What libtorch's inline functions may call; CUDA's under its versioned name, as the wheels bring it.
-        for library in
-            ["libc10_cuda.so", "libcudart.so.13"].map(|name| lib.join(name)).iter().filter(|path| path.exists())
-        {
-            println!("cargo:rustc-link-arg={}", library.display());
-        }
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|name| name == "x86_64") {
+        // To csrc/hypot.cpp, which says why.
+        println!("cargo:rustc-link-arg=-Wl,--wrap=hypot,--wrap=hypotf");
     }
     // c10d's classes refer to Gloo's, which are inside libtorch and not exported.
     println!("cargo:rustc-link-arg=-Wl,--allow-shlib-undefined");
@@ -55,6 +55,8 @@ fn include_folder(lib: &Path) -> PathBuf {
     root
 }
 
+const AVX512: [&str; 6] = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"];
+
 /// What is compiled together: libtorch's headers take ten seconds each time they are read, our own code little.
 const UNITS: [(&str, &[&str]); 2] = [
     (
@@ -64,6 +66,7 @@ const UNITS: [(&str, &[&str]); 2] = [
             "autograd",
             "recompute",
             "heap",
+            "hypot",
             "device_step",
             "random",
             "profile",
@@ -118,21 +121,8 @@ fn compiler() -> cc::Build {
     build
 }
 
-/// Whether what calls CUDA is among what was compiled.
-fn compile_shim(include: &Path, lib: &Path) -> bool {
-    let avx512 = ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"];
-    compile_kernels("default", &[]);
-    compile_kernels("avx2", &["-mavx2", "-mfma"]);
-    compile_kernels("avx512", &avx512);
-    compile_kernels("avx512bf16", &[&avx512[..], &["-mavx512bf16"]].concat());
-    let has_cuda = lib.join("libtorch_cuda.so").exists();
-    let runtime = if has_cuda { cuda_headers(include, "cuda_runtime_api.h") } else { None };
-    let nccl = if runtime.is_some() { cuda_headers(include, "nccl.h") } else { None };
-    if has_cuda && runtime.is_none() {
-        println!("cargo:warning=cuda_runtime_api.h is not found: without CUDA kernels and NCCL, for one GPU only");
-    } else if has_cuda && nccl.is_none() {
-        println!("cargo:warning=nccl.h is not found: without NCCL, for one GPU only");
-    }
+/// What includes headers of libtorch.
+fn torch_compiler(include: &Path) -> cc::Build {
     let mut build = compiler();
     // at::parallel_for is a template over OpenMP: without this flag it would quietly run on one thread.
     build.flag("-fopenmp").define("_GLIBCXX_USE_CXX11_ABI", "1");
@@ -140,28 +130,25 @@ fn compile_shim(include: &Path, lib: &Path) -> bool {
         // Not `-I`: warnings are for our own code.
         build.flag("-isystem").flag(folder);
     }
-    build.include("csrc/gloo");
-    if let Some(runtime) = &runtime {
-        // Before them what stands for the rest of CUDA's.
-        build.include("csrc/cuda").include(runtime).includes(&nccl);
+    build
+}
+
+/// `cuda`: the library that the program shall contain.
+fn compile_shim(include: &Path, cuda: Option<&Path>) {
+    // Of its own, because ccache keeps no file that contains another one.
+    let mut loader = compiler();
+    if let Some(library) = cuda {
+        loader.define("UNTIE_CUDA_LIBRARY", format!("\"{}\"", library.display()).as_str());
     }
+    loader.file("csrc/cuda/library.cpp");
+    let mut build = torch_compiler(include);
+    build.include("csrc/gloo").objects(loader.compile_intermediates());
     for (name, sources) in UNITS {
         build.file(unit(name, sources));
-    }
-    build.file(if runtime.is_some() { "csrc/cuda/launcher.cpp" } else { "csrc/device/no_cuda.cpp" });
-    if nccl.is_some() {
-        build.file("csrc/parallel/nccl.cpp").define("UNTIE_WITH_NCCL", None);
     }
     build.compile("untie_shim");
     // By name the same libgomp.so.1 that libtorch loads, so that both share their threads.
     println!("cargo:rustc-link-lib=dylib=gomp");
-    runtime.is_some()
-}
-
-/// The folder of a header of CUDA's or NCCL's: beside libtorch's, as `make setup` puts them, or the system's.
-fn cuda_headers(include: &Path, name: &str) -> Option<PathBuf> {
-    let folders = [include.join("nvidia"), cuda_home().join("include"), "/usr/include".into()];
-    folders.into_iter().find(|folder| folder.join(name).exists())
 }
 
 /// Where CUDA's libraries may lie: beside libtorch's, in the packages of PyPI beside torch's, in the system's CUDA.

@@ -125,7 +125,9 @@ typedef const char *(*UntieLaunch)(const char *name, uint32_t grid_x, uint32_t g
 void untie_set_launcher(UntieLaunch launch, uint32_t multiprocessors) noexcept;
 bool untie_has_launcher() noexcept;
 
-// cuda/launcher.cpp, or device/no_cuda.cpp, which refuses
+// cuda/library.cpp
+// Why libtorch has no CUDA where there is a driver and a libtorch for CUDA; null: it has CUDA, or need not have it.
+char *untie_cuda_problem() noexcept;
 char *untie_cuda_capability(int32_t device, int32_t *major, int32_t *minor);
 // `image`: a cubin, or PTX that ends in a NUL. What launches on the device from now on are its kernels; the image is copied.
 char *untie_cuda_load_kernels(int32_t device, const void *image);

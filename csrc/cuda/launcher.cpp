@@ -1,7 +1,6 @@
 // Loads compiled kernels into the CUDA runtime and starts them on libtorch's stream. Where there is no driver, every function says
 // so. Compiled against headers of the CUDA runtime, which `make setup` brings with the cuda flavour.
-#include "../device/launch.h"
-#include "../shim.h"
+#include "library.h"
 
 #include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -56,7 +55,7 @@ cudaKernel_t find_kernel(Loaded &all, int device, const char *name) {
 }
 
 // A LaunchKernel.
-const char *launch(const char *name, uint32_t grid_x, uint32_t grid_y, uint32_t threads, void **arguments) {
+const char *run_kernel(const char *name, uint32_t grid_x, uint32_t grid_y, uint32_t threads, void **arguments) {
   try {
     int device = 0;
     check(cudaGetDevice(&device));
@@ -81,24 +80,21 @@ int attribute(cudaDeviceAttr which, int device) {
 
 } // namespace
 
-char *untie_cuda_capability(int32_t device, int32_t *major, int32_t *minor) {
-  return untie_guard([&] {
-    *major = attribute(cudaDevAttrComputeCapabilityMajor, device);
-    *minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
-  });
+void untie::capability(int32_t device, int32_t *major, int32_t *minor) {
+  *major = attribute(cudaDevAttrComputeCapabilityMajor, device);
+  *minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
 }
 
-char *untie_cuda_load_kernels(int32_t device, const void *image) {
-  return untie_guard([&] {
-    Loaded &all = loaded();
-    const std::lock_guard<std::mutex> lock(all.mutex);
-    if (all.of_device.find(device) == all.of_device.end()) {
-      // The runtime starts on the device that is the current one.
-      const c10::DeviceGuard guard(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device)));
-      cudaLibrary_t handle = nullptr;
-      check(cudaLibraryLoadData(&handle, image, nullptr, nullptr, 0, nullptr, nullptr, 0));
-      all.of_device.emplace(device, Library{handle, {}});
-    }
-    untie::set_launcher(launch, static_cast<uint32_t>(attribute(cudaDevAttrMultiProcessorCount, device)));
-  });
+untie::LaunchKernel untie::load_kernels(int32_t device, const void *image, uint32_t *multiprocessors) {
+  Loaded &all = loaded();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  if (all.of_device.find(device) == all.of_device.end()) {
+    // The runtime starts on the device that is the current one.
+    const c10::DeviceGuard guard(c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(device)));
+    cudaLibrary_t handle = nullptr;
+    check(cudaLibraryLoadData(&handle, image, nullptr, nullptr, 0, nullptr, nullptr, 0));
+    all.of_device.emplace(device, Library{handle, {}});
+  }
+  *multiprocessors = static_cast<uint32_t>(attribute(cudaDevAttrMultiProcessorCount, device));
+  return run_kernel;
 }

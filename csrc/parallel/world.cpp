@@ -2,6 +2,7 @@
 #define USE_C10D_GLOO
 #include "world.h"
 
+#include "../cuda/library.h"
 #include "../shim.h"
 
 #include <c10/util/Logging.h>
@@ -10,6 +11,7 @@
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/Types.hpp>
 
+#include <chrono>
 #include <cstring>
 
 namespace {
@@ -17,13 +19,6 @@ namespace {
 std::vector<uint8_t> bytes_of(const char *text) { return std::vector<uint8_t>(text, text + std::strlen(text)); }
 
 } // namespace
-
-#ifndef UNTIE_WITH_NCCL // csrc/parallel/nccl.cpp is not compiled
-c10::intrusive_ptr<c10d::Backend> untie::nccl_group(const c10::intrusive_ptr<c10d::Store> &, int, int,
-                                                    std::chrono::milliseconds, int) {
-  return nullptr;
-}
-#endif
 
 char *untie_store_new(const char *host, uint16_t port, bool serves, int64_t timeout_ms, const char *prefix,
                       UntieStore **store) {
@@ -82,10 +77,12 @@ char *untie_world_new(const UntieStore *store, int32_t rank, int32_t size, int64
     made->host = c10::make_intrusive<Gloo>(within("gloo"), rank, size, options);
     made->device = made->host;
     if (cuda_index >= 0) {
-      made->device = untie::nccl_group(within("nccl"), rank, size, timeout, cuda_index);
-      if (!made->device) {
+      const auto nccl_group = untie::cuda_library().nccl_group;
+      if (nccl_group == nullptr) {
         throw std::runtime_error("this program was compiled without NCCL");
       }
+      c10d::Backend *const group = nccl_group(within("nccl").release(), rank, size, timeout, cuda_index);
+      made->device = c10::intrusive_ptr<c10d::Backend>::reclaim(group);
     }
     *world = made.release();
   });

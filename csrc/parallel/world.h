@@ -4,8 +4,6 @@
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
-#include <chrono>
-
 struct UntieStore {
   c10::intrusive_ptr<c10d::Store> store;
 };
@@ -16,11 +14,3 @@ struct UntieWorld {
 
   c10d::Backend &group_of(const at::Tensor &tensor) const { return tensor.is_cpu() ? *host : *device; }
 };
-
-namespace untie {
-
-// A group over NCCL on the CUDA device `device`; nullptr where this was compiled without NCCL.
-c10::intrusive_ptr<c10d::Backend> nccl_group(const c10::intrusive_ptr<c10d::Store> &store, int rank, int size,
-                                             std::chrono::milliseconds timeout, int device);
-
-} // namespace untie

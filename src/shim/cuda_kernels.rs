@@ -1,6 +1,6 @@
 //! The compiled kernels of csrc/cuda_kernels: build.rs embeds a cubin for each GPU architecture and PTX for the others.
 
-use super::ffi::{check, untie_cuda_capability, untie_cuda_load_kernels, untie_set_launcher};
+use super::ffi::{check, untie_cuda_capability, untie_cuda_load_kernels, untie_cuda_problem, untie_set_launcher};
 use crate::error::{Error, Result};
 
 // VERSION, and IMAGES, which is empty in a build without CUDA.
@@ -23,6 +23,15 @@ enum Form {
     Cubin,
     /// A text that the driver of a GPU with at least this compute capability compiles.
     Ptx,
+}
+
+/// Checks that libtorch has CUDA where there is an NVIDIA driver, and where it is a libtorch for CUDA.
+///
+/// # Errors
+/// A library of CUDA that is missing or does not fit.
+pub fn check_cuda_libraries() -> Result<()> {
+    // SAFETY: no pointers are passed.
+    check(unsafe { untie_cuda_problem() })
 }
 
 /// A hash of the kernels' text, the same in every build of it.

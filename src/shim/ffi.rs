@@ -161,6 +161,7 @@ extern "C" {
     ) -> *mut c_char;
     pub(super) fn untie_set_launcher(launch: Option<CLaunch>, multiprocessors: u32);
     pub(super) fn untie_has_launcher() -> bool;
+    pub(super) fn untie_cuda_problem() -> *mut c_char;
     pub(super) fn untie_cuda_capability(device: i32, major: *mut i32, minor: *mut i32) -> *mut c_char;
     pub(super) fn untie_cuda_load_kernels(device: i32, image: *const c_void) -> *mut c_char;
     pub(super) fn untie_attention(

@@ -30,7 +30,7 @@ pub use context::{
     cpu_capability, free_cuda_memory, libtorch_version, peak_cuda_memory, reset_peak_cuda_memory, set_deterministic,
     set_tf32,
 };
-pub use cuda_kernels::{cuda_kernels_version, load_cuda_kernels, unload_cuda_kernels};
+pub use cuda_kernels::{check_cuda_libraries, cuda_kernels_version, load_cuda_kernels, unload_cuda_kernels};
 pub use device_adamw::{DeviceAdamW, DeviceFactors};
 pub use device_step::{device_adamw, DeviceScalars};
 pub use ffi::{CLaunch, FusedBytes};

@@ -5,7 +5,7 @@ use tch::{Cuda, Device};
 use crate::config::ProcessOptions;
 use crate::error::{Error, Result};
 use crate::parallel::LaunchEnv;
-use crate::shim::{keep_heap, set_deterministic, set_tf32};
+use crate::shim::{check_cuda_libraries, keep_heap, set_deterministic, set_tf32};
 
 /// Sets threads, determinism and TF32 as `options` say, and returns the device. A process among others on its host takes the GPU
 /// of its number there, or its part of the cores.
@@ -44,6 +44,13 @@ pub fn prepare_process(options: ProcessOptions<'_>, env: Option<&LaunchEnv>) -> 
 /// # Errors
 /// An unknown name, or CUDA that is asked for and not there.
 pub fn resolve_device(name: &str) -> Result<Device> {
+    if name != "cpu" {
+        check_cuda_libraries().map_err(|error| {
+            Error::failed("CUDA's libraries cannot be loaded")
+                .caused_by(error)
+                .hint("install torch with what it needs, `pip install --force-reinstall torch==2.11.0`, or set `train.device = \"cpu\"`")
+        })?;
+    }
     let index = match name {
         "cpu" => return Ok(Device::Cpu),
         "auto" if !Cuda::is_available() => return Ok(Device::Cpu),
@@ -55,7 +62,7 @@ pub fn resolve_device(name: &str) -> Result<Device> {
     let devices = Cuda::device_count();
     if index as i64 >= devices {
         return Err(Error::config(format!("`train.device` = \"{name}\": expected a CUDA device, found {devices}"))
-            .hint("check `nvidia-smi`; build with `make setup FLAVOR=cuda`, or set `train.device = \"cpu\"`"));
+            .hint("check `nvidia-smi`, and that libtorch is the one for CUDA, or set `train.device = \"cpu\"`"));
     }
     Ok(Device::Cuda(index))
 }

@@ -7,6 +7,7 @@ mod bytes;
 #[path = "../common/mod.rs"]
 mod common;
 mod cuda_kernels;
+mod cuda_library;
 mod fused;
 #[path = "../common/own_process.rs"]
 mod own_process;
