@@ -42,7 +42,7 @@ def curve(run):
 
 def zorro(arguments, folder, row, log):
     """Share of right pairs in % by file."""
-    if row.get("zorro") and row["zorro_limit"] == arguments.limit:
+    if row.get("zorro") and row["zorro_limit"] in (None, arguments.limit):
         return None
     say(f"{folder.name}: minimal pairs")
     limit = ["--limit", arguments.limit] if arguments.limit else []
