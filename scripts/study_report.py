@@ -151,7 +151,8 @@ def hypotheses(groups, half, swe, full, asked):
     if first["t"] is None:
         return [f"- {claim} not tested, {len(losses)} pair{'s' if len(losses) != 1 else ''} so far."]
     holds = first["p"] < LEVEL and first["mean"] < 0
-    lines = [f"- {claim} **{'holds' if holds else 'does not hold'}**. The mean difference is {signed(first['mean'])}, "
+    worse = first["p"] < LEVEL and first["mean"] > 0
+    lines = [f"- {claim} **{'holds' if holds else 'does not hold, it is above' if worse else 'does not hold'}**. The mean difference is {signed(first['mean'])}, "
              f"t({first['n'] - 1}) = {signed(first['t'], 2)}, p {p_of(first['p'])}.{so_far}"]
     claim = f"**H2**, {name(swe)} is worse than {name(full) if full else 'B(T)'} by less than a quarter of the gap:"
     seeds = [seed for seed in groups[swe] if full and seed in groups[half] and seed in groups[full]]

@@ -12,5 +12,6 @@ mod imports;
 mod plot;
 #[path = "../common/reviews.rs"]
 mod reviews;
+mod study;
 mod tables;
 mod theory;
