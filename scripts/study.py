@@ -151,7 +151,8 @@ def finished(arguments, act):
     """Calls `act` with the folder, the row and the log of each finished run; it gives the row's new parts, or nothing."""
     folders = sorted(file.parent for file in (arguments.out / kind(arguments)).glob("*/row.json"))
     if not folders:
-        stop(f"`{arguments.out / kind(arguments)}` has no finished runs", "`scripts/study.py run` makes them; name their folder with `--out`")
+        stop(f"`{arguments.out / kind(arguments)}` has no finished runs",
+             "`scripts/study.py run` makes them; name their folder with `--out`")
 
     def one(folder):
         row = json.loads((folder / "row.json").read_text())
@@ -283,6 +284,9 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+    except OSError as error:
+        stop(f"cannot use `{error.filename}`: {(error.strerror or str(error)).lower()}",
+             "check the path and the permissions; what is done is kept")
     except KeyboardInterrupt:
         print("error: interrupted\nhint: the same command goes on where it was", file=sys.stderr)
         sys.exit(130)

@@ -152,7 +152,8 @@ def hypotheses(groups, half, swe, full, asked):
         return [f"- {claim} not tested, {len(losses)} pair{'s' if len(losses) != 1 else ''} so far."]
     holds = first["p"] < LEVEL and first["mean"] < 0
     worse = first["p"] < LEVEL and first["mean"] > 0
-    lines = [f"- {claim} **{'holds' if holds else 'does not hold, it is above' if worse else 'does not hold'}**. The mean difference is {signed(first['mean'])}, "
+    verdict_of = "holds" if holds else "does not hold, it is above" if worse else "does not hold"
+    lines = [f"- {claim} **{verdict_of}**. The mean difference is {signed(first['mean'])}, "
              f"t({first['n'] - 1}) = {signed(first['t'], 2)}, p {p_of(first['p'])}.{so_far}"]
     claim = f"**H2**, {name(swe)} is worse than {name(full) if full else 'B(T)'} by less than a quarter of the gap:"
     seeds = [seed for seed in groups[swe] if full and seed in groups[half] and seed in groups[full]]
@@ -193,8 +194,7 @@ def phi_rows(groups, half, other, full, asked):
         no_gap = sum(sign * (draw[0][at] - draw[2][at]) <= 0 for draw in draws) / max(1, len(draws))
         judged = verdict(found[0][1], len(seeds) >= asked) if other[0] == "swe-f" else NONE
         judged += f", no gap in {100 * no_gap:.1f} % of the draws" if no_gap > 0.001 else ""
-        shown = [NONE if value is None else signed(value, 2) + (f" ({signed(low, 2)} to {signed(high, 2)})" if low is not None else "")
-                 for value, (low, high) in found]
+        shown = [signed(value, 2) + ("" if low is None else f" ({signed(low, 2)} to {signed(high, 2)})") for value, (low, high) in found]
         rows.append([f"{name(other)}, against {name(half)}", measure, str(len(seeds)), *shown, judged])
     return rows
 
@@ -254,9 +254,9 @@ def report(rows, scale, seeds, secondary=()):
     pairs += [(other, full) for other in others if full and set(groups[other]) & set(groups[full])]
     pairs += [(half, full) for half in bases if full and set(groups[half]) & set(groups[full])]
     text = [missing(groups, seeds), provenance(groups), "### Arms", arms_table(groups)]
-    text += ["Mean ± sd over seeds. Hours are those of training steps, and depend on what else the machine did. The plateau is left at the first "
-             "evaluation, one every 500 steps, with 10 % of the held-out targets right. Evaluations have sequences of 64 tokens, but until step "
-             "4,000 a model has seen only the first 16 positions. So this says little before that step."]
+    text += ["Mean ± sd over seeds. Hours are those of training steps, and depend on what else the machine did. The plateau is left at the "
+             "first evaluation, one every 500 steps, with 10 % of the held-out targets right. Evaluations have sequences of 64 tokens, but "
+             "until step 4,000 a model has seen only the first 16 positions. So this says little before that step."]
     if pairs:
         text += ["### Differences by seed", pairs_table(groups, pairs)]
     claims = [hypotheses(groups, half, swe, full, len(seeds)) for swe in others if swe[0] == "swe-f" for half in bases]

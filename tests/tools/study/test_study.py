@@ -1,6 +1,5 @@
 """Tests of the study's scripts: the statistics against known values, the report and the figure of made-up rows."""
 
-import json
 import math
 import sys
 import tempfile
