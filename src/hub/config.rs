@@ -134,6 +134,7 @@ pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[
         None => "ForMaskedLM",
         Some(TaskHead::Sequence { .. }) => "ForSequenceClassification",
         Some(TaskHead::Span) => "ForQuestionAnswering",
+        Some(TaskHead::Token { .. }) => "ForTokenClassification",
     };
     let file = ConfigFile {
         architectures: Some(vec![format!("{family}{heads}")]),
@@ -173,6 +174,10 @@ impl ConfigFile {
                 (Some(TaskHead::Sequence { num_labels: labels.len() }), labels)
             }
             Heads::Span => (Some(TaskHead::Span), Vec::new()),
+            Heads::Token => {
+                let labels = self.labels.words()?;
+                (Some(TaskHead::Token { num_labels: labels.len() }), labels)
+            }
         };
         for (name, expected, got) in [
             ("hidden_act", "gelu", self.hidden_act.as_str()),
@@ -250,6 +255,7 @@ enum Heads {
     Pretraining,
     Sequence,
     Span,
+    Token,
     Foreign,
 }
 
@@ -265,10 +271,11 @@ fn known(architecture: &str) -> Result<(Norm, Heads)> {
         }
         "BertForSequenceClassification" => Ok((norm, Heads::Sequence)),
         "BertForQuestionAnswering" => Ok((norm, Heads::Span)),
-        "BertForTokenClassification" | "BertForMultipleChoice" => Ok((norm, Heads::Foreign)),
+        "BertForTokenClassification" => Ok((norm, Heads::Token)),
+        "BertForMultipleChoice" => Ok((norm, Heads::Foreign)),
         _ => Err(Error::data(format!(
             "`architectures`: expected `BertModel`, `BertForMaskedLM`, `BertForPreTraining`, \
-             `BertForSequenceClassification`, `BertForQuestionAnswering` or their `MegatronBert` forms, got \
+             `BertForSequenceClassification`, `BertForTokenClassification`, `BertForQuestionAnswering` or their `MegatronBert` forms, got \
              `{architecture}`"
         ))),
     }
