@@ -83,8 +83,9 @@ train() { # RUN [launch ..]
 }
 
 finetune() {
-	untie finetune --task text-classification --model runs/one/export --data files/task --lr 1e-3 --epochs 2 --batch 8 --max-length 32 \
+	untie finetune --task text-classification --model runs/one/export --data files/task --lr 1e-2 --epochs 5 --batch 8 --max-length 32 \
 		--run-dir runs/task
+	grep -q "best by dev/accuracy: 100.00" "$work/log"
 	[ -e "$work/runs/task/best/model.safetensors" ]
 }
 
