@@ -51,8 +51,8 @@ STUDY_SCALE := $(if $(filter file,$(origin SCALE)),cpu,$(SCALE))
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
-.PHONY: help setup build wheel check-wheel data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed \
-	untying-updates study scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
+.PHONY: help setup build wheel check-wheel docker-check data train rules table1 table2 table3 table4 theory bench probe-cost \
+	loader-speed untying-updates study scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -74,6 +74,9 @@ wheel: build ## Pack the programs as a wheel for pip, target/wheel/untie_bert-*.
 
 check-wheel: wheel ## Install the wheel into fresh environments beside PyPI's torch and use it (downloads 2.5 GB, ARGS=--light less)
 	@$(PYTHON) scripts/check_wheel.py "$${CARGO_TARGET_DIR:-target}"/wheel/*.whl $(ARGS)
+
+docker-check: ## Build the image of docker/Dockerfile with Docker or Podman and use it: FLAVOR=cpu (the default) or cuda
+	@FLAVOR=$(FLAVOR) scripts/docker_check.sh
 
 data: build ## Make token shards in data/ from the sample corpus, or from CORPUS
 	@corpus="$(CORPUS)"; \
