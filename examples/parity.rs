@@ -171,7 +171,7 @@ fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, out
         Ok(())
     })?;
     let tokenizer = model.join("tokenizer.json");
-    if heads == "sequence" {
+    if matches!(heads, "sequence" | "token") {
         hub::export_labelled(dir, &config, &map, &weights, &tokenizer, &LABELS.map(String::from))?;
     } else {
         hub::export(dir, &config, &map, &weights, &tokenizer)?;
