@@ -36,7 +36,7 @@ pub struct FinetuneArgs {
     /// The folder of the task: the official files, or Hugging Face's Parquet files. Your own files: train, dev and test, each .csv, .tsv,
     /// .jsonl, .json or .parquet, with the columns `text` and `label` (`task.text`, `task.text_pair` and `task.label` name others); for
     /// token-classification .conll with a word and its tag a line, or .jsonl, .json or .parquet with lists in `tokens` and `tags`
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["train_file", "dev_file"])]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["train_file", "dev_file", "test_file"])]
     data: Option<PathBuf>,
     /// SQuAD and your own files: train on this file instead of the folder's
     #[arg(long, value_name = "FILE")]

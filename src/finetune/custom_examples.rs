@@ -1,7 +1,5 @@
 //! A person's own files and a tokenizer in, examples out.
 
-use std::path::Path;
-
 use tokenizers::Tokenizer;
 
 use crate::error::Result;
@@ -80,11 +78,7 @@ pub fn texts_to_ask(
     tokenizer: &Tokenizer,
     max_length: usize,
 ) -> Result<(EvalSet, Vec<String>)> {
-    let unlabelled = |record: &custom::Record| {
-        let record = custom::Record { label: None, ..record.clone() };
-        of.example(&record, Path::new(""))
-    };
-    let examples = records.iter().map(unlabelled).collect::<Result<Vec<_>>>()?;
+    let examples: Vec<RawExample> = records.iter().map(|record| record.example(None)).collect();
     let mut notes = Vec::new();
     Ok((set_of(INPUT, of, &examples, tokenizer, max_length, &mut notes)?, notes))
 }

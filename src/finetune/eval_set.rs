@@ -9,7 +9,7 @@ use crate::finetune::batch::Example;
 use crate::finetune::custom;
 use crate::finetune::entities::{are_of_entities, tag_scores};
 use crate::finetune::glue::{self, submission, GlueTask, Labels};
-use crate::finetune::loss::Output;
+use crate::finetune::loss::{best_class, Output};
 use crate::finetune::scores::Metric;
 use crate::finetune::squad::{self, AnswerConfig, Question, SpanLogits, Version, Window};
 
@@ -146,17 +146,10 @@ impl EvalSet {
 /// The class with the highest logit, the first of equals; or the number.
 fn predictions(row: &GlueTask, outputs: &[Output]) -> Result<Vec<glue::Label>> {
     let prediction = |(at, output): (usize, &Output)| {
-        let Output::Logits(logits) = output else { return Err(Error::failed("expected logits of classes")) };
-        if let Some(wrong) = logits.iter().find(|logit| !logit.is_finite()) {
-            return Err(Error::not_finite(format!("the model's output for example {at} is {wrong}"))
-                .hint("the run has diverged: take a lower learning rate"));
-        }
+        let logits = output.sequence_logits(at)?;
         Ok(match row.labels {
             Labels::Score => glue::Label::Score(f64::from(logits[0])),
-            Labels::Classes(_) => {
-                let best = (0..logits.len()).rev().max_by(|&one, &other| logits[one].total_cmp(&logits[other]));
-                glue::Label::Class(best.unwrap_or(0))
-            }
+            Labels::Classes(_) => glue::Label::Class(best_class(logits)),
         })
     };
     outputs.iter().enumerate().map(prediction).collect()

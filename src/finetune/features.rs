@@ -21,16 +21,15 @@ pub struct Features {
     pub num_cut: usize,
 }
 
-/// Tokenises `examples`, at most `max_length` tokens each.
+/// The same tokenizer, which gives at most `max_length` tokens and does not pad.
 ///
 /// # Errors
-/// A length that leaves no room for text, and the tokenizer's own.
-pub fn features(tokenizer: &Tokenizer, examples: &[RawExample], max_length: usize) -> Result<Features> {
+/// As [`features`].
+pub(super) fn truncating(tokenizer: &Tokenizer, max_length: usize) -> Result<Tokenizer> {
     const LEAST: usize = 5; // [CLS] a [SEP] b [SEP]
     if max_length < LEAST {
         return Err(Error::config(format!("`task.max_length` must be at least {LEAST}, got {max_length}")));
     }
-    let failed = |error: tokenizers::Error| Error::failed("the tokenizer fails").caused_by(error);
     let mut tokenizer = tokenizer.clone();
     // The side that loses tokens is the tokenizer's own.
     let direction = tokenizer.get_truncation().map(|found| found.direction).unwrap_or_default();
@@ -38,6 +37,19 @@ pub fn features(tokenizer: &Tokenizer, examples: &[RawExample], max_length: usiz
         .with_padding(None)
         .with_truncation(Some(TruncationParams { max_length, direction, ..Default::default() }))
         .map_err(failed)?;
+    Ok(tokenizer)
+}
+
+pub(super) fn failed(error: tokenizers::Error) -> Error {
+    Error::failed("the tokenizer fails").caused_by(error)
+}
+
+/// Tokenises `examples`, at most `max_length` tokens each.
+///
+/// # Errors
+/// A length that leaves no room for text, and the tokenizer's own.
+pub fn features(tokenizer: &Tokenizer, examples: &[RawExample], max_length: usize) -> Result<Features> {
+    let tokenizer = truncating(tokenizer, max_length)?;
     let mut found = Features { examples: Vec::with_capacity(examples.len()), num_cut: 0 };
     for chunk in examples.chunks(CHUNK) {
         let inputs: Vec<EncodeInput<'_>> = chunk

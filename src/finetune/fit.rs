@@ -6,6 +6,7 @@ use tokenizers::Tokenizer;
 
 use crate::error::{Error, Result};
 use crate::finetune::config::FinetuneConfig;
+use crate::finetune::features::failed;
 use crate::finetune::glue;
 use crate::finetune::task::Task;
 use crate::finetune::task_data::task_head;
@@ -24,7 +25,6 @@ pub fn check_model(config: &FinetuneConfig, bert: &BertConfig, tokenizer: &Token
         .hint("lower it with `--max-length`"));
     }
     if is_of_pairs(config.task.name) {
-        let failed = |error: tokenizers::Error| Error::failed("the tokenizer fails").caused_by(error);
         let pair = tokenizer.encode(("a", "a"), true).map_err(failed)?;
         check_segments(pair.get_type_ids().iter().max().copied(), config.task.name, bert, dir)?;
     }

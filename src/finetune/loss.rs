@@ -41,6 +41,28 @@ impl Output {
         }
     }
 
+    /// The logits of a sequence's classes, or its one number.
+    ///
+    /// # Errors
+    /// An output of another kind, or one that is not finite; `at` is the number of the example.
+    pub(super) fn sequence_logits(&self, at: usize) -> Result<&[f32]> {
+        match self {
+            Self::Logits(logits) => finite(logits, at),
+            Self::Span { .. } | Self::Tags(_) => Err(Error::failed("expected logits of classes")),
+        }
+    }
+
+    /// The logits of the tokens' classes, as [`Self::Tags`] has them.
+    ///
+    /// # Errors
+    /// As [`Self::sequence_logits`].
+    pub(super) fn token_logits(&self, at: usize) -> Result<&[f32]> {
+        match self {
+            Self::Tags(logits) => finite(logits, at),
+            Self::Logits(_) | Self::Span { .. } => Err(Error::failed("expected logits of tokens")),
+        }
+    }
+
     /// Its numbers, one after the other.
     pub(super) fn values(&self) -> impl Iterator<Item = f32> + '_ {
         let (first, second) = match self {
@@ -49,6 +71,19 @@ impl Output {
         };
         first.iter().chain(second).copied()
     }
+}
+
+fn finite(logits: &[f32], at: usize) -> Result<&[f32]> {
+    match logits.iter().find(|logit| !logit.is_finite()) {
+        Some(wrong) => Err(Error::not_finite(format!("the model's output for example {at} is {wrong}"))
+            .hint("the run has diverged: take a lower learning rate")),
+        None => Ok(logits),
+    }
+}
+
+/// The class with the highest logit, the first of equals.
+pub(super) fn best_class(logits: &[f32]) -> usize {
+    (0..logits.len()).rev().max_by(|&one, &other| logits[one].total_cmp(&logits[other])).unwrap_or(0)
 }
 
 /// The loss of `batch`, a part of a step of `total` examples, or of `total` tokens with a class; a scalar with a graph.

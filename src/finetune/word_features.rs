@@ -1,10 +1,11 @@
 //! Words to tokens, with the tag of a word on its first token, as transformers' run_ner.py does by default.
 
-use tokenizers::{EncodeInput, InputSequence, Tokenizer, TruncationParams};
+use tokenizers::{EncodeInput, InputSequence, Tokenizer};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::finetune::batch::{Example, Target};
 use crate::finetune::custom::TaggedWords;
+use crate::finetune::features::{failed, truncating};
 
 /// A tokenised sentence.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,16 +19,13 @@ pub struct TaggedExample {
 /// Tokenises sentences, at most `max_length` tokens each, and counts those that are cut.
 ///
 /// # Errors
-/// The tokenizer's own.
+/// A length that leaves no room for text, and the tokenizer's own.
 pub fn word_features(
     tokenizer: &Tokenizer,
     sentences: &[TaggedWords],
     max_length: usize,
 ) -> Result<(Vec<TaggedExample>, usize)> {
-    let failed = |error: tokenizers::Error| Error::failed("the tokenizer fails").caused_by(error);
-    let mut tokenizer = tokenizer.clone();
-    let cut = TruncationParams { max_length, ..Default::default() };
-    tokenizer.with_padding(None).with_truncation(Some(cut)).map_err(failed)?;
+    let tokenizer = truncating(tokenizer, max_length)?;
     let inputs: Vec<EncodeInput<'_>> =
         sentences.iter().map(|sentence| EncodeInput::Single(InputSequence::from(sentence.words.clone()))).collect();
     let mut num_cut = 0;

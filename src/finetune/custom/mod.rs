@@ -1,10 +1,8 @@
 //! A person's own files: texts, or pairs of texts, with a class or a number each; or words with a tag each.
 //!
 //! A set is a table ([`read`]) with a column of texts, perhaps one of second texts, and one of labels; or a file of sentences
-//! ([`read_sentences`]). The classes are the different labels
-//! of the training set, in order: of numbers by size, of words by their letters, as transformers' run_glue.py and run_ner.py order
-//! them. Where there is
-//! no dev set, one in ten of the training examples is held out by the hash of its text.
+//! ([`read_sentences`]). The classes are the distinct labels of the training set. Numbers are ordered by size, words by their letters, as in
+//! transformers' run_glue.py and run_ner.py. Without a dev set, one in ten training examples is held out, by the hash of its text.
 
 mod predictions;
 mod records;
@@ -39,9 +37,8 @@ impl Outputs {
     /// The classes that the labels of `records` name.
     ///
     /// # Errors
-    /// A row without a label, and labels that are all the same.
+    /// Labels that are all the same, and too many.
     pub fn of(records: &[Record], path: &Path) -> Result<Self> {
-        check_labels(records, path)?;
         classes(records.iter().filter_map(|record| record.label.as_deref()), path).map(Self::Classes)
     }
 
@@ -75,16 +72,11 @@ impl Outputs {
                 _ => return Err(wrong(format!("expected a number, got `{label}`"))),
             },
         };
-        Ok(RawExample {
-            id: record.place.to_string(),
-            first: record.first.clone(),
-            second: record.second.clone(),
-            label,
-        })
+        Ok(record.example(label))
     }
 }
 
-/// The different ones of `labels`, in order.
+/// The distinct labels, in order.
 fn classes<'a>(labels: impl Iterator<Item = &'a str>, path: &Path) -> Result<Vec<String>> {
     let labels: BTreeSet<&str> = labels.collect();
     let mut labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Outputs;
 use crate::error::{Error, Result};
 use crate::finetune::glue::Label;
-use crate::finetune::loss::Output;
+use crate::finetune::loss::{best_class, Output};
 
 /// What a model predicts for one text: a line of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -47,13 +47,12 @@ pub fn predictions(of: &Outputs, outputs: &[Output]) -> Result<Vec<Prediction>> 
 }
 
 fn prediction(of: &Outputs, at: usize, output: &Output) -> Result<Prediction> {
-    let Output::Logits(logits) = output else { return Err(Error::failed("expected logits")) };
-    check_finite(at, logits)?;
+    let logits = output.sequence_logits(at)?;
     let words = match of {
         Outputs::Number => return Ok(Prediction::Number { score: f64::from(logits[0]) }),
         Outputs::Classes(words) => words,
     };
-    let best = best(logits);
+    let best = best_class(logits);
     let sum: f64 = logits.iter().map(|&logit| f64::from(logit - logits[best]).exp()).sum();
     let label = words.get(best).cloned().ok_or_else(|| Error::failed("a model with more outputs than labels"))?;
     Ok(Prediction::Class { label, class: best, probability: 1.0 / sum })
@@ -72,25 +71,11 @@ pub struct TaggedSentence {
 /// As [`predictions`].
 pub fn tagged(tags: &[String], firsts: &[Vec<Option<usize>>], outputs: &[Output]) -> Result<Vec<TaggedSentence>> {
     let sentence = |(at, (firsts, output)): (usize, (&Vec<Option<usize>>, &Output))| {
-        let Output::Tags(logits) = output else { return Err(Error::failed("expected logits of tokens")) };
-        check_finite(at, logits)?;
-        let tag = |token: usize| tags[best(&logits[token * tags.len()..][..tags.len()])].clone();
+        let logits = output.token_logits(at)?;
+        let tag = |token: usize| tags[best_class(&logits[token * tags.len()..][..tags.len()])].clone();
         Ok(TaggedSentence { tags: firsts.iter().map(|first| first.map(tag)).collect() })
     };
     firsts.iter().zip(outputs).enumerate().map(sentence).collect()
-}
-
-/// The place of the largest, the first of equals.
-fn best(logits: &[f32]) -> usize {
-    (0..logits.len()).rev().max_by(|&one, &other| logits[one].total_cmp(&logits[other])).unwrap_or(0)
-}
-
-fn check_finite(at: usize, logits: &[f32]) -> Result<()> {
-    match logits.iter().find(|logit| !logit.is_finite()) {
-        Some(wrong) => Err(Error::not_finite(format!("the model's output for example {at} is {wrong}"))
-            .hint("the run has diverged: take a lower learning rate")),
-        None => Ok(()),
-    }
 }
 
 /// Predictions as JSON, a line each.

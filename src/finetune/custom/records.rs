@@ -10,6 +10,7 @@ use serde_json::Value;
 use untie_data::table::Column;
 
 use crate::error::{io, quoted, Error, Result};
+use crate::finetune::glue::{Label, RawExample};
 use crate::finetune::shards::columns;
 
 /// Endings of file names that are read as tables with named columns.
@@ -49,6 +50,14 @@ pub struct Record {
     pub label: Option<String>,
 }
 
+impl Record {
+    /// The row as an example with this label.
+    pub fn example(&self, label: Option<Label>) -> RawExample {
+        let (first, second) = (self.first.clone(), self.second.clone());
+        RawExample { id: self.place.to_string(), first, second, label }
+    }
+}
+
 /// The rows of a file; `needs_labels`: a file without a column of labels is an error.
 ///
 /// # Errors
@@ -83,7 +92,7 @@ impl Places {
         let at = |name: &str| found.iter().position(|column| column == name);
         let missing = |what: &str, key: &str| {
             Error::data(format!("`{}` has no column {what}: found {}", path.display(), quoted(found)))
-                .hint(format!("name the column with `--set task.{key}=NAME`"))
+                .hint(named_by(key))
         };
         let named = |name: &str, key: &str| at(name).ok_or_else(|| missing(&format!("`{name}`"), key));
         let (first, second) = match &names.text {
@@ -118,6 +127,12 @@ impl Places {
         let label = self.label.and_then(field).filter(|label| !label.is_empty());
         Ok(Record { place, first, second, label })
     }
+}
+
+/// How a person names a column.
+pub(super) fn named_by(key: &str) -> String {
+    let option = key.replace('_', "-");
+    format!("name the column with `--set task.{key}=NAME`, in `untie predict` with `--{option} NAME`")
 }
 
 pub(super) fn text_of(path: &Path) -> Result<String> {

@@ -6,7 +6,7 @@ use super::{
     check_labels, class_of, classes, find, held_out, read, read_sentences, Names, Outputs, Record, Row, Sentence,
     TABLES, TAGGED,
 };
-use crate::error::{Error, Result};
+use crate::error::{quoted, Error, Result};
 use crate::finetune::glue::RawExample;
 use crate::finetune::task::Task;
 
@@ -68,7 +68,7 @@ pub fn read_sets(task: Task, files: Files<'_>, names: &Names, known: Option<&[St
         (Task::Regression, ..) => Outputs::Number,
         (_, Some(words), _) => Outputs::Classes(words.to_vec()),
         (_, None, Some((path, records))) => Outputs::of(records, path)?,
-        (_, None, None) => return Err(missing("train", files.dir)),
+        (_, None, None) => return Err(missing("train", files.dir, &TABLES)),
     };
     let example = |record: &Record, path: &Path| outputs.example(record, path);
     let (train, others) = found.mapped(example)?;
@@ -87,7 +87,7 @@ pub fn read_tagged_sets(files: Files<'_>, names: &Names, known: Option<&[String]
             sentences.iter().filter_map(|sentence| sentence.tags.as_deref()).flatten().map(String::as_str),
             path,
         )?,
-        (None, None) => return Err(missing("train", files.dir)),
+        (None, None) => return Err(missing("train", files.dir, &TAGGED)),
     };
     let example = |sentence: &Sentence, path: &Path| {
         let number = |tag: &String| class_of(tag, &tags, sentence, path);
@@ -139,7 +139,7 @@ fn rows<R: Row>(
     let test = located(files.test, &["test"])?;
     let mut found = Rows { train: train.map(labelled).transpose()?, others: Vec::new(), notes: Vec::new() };
     if !is_finished && found.train.is_none() {
-        return Err(missing("train", files.dir));
+        return Err(missing("train", files.dir, endings));
     }
     match (dev, &mut found.train) {
         (Some(path), _) => {
@@ -161,14 +161,14 @@ fn rows<R: Row>(
             let rows = read(&path, false)?;
             found.others.push(("test", path, rows));
         }
-        None if found.others.is_empty() => return Err(missing("dev", files.dir)),
+        None if found.others.is_empty() => return Err(missing("dev", files.dir, endings)),
         None => {}
     }
     Ok(found)
 }
 
-fn missing(set: &str, dir: &Path) -> Error {
-    let looked = format!("looked for `{set}.csv`, `{set}.jsonl` and the like");
-    Error::data(format!("no `{set}` set in `{}`: {looked}", dir.display()))
+fn missing(set: &str, dir: &Path, endings: &[&str]) -> Error {
+    let looked = quoted(endings.iter().map(|ending| format!("{set}.{ending}")));
+    Error::data(format!("no `{set}` set in `{}`: looked for {looked}", dir.display()))
         .hint(format!("name the folder with `--data`, or the file with `--{set}-file`"))
 }

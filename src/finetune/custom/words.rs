@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use untie_data::table::Column;
 
-use super::records::{objects_of, text_of};
+use super::records::{named_by, objects_of, text_of};
 use super::{Names, Row};
 use crate::error::{quoted, Error, Result};
 use crate::finetune::shards::columns;
@@ -166,5 +166,5 @@ fn parquet(path: &Path, names: &Names) -> Result<Vec<Sentence>> {
 
 fn no_words(path: &Path) -> Error {
     Error::data(format!("`{}` has no column with lists of words, one of {}", path.display(), quoted(WORDS)))
-        .hint("name the column with `--set task.text=NAME`")
+        .hint(named_by("text"))
 }
