@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, RunState};
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::hub;
+use crate::hub::{Card, Export};
+use crate::model::Weights;
+use crate::pretrain::card::CardFacts;
 use crate::step::Precision;
 
 /// Arguments of `untie export`.
@@ -50,8 +53,32 @@ impl ExportArgs {
             },
         };
         let (state, weights) = checkpoint::load_weights(&path, Precision::Fp32.weight_kind(), tch::Device::Cpu)?;
-        hub::export(&self.out, &state.bert, &state.layer_map, &weights, &self.run.join("tokenizer.json"))?;
+        let tokenizer = self.run.join("tokenizer.json");
+        let card = self.card(&state, &weights).unwrap_or_else(|error| {
+            eprintln!("warning: no model card: {}", error.report().trim_start_matches("error: "));
+            None
+        });
+        Export { card, ..Export::new(&state.bert, &state.layer_map, &weights, &tokenizer) }.write(&self.out)?;
         println!("{}", self.out.display());
         Ok(())
+    }
+
+    /// The model card; fine-tuned models have none.
+    fn card(&self, state: &RunState, weights: &Weights) -> Result<Option<Card>> {
+        if state.bert.task_head.is_some() {
+            return Ok(None);
+        }
+        let facts = CardFacts {
+            run_dir: &self.run,
+            step: state.step,
+            bert: &state.bert,
+            map: &state.layer_map,
+            weights,
+            config: &RunConfig::of_another_version(state.config.clone())?,
+            totals: state.totals,
+            untying: &state.untying,
+            environment: &state.environment,
+        };
+        facts.card().map(Some)
     }
 }

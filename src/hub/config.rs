@@ -120,14 +120,11 @@ pub(super) fn is_our_export(dir: &Path) -> bool {
         .is_some_and(|file| file.untie_version.is_some())
 }
 
-/// The content of config.json for `config`; `pad_token_id` is the tokenizer's, `labels` are the words for a sequence head's.
-///
-/// # Errors
-/// When there are not as many different words as labels, and when a number has no JSON form.
-pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[String]) -> Result<String> {
-    let (family, model_type) = match config.norm {
-        Norm::Post => ("Bert", "bert"),
-        Norm::Pre => ("MegatronBert", "megatron-bert"),
+/// The class of transformers that an export of `config` is for.
+pub fn class_of(config: &BertConfig) -> String {
+    let family = match config.norm {
+        Norm::Post => "Bert",
+        Norm::Pre => "MegatronBert",
     };
     let heads = match config.task_head {
         None if config.pair_head => "ForPreTraining",
@@ -135,8 +132,20 @@ pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[
         Some(TaskHead::Sequence { .. }) => "ForSequenceClassification",
         Some(TaskHead::Span) => "ForQuestionAnswering",
     };
+    format!("{family}{heads}")
+}
+
+/// The content of config.json for `config`; `pad_token_id` is the tokenizer's, `labels` are the words for a sequence head's.
+///
+/// # Errors
+/// When there are not as many different words as labels, and when a number has no JSON form.
+pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[String]) -> Result<String> {
+    let model_type = match config.norm {
+        Norm::Post => "bert",
+        Norm::Pre => "megatron-bert",
+    };
     let file = ConfigFile {
-        architectures: Some(vec![format!("{family}{heads}")]),
+        architectures: Some(vec![class_of(config)]),
         model_type: Some(model_type.into()),
         vocab_size: config.vocab_size,
         hidden_size: config.hidden_size,

@@ -14,29 +14,32 @@ use untie_data::wordpiece::Role;
 use super::config::{is_our_export, to_json};
 use super::labels::default_labels;
 use super::names::parts;
-use super::{tokenizer, CONFIG_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, VOCAB_FILE};
+use super::{
+    card, tokenizer, Card, CARD_FILE, CONFIG_FILE, MODEL_FILE, PICTURE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE,
+    VOCAB_FILE,
+};
 use crate::error::{io, Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{layer_prefix, Weight};
 use crate::model::{BertConfig, Weights};
 
-const FILES: [&str; 5] = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE];
+const FILES: [&str; 7] =
+    [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE, CARD_FILE, PICTURE_FILE];
 
 /// Writes `weights`, shared as `map` says, as the directory `dir`, with the tokenizer that is read from `tokenizer`: fp32, every
 /// layer with its own tensors, the vocabulary without padding. The directory appears whole or not at all, and may replace an earlier
 /// export. The labels of a sequence head have transformers' words, `LABEL_0` and so on.
 ///
 /// # Errors
-/// When `dir` exists and is neither empty nor an export of ours, when the tokenizer does not fit the model, and when a
-/// file cannot be written.
+/// As [`Export::write`].
 pub fn export(dir: &Path, config: &BertConfig, map: &LayerMap, weights: &Weights, tokenizer: &Path) -> Result<()> {
-    export_labelled(dir, config, map, weights, tokenizer, &default_labels(config.task_head))
+    Export::new(config, map, weights, tokenizer).write(dir)
 }
 
 /// The same, with a word for each label of a sequence head; for other models there are none.
 ///
 /// # Errors
-/// As [`export`], and when there are not as many different words as labels.
+/// As [`Export::write`].
 pub fn export_labelled(
     dir: &Path,
     config: &BertConfig,
@@ -45,22 +48,57 @@ pub fn export_labelled(
     tokenizer: &Path,
     labels: &[String],
 ) -> Result<()> {
-    let tokenizer = tokenizer::open_tokenizer(tokenizer, config.vocab_size)?.tokenizer;
-    // A run that grows may end before it has all its layers.
-    let config = &BertConfig { num_hidden_layers: map.num_layers(), ..config.clone() };
-    let config_json = to_json(config, Role::Pad.token(&tokenizer).map(|(_, id)| id), labels)?;
-    let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
-    let vocab = tokenizer::vocab_txt(&tokenizer)?;
-    let json = tokenizer::json(&tokenizer)?;
+    Export { labels: labels.to_vec(), ..Export::new(config, map, weights, tokenizer) }.write(dir)
+}
 
-    let target = Target::new(dir)?;
-    target.create_aside()?;
-    write(&target.aside.join(CONFIG_FILE), config_json.as_bytes())?;
-    write(&target.aside.join(TOKENIZER_FILE), json.as_bytes())?;
-    write(&target.aside.join(TOKENIZER_CONFIG_FILE), tokenizer_config.as_bytes())?;
-    write(&target.aside.join(VOCAB_FILE), vocab.as_bytes())?;
-    write_model(&target.aside, map, weights)?;
-    target.put_in_place()
+/// A model to write as a directory of transformers, and what goes with it.
+#[derive(Clone, Debug)]
+pub struct Export<'a> {
+    /// Sizes and head.
+    pub config: &'a BertConfig,
+    /// Which layers share weights.
+    pub map: &'a LayerMap,
+    /// The weights.
+    pub weights: &'a Weights,
+    /// A tokenizer, or a folder that has one.
+    pub tokenizer: &'a Path,
+    /// A word for each label of a sequence head; for other models there are none.
+    pub labels: Vec<String>,
+    /// The model card.
+    pub card: Option<Card>,
+}
+
+impl<'a> Export<'a> {
+    /// Without a card; the labels of a sequence head have transformers' words.
+    pub fn new(config: &'a BertConfig, map: &'a LayerMap, weights: &'a Weights, tokenizer: &'a Path) -> Self {
+        Self { config, map, weights, tokenizer, labels: default_labels(config.task_head), card: None }
+    }
+
+    /// Writes the directory `dir`, as [`export`] does. A README.md that a person wrote stays.
+    ///
+    /// # Errors
+    /// When `dir` exists and is neither empty nor an export of ours, when the tokenizer does not fit the model, when there are not as
+    /// many different words as labels, and when a file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let tokenizer = tokenizer::open_tokenizer(self.tokenizer, self.config.vocab_size)?.tokenizer;
+        // A run that grows may end before it has all its layers.
+        let config = &BertConfig { num_hidden_layers: self.map.num_layers(), ..self.config.clone() };
+        let config_json = to_json(config, Role::Pad.token(&tokenizer).map(|(_, id)| id), &self.labels)?;
+        let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
+        let vocab = tokenizer::vocab_txt(&tokenizer)?;
+        let json = tokenizer::json(&tokenizer)?;
+
+        let target = Target::new(dir)?;
+        let beside = card::files(&target.dir, self.card.as_ref())?;
+        target.create_aside()?;
+        write(&target.aside.join(CONFIG_FILE), config_json.as_bytes())?;
+        write(&target.aside.join(TOKENIZER_FILE), json.as_bytes())?;
+        write(&target.aside.join(TOKENIZER_CONFIG_FILE), tokenizer_config.as_bytes())?;
+        write(&target.aside.join(VOCAB_FILE), vocab.as_bytes())?;
+        beside.iter().try_for_each(|(name, bytes)| write(&target.aside.join(name), bytes))?;
+        write_model(&target.aside, self.map, self.weights)?;
+        target.put_in_place()
+    }
 }
 
 /// A tensor of the file: contiguous fp32 on the CPU. Its bytes are copied when they are written, one tensor at a time.
