@@ -21,8 +21,8 @@ pub struct Card {
 /// A file of a folder: its name and its content.
 type File = (&'static str, Vec<u8>);
 
-/// README.md and the picture for a new export in place of `dir`: those of `card`, but a person's own README.md stays, and so does the
-/// picture that it may show.
+/// README.md and the picture for a new export in place of `dir`: those of `card`, but a person's own README.md stays, and so does
+/// the picture that it may show.
 ///
 /// # Errors
 /// A file that cannot be read.

@@ -13,7 +13,7 @@ use untie_data::manifest::{Counts, Manifest};
 use crate::checkpoint::{Totals, Untying};
 use crate::config::RunConfig;
 use crate::error::{Error, Result};
-use crate::hub::{class_of, Card, CARD_MARK, PICTURE_FILE};
+use crate::hub::{Card, Family, CARD_MARK, PICTURE_FILE};
 use crate::layer_map::LayerMap;
 use crate::metrics::human::{human_count, human_duration, human_integer};
 use crate::model::{BertConfig, Norm, Weights};
@@ -60,6 +60,8 @@ pub struct CardFacts<'a> {
     pub weights: &'a Weights,
     /// The run's configuration.
     pub config: &'a RunConfig,
+    /// The classes that the export is for.
+    pub family: Family,
     /// Tokens and time so far.
     pub totals: Totals,
     /// Every transition so far.
@@ -72,7 +74,7 @@ impl CardFacts<'_> {
     /// The card.
     ///
     /// # Errors
-    /// Numbers that JSON does not have, and a picture that cannot be drawn.
+    /// A family without this model, numbers that JSON does not have, and a picture that cannot be drawn.
     pub fn card(&self) -> Result<Card> {
         // Without metrics there are no results to show.
         let run = Run::read(self.run_dir).ok().map(|run| run.until(self.step as f64));
@@ -83,25 +85,22 @@ impl CardFacts<'_> {
             curves(&[run], None, XAxis::Steps).bytes(Format::Png)
         });
         let parts = [
-            self.front_matter(),
-            self.model(),
+            self.front_matter()?,
+            self.model()?,
             self.history(),
             self.data(),
             self.settings()?,
             results(run.as_ref()),
-            self.usage(),
+            self.usage()?,
             self.versions(),
         ];
         Ok(Card { text: parts.join("\n"), picture: picture.transpose()? })
     }
 
     /// What the Hub reads.
-    fn front_matter(&self) -> String {
-        let model = match self.bert.norm {
-            Norm::Post => "bert",
-            Norm::Pre => "megatron-bert",
-        };
-        format!(
+    fn front_matter(&self) -> Result<String> {
+        let model = self.family.of(self.bert)?.model_type();
+        Ok(format!(
             "---\n{CARD_MARK}\n\
              # The licence and the language are yours to state:\n\
              # license: apache-2.0\n\
@@ -110,10 +109,10 @@ impl CardFacts<'_> {
              pipeline_tag: fill-mask\n\
              tags:\n- {model}\n- fill-mask\n- pre-trained\n- untie\n\
              ---\n"
-        )
+        ))
     }
 
-    fn model(&self) -> String {
+    fn model(&self) -> Result<String> {
         let (bert, layers) = (self.bert, self.map.num_layers());
         let norm = match bert.norm {
             Norm::Post => "LayerNorm after each residual sum (Post-LN), as in the original BERT",
@@ -126,7 +125,7 @@ impl CardFacts<'_> {
         }
         let heads = if bert.pair_head { "masked tokens, and pairs of segments" } else { "masked tokens" };
         let rows = [
-            ("Class", format!("`{}`", class_of(bert))),
+            ("Class", format!("`{}`", self.family.class(bert)?)),
             ("Layers", layers.to_string()),
             ("Hidden size", bert.hidden_size.to_string()),
             ("Attention heads", bert.num_attention_heads.to_string()),
@@ -146,7 +145,7 @@ impl CardFacts<'_> {
             bert.hidden_size
         );
         rows.iter().for_each(|(name, value)| line(&mut text, &format!("| {name} | {value} |")));
-        text
+        Ok(text)
     }
 
     fn history(&self) -> String {
@@ -233,10 +232,10 @@ impl CardFacts<'_> {
         Ok(text)
     }
 
-    fn usage(&self) -> String {
-        let class = class_of(self.bert);
+    fn usage(&self) -> Result<String> {
+        let class = self.family.class(self.bert)?;
         let logits = if self.bert.pair_head { "prediction_logits" } else { "logits" };
-        format!(
+        Ok(format!(
             "## How to load it\n\n\
              With transformers; `.` is this folder, and the name of a repository on the Hub works too.\n\n\
              ```python\n\
@@ -249,10 +248,10 @@ impl CardFacts<'_> {
              with torch.no_grad():\n    \
                  logits = model(**inputs).{logits}\n\
              masked = inputs.input_ids == tokenizer.mask_token_id\n\
-             print(tokenizer.batch_decode(logits[masked].topk(5).indices[0]))\n\
+             print(tokenizer.convert_ids_to_tokens(logits[masked][0].topk(5).indices))\n\
              ```\n\n\
              For another task, as classification: `AutoModelForSequenceClassification.from_pretrained(\".\")`, which adds a new head.\n"
-        )
+        ))
     }
 
     fn versions(&self) -> String {

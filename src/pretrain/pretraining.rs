@@ -225,6 +225,7 @@ impl Task for Pretraining {
                 map,
                 weights,
                 config: &self.run.config,
+                family: hub::Family::Auto,
                 totals: progress.totals,
                 untying: &progress.untying,
                 environment: &environment(self.run.device)?,

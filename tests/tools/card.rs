@@ -105,6 +105,13 @@ fn a_run_is_exported_with_a_card_of_its_numbers_and_a_text_of_a_person_stays() {
     export("12");
     assert_eq!(card(&out), own, "a person's own text stays");
     assert!(out.join("curves.png").exists());
+    // Another family has another class, or is refused.
+    let output = workspace.untie(&["export", "--run", "run", "--out", "esm", "--as", "esm"]);
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("cannot be written as `esm`: it is a Post-LN model\nhint: "), "{message}");
+    let output = workspace.untie(&["export", "--run", "run", "--out", "esm", "--as", "roberta"]);
+    assert!(stderr(&output).contains("expected one of `auto`, `bert`, `megatron-bert`, `esm`"), "{}", stderr(&output));
     // Without metrics there are no results, but there is a model.
     fs::remove_file(run.join("metrics.jsonl")).unwrap();
     fs::remove_dir_all(&out).unwrap();
