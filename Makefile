@@ -5,6 +5,7 @@
 #   CONFIG=FILE            configuration of `make train` and `make rules`
 #   RUN_DIR=DIR            folder of `make train`'s run
 #   SCALE=mini|paper       size of the runs of `make table1` to `table4`: configs/paper/mini or configs/paper/large
+#   SEEDS="1 2"            seeds of `make study`; its SCALE is cpu, and its CORPUS is fetched where none is given
 #   TASKS="..."            what `make table1` to `table4` fine-tune on, from GLUE=DIR and SQUAD=DIR with FINETUNE_ARGS="..."
 #   ARGS="..."             more arguments for the program of the target, e.g. make train ARGS="--set train.steps=500"
 
@@ -44,15 +45,18 @@ TABLE_ARGS = --scale "$(SCALE)" $(if $(CORPUS),--corpus "$(CORPUS)") $(call give
 MDBOOK := 0.5.4
 CARGO_DENY := 0.20.2
 
+SEEDS ?= 1 2 3 4 5 6
+STUDY_SCALE := $(if $(filter file,$(origin SCALE)),cpu,$(SCALE))
+
 UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
-.PHONY: help setup build wheel check-wheel data train rules table1 table2 table3 table4 theory bench probe-cost loader-speed \
-	untying-updates scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
+.PHONY: help setup build wheel check-wheel docker-check data train rules table1 table2 table3 table4 theory bench probe-cost \
+	loader-speed untying-updates study scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
-	@sed -n '3,11s/^#/ /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '3,12s/^#/ /p' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Bring libtorch into .venv (downloads 0.54 GB for cpu, 2.5 GB for cuda; once)
 	@command -v $(PYTHON) >/dev/null || { echo "error: \`$(PYTHON)\` is not on the PATH" >&2; \
@@ -63,12 +67,16 @@ build: setup ## Compile the trainer
 	@[ -e $(UNTIE) ] || echo "build: compiles the trainer and its packages: about 16 minutes of CPU time, once"
 	cargo build --locked --release
 
+wheel check-wheel: FLAVOR := cuda
 wheel: build ## Pack the programs as a wheel for pip, target/wheel/untie_bert-*.whl
 	cargo build --locked --release --package untie --package untie-data
 	@$(PYTHON) scripts/make_wheel.py
 
 check-wheel: wheel ## Install the wheel into fresh environments beside PyPI's torch and use it (downloads 2.5 GB, ARGS=--light less)
 	@$(PYTHON) scripts/check_wheel.py "$${CARGO_TARGET_DIR:-target}"/wheel/*.whl $(ARGS)
+
+docker-check: ## Build the image of docker/Dockerfile with Docker or Podman and use it: FLAVOR=cpu (the default) or cuda
+	@FLAVOR=$(FLAVOR) scripts/docker_check.sh
 
 data: build ## Make token shards in data/ from the sample corpus, or from CORPUS
 	@corpus="$(CORPUS)"; \
@@ -92,6 +100,9 @@ rules: data ## Train CONFIG under each untying rule, on the data of `make data`,
 table1: ## Pre-train and fine-tune the missing runs of the paper's table 1, and print it: SCALE, CORPUS, TASKS (also table2 to table4)
 table1 table2 table3 table4: build
 	@$(PYTHON) scripts/paper_table.py --untie $(UNTIE) --table $(@:table%=%) $(TABLE_ARGS)
+
+study: build ## Train the arms of docs/study/protocol.md over SEEDS, measure and report them (an hour of a core for T/2; ARGS=--quick a few minutes)
+	@$(PYTHON) scripts/study.py all --untie $(UNTIE) --scale "$(STUDY_SCALE)" --seeds $(SEEDS) $(if $(CORPUS),--corpus "$(CORPUS)") $(ARGS)
 
 theory: build ## Measure the paper's deep linear network against its bounds
 	$(UNTIE) theory $(ARGS)

@@ -22,8 +22,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut config = FinetuneConfig::of_task(task.parse::<Task>()?);
     config.task.max_length = Some(max_length.parse()?);
     let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).map_err(|error| error.to_string())?;
-    let files = DataFiles { dir: PathBuf::from(data), train: None, dev: None };
-    let task_data = TaskData::open(&config, &files, &tokenizer)?;
+    let files = DataFiles { dir: PathBuf::from(data), train: None, dev: None, test: None };
+    let task_data = TaskData::open(&config, &files, &tokenizer, None)?;
     let start = hub::load_for_task(model, task_data.head, seed, Kind::Float, Device::Cpu)?;
     let tokenizer_json = model.join("tokenizer.json");
     let map = start.layer_map();
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let target = match example.target {
                 Target::Class(class) => class as f64,
                 Target::Score(score) => score,
-                Target::Unknown | Target::Span { .. } => f64::NAN,
+                Target::Unknown | Target::Span { .. } | Target::Tags(_) => f64::NAN,
             };
             serde_json::json!({ "ids": example.token_ids, "types": example.token_types, "target": target })
         })

@@ -59,8 +59,9 @@ fn head_of(name: &str) -> Result<TaskHead> {
     match name {
         "sequence" => Ok(TaskHead::Sequence { num_labels: LABELS.len() }),
         "regression" => Ok(TaskHead::Sequence { num_labels: 1 }),
+        "token" => Ok(TaskHead::Token { num_labels: LABELS.len() }),
         "span" => Ok(TaskHead::Span),
-        other => Err(Error::config(format!("expected `sequence`, `regression` or `span`, got `{other}`"))),
+        other => Err(Error::config(format!("expected `sequence`, `regression`, `token` or `span`, got `{other}`"))),
     }
 }
 
@@ -116,6 +117,7 @@ fn task_logits(bert: &Bert, head: TaskHead, batch: &Batch) -> Result<Tensor> {
     let hidden = bert.encode(batch.input()?, Mode::Eval)?;
     match head {
         TaskHead::Sequence { .. } => bert.sequence_logits(&hidden, Mode::Eval, None),
+        TaskHead::Token { .. } => bert.token_logits(&hidden, Mode::Eval, None),
         TaskHead::Span => {
             let (starts, ends) = bert.span_logits(&hidden)?;
             Ok(Tensor::f_stack(&[starts, ends], 0)?)
@@ -171,7 +173,7 @@ fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, out
     let tokenizer = model.join("tokenizer.json");
     let mut model = hub::Export::new(&config, &map, &weights, &tokenizer);
     match heads {
-        "sequence" => model.labels = LABELS.map(String::from).to_vec(),
+        "sequence" | "token" => model.labels = LABELS.map(String::from).to_vec(),
         "esm" => model.family = hub::Family::Esm,
         _ => {}
     }

@@ -25,8 +25,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
-                          AutoModelForSequenceClassification, AutoTokenizer, BertForMaskedLM, BertForPreTraining, EsmForMaskedLM,
-                          MegatronBertForMaskedLM, MegatronBertForPreTraining)
+                          AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, BertForMaskedLM,
+                          BertForPreTraining, EsmForMaskedLM, MegatronBertForMaskedLM, MegatronBertForPreTraining)
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"post": BertForMaskedLM, "pre": MegatronBertForMaskedLM}
@@ -34,6 +34,7 @@ PAIR_CLASSES = {"post": BertForPreTraining, "pre": MegatronBertForPreTraining}
 # Of each head: transformers' class without its family, its labels' words, how its logits are read.
 TASKS = {"sequence": ("ForSequenceClassification", ["entailment", "neutral", "contradiction"], "single_label_classification"),
          "regression": ("ForSequenceClassification", ["LABEL_0"], "regression"),
+         "token": ("ForTokenClassification", ["entailment", "neutral", "contradiction"], None),
          "span": ("ForQuestionAnswering", None, None)}
 failures = []
 
@@ -187,19 +188,20 @@ def part_d(folder, batch, work, norm):
 
 
 def auto_class(head):
-    return AutoModelForQuestionAnswering if head == "span" else AutoModelForSequenceClassification
+    return {"span": AutoModelForQuestionAnswering, "token": AutoModelForTokenClassification}.get(head, AutoModelForSequenceClassification)
 
 
 def task_logits(output):
     return output.logits if "logits" in output else torch.stack([output.start_logits, output.end_logits])
 
 
-def compare_task(model, batch, ours):
+def compare_task(model, head, batch, ours):
     with torch.no_grad():
         theirs = task_logits(model.eval()(**inputs(batch)))
         exact = task_logits(model.double()(**inputs(batch)))
     seen = batch["attention_mask"].bool()
-    compare("logits", *(logits[:, seen] if logits.dim() == 3 else logits for logits in (ours, theirs, exact)))
+    of_tokens = {"span": lambda logits: logits[:, seen], "token": lambda logits: logits[seen]}.get(head, lambda logits: logits)
+    compare("logits", *map(of_tokens, (ours, theirs, exact)))
 
 
 def part_e(folder, batch, work):
@@ -212,7 +214,7 @@ def part_e(folder, batch, work):
         output = "qa_outputs" if head == "span" else "classifier"
         check_that("the same tensors are new for transformers", set(info["missing_keys"]) == {f"{output}.weight", f"{output}.bias"})
         getattr(model, output).load_state_dict({part: ours[part] for part in ("weight", "bias")})
-        compare_task(model, batch, ours["task_logits"])
+        compare_task(model, head, batch, ours["task_logits"])
 
 
 def part_f(folder, batch, work, norm):
@@ -228,7 +230,7 @@ def part_f(folder, batch, work, norm):
             check_that("labels have their words", model.config.id2label == dict(enumerate(words))
                        and model.config.label2id == {word: label for label, word in enumerate(words)})
         check_that("the problem has its type", model.config.problem_type == problem_type)
-        compare_task(model, batch, load_file(work / "ours.safetensors")["task_logits"])
+        compare_task(model, head, batch, load_file(work / "ours.safetensors")["task_logits"])
 
 
 def groups_of(sharing, layers):

@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 """Fetches the paper's corpora and evaluation sets, or counts what was fetched.
 
-    get.py wikipedia|books|glue|squad [--out DIR] [--dry-run] [--mirror URL]
+    get.py wikipedia|books|simple-books|glue|squad [--out DIR] [--dry-run] [--mirror URL]
     get.py check glue|squad DIR
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 data invalid.
 """
 
 import argparse
+import json
 import os
 import sys
+import time
 import urllib.parse
 import zipfile
 
 import check
+import gutenberg
 import sources
 from fetch import Client, RecipeError, hexadecimal
 from fetch import check as check_file
@@ -101,6 +104,31 @@ def pg19_entries(client, split, folder):
             return
 
 
+def simple_books(arguments, client):
+    """The text of docs/study: each book of a list, then one file of documents."""
+    _, *books = rows(arguments.list)
+    path = os.path.join(arguments.out, "simple-books.jsonl")
+    if arguments.dry_run:
+        plan(client, gutenberg.ADDRESS.format(books[0][0]), None)
+        print(f"and {len(books) - 1} more books, {sources.SIMPLE_BOOKS_BYTES:,} bytes (estimate), {arguments.wait:g} s between two")
+    else:
+        files = [(os.path.join(arguments.out, "downloads", f"{book[0]}.txt"), book) for book in books]
+        for at, (file, (number, _, _)) in enumerate(files):
+            if client.obtain(gutenberg.ADDRESS.format(number), file) == "fetched" and at + 1 < len(files):
+                time.sleep(arguments.wait)
+        seen, lines = set(), []
+        for file, (number, author, title) in files:
+            with open(file, "rb") as book:
+                text = gutenberg.paragraphs(gutenberg.body(gutenberg.decoded(book.read())), seen)
+            if not text:
+                raise RecipeError(f"`{file}` has no text of a book", "if it is an error page, delete it and run this again", 3)
+            document = {"id": number, "author": author, "title": title, "text": "\n\n".join(text)}
+            lines.append(json.dumps(document, ensure_ascii=False) + "\n")
+        write(path, "".join(lines).encode("utf-8"))
+        print(f"{len(lines)} books: {path}")
+    print(f"next: untie prepare --input {path} --out data/study --vocab-size 4096 --valid-fraction 0.03")
+
+
 def glue(arguments, client):
     for task, url, size, sha256 in sources.GLUE_FILES:
         if arguments.dry_run:
@@ -173,15 +201,20 @@ def plan(client, url, size, estimate=False):
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="get.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for act in (wikipedia, books, glue, squad):
-        command = commands.add_parser(act.__name__)
+    for act in (wikipedia, books, simple_books, glue, squad):
+        name = act.__name__.replace("_", "-")
+        command = commands.add_parser(name)
         command.set_defaults(act=act)
-        command.add_argument("--out", default=os.path.join("data", "raw", act.__name__), help="folder [%(default)s]")
+        command.add_argument("--out", default=os.path.join("data", "raw", name), help="folder [%(default)s]")
         command.add_argument("--dry-run", action="store_true", help="print what would be fetched, without network")
         command.add_argument("--mirror", metavar="URL", help="stands for scheme://host of the source")
         command.add_argument("--retries", type=int, default=4, help="tries after the first [%(default)s]")
         if act is wikipedia:
             command.add_argument("--date", default="latest", help="dump, as YYYYMMDD [%(default)s]")
+        if act is simple_books:
+            known = os.path.join(os.path.dirname(os.path.abspath(__file__)), "simple-books.tsv")
+            command.add_argument("--list", default=known, help="numbers, authors and titles of other books [simple-books.tsv]")
+            command.add_argument("--wait", type=float, default=2.0, help="seconds between two books [%(default)s]")
         if act is books:
             command.add_argument("--source", choices=["pg19", "bookcorpus"], default="pg19", help="[%(default)s]")
     command = commands.add_parser("check", help="count rows and compare")

@@ -20,6 +20,8 @@ PG19_FILES = "https://storage.googleapis.com/deepmind-gutenberg"
 PG19_BYTES = 11_700_000_000  # estimate
 PG19_BOOKS = {"train": 28602, "validation": 50, "test": 100}
 
+SIMPLE_BOOKS_BYTES = 180_000_000  # estimate
+
 GLUE = "https://dl.fbaipublicfiles.com/glue/data"
 SENTEVAL = "https://dl.fbaipublicfiles.com/senteval/senteval_data"
 # (task, address, bytes, SHA-256)

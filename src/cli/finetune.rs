@@ -27,14 +27,15 @@ use crate::train::{prepare_cuda_kernels, prepare_process, StopFlag};
 #[derive(Debug, Args)]
 pub struct FinetuneArgs {
     /// cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, squad1, squad2, or ax (only prediction, with a model for mnli); for your
-    /// own files text-classification or regression
+    /// own files text-classification, regression or token-classification
     #[arg(long, value_name = "NAME", value_parser = named::<Task>, required_unless_present = "config")]
     task: Option<Task>,
     /// A Hugging Face directory, or the folder of a finished run
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// The folder of the task: the official files, or Hugging Face's Parquet files. Your own files: train, dev and test, each .csv, .tsv,
-    /// .jsonl, .json or .parquet, with the columns `text` and `label` (`task.text`, `task.text_pair` and `task.label` name others)
+    /// .jsonl, .json or .parquet, with the columns `text` and `label` (`task.text`, `task.text_pair` and `task.label` name others); for
+    /// token-classification .conll with a word and its tag a line, or .jsonl, .json or .parquet with lists in `tokens` and `tags`
     #[arg(long, value_name = "DIR", required_unless_present_any = ["train_file", "dev_file"])]
     data: Option<PathBuf>,
     /// SQuAD and your own files: train on this file instead of the folder's

@@ -54,7 +54,7 @@ enum Command {
     FillMask(fill_mask::FillMaskArgs),
     /// Measure how often a model gives the grammatical sentence of a pair the higher probability
     Pairs(pairs::PairsArgs),
-    /// Fine-tune a pre-trained model for a GLUE task, SQuAD, or classes or numbers of your own texts
+    /// Fine-tune a pre-trained model for a GLUE task, SQuAD, or your own texts: classes, numbers, tags of words
     Finetune(finetune::FinetuneArgs),
     /// Print what a fine-tuned model says about texts
     Predict(predict::PredictArgs),

@@ -24,7 +24,7 @@ pub struct Example {
 }
 
 /// What is to be predicted for an example.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Target {
     /// Nobody knows: test sets.
     Unknown,
@@ -39,7 +39,22 @@ pub enum Target {
         /// Last.
         end: usize,
     },
+    /// A class for some of the tokens, as many as there are.
+    Tags(Vec<Option<usize>>),
 }
+
+impl Target {
+    /// Tokens that have a class.
+    pub fn num_tags(&self) -> usize {
+        match self {
+            Self::Tags(tags) => tags.iter().flatten().count(),
+            _ => 0,
+        }
+    }
+}
+
+/// The class of tokens that count nowhere; libtorch's and transformers' number.
+pub const IGNORED: i64 = -100;
 
 /// The targets of a micro-batch.
 #[derive(Debug)]
@@ -52,6 +67,8 @@ pub enum Targets {
     Scores(Tensor),
     /// int64 `[B]` of starts and `[B]` of ends.
     Spans(Tensor, Tensor),
+    /// int64 [B, T], [`IGNORED`] for tokens without one.
+    Tags(Tensor),
 }
 
 /// A micro-batch on its device: B examples of T tokens.
@@ -95,7 +112,7 @@ impl TaskBatch {
             token_types: rows(&|example| widen(&example.token_types), 0)?,
             attention_mask: if is_padded { Some(mask()?) } else { None },
             dropout_keys: if has_keys { Some(place(Tensor::f_from_slice(dropout_keys)?, device)?) } else { None },
-            targets: targets(examples, device)?,
+            targets: targets(examples, length, device)?,
         })
     }
 
@@ -110,7 +127,7 @@ impl TaskBatch {
     }
 }
 
-fn targets(examples: &[&Example], device: Device) -> Result<Targets> {
+fn targets(examples: &[&Example], length: usize, device: Device) -> Result<Targets> {
     let integers = |of: &dyn Fn(&Target) -> Option<usize>| -> Result<Tensor> {
         let values: Option<Vec<i64>> =
             examples.iter().map(|example| of(&example.target).map(|value| value as i64)).collect();
@@ -124,11 +141,20 @@ fn targets(examples: &[&Example], device: Device) -> Result<Targets> {
         Target::Span { start, end } => Some(if is_start { *start } else { *end }),
         _ => None,
     };
-    Ok(match examples.first().map(|example| example.target) {
+    Ok(match examples.first().map(|example| &example.target) {
         None | Some(Target::Unknown) => Targets::Unknown,
         Some(Target::Class(_)) => Targets::Classes(integers(&class)?),
         Some(Target::Span { .. }) => {
             Targets::Spans(integers(&|target| edge(target, true))?, integers(&|target| edge(target, false))?)
+        }
+        Some(Target::Tags(_)) => {
+            let mut all = Vec::with_capacity(examples.len() * length);
+            for (at, example) in examples.iter().enumerate() {
+                let Target::Tags(tags) = &example.target else { return Err(mixed()) };
+                all.extend(tags.iter().map(|tag| tag.map_or(IGNORED, |tag| tag as i64)));
+                all.resize((at + 1) * length, IGNORED);
+            }
+            Targets::Tags(place(Tensor::f_from_slice(&all)?.f_view([examples.len() as i64, length as i64])?, device)?)
         }
         Some(Target::Score(_)) => {
             let score = |example: &&Example| match example.target {

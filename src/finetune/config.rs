@@ -52,7 +52,7 @@ metrics: MetricsConfig, parallel: ParallelConfig }
 #[serde(deny_unknown_fields)]
 pub struct TaskConfig {
     /// The task: `cola`, `sst2`, `mrpc`, `stsb`, `qqp`, `mnli`, `qnli`, `rte`, `wnli`, `ax`, `squad1`, `squad2`; for own files
-    /// `text-classification` or `regression`. Required.
+    /// `text-classification`, `regression` or `token-classification`. Required.
     pub name: Task,
     /// Longest sequence in tokens. Longer ones are cut (SQuAD: into windows). Default: 128, for SQuAD 384.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,8 @@ pub struct TaskConfig {
     /// Own files: the column of the second text of a pair. Default: none, or the one beside the default of `text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_pair: Option<String>,
-    /// Own files: the column of the label or the number. Default: the first that is there of `label`, `labels` and `score`.
+    /// Own files: the column of the label, the number or the tags. Default: the first that is there of `label`, `labels` and `score`,
+    /// or of `tags`, `ner_tags`, `labels` and `label`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// MNLI: also predict and score GLUE's diagnostic set (task `ax`) in this folder. Default: none.

@@ -24,7 +24,7 @@ use crate::finetune::task_data::TaskData;
 use crate::growth::{RuleKind, SharingConfig};
 use crate::hub;
 use crate::keys::flatten;
-use crate::model::{Bert, Mode};
+use crate::model::{Bert, Mode, TaskHead};
 use crate::optim::Moments;
 use crate::parallel::World;
 use crate::train::environment::environment;
@@ -203,7 +203,8 @@ impl Task for Finetuning<'_> {
         let micro_batches =
             part.chunks(config.micro_batch()).map(|numbers| Examples { numbers: numbers.to_vec(), epoch }).collect();
         let tokens = numbers.iter().map(|&at| length(at) as u64).sum();
-        let counts = Counts { sequences: part.len() as f64, ..Counts::default() };
+        let targets: usize = part.iter().map(|&at| data.train[at as usize].target.num_tags()).sum();
+        let counts = Counts { sequences: part.len() as f64, targets: targets as f64, ..Counts::default() };
         Ok(StepBatch { micro_batches, first, tokens, counts })
     }
 
@@ -214,7 +215,11 @@ impl Task for Finetuning<'_> {
         let keys: Vec<i64> =
             numbers.iter().map(|&at| SampleRandom::dropout_key(self.setting.seed, *epoch, at)).collect();
         let batch = TaskBatch::new(&examples, &keys, data.padding, device)?;
-        Ok(Loss { total: loss(model, &batch, counts.sequences as usize, Mode::Train)?, parts: Vec::new() })
+        let total = match data.head {
+            TaskHead::Token { .. } => counts.targets.max(1.0),
+            TaskHead::Sequence { .. } | TaskHead::Span => counts.sequences,
+        };
+        Ok(Loss { total: loss(model, &batch, total as usize, Mode::Train)?, parts: Vec::new() })
     }
 
     fn samples_consumed(&self, step: u64) -> u64 {

@@ -60,6 +60,7 @@ pub fn check_finetuned(task: Task, found: Option<TaskHead>, dir: &Path) -> Resul
     let fits = match (task, found) {
         // As many as the files have labels.
         (Task::TextClassification, Some(TaskHead::Sequence { num_labels })) => num_labels > 1,
+        (Task::TokenClassification, Some(TaskHead::Token { .. })) => true,
         (_, found) => found == Some(expected),
     };
     if fits {
@@ -69,6 +70,7 @@ pub fn check_finetuned(task: Task, found: Option<TaskHead>, dir: &Path) -> Resul
         Some(TaskHead::Sequence { num_labels: 1 }) => "a head of one number".to_owned(),
         Some(TaskHead::Sequence { num_labels }) => format!("a head of {num_labels} labels"),
         Some(TaskHead::Span) => "a head for the first and the last token of an answer".to_owned(),
+        Some(TaskHead::Token { .. }) => "a head for every token".to_owned(),
         None => "none".to_owned(),
     };
     Err(Error::data(format!(

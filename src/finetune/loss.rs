@@ -2,7 +2,7 @@
 //!
 //! In: a model with a task's head and a micro-batch. Out: its share of the loss of the step, divided by the number of examples
 //! of the WHOLE step, so that micro-batches add up; or the logits of each example. Classes: cross-entropy. Scores: squared
-//! error. Spans: the mean of the cross-entropies of the first and of the last token over the places that are not padding
+//! error. Tags: cross-entropy over the tokens that have one, divided by their number. Spans: the mean of the cross-entropies of the first and of the last token over the places that are not padding
 //! (Devlin et al. 2018, section 4; there and in transformers padding is among the places).
 
 use tch::{Kind, Reduction, Tensor};
@@ -23,6 +23,8 @@ pub enum Output {
         /// As the last.
         end: Vec<f32>,
     },
+    /// Logits of the classes of every token, one token after the other; no padding.
+    Tags(Vec<f32>),
 }
 
 impl Output {
@@ -35,20 +37,21 @@ impl Output {
                 let (start, end) = values.split_at(values.len() / 2);
                 Self::Span { start: narrow(start), end: narrow(end) }
             }
+            TaskHead::Token { .. } => Self::Tags(narrow(values)),
         }
     }
 
     /// Its numbers, one after the other.
     pub(super) fn values(&self) -> impl Iterator<Item = f32> + '_ {
         let (first, second) = match self {
-            Self::Logits(logits) => (logits.as_slice(), &[][..]),
+            Self::Logits(logits) | Self::Tags(logits) => (logits.as_slice(), &[][..]),
             Self::Span { start, end } => (start.as_slice(), end.as_slice()),
         };
         first.iter().chain(second).copied()
     }
 }
 
-/// The loss of `batch`, a part of a step of `total` examples; a scalar with a graph.
+/// The loss of `batch`, a part of a step of `total` examples, or of `total` tokens with a class; a scalar with a graph.
 ///
 /// # Errors
 /// A batch without targets, a model without the head for them, and libtorch's own.
@@ -68,6 +71,10 @@ pub fn loss(model: &Bert, batch: &TaskBatch, total: usize, mode: Mode) -> Result
             let (start, end) = span_logits(model, &hidden, batch)?;
             entropy(&start, starts)?.f_add(&entropy(&end, ends)?)?.f_mul_scalar(0.5)?
         }
+        Targets::Tags(tags) => {
+            let logits = token_logits(model, &hidden, batch, mode)?; // [B, T, L]
+            entropy(&logits.f_flatten(0, 1)?, &tags.f_flatten(0, 1)?)?
+        }
     };
     Ok(sum.f_to_kind(Kind::Double)?.f_div_scalar(total as f64)?)
 }
@@ -76,12 +83,24 @@ pub fn loss(model: &Bert, batch: &TaskBatch, total: usize, mode: Mode) -> Result
 ///
 /// # Errors
 /// libtorch's own.
-pub fn outputs(model: &Bert, batch: &TaskBatch, examples: &[&Example], is_span: bool) -> Result<Vec<Output>> {
+pub fn outputs(model: &Bert, batch: &TaskBatch, examples: &[&Example], head: TaskHead) -> Result<Vec<Output>> {
     tch::no_grad(|| {
         let hidden = model.encode(batch.input(), Mode::Eval)?;
-        if !is_span {
-            let logits = Vec::<Vec<f32>>::try_from(sequence_logits(model, &hidden, batch, Mode::Eval)?)?;
-            return Ok(logits.into_iter().map(Output::Logits).collect());
+        match head {
+            TaskHead::Sequence { .. } => {
+                let logits = Vec::<Vec<f32>>::try_from(sequence_logits(model, &hidden, batch, Mode::Eval)?)?;
+                return Ok(logits.into_iter().map(Output::Logits).collect());
+            }
+            TaskHead::Token { num_labels } => {
+                let logits = token_logits(model, &hidden, batch, Mode::Eval)?.f_flatten(1, 2)?; // [B, T·L]
+                let all = Vec::<Vec<f32>>::try_from(logits)?.into_iter().zip(examples);
+                let own = all.map(|(mut logits, example)| {
+                    logits.truncate(example.token_ids.len() * num_labels);
+                    Output::Tags(logits)
+                });
+                return Ok(own.collect());
+            }
+            TaskHead::Span => {}
         }
         let (start, end) = span_logits(model, &hidden, batch)?;
         let (starts, ends) = (Vec::<Vec<f32>>::try_from(start)?, Vec::<Vec<f32>>::try_from(end)?);
@@ -96,6 +115,10 @@ pub fn outputs(model: &Bert, batch: &TaskBatch, examples: &[&Example], is_span: 
 
 fn sequence_logits(model: &Bert, hidden: &Tensor, batch: &TaskBatch, mode: Mode) -> Result<Tensor> {
     model.sequence_logits(hidden, mode, batch.dropout_keys.as_ref())
+}
+
+fn token_logits(model: &Bert, hidden: &Tensor, batch: &TaskBatch, mode: Mode) -> Result<Tensor> {
+    model.token_logits(hidden, mode, batch.dropout_keys.as_ref())
 }
 
 /// [B, T] each, −∞ at padding.

@@ -9,6 +9,10 @@
 pub mod batch;
 pub mod config;
 pub mod custom;
+pub mod custom_examples;
+mod data_files;
+pub mod entities;
+mod eval_set;
 pub mod event;
 pub mod features;
 pub mod finetuning;
@@ -25,8 +29,11 @@ pub mod sweep;
 mod table;
 pub mod task;
 pub mod task_data;
+pub mod word_features;
 
 pub use config::FinetuneConfig;
+pub use data_files::DataFiles;
+pub use eval_set::EvalSet;
 pub use event::Event;
 pub use finetuning::SweepContext;
 pub use fit::{check_finetuned, check_model, check_segments};
@@ -34,4 +41,4 @@ pub use labels::label_outputs;
 pub use scoring::{ask, evaluate};
 pub use sweep::{sweep, SweepOutcome};
 pub use task::Task;
-pub use task_data::{task_head, DataFiles, TaskData};
+pub use task_data::{task_head, TaskData};

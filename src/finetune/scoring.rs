@@ -8,8 +8,9 @@ use tch::Device;
 
 use crate::error::{io, Result};
 use crate::finetune::batch::{Example, TaskBatch};
+use crate::finetune::eval_set::EvalSet;
 use crate::finetune::loss::{outputs, Output};
-use crate::finetune::task_data::{EvalSet, TaskData};
+use crate::finetune::task_data::TaskData;
 use crate::model::{Bert, TaskHead};
 use crate::parallel::World;
 
@@ -53,6 +54,7 @@ pub fn ask(model: &Bert, data: &TaskData, set: &EvalSet, device: Device, world: 
     let size = |example: &Example| match data.head {
         TaskHead::Sequence { num_labels } => num_labels,
         TaskHead::Span => 2 * example.token_ids.len(),
+        TaskHead::Token { num_labels } => num_labels * example.token_ids.len(),
     };
     let starts: Vec<usize> =
         set.examples.iter().scan(0, |next, example| Some(std::mem::replace(next, *next + size(example)))).collect();
@@ -60,7 +62,7 @@ pub fn ask(model: &Bert, data: &TaskData, set: &EvalSet, device: Device, world: 
     for chunk in order.chunks(EVALUATED_AT_ONCE).skip(world.rank()).step_by(world.size()) {
         let examples: Vec<&Example> = chunk.iter().map(|&at| &set.examples[at]).collect();
         let batch = TaskBatch::new(&examples, &[], data.padding, device)?;
-        for (&at, output) in chunk.iter().zip(outputs(model, &batch, &examples, data.head == TaskHead::Span)?) {
+        for (&at, output) in chunk.iter().zip(outputs(model, &batch, &examples, data.head)?) {
             let place = &mut values[starts[at]..];
             output.values().zip(place).for_each(|(value, to)| *to = f64::from(value));
         }

@@ -40,11 +40,14 @@ pub enum Task {
     TextClassification,
     /// One's own texts, or pairs of texts, with a number each.
     Regression,
+    /// One's own sentences, with a tag for each word.
+    #[serde(rename = "token-classification")]
+    TokenClassification,
 }
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Cola,
         Self::Sst2,
         Self::Mrpc,
@@ -59,11 +62,12 @@ impl Task {
         Self::Squad2,
         Self::TextClassification,
         Self::Regression,
+        Self::TokenClassification,
     ];
 
     /// Whether its files are a person's own.
     pub fn is_custom(self) -> bool {
-        matches!(self, Self::TextClassification | Self::Regression)
+        matches!(self, Self::TextClassification | Self::Regression | Self::TokenClassification)
     }
 
     /// The name on the command line and in files; Hugging Face's name of the data, for GLUE.
@@ -83,6 +87,7 @@ impl Task {
             Self::Squad2 => "squad2",
             Self::TextClassification => "text-classification",
             Self::Regression => "regression",
+            Self::TokenClassification => "token-classification",
         }
     }
 }

@@ -175,6 +175,10 @@ impl ConfigFile {
                 (Some(TaskHead::Sequence { num_labels: labels.len() }), labels)
             }
             Heads::Span => (Some(TaskHead::Span), Vec::new()),
+            Heads::Token => {
+                let labels = self.labels.words()?;
+                (Some(TaskHead::Token { num_labels: labels.len() }), labels)
+            }
         };
         for (name, expected, got) in [
             ("hidden_act", "gelu", self.hidden_act.as_str()),
@@ -256,6 +260,7 @@ enum Heads {
     Pretraining,
     Sequence,
     Span,
+    Token,
     Foreign,
 }
 
@@ -271,10 +276,11 @@ fn known(architecture: &str) -> Result<(Norm, Heads)> {
         }
         "BertForSequenceClassification" => Ok((norm, Heads::Sequence)),
         "BertForQuestionAnswering" => Ok((norm, Heads::Span)),
-        "BertForTokenClassification" | "BertForMultipleChoice" => Ok((norm, Heads::Foreign)),
+        "BertForTokenClassification" => Ok((norm, Heads::Token)),
+        "BertForMultipleChoice" => Ok((norm, Heads::Foreign)),
         _ => Err(Error::data(format!(
             "`architectures`: expected `BertModel`, `BertForMaskedLM`, `BertForPreTraining`, \
-             `BertForSequenceClassification`, `BertForQuestionAnswering` or their `MegatronBert` forms, got \
+             `BertForSequenceClassification`, `BertForTokenClassification`, `BertForQuestionAnswering` or their `MegatronBert` forms, got \
              `{architecture}`"
         ))),
     }

@@ -71,6 +71,7 @@ impl Family {
             None => "ForMaskedLM",
             Some(TaskHead::Sequence { .. }) => "ForSequenceClassification",
             Some(TaskHead::Span) => "ForQuestionAnswering",
+            Some(TaskHead::Token { .. }) => "ForTokenClassification",
         };
         Ok(format!("{family}{heads}"))
     }

@@ -27,7 +27,9 @@ pub(super) struct Labels {
 /// transformers' words for labels that have none.
 pub(super) fn default_labels(head: Option<TaskHead>) -> Vec<String> {
     match head {
-        Some(TaskHead::Sequence { num_labels }) => (0..num_labels).map(|label| format!("LABEL_{label}")).collect(),
+        Some(TaskHead::Sequence { num_labels } | TaskHead::Token { num_labels }) => {
+            (0..num_labels).map(|label| format!("LABEL_{label}")).collect()
+        }
         Some(TaskHead::Span) | None => Vec::new(),
     }
 }
@@ -62,7 +64,7 @@ impl Labels {
             id2label: Some(numbered().map(|(id, word)| (id.to_string(), json!(word))).collect::<Map<_, _>>().into()),
             label2id: Some(numbered().map(|(id, word)| (word.clone(), json!(id))).collect::<Map<_, _>>().into()),
             num_labels: None,
-            problem_type: Some(json!(problem_type(words.len()))),
+            problem_type: matches!(head, Some(TaskHead::Sequence { .. })).then(|| json!(problem_type(words.len()))),
         })
     }
 

@@ -116,7 +116,7 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
     let dir = model_folder(dir)?;
     let config = BertConfig { task_head: Some(head), ..describe(&dir)?.config };
     config.validate()?;
-    let has_pooler = head != TaskHead::Span;
+    let has_pooler = matches!(head, TaskHead::Sequence { .. });
     let is_used =
         |name: &str| !(name.starts_with("cls.") || is_of_task_head(name) || is_of_pooler(name) && !has_pooler);
     let mut new_tensors = Vec::new();
@@ -134,8 +134,8 @@ pub fn load_for_task(dir: &Path, head: TaskHead, seed: u64, kind: Kind, device: 
     Ok(HubModel { config, weights, dir, has_head: false, new_tensors, unused_tensors, labels })
 }
 
-/// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForQuestionAnswering` and their `MegatronBert`
-/// forms) as it is, its head included. [`load_config`](super::load_config) tells which head that is.
+/// Reads the fine-tuned model in `dir` (`BertForSequenceClassification`, `BertForTokenClassification`, `BertForQuestionAnswering` and
+/// their `MegatronBert` forms) as it is, its head included. [`load_config`](super::load_config) tells which head that is.
 ///
 /// # Errors
 /// As [`load`], and when the model has no task's head, or one for several labels at once.
@@ -144,7 +144,7 @@ pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel
     let Description { config, labels, problem_type: found, foreign, .. } = describe(&dir)?;
     if let Some(class) = foreign {
         return Err(Error::data(format!("`{}` has a head of another kind: `{class}`", dir.display())).hint(
-            "give a `BertForSequenceClassification` or `BertForQuestionAnswering`, or fine-tune this one's encoder",
+            "give a `BertForSequenceClassification`, `BertForTokenClassification` or `BertForQuestionAnswering`, or fine-tune this one's encoder",
         ));
     }
     let expected = match config.task_head {
@@ -153,7 +153,7 @@ pub fn load_finetuned(dir: &Path, kind: Kind, device: Device) -> Result<HubModel
                 .hint("fine-tune it first with `untie finetune`"))
         }
         Some(TaskHead::Sequence { num_labels }) => Some(problem_type(num_labels)),
-        Some(TaskHead::Span) => None,
+        Some(TaskHead::Span | TaskHead::Token { .. }) => None,
     };
     if let (Some(expected), Some(found)) = (expected, found.as_deref()) {
         if found != expected {

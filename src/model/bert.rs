@@ -12,7 +12,7 @@ use crate::model::config::{BertConfig, TaskHead};
 use crate::model::embeddings::Embeddings;
 use crate::model::encoder::Encoder;
 use crate::model::forward_context::ForwardContext;
-use crate::model::heads::{MaskedLmHead, PairHead, SequenceHead, SpanHead};
+use crate::model::heads::{MaskedLmHead, PairHead, SequenceHead, SpanHead, TokenHead};
 use crate::model::input::{Input, Mode};
 use crate::model::layer_gradients::LayerGradients;
 use crate::model::weights::Weights;
@@ -33,6 +33,7 @@ enum Heads {
     Pretraining { masked_lm: Box<MaskedLmHead>, pair: Option<PairHead> },
     Sequence(SequenceHead),
     Span(SpanHead),
+    Token(TokenHead),
 }
 
 impl Heads {
@@ -44,6 +45,7 @@ impl Heads {
             },
             Some(TaskHead::Sequence { .. }) => Self::Sequence(SequenceHead::new(config, weights, compute)?),
             Some(TaskHead::Span) => Self::Span(SpanHead::new(weights)?),
+            Some(TaskHead::Token { .. }) => Self::Token(TokenHead::new(config, weights, compute)?),
         })
     }
 
@@ -169,6 +171,18 @@ impl Bert {
         match &self.heads {
             Heads::Sequence(head) => head.forward(hidden, mode, dropout_keys),
             _ => Err(Error::failed("the model has no head for sequences")),
+        }
+    }
+
+    /// Logits [B, T, L] of the tokens whose last hidden states are `hidden` [B, T, C], padding included. `dropout_keys` are those of
+    /// [`Input`].
+    ///
+    /// # Errors
+    /// When the model has no such head, when it trains with dropout by fused kernels and there are no keys, and libtorch's own.
+    pub fn token_logits(&self, hidden: &Tensor, mode: Mode, dropout_keys: Option<&Tensor>) -> Result<Tensor> {
+        match &self.heads {
+            Heads::Token(head) => head.forward(hidden, mode, dropout_keys),
+            _ => Err(Error::failed("the model has no head for tokens")),
         }
     }
 

@@ -102,6 +102,11 @@ pub enum TaskHead {
     },
     /// A start and an end in every sequence (`BertForQuestionAnswering`).
     Span,
+    /// A class for every token (`BertForTokenClassification`).
+    Token {
+        /// Classes.
+        num_labels: usize,
+    },
 }
 
 /// Every size of one model, validated.
@@ -303,7 +308,7 @@ impl BertConfig {
             let got = self.layer_norm_eps;
             return Err(Error::config(format!("`model.layer_norm_eps` must be finite and above 0, got {got}")));
         }
-        if let Some(TaskHead::Sequence { num_labels }) = self.task_head {
+        if let Some(TaskHead::Sequence { num_labels } | TaskHead::Token { num_labels }) = self.task_head {
             if !(1..=MOST_LABELS).contains(&num_labels) {
                 return Err(Error::config(format!(
                     "`num_labels` must be between 1 and {MOST_LABELS}, got {num_labels}"

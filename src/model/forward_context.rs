@@ -9,10 +9,10 @@ use crate::shim::{self, KernelSet};
 /// Number of the dropout after the embeddings.
 const EMBEDDINGS_SITE: u32 = 0;
 /// Number of the dropout after the pooler.
-const POOLED_SITE: u32 = 1;
+const CLASSIFIER_SITE: u32 = 1;
 /// Dropouts of one layer: attention's weights, its output, the feed-forward's output. Layer 0 starts at this number.
 const SITES_OF_A_LAYER: u32 = 4;
-const _: () = assert!(EMBEDDINGS_SITE < POOLED_SITE && POOLED_SITE < SITES_OF_A_LAYER);
+const _: () = assert!(EMBEDDINGS_SITE < CLASSIFIER_SITE && CLASSIFIER_SITE < SITES_OF_A_LAYER);
 
 /// The limits and keys of one batch, in the form that the kernels read.
 #[derive(Debug)]
@@ -85,12 +85,12 @@ impl<'a> ForwardContext<'a> {
 ///
 /// # Errors
 /// When dropout is on and there are no keys.
-pub(super) fn pooled_dropout(
+pub(super) fn classifier_dropout(
     keys: Option<&Tensor>,
     mode: Mode,
     probability: f64,
 ) -> Result<Option<shim::KeyedDropout<'_>>> {
-    keyed_dropout(keys, mode, POOLED_SITE, probability)
+    keyed_dropout(keys, mode, CLASSIFIER_SITE, probability)
 }
 
 fn keyed_dropout(

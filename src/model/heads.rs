@@ -6,7 +6,7 @@ use tch::Tensor;
 use crate::error::Result;
 use crate::model::compute::Compute;
 use crate::model::config::BertConfig;
-use crate::model::forward_context::pooled_dropout;
+use crate::model::forward_context::classifier_dropout;
 use crate::model::linear::{statistics_kind, LayerNorm, Linear};
 use crate::model::weights::Weights;
 use crate::model::Mode;
@@ -61,9 +61,7 @@ impl PairHead {
 #[derive(Debug)]
 pub struct SequenceHead {
     pooler: Pooler,
-    classifier: Linear,
-    dropout: f64,
-    fuses: bool,
+    classifier: DroppingClassifier,
 }
 
 impl SequenceHead {
@@ -72,12 +70,7 @@ impl SequenceHead {
     /// # Errors
     /// When one is missing.
     pub fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
-        Ok(Self {
-            pooler: Pooler::new(weights)?,
-            classifier: Linear::new(weights, "classifier")?,
-            dropout: config.hidden_dropout_prob,
-            fuses: compute.fuses(),
-        })
+        Ok(Self { pooler: Pooler::new(weights)?, classifier: DroppingClassifier::new(config, weights, compute)? })
     }
 
     /// [B, T, C] → [B, L] for L labels; `keys` are the sequences', int64 `[B]`, of which dropout of fused kernels is a function.
@@ -85,15 +78,61 @@ impl SequenceHead {
     /// # Errors
     /// When dropout of fused kernels is on and there are no keys, and libtorch's own.
     pub fn forward(&self, hidden: &Tensor, mode: Mode, keys: Option<&Tensor>) -> Result<Tensor> {
-        let pooled = self.pooler.forward(hidden)?; // [B, C]
-        let pooled = pooled.f_to_kind(statistics_kind(hidden.kind()))?;
-        let dropped = if self.fuses && dropout_fits(pooled.kind(), pooled.device()) {
-            match pooled_dropout(keys, mode, self.dropout)? {
-                Some(dropout) => pooled.f_mul(&dropout_factors(dropout, pooled.size2()?, pooled.kind())?)?,
-                None => pooled,
+        self.classifier.forward(&self.pooler.forward(hidden)?, mode, keys)
+    }
+}
+
+/// The head for tasks with a class for every token: dropout and a classifier (transformers' BertForTokenClassification).
+#[derive(Debug)]
+pub struct TokenHead(DroppingClassifier);
+
+impl TokenHead {
+    /// The tensors below `classifier.`.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
+        Ok(Self(DroppingClassifier::new(config, weights, compute)?))
+    }
+
+    /// [B, T, C] → [B, T, L] for L labels, as [`SequenceHead::forward`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward(&self, hidden: &Tensor, mode: Mode, keys: Option<&Tensor>) -> Result<Tensor> {
+        self.0.forward(hidden, mode, keys)
+    }
+}
+
+/// Dropout, and the classifier below `classifier.`, in fp32 at least.
+#[derive(Debug)]
+struct DroppingClassifier {
+    classifier: Linear,
+    dropout: f64,
+    fuses: bool,
+}
+
+impl DroppingClassifier {
+    fn new(config: &BertConfig, weights: &Weights, compute: Compute) -> Result<Self> {
+        let classifier = Linear::new(weights, "classifier")?;
+        Ok(Self { classifier, dropout: config.hidden_dropout_prob, fuses: compute.fuses() })
+    }
+
+    /// [B, .., C] → [B, .., L].
+    fn forward(&self, features: &Tensor, mode: Mode, keys: Option<&Tensor>) -> Result<Tensor> {
+        let features = features.f_to_kind(statistics_kind(features.kind()))?;
+        let dropped = if self.fuses && dropout_fits(features.kind(), features.device()) {
+            match classifier_dropout(keys, mode, self.dropout)? {
+                Some(dropout) => {
+                    // What is dropped of a place in a sequence does not depend on how long the batch is.
+                    let rows = features.f_flatten(1, -1)?;
+                    let factors = dropout_factors(dropout, rows.size2()?, rows.kind())?;
+                    rows.f_mul(&factors)?.f_view_as(&features)?
+                }
+                None => features,
             }
         } else {
-            mode.dropout(&pooled, self.dropout)?
+            mode.dropout(&features, self.dropout)?
         };
         self.classifier.forward(&dropped)
     }

@@ -230,7 +230,7 @@ pub fn specs(config: &BertConfig, map: &LayerMap) -> Vec<Spec> {
     let classifier = match config.task_head {
         None if config.pair_head => Some(("cls.seq_relationship", 2)),
         Some(TaskHead::Sequence { num_labels }) => Some(("classifier", num_labels as i64)),
-        Some(TaskHead::Span) | None => None,
+        Some(TaskHead::Span | TaskHead::Token { .. }) | None => None,
     };
     if let Some((name, num_labels)) = classifier {
         add("bert.pooler.dense.weight", &[hidden, hidden], Init::Normal);
@@ -238,9 +238,14 @@ pub fn specs(config: &BertConfig, map: &LayerMap) -> Vec<Spec> {
         add(&format!("{name}.weight"), &[num_labels, hidden], Init::Normal);
         add(&format!("{name}.bias"), &[num_labels], Init::Zero);
     }
-    if config.task_head == Some(TaskHead::Span) {
-        add("qa_outputs.weight", &[2, hidden], Init::Normal);
-        add("qa_outputs.bias", &[2], Init::Zero);
+    let of_tokens = match config.task_head {
+        Some(TaskHead::Span) => Some(("qa_outputs", 2)),
+        Some(TaskHead::Token { num_labels }) => Some(("classifier", num_labels as i64)),
+        Some(TaskHead::Sequence { .. }) | None => None,
+    };
+    if let Some((name, num_labels)) = of_tokens {
+        add(&format!("{name}.weight"), &[num_labels, hidden], Init::Normal);
+        add(&format!("{name}.bias"), &[num_labels], Init::Zero);
     }
     all
 }
@@ -359,8 +364,8 @@ mod tests {
         assert!(specs(&plain, &LayerMap::untied(12)).iter().map(|spec| spec.name.as_str()).eq(names));
     }
 
-    /// What transformers counts for BertForSequenceClassification with 2 labels, with 1, and for BertForQuestionAnswering, all
-    /// of bert-base-uncased (tests/fixtures/hub/make_task_fixtures.py prints them).
+    /// What transformers counts for BertForSequenceClassification with 2 labels, with 1, for BertForQuestionAnswering, and for
+    /// BertForTokenClassification with 9 labels, all of bert-base-uncased (tests/fixtures/hub/make_task_fixtures.py prints them).
     #[test]
     fn a_task_head_replaces_those_of_pre_training() {
         let plain = ModelConfig { preset: Some(Preset::BertBase), ..Default::default() }.resolve(30522).unwrap();
@@ -368,6 +373,7 @@ mod tests {
             (TaskHead::Sequence { num_labels: 2 }, 109_483_778, vec![("pooler", 590_592), ("task head", 1_538)]),
             (TaskHead::Sequence { num_labels: 1 }, 109_483_009, vec![("pooler", 590_592), ("task head", 769)]),
             (TaskHead::Span, 108_893_186, vec![("task head", 1_538)]),
+            (TaskHead::Token { num_labels: 9 }, 108_898_569, vec![("task head", 6_921)]),
         ] {
             let config = BertConfig { task_head: Some(head), ..plain.clone() };
             let all = specs(&config, &LayerMap::untied(12));

@@ -15,5 +15,6 @@ mod plot;
 mod reference;
 #[path = "../common/reviews.rs"]
 mod reviews;
+mod study;
 mod tables;
 mod theory;

@@ -106,6 +106,7 @@ fn a_dry_run_needs_no_network() {
         ),
         ("books", vec!["/deepmind-gutenberg/train/*.txt: 11,700,000,000 bytes (estimate)"]),
         ("books --source bookcorpus", vec!["/datasets/bookcorpus/bookcorpus/resolve/"]),
+        ("simple-books", vec!["/cache/epub/12/pg12.txt: ", "and 471 more books, "]),
         ("glue", vec!["/glue/data/CoLA.zip: 376,971 bytes", "/glue/data/QNLIv2.zip: ", "/msr_paraphrase_test.txt: "]),
         ("squad", vec!["/train-v1.1.json: 30,288,272 bytes", "/dev-v2.0.json: 4,370,528 bytes"]),
     ] {
@@ -129,6 +130,7 @@ fn without_network_it_says_what_to_do() {
         ("wikipedia", "/enwiki/latest/enwiki-latest-sha1sums.txt", "raw/enwiki-latest-sha1sums.txt"),
         ("books", "/storage/v1/b/deepmind-gutenberg/o?prefix=train%2F", "raw/pg19/listing-train-0.json"),
         ("books --source bookcorpus", "/plain_text/train", "raw/bookcorpus/listing.json"),
+        ("simple-books", "/cache/epub/12/pg12.txt", "raw/downloads/12.txt"),
         ("glue", "/glue/data/CoLA.zip", "raw/downloads/CoLA.zip"),
         ("squad", "/SQuAD-explorer/dataset/train-v1.1.json", "raw/train-v1.1.json"),
     ] {
@@ -355,4 +357,55 @@ fn books_follow_the_listing_of_the_source() {
         assert_eq!(code, Some(3), "{stderr}");
         assert!(stderr.contains("error: `raw/bookcorpus/0000.parquet.bad` ") && stderr.contains(complaint), "{stderr}");
     }
+}
+
+#[test]
+fn books_of_gutenberg_become_documents_without_their_frame() {
+    if !has_python() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("served");
+    let serve = |number: u32, bytes: &[u8]| {
+        let path = root.join(format!("cache/epub/{number}/pg{number}.txt"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    // A short paragraph must be a whole sentence of letters; one of 60 characters and more is taken once over all books.
+    let long = "This is a paragraph of sixty characters and more, in two books.";
+    let first = format!(
+        "\u{feff}The Project Gutenberg eBook of One\r\n\r\n*** START OF THE PROJECT GUTENBERG EBOOK ONE ***\r\n\r\n\
+         Produced by A. Volunteer and others\r\n\r\nCHAPTER I\r\n\r\n{long}\r\n\r\n\u{201c}Short, but\r\n  a sentence.\u{201d}\r\n\r\n\
+         Too short.\r\n\r\nA HEADING OF SEVERAL WORDS\r\n\r\n* * * * * * * * * * * * *\r\n\r\n\
+         *** END OF THE PROJECT GUTENBERG EBOOK ONE ***\r\n\r\nThis licence is cut off, as long as it may be.\r\n"
+    );
+    serve(1, first.as_bytes());
+    // An old file: in Latin-1, with the frame of the nineties.
+    let old =
+        b"You may not read this sentence.\n\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n\
+        This etext was prepared by somebody.\n\nThis is a paragraph of sixty characters and more, in two books.\n\n\
+        They met in the caf\xe9 at noon.\n\nEnd of The Project Gutenberg Etext of Two\n";
+    serve(2, old);
+    fs::write(dir.path().join("list.tsv"), "id\tauthor\ttitle\n1\tOne, A.\tFirst\n2\tTwo, B.\tSecond\n").unwrap();
+    let server = Server::start(&root, &[]);
+    let words = format!(
+        "simple-books --list list.tsv --out raw --wait 0 --retries 0 --mirror http://127.0.0.1:{}",
+        server.port
+    );
+    let (code, stdout, stderr) = get(dir.path(), &words);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.starts_with("2 books: raw/simple-books.jsonl\n"), "{stdout}");
+    let expected = format!(
+        "{{\"id\": \"1\", \"author\": \"One, A.\", \"title\": \"First\", \"text\": \"{long}\\n\\n\u{201c}Short, but a sentence.\u{201d}\"}}\n\
+         {{\"id\": \"2\", \"author\": \"Two, B.\", \"title\": \"Second\", \"text\": \"They met in the caf\u{e9} at noon.\"}}\n"
+    );
+    assert_eq!(fs::read_to_string(dir.path().join("raw/simple-books.jsonl")).unwrap(), expected);
+    // A book that is there is not asked for again; one without text is named.
+    serve(1, b"gone");
+    assert_eq!(get(dir.path(), &words).0, Some(0));
+    fs::write(dir.path().join("raw/downloads/1.txt"), "<html>an error</html>").unwrap();
+    fs::remove_file(dir.path().join("raw/downloads/1.txt.sha256")).unwrap();
+    let (code, _, stderr) = get(dir.path(), &words);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("error: `raw/downloads/1.txt` has no text of a book"), "{stderr}");
 }

@@ -120,7 +120,7 @@ impl Places {
     }
 }
 
-fn text_of(path: &Path) -> Result<String> {
+pub(super) fn text_of(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(|error| io("read", path, error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -154,7 +154,8 @@ fn separated(path: &Path, delimiter: u8, names: &Names, needs_labels: bool) -> R
     Ok(rows)
 }
 
-fn objects(path: &Path, names: &Names, needs_labels: bool) -> Result<Vec<Record>> {
+/// The objects of a file of JSON with the line or the place of each.
+pub(super) fn objects_of(path: &Path) -> Result<Vec<(usize, Value)>> {
     let text = text_of(path)?;
     let wrong = |place: usize, words: &str| Error::data(format!("`{}` row {place}: {words}", path.display()));
     let mut values: Vec<(usize, Value)> = Vec::new();
@@ -169,9 +170,16 @@ fn objects(path: &Path, names: &Names, needs_labels: bool) -> Result<Vec<Record>
             values.push((line, value));
         }
     }
-    let Some((place, first)) = values.first() else { return Ok(Vec::new()) };
-    let keys = first.as_object().ok_or_else(|| wrong(*place, "expected a JSON object"))?.keys().cloned();
-    let header: Vec<String> = keys.collect();
+    match values.iter().find(|(_, value)| !value.is_object()) {
+        Some((place, _)) => Err(wrong(*place, "expected a JSON object")),
+        None => Ok(values),
+    }
+}
+
+fn objects(path: &Path, names: &Names, needs_labels: bool) -> Result<Vec<Record>> {
+    let values = objects_of(path)?;
+    let Some(first) = values.first().and_then(|(_, first)| first.as_object()) else { return Ok(Vec::new()) };
+    let header: Vec<String> = first.keys().cloned().collect();
     let places = Places::find(path, &header, names, needs_labels)?;
     let row = |(place, value): &(usize, Value)| {
         places.record(path, *place, |column| match value.get(&header[column])? {

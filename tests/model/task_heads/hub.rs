@@ -17,6 +17,11 @@ use super::{expected, output_layer, HEADS};
 use crate::fixtures::{fixture, read, Tensors, NORMS};
 
 const POOLER: [&str; 2] = ["bert.pooler.dense.weight", "bert.pooler.dense.bias"];
+/// Whether the head reads the pooler.
+fn pools(head: TaskHead) -> bool {
+    matches!(head, TaskHead::Sequence { .. })
+}
+
 const PAIR: TaskHead = TaskHead::Sequence { num_labels: 2 };
 
 fn for_task(dir: &Path, head: TaskHead) -> Result<HubModel> {
@@ -91,12 +96,12 @@ fn check(model: &HubModel, file: &HubModel, seed: u64) {
 fn an_encoder_gets_a_new_head_and_keeps_its_pooler() {
     for norm in NORMS {
         for (_, head) in HEADS {
-            // A pooler in the file is used, one that is missing is new; spans need none.
+            // A pooler in the file is used, one that is missing is new; spans and tokens need none.
             for (name, has_pooler) in [(format!("{norm}-pairs"), true), (norm.to_owned(), false)] {
                 let file = hub::load(&fixture(&name), Kind::Float, Device::Cpu).unwrap();
                 assert!(file.new_tensors.is_empty());
                 let model = for_task(&fixture(&name), head).unwrap();
-                let mut new: Vec<String> = if has_pooler || head == TaskHead::Span {
+                let mut new: Vec<String> = if has_pooler || !pools(head) {
                     Vec::new()
                 } else {
                     POOLER.iter().map(|name| (*name).to_owned()).collect()
@@ -165,8 +170,7 @@ fn a_fine_tuned_model_gets_a_new_head() {
             hub::export(&dir, &config, &LayerMap::tied(3), &weights, &tokenizer()).unwrap();
             for (_, to) in HEADS {
                 let model = for_task(&dir, to).unwrap();
-                let mut new: Vec<&str> =
-                    if from == TaskHead::Span && to != TaskHead::Span { POOLER.to_vec() } else { Vec::new() };
+                let mut new: Vec<&str> = if !pools(from) && pools(to) { POOLER.to_vec() } else { Vec::new() };
                 let output = new_output(to);
                 new.extend(output.iter().map(String::as_str));
                 assert_eq!(model.new_tensors, new, "{from:?} {to:?}");
@@ -189,6 +193,7 @@ fn what_transformers_saves_comes_back_with_its_head() {
                 "sequence-2" => &["LABEL_0", "LABEL_1"],
                 "sequence-3" => &["entailment", "neutral", "contradiction"],
                 "sequence-1" => &["similarity"],
+                "token-3" => &["B-X", "I-X", "O"],
                 _ => &[],
             };
             assert_eq!(model.labels, words);
@@ -215,7 +220,7 @@ fn what_transformers_saves_comes_back_with_its_head() {
             let problem = match head {
                 TaskHead::Sequence { num_labels: 1 } => json!("regression"),
                 TaskHead::Sequence { .. } => json!("single_label_classification"),
-                TaskHead::Span => Value::Null,
+                TaskHead::Span | TaskHead::Token { .. } => Value::Null,
             };
             assert_eq!(json["problem_type"], problem);
             assert_eq!(json["id2label"].as_object().map_or(0, serde_json::Map::len), labels.len());
@@ -230,7 +235,9 @@ fn an_export_is_read_back_bit_for_bit_with_its_words() {
             for (_, head) in HEADS {
                 let (config, weights) = random(norm, head, &map);
                 let words: Vec<String> = match head {
-                    TaskHead::Sequence { num_labels } => (0..num_labels).map(|label| format!("word {label}")).collect(),
+                    TaskHead::Sequence { num_labels } | TaskHead::Token { num_labels } => {
+                        (0..num_labels).map(|label| format!("word {label}")).collect()
+                    }
                     TaskHead::Span => Vec::new(),
                 };
                 let parent = tempfile::tempdir().unwrap();
@@ -291,8 +298,8 @@ fn what_is_no_model_of_a_task_is_refused_by_name() {
         (|config, _| config["id2label"] = json!({}), "`num_labels` must be between 1 and 65536, got 0"),
         (|config, _| config["id2label"] = json!({"a": "b"}), "`id2label`: expected words for the labels"),
         (
-            |config, _| config["architectures"] = json!(["BertForTokenClassification"]),
-            "a head of another kind: `BertForTokenClassification`",
+            |config, _| config["architectures"] = json!(["BertForMultipleChoice"]),
+            "a head of another kind: `BertForMultipleChoice`",
         ),
         (|config, _| config["architectures"] = json!(["BertForQuestionAnswering"]), "`qa_outputs.weight` is missing"),
         (|_, tensors| drop(tensors.remove("classifier.bias")), "`classifier.bias` is missing"),

@@ -10,11 +10,12 @@ use untie::model::{Bert, Mode, TaskHead};
 
 use crate::fixtures::{distance, fixture, input, read, Tensors, NORMS};
 
-const HEADS: [(&str, TaskHead); 4] = [
+const HEADS: [(&str, TaskHead); 5] = [
     ("sequence-2", TaskHead::Sequence { num_labels: 2 }),
     ("sequence-3", TaskHead::Sequence { num_labels: 3 }),
     ("sequence-1", TaskHead::Sequence { num_labels: 1 }),
     ("span", TaskHead::Span),
+    ("token-3", TaskHead::Token { num_labels: 3 }),
 ];
 
 fn expected(norm: &str) -> Tensors {
@@ -23,7 +24,7 @@ fn expected(norm: &str) -> Tensors {
 
 fn output_layer(head: TaskHead) -> &'static str {
     match head {
-        TaskHead::Sequence { .. } => "classifier",
+        TaskHead::Sequence { .. } | TaskHead::Token { .. } => "classifier",
         TaskHead::Span => "qa_outputs",
     }
 }
@@ -41,7 +42,7 @@ fn load(norm: &str, name: &str, head: TaskHead, kind: Kind) -> (HubModel, Bert) 
     (model, bert)
 }
 
-/// [B, L], or starts and ends as [2, B, T].
+/// [B, L], [B, T, L], or starts and ends as [2, B, T].
 fn logits(bert: &Bert, head: TaskHead, batch: &Tensors, mode: Mode) -> Tensor {
     let hidden = bert.encode(input(batch), mode).unwrap();
     match head {
@@ -50,6 +51,7 @@ fn logits(bert: &Bert, head: TaskHead, batch: &Tensors, mode: Mode) -> Tensor {
             let (starts, ends) = bert.span_logits(&hidden).unwrap();
             Tensor::stack(&[starts, ends], 0)
         }
+        TaskHead::Token { .. } => bert.token_logits(&hidden, mode, None).unwrap(),
     }
 }
 
@@ -79,6 +81,7 @@ fn logits_losses_and_gradients_are_those_of_transformers() {
                         logits.squeeze_dim(1).mse_loss(&labels.to_kind(kind), Reduction::Mean)
                     }
                     TaskHead::Sequence { .. } => cross_entropy(&logits, labels),
+                    TaskHead::Token { .. } => cross_entropy(&logits.flatten(0, 1), &labels.flatten(0, 1)),
                     TaskHead::Span => {
                         let loss = |at| cross_entropy(&logits.get(at), &labels.get(at));
                         (loss(0) + loss(1)) / 2.0
@@ -113,7 +116,8 @@ fn logits_losses_and_gradients_are_those_of_transformers() {
                         (worst, num_whole) = (worst.max(error), num_whole + 1);
                     }
                 }
-                assert_eq!(num_whole, if head == TaskHead::Span { 2 } else { 4 }, "{case}");
+                let has_pooler = matches!(head, TaskHead::Sequence { .. });
+                assert_eq!(num_whole, if has_pooler { 4 } else { 2 }, "{case}");
                 println!(
                     "{case}: logits {error:e}, loss {loss_error:e}, gradients {worst:e}, their probes {worst_probe:e} off"
                 );
@@ -145,7 +149,12 @@ fn logits_of_bf16_models_are_in_fp32() {
 fn a_head_that_the_model_lacks_is_an_error() {
     let hidden = Tensor::zeros([2, 5, 16], (Kind::Float, Device::Cpu));
     let positions = Tensor::from_slice(&[0_i64, 3]);
-    let heads = [None, Some(TaskHead::Sequence { num_labels: 2 }), Some(TaskHead::Span)];
+    let heads = [
+        None,
+        Some(TaskHead::Sequence { num_labels: 2 }),
+        Some(TaskHead::Span),
+        Some(TaskHead::Token { num_labels: 2 }),
+    ];
     for head in heads {
         let dir = fixture("post-pairs");
         let model = match head {
@@ -166,6 +175,11 @@ fn a_head_that_the_model_lacks_is_an_error() {
                 "no head for sequences",
             ),
             (bert.span_logits(&hidden).map(drop), head == Some(TaskHead::Span), "no head for spans"),
+            (
+                bert.token_logits(&hidden, Mode::Eval, None).map(drop),
+                matches!(head, Some(TaskHead::Token { .. })),
+                "no head for tokens",
+            ),
         ];
         for (answer, has_it, words) in answers {
             match answer {

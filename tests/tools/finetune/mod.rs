@@ -2,6 +2,7 @@
 
 mod custom;
 mod sweeps;
+mod tags;
 mod tasks;
 
 use crate::common::TestWorkspace;

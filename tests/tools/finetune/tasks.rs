@@ -264,5 +264,5 @@ fn every_task_has_a_configuration_that_is_the_protocol_of_the_paper() {
         assert_eq!(config.computed().unwrap(), defaults.computed().unwrap(), "{task}");
         assert_eq!((config.num_seeds(), config.rates()), (defaults.num_seeds(), defaults.rates()), "{task}");
     }
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 13);
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 14);
 }
