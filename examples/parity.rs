@@ -6,7 +6,7 @@
 //! tokenizer with NORM `post` or `pre`, or `post+pairs` or `pre+pairs` for one with a pair head, and SHARING `tied`, `outer`
 //! (first and last layer) or `untied`, exports it, and writes the outputs of what it had in memory, `pair_logits` [B, 2] too
 //! where there is a pair head; with `+sequence` (three labels), `+regression` or `+span` it has that task's head instead, and
-//! the outputs are its `task_logits`, [B, L] or starts and ends as [2, B, T]. `task MODEL INPUT OUTPUT HEAD` gives MODEL a
+//! the outputs are its `task_logits`, [B, L] or starts and ends as [2, B, T]; `pre+esm` is `pre`, exported as EsmForMaskedLM. `task MODEL INPUT OUTPUT HEAD` gives MODEL a
 //! new HEAD of one of these names, and writes its `task_logits`, `weight` and `bias`. `step MODEL INPUT OUTPUT KIND SHARING`
 //! takes one step of AdamW on `labels` [N] with the weights of each group's lowest layer, and writes `loss` (averaged in
 //! fp64), `loss_own_kind` (averaged in KIND), `norm` and the parameters after it.
@@ -153,7 +153,7 @@ fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, out
         other => return Err(Error::config(format!("expected `post` or `pre`, got `{other}`"))),
     };
     let (pair_head, task_head) = match heads {
-        "" => (false, None),
+        "" | "esm" => (false, None),
         "pairs" => (true, None),
         head => (false, Some(head_of(head)?)),
     };
@@ -171,11 +171,13 @@ fn export(dir: &Path, norm: &str, sharing: &str, model: &Path, input: &Path, out
         Ok(())
     })?;
     let tokenizer = model.join("tokenizer.json");
-    if matches!(heads, "sequence" | "token") {
-        hub::export_labelled(dir, &config, &map, &weights, &tokenizer, &LABELS.map(String::from))?;
-    } else {
-        hub::export(dir, &config, &map, &weights, &tokenizer)?;
+    let mut model = hub::Export::new(&config, &map, &weights, &tokenizer);
+    match heads {
+        "sequence" | "token" => model.labels = LABELS.map(String::from).to_vec(),
+        "esm" => model.family = hub::Family::Esm,
+        _ => {}
     }
+    model.write(dir)?;
     let bert = Bert::new(&config, &map, &weights, Kind::Float)?;
     write_outputs(&bert, &config, &Batch::read(input)?, output)
 }

@@ -1,5 +1,5 @@
-"""Must agree with transformers: real MiniLM weights, with a new head for a task too, exports with each set of heads, one training
-step. Prints numbers; exit 1 when one is off.
+"""Must agree with transformers: real MiniLM weights, with a new head for a task too, exports with each set of heads and as Esm,
+one training step. Prints numbers; exit 1 when one is off.
 
     python scripts/parity.py [--minilm DIR] [--work DIR]
 
@@ -24,9 +24,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import (AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification,
-                          AutoModelForTokenClassification, AutoTokenizer,
-                          BertForMaskedLM, BertForPreTraining, MegatronBertForMaskedLM, MegatronBertForPreTraining)
+from transformers import (AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForQuestionAnswering,
+                          AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, BertForMaskedLM,
+                          BertForPreTraining, EsmForMaskedLM, MegatronBertForMaskedLM, MegatronBertForPreTraining)
 
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = {"post": BertForMaskedLM, "pre": MegatronBertForMaskedLM}
@@ -144,6 +144,30 @@ def part_b(folder, batch, work, norm, sharing):
     compare("hidden states", hidden_states(ours["hidden_states"], batch), hidden_states(theirs, batch),
             hidden_states(exact, batch))
     return directory
+
+
+def part_g(folder, batch, work, sharing):
+    directory = work / f"esm-{sharing}"
+    print(f"(g) export pre {sharing} as esm, loaded as EsmForMaskedLM")
+    example("export", directory, "pre+esm", sharing, folder, work / "batch.safetensors", work / "ours.safetensors")
+    model, info = EsmForMaskedLM.from_pretrained(directory, output_loading_info=True)
+    check_that("no missing, unexpected or mismatched keys", all(not value for value in info.values()))
+    check_that("AutoModelForMaskedLM finds the class", type(AutoModelForMaskedLM.from_pretrained(directory)) is EsmForMaskedLM)
+    check_that("attention is SDPA", model.config._attn_implementation == "sdpa")
+    sentences = (ROOT / "tests/fixtures/hub/sentences.txt").read_text().splitlines()
+    encoded = AutoTokenizer.from_pretrained(directory)(sentences, padding=True, return_tensors="pt")
+    check_that("AutoTokenizer gives the same ids", torch.equal(encoded["input_ids"], batch["input_ids"]))
+    check_that("AutoTokenizer gives no segments", set(encoded) == {"input_ids", "attention_mask"})
+    with torch.no_grad():
+        theirs = logits(model.eval()(**encoded), batch)
+        exact = logits(model.double()(**encoded), batch)
+        # part_b wrote the same weights there.
+        megatron = MegatronBertForMaskedLM.from_pretrained(work / f"pre-{sharing}", dtype=torch.float64).eval()
+        same = logits(megatron(**inputs(batch)), batch)
+    ours = load_file(work / "ours.safetensors")["logits"]
+    compare("logits", ours, theirs, exact)
+    check("logits, Esm in fp64 from MegatronBert in fp64", distance(exact, same), 2e-6)
+    print(f"  (ours in fp32 is {distance(ours, theirs):.2e} off transformers' fp32; each has its own rounding)")
 
 
 def part_d(folder, batch, work, norm):
@@ -292,6 +316,8 @@ def main():
                 part_c(directory, batch, work, norm, sharing)
             part_d(folder, batch, work, norm)
             part_f(folder, batch, work, norm)
+        for sharing in ("tied", "outer", "untied"):
+            part_g(folder, batch, work, sharing)
         part_e(folder, batch, work)
     print("FAILED: " + ", ".join(failures) if failures else "all agree")
     return 1 if failures else 0

@@ -4,7 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+use untie_data::wordpiece::Role;
 
+use super::esm;
+use super::family::Family;
 use super::folder::{model_folder, read};
 use super::labels::Labels;
 use super::CONFIG_FILE;
@@ -120,25 +124,17 @@ pub(super) fn is_our_export(dir: &Path) -> bool {
         .is_some_and(|file| file.untie_version.is_some())
 }
 
-/// The content of config.json for `config`; `pad_token_id` is the tokenizer's, `labels` are the words for a sequence head's.
+/// The content of config.json for `config` as a model of `family`, with the ids of `tokenizer`; `labels` are the words for a
+/// sequence head's.
 ///
 /// # Errors
-/// When there are not as many different words as labels, and when a number has no JSON form.
-pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[String]) -> Result<String> {
-    let (family, model_type) = match config.norm {
-        Norm::Post => ("Bert", "bert"),
-        Norm::Pre => ("MegatronBert", "megatron-bert"),
-    };
-    let heads = match config.task_head {
-        None if config.pair_head => "ForPreTraining",
-        None => "ForMaskedLM",
-        Some(TaskHead::Sequence { .. }) => "ForSequenceClassification",
-        Some(TaskHead::Span) => "ForQuestionAnswering",
-        Some(TaskHead::Token { .. }) => "ForTokenClassification",
-    };
+/// A model that the family does not have, a tokenizer without a token that it needs; when there are not as many different words as
+/// labels, and when a number has no JSON form.
+pub(super) fn to_json(config: &BertConfig, family: Family, tokenizer: &Tokenizer, labels: &[String]) -> Result<String> {
+    let family = family.of(config)?;
     let file = ConfigFile {
-        architectures: Some(vec![format!("{family}{heads}")]),
-        model_type: Some(model_type.into()),
+        architectures: Some(vec![family.class(config)?]),
+        model_type: Some(family.model_type().into()),
         vocab_size: config.vocab_size,
         hidden_size: config.hidden_size,
         num_hidden_layers: config.num_hidden_layers,
@@ -152,16 +148,21 @@ pub(super) fn to_json(config: &BertConfig, pad_token_id: Option<u32>, labels: &[
         type_vocab_size: config.type_vocab_size,
         layer_norm_eps: config.layer_norm_eps,
         initializer_range: config.initializer_range,
-        pad_token_id,
+        pad_token_id: Role::Pad.token(tokenizer).map(|(_, id)| id),
         tie_word_embeddings: true,
         is_decoder: false,
         dtype: Some("float32".into()),
         labels: Labels::new(config.task_head, labels)?,
         untie_version: Some(env!("CARGO_PKG_VERSION").into()),
     };
-    serde_json::to_string_pretty(&file)
-        .map(|text| text + "\n")
-        .map_err(|error| Error::failed("cannot write config.json").caused_by(error))
+    let written = match family {
+        Family::Esm => {
+            let adapted = serde_json::to_value(&file).map(|keys| esm::adapt_config(keys, tokenizer));
+            adapted.and_then(|keys| serde_json::to_string_pretty(&keys))
+        }
+        Family::Auto | Family::Bert | Family::MegatronBert => serde_json::to_string_pretty(&file),
+    };
+    written.map(|text| text + "\n").map_err(|error| Error::failed("cannot write config.json").caused_by(error))
 }
 
 impl ConfigFile {
@@ -229,6 +230,10 @@ impl ConfigFile {
 
     /// Post-LN or Pre-LN, from the architecture and the model type, whichever is given; and the heads, from the architecture.
     fn architecture(&self) -> Result<(Norm, Heads)> {
+        if self.model_type.as_deref() == Some("esm") && self.untie_version.is_some() {
+            return Err(Error::data("`model_type`: an export as `esm` is for transformers only")
+                .hint("`untie export` without `--as` writes the same model as one that `untie` reads"));
+        }
         let named = self.architectures.as_ref().and_then(|all| all.first()).map(|name| known(name)).transpose()?;
         let by_type = match self.model_type.as_deref() {
             None => None,

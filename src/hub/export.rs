@@ -1,7 +1,7 @@
 //! Configuration, weights and tokenizer → a directory of transformers.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,34 +9,37 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::View;
 use safetensors::Dtype;
 use tch::{Device, Kind, Tensor};
-use untie_data::wordpiece::Role;
 
 use super::config::{is_our_export, to_json};
+use super::family::Family;
 use super::labels::default_labels;
 use super::names::parts;
-use super::{tokenizer, CONFIG_FILE, MODEL_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, VOCAB_FILE};
+use super::{
+    card, esm, tokenizer, Card, CARD_FILE, CONFIG_FILE, MODEL_FILE, PICTURE_FILE, TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE, VOCAB_FILE,
+};
 use crate::error::{io, Error, Result};
 use crate::layer_map::LayerMap;
 use crate::model::weights::{layer_prefix, Weight};
 use crate::model::{BertConfig, Weights};
 
-const FILES: [&str; 5] = [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE];
+const FILES: [&str; 7] =
+    [CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, VOCAB_FILE, CARD_FILE, PICTURE_FILE];
 
 /// Writes `weights`, shared as `map` says, as the directory `dir`, with the tokenizer that is read from `tokenizer`: fp32, every
 /// layer with its own tensors, the vocabulary without padding. The directory appears whole or not at all, and may replace an earlier
 /// export. The labels of a sequence head have transformers' words, `LABEL_0` and so on.
 ///
 /// # Errors
-/// When `dir` exists and is neither empty nor an export of ours, when the tokenizer does not fit the model, and when a
-/// file cannot be written.
+/// As [`Export::write`].
 pub fn export(dir: &Path, config: &BertConfig, map: &LayerMap, weights: &Weights, tokenizer: &Path) -> Result<()> {
-    export_labelled(dir, config, map, weights, tokenizer, &default_labels(config.task_head))
+    Export::new(config, map, weights, tokenizer).write(dir)
 }
 
 /// The same, with a word for each label of a sequence head; for other models there are none.
 ///
 /// # Errors
-/// As [`export`], and when there are not as many different words as labels.
+/// As [`Export::write`].
 pub fn export_labelled(
     dir: &Path,
     config: &BertConfig,
@@ -45,28 +48,88 @@ pub fn export_labelled(
     tokenizer: &Path,
     labels: &[String],
 ) -> Result<()> {
-    let tokenizer = tokenizer::open_tokenizer(tokenizer, config.vocab_size)?.tokenizer;
-    // A run that grows may end before it has all its layers.
-    let config = &BertConfig { num_hidden_layers: map.num_layers(), ..config.clone() };
-    let config_json = to_json(config, Role::Pad.token(&tokenizer).map(|(_, id)| id), labels)?;
-    let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings);
-    let vocab = tokenizer::vocab_txt(&tokenizer)?;
-    let json = tokenizer::json(&tokenizer)?;
-
-    let target = Target::new(dir)?;
-    target.create_aside()?;
-    write(&target.aside.join(CONFIG_FILE), config_json.as_bytes())?;
-    write(&target.aside.join(TOKENIZER_FILE), json.as_bytes())?;
-    write(&target.aside.join(TOKENIZER_CONFIG_FILE), tokenizer_config.as_bytes())?;
-    write(&target.aside.join(VOCAB_FILE), vocab.as_bytes())?;
-    write_model(&target.aside, map, weights)?;
-    target.put_in_place()
+    Export { labels: labels.to_vec(), ..Export::new(config, map, weights, tokenizer) }.write(dir)
 }
 
-/// A tensor of the file: contiguous fp32 on the CPU. Its bytes are copied when they are written, one tensor at a time.
+/// A model to write as a directory of transformers, and what goes with it.
+#[derive(Clone, Debug)]
+pub struct Export<'a> {
+    /// Sizes and head.
+    pub config: &'a BertConfig,
+    /// Which layers share weights.
+    pub map: &'a LayerMap,
+    /// The weights.
+    pub weights: &'a Weights,
+    /// A tokenizer, or a folder that has one.
+    pub tokenizer: &'a Path,
+    /// A word for each label of a sequence head; for other models there are none.
+    pub labels: Vec<String>,
+    /// The model card.
+    pub card: Option<Card>,
+    /// The classes that it is for.
+    pub family: Family,
+}
+
+impl<'a> Export<'a> {
+    /// Without a card, for the classes of the model's norm; the labels of a sequence head have transformers' words.
+    pub fn new(config: &'a BertConfig, map: &'a LayerMap, weights: &'a Weights, tokenizer: &'a Path) -> Self {
+        let labels = default_labels(config.task_head);
+        Self { config, map, weights, tokenizer, labels, card: None, family: Family::Auto }
+    }
+
+    /// Writes the directory `dir`, as [`export`] does. A README.md that a person wrote stays.
+    ///
+    /// # Errors
+    /// When the classes of `family` do not compute this model, when `dir` exists and is neither empty nor an export of ours, when the
+    /// tokenizer does not fit the model, when there are not as many different words as labels, and when a file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let family = self.family.of(self.config)?;
+        let tokenizer = tokenizer::open_tokenizer(self.tokenizer, self.config.vocab_size)?.tokenizer;
+        // A run that grows may end before it has all its layers.
+        let config = &BertConfig { num_hidden_layers: self.map.num_layers(), ..self.config.clone() };
+        let pad = if family == Family::Esm { Some(esm::pad_id(&tokenizer)?) } else { None };
+        let config_json = to_json(config, family, &tokenizer, &self.labels)?;
+        let tokenizer_config = tokenizer::config_json(&tokenizer, config.max_position_embeddings, family);
+        let vocab = tokenizer::vocab_txt(&tokenizer)?;
+        let json = tokenizer::json(&tokenizer)?;
+
+        let target = Target::new(dir)?;
+        let beside = card::files(&target.dir, self.card.as_ref())?;
+        target.create_aside()?;
+        write(&target.aside.join(CONFIG_FILE), config_json.as_bytes())?;
+        write(&target.aside.join(TOKENIZER_FILE), json.as_bytes())?;
+        write(&target.aside.join(TOKENIZER_CONFIG_FILE), tokenizer_config.as_bytes())?;
+        write(&target.aside.join(VOCAB_FILE), vocab.as_bytes())?;
+        beside.iter().try_for_each(|(name, bytes)| write(&target.aside.join(name), bytes))?;
+        let mut parts = self.parts()?;
+        if let Some(pad) = pad {
+            let heads = config.num_hidden_layers as i64 * config.num_attention_heads;
+            parts = esm::adapt_tensors(parts, pad, heads)?;
+        }
+        write_model(&target.aside, parts)?;
+        target.put_in_place()
+    }
+
+    /// The tensors of the file: contiguous fp32 on the CPU.
+    fn parts(&self) -> Result<BTreeMap<String, Tensor>> {
+        let mut parts = BTreeMap::new();
+        for weight in self.weights.entries() {
+            parts.extend(parts_of(weight, self.map)?);
+        }
+        Ok(parts)
+    }
+}
+
+/// A tensor of the file. Its bytes are copied when they are written, one tensor at a time.
 struct Part {
     shape: Vec<usize>,
     values: Tensor,
+}
+
+impl From<Tensor> for Part {
+    fn from(values: Tensor) -> Self {
+        Self { shape: values.size().iter().map(|&size| size as usize).collect(), values }
+    }
 }
 
 impl View for Part {
@@ -90,24 +153,18 @@ impl View for Part {
 }
 
 /// The tensors of the file that `weight` becomes: its equal parts by row, once for each layer that uses it.
-fn parts_of(weight: &Weight, map: &LayerMap) -> Result<Vec<(String, Part)>> {
+fn parts_of(weight: &Weight, map: &LayerMap) -> Result<Vec<(String, Tensor)>> {
     let values = tch::no_grad(|| {
         weight.in_file(&weight.tensor).f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()
     })?;
     let own = parts(&weight.spec.name);
-    let mut shape: Vec<usize> = weight.spec.shape.iter().map(|&size| size as usize).collect();
-    shape[0] /= own.len();
-    let rows = shape[0] as i64;
+    let rows = values.size()[0] / own.len() as i64;
     let names = match weight.spec.group {
         None => own.clone(),
         Some(group) => expanded(&own, map, group),
     };
     let starts = (0..own.len() as i64).map(|part| part * rows).cycle();
-    names
-        .into_iter()
-        .zip(starts)
-        .map(|(name, start)| Ok((name, Part { shape: shape.clone(), values: values.f_narrow(0, start, rows)? })))
-        .collect()
+    names.into_iter().zip(starts).map(|(name, start)| Ok((name, values.f_narrow(0, start, rows)?))).collect()
 }
 
 /// The names of a group's tensors, once for each layer that uses it.
@@ -122,12 +179,9 @@ fn expanded(names: &[String], map: &LayerMap, group: usize) -> Vec<String> {
         .collect()
 }
 
-fn write_model(dir: &Path, map: &LayerMap, weights: &Weights) -> Result<()> {
+fn write_model(dir: &Path, parts: BTreeMap<String, Tensor>) -> Result<()> {
     let path = dir.join(MODEL_FILE);
-    let mut views = Vec::new();
-    for weight in weights.entries() {
-        views.extend(parts_of(weight, map)?);
-    }
+    let views = parts.into_iter().map(|(name, values)| (name, Part::from(values)));
     // transformers refuses a file that does not say which framework's layout it has.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize_to_file(views, Some(metadata), &path).map_err(|error| match error {

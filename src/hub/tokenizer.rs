@@ -7,6 +7,7 @@ use tokenizers::utils::truncation::TruncationDirection;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 use untie_data::wordpiece::{self, Pretrained, Role};
 
+use super::family::Family;
 use crate::error::{Error, Result};
 
 /// The tokenizer of a folder, or of a tokenizer.json or vocab.txt, as transformers reads it ([`wordpiece::open`]), for a model
@@ -61,10 +62,14 @@ pub(super) fn vocab_txt(tokenizer: &Tokenizer) -> Result<String> {
 }
 
 /// The content of tokenizer_config.json. `BertTokenizer` where transformers would build this very tokenizer from the
-/// vocabulary, else the class that takes tokenizer.json as it is.
-pub(super) fn config_json(tokenizer: &Tokenizer, max_length: i64) -> String {
+/// vocabulary, else the class that takes tokenizer.json as it is. Esm has that class, and no segments.
+pub(super) fn config_json(tokenizer: &Tokenizer, max_length: i64, family: Family) -> String {
     let mut config = json!({ "model_max_length": max_length });
     match tokenizer.get_normalizer() {
+        _ if family == Family::Esm => {
+            config["tokenizer_class"] = json!("PreTrainedTokenizerFast");
+            config["model_input_names"] = json!(["input_ids", "attention_mask"]);
+        }
         Some(NormalizerWrapper::BertNormalizer(normalizer)) if normalizer.clean_text && is_plain(tokenizer) => {
             config["tokenizer_class"] = json!("BertTokenizer");
             config["do_lower_case"] = json!(normalizer.lowercase);

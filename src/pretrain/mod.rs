@@ -1,12 +1,13 @@
 //! Pre-training: from a configuration to an exported model.
 //!
 //! The stations: [`mod@resolve`] (what is `auto` is decided), [`start`] (weights: random, another model's, a checkpoint's),
-//! [`pretraining`] (the task that the training loop runs), [`summary`]. Beside them what a run is predicted to take: [`run_stats`],
+//! [`pretraining`] (the task that the training loop runs), [`summary`], [`card`]. Beside them what a run is predicted to take: [`run_stats`],
 //! [`memory`], [`costs`].
 
 mod active_phase;
 pub mod auto_micro_batch;
 pub mod calibrate;
+pub mod card;
 pub mod costs;
 pub mod decide_steps;
 pub mod evaluate;

@@ -13,9 +13,11 @@ use crate::loss::{pretraining, Share, Totals};
 use crate::model::{Bert, Mode};
 use crate::pretrain::active_phase::ActivePhase;
 use crate::pretrain::auto_micro_batch::make_room;
+use crate::pretrain::card::CardFacts;
 use crate::pretrain::evaluate::{evaluate, Evaluation};
 use crate::pretrain::resolved_run::ResolvedRun;
 use crate::pretrain::summary::Summary;
+use crate::train::environment::environment;
 use crate::train::{Counts, Evaluated, LoggedStep, Loss, Progress, StepBatch, StepMetrics, Task, TrainState};
 
 /// A pre-training run's data, and what is measured on it.
@@ -215,7 +217,21 @@ impl Task for Pretraining {
         let export = self.folder.join("export");
         if self.run.world.is_first() {
             let tokenizer = self.folder.join("tokenizer.json");
-            hub::export(&export, &self.run.bert, state.map(), state.weights(), &tokenizer)?;
+            let (map, weights) = (state.map(), state.weights());
+            let facts = CardFacts {
+                run_dir: &self.folder,
+                step: progress.step,
+                bert: &self.run.bert,
+                map,
+                weights,
+                config: &self.run.config,
+                family: hub::Family::Auto,
+                totals: progress.totals,
+                untying: &progress.untying,
+                environment: &environment(self.run.device)?,
+            };
+            let card = Some(facts.card()?);
+            hub::Export { card, ..hub::Export::new(&self.run.bert, map, weights, &tokenizer) }.write(&export)?;
         }
         self.run.world.barrier()?;
         let Progress { totals, untying, .. } = progress.clone();

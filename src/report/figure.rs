@@ -61,13 +61,19 @@ impl Figure {
     /// # Errors
     /// An extension other than `svg` and `png`; when the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let format = Format::of(path)?;
+        write_aside(path, self.bytes(Format::of(path)?)?)
+    }
+
+    /// The content of a file of the figure.
+    ///
+    /// # Errors
+    /// A picture that cannot be made.
+    pub fn bytes(&self, format: Format) -> Result<Vec<u8>> {
         let canvas = self.draw()?;
-        let bytes = match format {
-            Format::Svg => canvas.to_svg()?.into_bytes(),
-            Format::Png => canvas.to_png()?,
-        };
-        write_aside(path, bytes)
+        match format {
+            Format::Svg => canvas.to_svg().map(String::into_bytes),
+            Format::Png => canvas.to_png(),
+        }
     }
 
     /// Lays the charts out.

@@ -157,6 +157,12 @@ impl Run {
         self.series.get(tag).map_or(&[], Vec::as_slice)
     }
 
+    /// The same without what was recorded after `step`.
+    pub fn until(mut self, step: f64) -> Self {
+        self.series.values_mut().for_each(|points| points.retain(|(at, _)| *at <= step));
+        self
+    }
+
     /// The last finite value of `tag`.
     pub fn last(&self, tag: &str) -> Option<f64> {
         self.series(tag).iter().rev().map(|(_, value)| *value).find(|value| value.is_finite())

@@ -1,5 +1,6 @@
 //! The model: what transformers, torch.optim and a literal reference of the paper's algorithms compute too, and files of the Hub.
 
+mod esm;
 mod fixtures;
 mod hub;
 mod hub_parity;

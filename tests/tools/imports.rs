@@ -59,6 +59,7 @@ const TABLE: [(&str, &[&str]); 24] = [
             "hub",
             "metrics",
             "parallel",
+            "report",
         ],
     ),
     (

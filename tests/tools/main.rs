@@ -1,6 +1,7 @@
 //! The other commands, fine-tuning, and rules that the source keeps.
 
 mod bench;
+mod card;
 mod cli;
 #[path = "../common/mod.rs"]
 mod common;
