@@ -2,7 +2,8 @@
 #
 #   FLAVOR=auto|cpu|cuda   which libtorch `make setup` brings (auto: cuda when an NVIDIA device is visible)
 #   CORPUS=FILE            raw text for `make data` and `make train` instead of the sample corpus
-#   CONFIG=FILE            configuration of `make train` and `make rules`
+#   CONFIG=FILE            configuration of `make train` and `make rules`; without it, `make train CORPUS=FILE` writes data/FILE.toml
+#   HOURS=H                how long that run trains (five minutes if not given)
 #   RUN_DIR=DIR            folder of `make train`'s run
 #   SCALE=mini|paper       size of the runs of `make table1` to `table4`: configs/paper/mini or configs/paper/large
 #   SEEDS="1 2"            seeds of `make study`; its SCALE is cpu, and its CORPUS is fetched where none is given
@@ -16,6 +17,7 @@ SHELL := /bin/bash
 FLAVOR ?= auto
 CORPUS ?=
 CONFIG ?= configs/quickstart.toml
+HOURS ?= 0.0833
 ARGS ?=
 PYTHON ?= python3
 
@@ -23,13 +25,16 @@ PYTHON ?= python3
 $(if $(word 2,$(CORPUS)),$(error CORPUS must be one path without spaces, got `$(CORPUS)`))
 CORPUS_NAME := $(notdir $(CORPUS))
 DATA := data/$(or $(CORPUS_NAME),sample)
+# Without a configuration, one is written for the corpus.
+OWN := $(and $(CORPUS),$(filter file,$(origin CONFIG)))
 RULES := fixed adaptive multi_step
 RULES_DIR := runs/rules-$(basename $(notdir $(CONFIG)))$(addprefix -,$(CORPUS_NAME))
 # The paper's checks are every 1000 of 500,000 steps; runs of minutes look more often, at correlations still near 1. Runs of one
 # picture have the same length.
 RULES_ARGS ?= --set train.steps=2000 --set sharing.check_every=20 --set sharing.threshold=0.95 --set sharing.monitor=true
-RUN_DIR ?= runs/$(basename $(notdir $(CONFIG)))$(addprefix -,$(CORPUS_NAME))
-VOCAB_SIZE ?= $(if $(CORPUS),8192,4096)
+RUN_DIR ?= runs/$(if $(OWN),,$(basename $(notdir $(CONFIG)))$(if $(CORPUS),-))$(CORPUS_NAME)
+# 30,522 is BERT's; a corpus of less than 100 MB on disk has too few words for it.
+VOCAB_SIZE ?= $(if $(CORPUS),$(shell du -Lsm "$(CORPUS)" | awk '{ print $$1 < 100 ? 8192 : 30522 }'),4096)
 # One in twenty of the sample's chapters is enough held-out text to measure on.
 VALID_FRACTION ?= $(if $(CORPUS),0.02,0.05)
 
@@ -83,10 +88,16 @@ data: build ## Make token shards in data/ from the sample corpus, or from CORPUS
 	[ -n "$$corpus" ] || corpus=$$($(PYTHON) scripts/sample_corpus.py); \
 	$(UNTIE) prepare --input "$$corpus" --out $(DATA) --vocab-size $(VOCAB_SIZE) --valid-fraction $(VALID_FRACTION)
 
+# The configuration and the two commands of `untie new`, once; then the first of the two, which makes the shards.
+own_data = mkdir -p data; [ -s $(DATA).sh ] || \
+		{ $(UNTIE) new "$(CORPUS_NAME)" --text "$(CORPUS)" --hours $(HOURS) --out data > $(DATA).sh.new; mv $(DATA).sh.new $(DATA).sh; }; \
+	eval "$$(head -n 1 $(DATA).sh)"
+
 train: ## Set up everything and train a model: tied, untied, finished, exported
 	@$(MAKE) --no-print-directory build; built=$$SECONDS; \
-	$(MAKE) --no-print-directory data; prepared=$$SECONDS; \
-	$(UNTIE) train --config $(CONFIG) $(if $(CORPUS),--set data.dir=$(DATA)) --run-dir $(RUN_DIR) --resume $(ARGS); \
+	$(if $(OWN),$(own_data),$(MAKE) --no-print-directory data); prepared=$$SECONDS; \
+	$(UNTIE) train $(if $(OWN),--config $(DATA).toml,--config $(CONFIG) $(if $(CORPUS),--set data.dir=$(DATA))) \
+		--run-dir $(RUN_DIR) --resume $(ARGS); \
 	echo "times              set-up $$built s, data $$((prepared - built)) s, training and export $$((SECONDS - prepared)) s"; \
 	echo "try                $(UNTIE) fill-mask --model $(RUN_DIR)/export \"$(if $(CORPUS),a sentence of your text with one [MASK],and the [MASK] said unto moses, go in unto pharaoh.)\""
 

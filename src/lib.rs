@@ -25,6 +25,7 @@ pub mod parallel;
 pub mod pretrain;
 pub mod report;
 pub mod shim;
+pub mod starter;
 pub mod step;
 pub mod theory;
 pub mod train;

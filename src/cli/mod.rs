@@ -13,6 +13,7 @@ pub mod fill_mask;
 pub mod finetune;
 pub mod launch;
 mod log;
+pub mod new;
 pub mod pairs;
 pub mod plot;
 pub mod predict;
@@ -40,6 +41,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a configuration for a text and this machine, and print the two commands that use it
+    New(new::NewArgs),
     /// Turn raw text into token shards
     Prepare(PrepareArgs),
     /// Inspect token shards
@@ -81,6 +84,7 @@ impl Cli {
         let result = match self.command {
             Command::Prepare(arguments) => return arguments.run(),
             Command::Data(arguments) => return arguments.run(),
+            Command::New(arguments) => done(arguments.run()),
             Command::Train(arguments) => arguments.run(),
             Command::Launch(arguments) => arguments.run(),
             Command::Eval(arguments) => done(arguments.run()),

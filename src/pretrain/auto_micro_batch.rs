@@ -22,12 +22,14 @@ fn divisors(global_batch: usize, most: usize) -> impl Iterator<Item = usize> {
     (1..=most.min(global_batch)).rev().filter(move |&size| global_batch.is_multiple_of(size))
 }
 
-/// Writes `sizes`, one a phase, where the tables leave the choice open.
+/// Writes `sizes`, one a phase, where the tables leave the choice open. The size of the whole run, which phases with their own do
+/// not use, has to divide its own global batch.
 pub fn settle(data: &mut DataConfig, train: &mut TrainConfig, sizes: &[usize]) {
     if train.micro_batch != MicroBatch::AUTO || sizes.is_empty() {
         return;
     }
-    train.micro_batch = sizes[0].into();
+    let divides = |size: &usize| train.global_batch.is_multiple_of(*size);
+    train.micro_batch = sizes.iter().copied().find(divides).unwrap_or(1).into();
     for (phase, &size) in data.phase.iter_mut().zip(sizes) {
         phase.micro_batch.get_or_insert(size);
     }
@@ -119,7 +121,15 @@ mod tests {
     fn what_is_left_open_is_settled_and_found_again() {
         let phase = |micro_batch| PhaseConfig { until: None, sequence_length: 8, micro_batch, global_batch: None };
         let mut data = DataConfig { phase: vec![phase(None), phase(Some(2))], ..Default::default() };
-        let mut train = TrainConfig { micro_batch: MicroBatch::AUTO, ..Default::default() };
+        let open = |global_batch| TrainConfig { micro_batch: MicroBatch::AUTO, global_batch, ..Default::default() };
+        let mut train = open(16);
+        // The first phase has a global batch of its own, which 32 divides.
+        for (global_batch, sizes, chosen) in [(16, [32, 16], 16), (12, [32, 16], 1)] {
+            let mut train = open(global_batch);
+            settle(&mut data.clone(), &mut train, &sizes);
+            assert_eq!(train.micro_batch, MicroBatch::Sequences(chosen));
+            train.validate().unwrap();
+        }
         settle(&mut data, &mut train, &[16, 4]);
         assert_eq!(train.micro_batch, MicroBatch::Sequences(16));
         assert_eq!(data.phase.iter().map(|phase| phase.micro_batch).collect::<Vec<_>>(), [Some(16), Some(2)]);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 mod circles;
 
 /// Room → rooms that it may use, as in docs/architecture.md, "The rooms". Every room may use `error`, `files` and `keys`.
-const TABLE: [(&str, &[&str]); 24] = [
+const TABLE: [(&str, &[&str]); 25] = [
     ("error", &[]),
     ("files", &[]),
     ("keys", &[]),
@@ -86,6 +86,7 @@ const TABLE: [(&str, &[&str]); 24] = [
             "parallel",
         ],
     ),
+    ("starter", &["pretrain", "config", "layer_map", "model", "step"]),
     ("report", &["metrics"]),
     ("theory", &["report"]),
     (
@@ -94,6 +95,7 @@ const TABLE: [(&str, &[&str]); 24] = [
             "bench",
             "finetune",
             "pretrain",
+            "starter",
             "train",
             "config",
             "report",

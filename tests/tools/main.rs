@@ -10,6 +10,7 @@ mod finetune_glue;
 mod finetune_squad;
 mod fuzz_corpus;
 mod imports;
+mod new;
 mod pages;
 mod plot;
 mod reference;

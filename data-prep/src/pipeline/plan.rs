@@ -10,7 +10,7 @@ use crate::corpus::{find_files, CorpusFile, Record};
 use crate::sentences::sentences;
 use crate::shard::TokenType;
 use crate::stages::StageOutcome;
-use crate::wordpiece::{self, Encoder, WordCounter};
+use crate::wordpiece::{self, Encoder, SpecialTokens, WordCounter};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +37,8 @@ pub struct Needs {
     pub text_bytes: f64,
     /// Their tokens.
     pub tokens: f64,
+    /// The part of them that is `[UNK]`.
+    pub unknown: f64,
     /// The finished shards, bytes.
     pub shard_bytes: f64,
     /// Shards and text together, before the text is deleted, bytes.
@@ -80,6 +82,8 @@ pub fn plan(config: &PrepareConfig) -> Result<Needs, PrepareError> {
         encoder.encode(text, &mut ids)?;
         sequences += config.sentences.as_deref().map_or(1, |language| sentences(text, language).count());
     }
+    let unk = SpecialTokens::of(&tokenizer)?.unk;
+    let unknown = ids.iter().filter(|&&id| id == unk).count();
     let seconds = started.elapsed().as_secs_f64();
     let input_bytes = input_bytes(&files);
     let scale = input_bytes as f64 / read_bytes.max(1.0);
@@ -93,6 +97,7 @@ pub fn plan(config: &PrepareConfig) -> Result<Needs, PrepareError> {
         documents: scale * texts.len() as f64,
         text_bytes,
         tokens: scale * ids.len() as f64,
+        unknown: unknown as f64 / ids.len().max(1) as f64,
         shard_bytes,
         peak_disk_bytes: shard_bytes + SPILL_SHARE * text_bytes,
         free_disk_bytes: free_bytes(&config.out),
