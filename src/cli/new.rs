@@ -18,9 +18,14 @@ use crate::starter::{choose, passes, Budget, ConfigFile, Estimate, Length, Size,
 use crate::train::prepare_process;
 
 /// Sizes of a vocabulary, from small texts to large ones: up to so many tokens of text each.
-const VOCABULARIES: [(usize, f64); 3] = [(8192, 20e6), (16_384, 200e6), (30_522, f64::INFINITY)];
+const VOCABULARIES: [(usize, f64); 5] = [(2048, 3e5), (4096, 2e6), (8192, 2e7), (16_384, 2e8), (30_522, f64::INFINITY)];
+/// The largest for a tiny model, which has few weights for words; larger where this one does not know the text.
+const TINY_VOCABULARY: usize = 8192;
 /// Tokens of a sequence where a model is continued, unless it has fewer positions.
 const LENGTH: usize = 128;
+/// The part of a text that is held out, at least and at most.
+const LEAST_HELD_OUT: f64 = 0.01;
+const MOST_HELD_OUT: f64 = 0.05;
 /// The part of a text that may be unknown before a larger vocabulary is taken.
 const MOST_UNKNOWN: f64 = 1e-3;
 
@@ -152,10 +157,11 @@ impl NewArgs {
                 break;
             }
         }
-        // A tiny model has few weights for words, so it has the smallest vocabulary that knows the text.
-        let known = looks.iter().position(|(_, needs)| needs.unknown <= MOST_UNKNOWN).unwrap_or(looks.len() - 1);
-        let look_of = |size| &looks[if size == Size::Tiny { known } else { looks.len() - 1 }];
-        let budget = self.budget(&looks[looks.len() - 1].1);
+        let last = looks.len() - 1;
+        let knows = |(size, needs): &(usize, Needs)| *size >= TINY_VOCABULARY && needs.unknown <= MOST_UNKNOWN;
+        let of_tiny = looks.iter().position(knows).unwrap_or(last);
+        let look_of = |size| &looks[if size == Size::Tiny { of_tiny } else { last }];
+        let budget = self.budget(&looks[last].1);
         let mut estimates = Vec::new();
         for size in Size::ALL {
             let longest = size.phases().iter().map(|phase| phase.sequence_length).max().unwrap_or(1);
@@ -243,6 +249,10 @@ impl NewArgs {
         if self.text_field != "text" {
             prepare.extend(["--text-field".to_owned(), self.text_field.clone()]);
         }
+        let held_out = held_out(&choice.needs);
+        if held_out > LEAST_HELD_OUT {
+            prepare.extend(["--valid-fraction".to_owned(), held_out.to_string()]);
+        }
         prepare.extend(["--out".to_owned(), path(&self.data())]);
         let config = path(&self.path());
         let run = path(&Path::new("runs").join(&self.name));
@@ -250,6 +260,12 @@ impl NewArgs {
         let prepare: Vec<String> = prepare.iter().map(|word| quoted(word)).collect();
         Ok(vec![prepare.join(" "), train.join(" ")])
     }
+}
+
+/// The part of the documents to hold out: five documents and 50,000 tokens, within limits; in whole per cent.
+fn held_out(needs: &Needs) -> f64 {
+    let wanted = (5.0 / needs.documents).max(50_000.0 / needs.tokens);
+    (wanted.clamp(LEAST_HELD_OUT, MOST_HELD_OUT) * 100.0).round() / 100.0
 }
 
 /// A size beside what it wants.

@@ -25,7 +25,7 @@ const UTILISATION: f64 = 0.4;
 const ROWS: usize = 1024;
 /// Targets among them: 15 %.
 const TARGETS: usize = 154;
-const BUDGET: Duration = Duration::from_millis(20);
+const BUDGET: Duration = Duration::from_millis(50);
 
 /// What there is to train with.
 #[derive(Clone, Copy, Debug)]

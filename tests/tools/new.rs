@@ -28,13 +28,16 @@ fn two_printed_commands_make_a_model_of_a_text() {
     let path = folder.path();
     fs::create_dir(path.join("my text")).unwrap();
     write_text(&path.join("my text/words.jsonl"));
-    let made = untie(path, &["new", "own", "--text", "my text", "--hours", "0.1", "--device", "cpu"]);
+    let made = untie(path, &["new", "own", "--text", "my text", "--hours", "1000", "--device", "cpu"]);
     assert!(made.status.success(), "{}", text(&made.stderr));
     let commands = text(&made.stdout);
     let [prepare, train] = commands.lines().collect::<Vec<_>>()[..] else { panic!("{commands}") };
-    assert!(prepare.ends_with(" prepare --input 'my text' --vocab-size 8192 --out data/own"), "{prepare}");
+    assert!(
+        prepare.ends_with(" prepare --input 'my text' --vocab-size 2048 --valid-fraction 0.05 --out data/own"),
+        "{prepare}"
+    );
     assert!(train.ends_with(" train --config own.toml --run-dir runs/own --resume"), "{train}");
-    // 24,000 words are far too few for more than the smallest model, and 40 passes take no six minutes.
+    // 24,000 words are far too few for more than the smallest model, and 40 passes take no thousand hours.
     let file = fs::read_to_string(path.join("own.toml")).unwrap();
     assert!(file.contains("hidden_size = 128") && file.contains("epochs = 40"), "{file}");
     assert!(text(&made.stderr).contains("<- chosen"), "{}", text(&made.stderr));
