@@ -96,11 +96,6 @@ pub fn choose(estimates: &[(Size, Estimate)], budget: Budget) -> Size {
     enough.map(|(size, _)| *size).max().unwrap_or(Size::Tiny)
 }
 
-/// Passes over the text that the time allows.
-pub fn passes(estimate: &Estimate, budget: Budget) -> f64 {
-    estimate.tokens_per_second * budget.seconds / budget.tokens.max(1.0)
-}
-
 /// Weights of the embeddings, the layers and the head for masked tokens; the head's matrix is that of the embeddings.
 fn parameters(bert: &BertConfig) -> f64 {
     let (width, inner) = (bert.hidden_size, bert.intermediate_size);

@@ -2,13 +2,13 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toml::Value;
 
 use crate::config::TimeBudget;
 use crate::model::{ModelConfig, Norm, Preset};
-use crate::starter::size::{PhaseTemplate, Size};
+use crate::starter::choice::{Choice, Length, Start};
+use crate::starter::size::PhaseTemplate;
 
 /// Fewer steps than this teach little, so a short run has smaller batches.
 const FEWEST_STEPS: f64 = 2000.0;
@@ -19,50 +19,21 @@ const NUM_POINTS: f64 = 20.0;
 /// Lines of its log.
 const NUM_LINES: f64 = 200.0;
 
-/// How long the run is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Length {
-    /// `train.time`.
-    Time(Duration),
-    /// `train.epochs`: so many passes take less than the time that there is.
-    Epochs(f64),
-}
-
-/// What the training starts from.
-#[derive(Clone, Debug)]
-pub enum Start {
-    /// A new model.
-    New(Size),
-    /// The model of a folder.
-    From {
-        /// The folder.
-        init: PathBuf,
-        /// Tokens of a sequence.
-        sequence_length: usize,
-    },
-}
-
 /// What the file says.
-#[derive(Clone, Debug)]
-pub struct ConfigFile {
-    /// The model.
-    pub start: Start,
+#[derive(Debug)]
+pub struct ConfigFile<'a> {
+    /// What was chosen, and why.
+    pub choice: &'a Choice,
     /// Folder of the shards.
     pub data: PathBuf,
-    /// Length of the run.
-    pub length: Length,
-    /// Tokens that the run will see, about.
-    pub tokens: f64,
-    /// The first lines: what was found, a comment a line.
-    pub findings: Vec<String>,
     /// The commands that use the file.
-    pub commands: Vec<String>,
+    pub commands: &'a [String],
 }
 
-impl ConfigFile {
+impl ConfigFile<'_> {
     /// The parts of the run, with batches that leave it enough steps.
     fn phases(&self) -> Vec<PhaseTemplate> {
-        let mut phases = match self.start {
+        let mut phases = match self.choice.start {
             Start::New(size) => size.phases().to_vec(),
             Start::From { sequence_length, .. } => {
                 vec![PhaseTemplate { until: 1.0, sequence_length, global_batch: 128 }]
@@ -77,21 +48,21 @@ impl ConfigFile {
 
     /// Steps, about. All phases have the same number of tokens a step.
     fn steps(&self, phases: &[PhaseTemplate]) -> f64 {
-        self.tokens / phases[0].sequence_length as f64 / phases[0].global_batch as f64
+        self.choice.tokens / phases[0].sequence_length as f64 / phases[0].global_batch as f64
     }
 }
 
-impl Display for ConfigFile {
+impl Display for ConfigFile<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
-        for line in &self.findings {
+        for line in &self.choice.findings {
             writeln!(out, "# {line}")?;
         }
         writeln!(out, "# Every key: docs/reference/config.md. Use it with:")?;
-        for command in &self.commands {
+        for command in self.commands {
             writeln!(out, "#   {command}")?;
         }
         writeln!(out, "\n[model]")?;
-        match &self.start {
+        match &self.choice.start {
             Start::New(size) => model_table(&size.model(), out)?,
             Start::From { init, .. } => writeln!(out, "# The weights and sizes of this model.\ninit = {}", text(init))?,
         }
@@ -110,7 +81,7 @@ impl Display for ConfigFile {
             [] => {}
         }
         writeln!(out, "\n[train]")?;
-        match self.length {
+        match self.choice.length {
             Length::Time(time) => {
                 writeln!(out, "# `untie train` measures its steps at the start and does as many as fit.")?;
                 writeln!(out, "time = \"{}\"", TimeBudget(time))?;
@@ -128,14 +99,14 @@ impl Display for ConfigFile {
         writeln!(out, "# As many sequences at once as fit into memory.\nmicro_batch = \"auto\"")?;
         writeln!(out, "log_every = {}", round_number(self.steps(&phases) / NUM_LINES))?;
         writeln!(out, "\n[optim]")?;
-        match self.start {
+        match self.choice.start {
             Start::New(size) => writeln!(out, "lr = {:e}\nwarmup = 0.02", size.lr())?,
             Start::From { .. } => writeln!(
                 out,
                 "# Lower than for a new model, and a slow start: the weights are good already.\nlr = 5e-5\nwarmup = 0.05"
             )?,
         }
-        if let Start::New(size) = self.start {
+        if let Start::New(size) = self.choice.start {
             writeln!(out, "\n# All layers share one set of weights, then each gets its own (docs/method.md).")?;
             writeln!(out, "[sharing]\nstart = \"tied\"\nrule = \"fixed\"\nuntie_at = {}", size.untie_at())?;
         }
@@ -195,20 +166,20 @@ fn round_number(number: f64) -> u64 {
 mod tests {
     use super::*;
     use crate::config::RunConfig;
+    use std::time::Duration;
 
-    fn file(start: Start, tokens: f64) -> ConfigFile {
+    use crate::starter::size::Size;
+
+    fn choice(start: Start, tokens: f64) -> Choice {
         let length = Length::Time(Duration::from_secs(3600));
-        ConfigFile {
-            start,
-            data: "data/\"own\"".into(),
-            length,
-            tokens,
-            findings: vec!["found".into()],
-            commands: vec!["do".into()],
-        }
+        Choice { start, vocab_size: 8, held_out: 0.01, length, tokens, findings: vec!["found".into()] }
     }
 
-    fn load(file: &ConfigFile) -> RunConfig {
+    fn file(choice: &Choice) -> ConfigFile<'_> {
+        ConfigFile { choice, data: "data/\"own\"".into(), commands: &[] }
+    }
+
+    fn load(file: &ConfigFile<'_>) -> RunConfig {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("own.toml");
         std::fs::write(&path, file.to_string()).unwrap();
@@ -218,7 +189,7 @@ mod tests {
     #[test]
     fn every_size_is_a_configuration_with_its_values() {
         for size in Size::ALL {
-            let config = load(&file(Start::New(size), 1e12));
+            let config = load(&file(&choice(Start::New(size), 1e12)));
             assert_eq!(config.model, size.model());
             assert_eq!(config.data.dir, PathBuf::from("data/\"own\""));
             assert_eq!(config.optim.lr, size.lr());
@@ -237,7 +208,7 @@ mod tests {
     #[test]
     fn a_model_is_continued_untied() {
         let start = Start::From { init: "models/bert".into(), sequence_length: 64 };
-        let tables: toml::Table = file(start, 1e12).to_string().parse().unwrap();
+        let tables: toml::Table = file(&choice(start, 1e12)).to_string().parse().unwrap();
         assert_eq!(tables["model"]["init"].as_str(), Some("models/bert"));
         let sizes = [&tables["data"]["sequence_length"], &tables["train"]["global_batch"]];
         assert_eq!(sizes.map(Value::as_integer), [Some(64), Some(128)]);
@@ -247,7 +218,8 @@ mod tests {
     #[test]
     fn short_runs_have_small_batches_and_enough_points() {
         // 3.2 M tokens are 97 steps of 256 · 128, and 3,125 of 8 · 128; the second phase has a quarter of the sequences.
-        let short = file(Start::New(Size::Base), 3.2e6);
+        let short = choice(Start::New(Size::Base), 3.2e6);
+        let short = file(&short);
         let phases = short.phases();
         assert_eq!([phases[0].global_batch, phases[1].global_batch], [32, 8]);
         let config = load(&short);

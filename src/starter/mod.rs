@@ -4,10 +4,12 @@
 //! are. Out: a [`Size`] and a commented TOML file. Cost: seconds. These numbers are estimates; the run itself measures its
 //! steps, as the file sets `train.time`.
 
+pub mod choice;
 pub mod estimate;
 pub mod file;
 pub mod size;
 
-pub use estimate::{choose, passes, Budget, Estimate, MOST_PASSES};
-pub use file::{ConfigFile, Length, Start};
+pub use choice::{Choice, Length, Request, Start};
+pub use estimate::{choose, Budget, Estimate};
+pub use file::ConfigFile;
 pub use size::Size;

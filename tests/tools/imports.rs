@@ -86,7 +86,7 @@ const TABLE: [(&str, &[&str]); 25] = [
             "parallel",
         ],
     ),
-    ("starter", &["pretrain", "config", "layer_map", "model", "step"]),
+    ("starter", &["pretrain", "config", "layer_map", "model", "step", "hub", "metrics"]),
     ("report", &["metrics"]),
     ("theory", &["report"]),
     (
