@@ -90,6 +90,16 @@ impl EvalSet {
         }
     }
 
+    /// Whether its examples have labels, so that it has scores.
+    pub(super) fn has_labels(&self) -> bool {
+        match &self.source {
+            Source::Glue(_, set) => set.rows.labels().is_some(),
+            Source::Squad { .. } => true,
+            Source::Custom { labels, .. } => labels.is_some(),
+            Source::Tagged { expected, .. } => expected.is_some(),
+        }
+    }
+
     fn named(&self, scores: BTreeMap<&'static str, f64>) -> BTreeMap<String, f64> {
         scores.into_iter().map(|(name, score)| (format!("{}/{name}", self.name), score)).collect()
     }

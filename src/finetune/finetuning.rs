@@ -17,6 +17,7 @@ use crate::config::{GuardConfig, SpikeAction};
 use crate::error::{Error, Result};
 use crate::finetune::batch::{Example, TaskBatch};
 use crate::finetune::config::FinetuneConfig;
+use crate::finetune::eval_set::EvalSet;
 use crate::finetune::loss::loss;
 use crate::finetune::order::{examples_by_length, examples_of};
 use crate::finetune::scoring::{ask, described, evaluate};
@@ -24,6 +25,7 @@ use crate::finetune::task_data::TaskData;
 use crate::growth::{RuleKind, SharingConfig};
 use crate::hub;
 use crate::keys::flatten;
+use crate::metrics::{Category, Chart, Dashboard};
 use crate::model::{Bert, Mode, TaskHead};
 use crate::optim::Moments;
 use crate::parallel::World;
@@ -260,6 +262,21 @@ impl Task for Finetuning<'_> {
 
     fn log(&self, _step: &LoggedStep<'_>, _metrics: &mut StepMetrics) -> Option<f64> {
         None
+    }
+
+    /// A chart for each set that is scored; thresholds are no scores.
+    fn dashboard(&self) -> Result<Dashboard> {
+        let SweepContext { config, data, model, .. } = *self.context;
+        let chart = |set: &EvalSet| {
+            let title = format!("Scores on {}", set.name);
+            Chart::of(Category::Accuracy, &title, &[&format!("{}/(?!.*threshold).*", set.name)])
+        };
+        let charts = data.sets.iter().filter(|set| set.has_labels()).map(chart).collect();
+        let mut settings = flatten(&config.computed()?);
+        settings.insert("model.init".into(), json!(model));
+        settings.insert("optim.lr".into(), json!(self.setting.lr));
+        settings.insert("train.seed".into(), json!(self.setting.seed));
+        Ok(Dashboard { charts, settings })
     }
 
     fn identity(&self) -> Result<(Value, DataFingerprint)> {

@@ -2,7 +2,7 @@
 //!
 //! The framing is tensorboard-rs's [`RecordWriter`]. Its `SummaryWriter` is not used: it writes from a thread that
 //! panics on a full disk, and names a file by the second, so that a quick resume would overwrite the file before. The
-//! few fields of an event that scalars and pictures need are encoded here (tensorflow/core/util/event.proto, summary.proto).
+//! few fields of an event that are needed are encoded here (tensorflow/core/util/event.proto, summary.proto).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
@@ -12,10 +12,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tensorboard_rs::masked_crc32c::masked_crc32c;
 use tensorboard_rs::record_writer::RecordWriter;
 
+use super::dashboard::{layout, session_end, session_start, Dashboard, RunEnd};
 use super::image::matrix_image;
+use super::protobuf::{message_of, put_bytes, put_double, put_float, put_number, take_varint};
 use crate::error::{io as io_error, Error, Result};
+use crate::files::write_aside;
 
 const PREFIX: &str = "events.out.tfevents.";
+
+/// Fields of an event.
+const FILE_VERSION: u8 = 3;
+const SUMMARY: u8 = 5;
+const SESSION_LOG: u8 = 7;
+
+const VERSION: &[u8] = b"brain.Event:2";
 
 /// An event file that is being written.
 #[derive(Debug)]
@@ -37,24 +47,45 @@ impl EventFile {
             Ok(file) => Self { path, file },
             Err(error) => return Err(io_error("create", &path, error)),
         };
-        events.write(0, |event| put_bytes(event, 3, b"brain.Event:2"))?;
+        events.write(0, FILE_VERSION, VERSION)?;
         if let Some(step) = resumed {
             const START: [u8; 2] = [1 << 3, 1];
-            events.write(step.saturating_add(1), |event| put_bytes(event, 7, &START))?;
+            events.write(step.saturating_add(1), SESSION_LOG, &START)?;
         }
         Ok(events)
+    }
+
+    /// Writes what is known at the start: the charts and the settings. They have a file of their own, whose name comes before those of
+    /// the others. So a resume replaces them, and TensorBoard, which keeps the first that it reads, finds the settings of now.
+    pub(super) fn describe(&self, dashboard: &Dashboard) -> Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        // The first file has the time of the start in its name.
+        let begin = event_files(folder)?.iter().filter_map(|path| seconds_of(path)).filter(|&seconds| seconds > 0).min();
+        let begin = begin.map_or_else(now, |seconds| seconds as f64);
+        let path = folder.join(format!("{PREFIX}{:010}.untie", 0));
+        let records = || -> io::Result<Vec<u8>> {
+            let mut records = record(0, FILE_VERSION, VERSION)?;
+            for value in [layout(&dashboard.charts), session_start(&dashboard.settings, begin)] {
+                records.extend(record(0, SUMMARY, &message_of(1, &value))?);
+            }
+            Ok(records)
+        };
+        write_aside(&path, records().map_err(|error| io_error("write", &path, error))?)
+    }
+
+    /// Writes how the run ended after `step`. The event is one step later, so that a resume after `step` cuts it off.
+    pub(super) fn end(&mut self, step: u64, how: RunEnd) -> Result<()> {
+        self.write(step.saturating_add(1), SUMMARY, &message_of(1, &session_end(how, now())))
     }
 
     pub(super) fn append(&mut self, step: u64, values: &[(&str, f64)]) -> Result<()> {
         let mut summary = Vec::new();
         for (tag, value) in values {
-            let mut entry = Vec::new();
-            put_bytes(&mut entry, 1, tag.as_bytes());
-            entry.push(2 << 3 | 5);
-            entry.extend((*value as f32).to_le_bytes());
+            let mut entry = message_of(1, tag.as_bytes());
+            put_float(&mut entry, 2, *value as f32);
             put_bytes(&mut summary, 1, &entry);
         }
-        self.write(step, |event| put_bytes(event, 5, &summary))
+        self.write(step, SUMMARY, &summary)
     }
 
     /// summary.proto: a value's image is field 4; in it height 1, width 2, colours 3 (3: RGB) and the encoded file 4.
@@ -63,33 +94,33 @@ impl EventFile {
             matrix_image(values).map_err(|error| Error::failed(format!("cannot draw `{tag}`")).caused_by(error))?;
         let mut fields = Vec::new();
         for (field, value) in [(1, image.side), (2, image.side), (3, 3)] {
-            fields.push(field << 3);
-            put_varint(&mut fields, u64::from(value));
+            put_number(&mut fields, field, u64::from(value));
         }
         put_bytes(&mut fields, 4, &image.png);
-        let (mut entry, mut summary) = (Vec::new(), Vec::new());
-        put_bytes(&mut entry, 1, tag.as_bytes());
+        let mut entry = message_of(1, tag.as_bytes());
         put_bytes(&mut entry, 4, &fields);
-        put_bytes(&mut summary, 1, &entry);
-        self.write(step, |event| put_bytes(event, 5, &summary))
+        self.write(step, SUMMARY, &message_of(1, &entry))
     }
 
     pub(super) fn sync(&mut self) -> Result<()> {
         self.file.sync_data().map_err(|error| io_error("sync", &self.path, error))
     }
 
-    fn write(&mut self, step: u64, fill: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-        let mut event = vec![1 << 3 | 1];
-        event.extend(now().to_le_bytes());
-        event.push(2 << 3);
-        put_varint(&mut event, step);
-        fill(&mut event);
-        let mut record = Vec::new();
-        RecordWriter::new(&mut record)
-            .write(&event)
-            .and_then(|()| self.file.write_all(&record))
+    fn write(&mut self, step: u64, field: u8, content: &[u8]) -> Result<()> {
+        record(step, field, content)
+            .and_then(|record| self.file.write_all(&record))
             .map_err(|error| io_error("write", &self.path, error))
     }
+}
+
+/// A record of an event of now that has `content` in `field`.
+fn record(step: u64, field: u8, content: &[u8]) -> io::Result<Vec<u8>> {
+    let (mut event, mut record) = (Vec::new(), Vec::new());
+    put_double(&mut event, 1, now());
+    put_number(&mut event, 2, step);
+    put_bytes(&mut event, field, content);
+    RecordWriter::new(&mut record).write(&event)?;
+    Ok(record)
 }
 
 /// Cuts every event file in `folder` before its first event of a step after `keep`, or its first torn or damaged one;
@@ -188,34 +219,6 @@ fn step_of(mut event: &[u8]) -> Option<u64> {
     Some(step)
 }
 
-fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        bytes.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    bytes.push(value as u8);
-}
-
-/// A field of bytes, a string or a message.
-fn put_bytes(bytes: &mut Vec<u8>, field: u8, content: &[u8]) {
-    bytes.push(field << 3 | 2);
-    put_varint(bytes, content.len() as u64);
-    bytes.extend(content);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,10 +226,9 @@ mod tests {
     #[test]
     fn an_event_gives_its_step() {
         for step in [0, 1, 127, 128, 300, u64::from(u32::MAX), u64::MAX] {
-            let mut event = vec![1 << 3 | 1];
-            event.extend([0; 8]);
-            event.push(2 << 3);
-            put_varint(&mut event, step);
+            let mut event = Vec::new();
+            put_double(&mut event, 1, 0.0);
+            put_number(&mut event, 2, step);
             put_bytes(&mut event, 5, &[7; 200]);
             assert_eq!(step_of(&event), Some(step));
             // Cut within the last field it is no message any more.

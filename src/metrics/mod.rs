@@ -2,15 +2,17 @@
 //!
 //! In: numbers by tag (`train/loss`) and the step they belong to. Out: one JSON object a line in `RUN/metrics.jsonl`,
 //! `{"step": 10, "train/loss": 2.5}`, a number that is not finite as null; the same tags as TensorBoard scalars in
-//! `RUN/tb/`.
+//! `RUN/tb/`. Beside them TensorBoard finds there how to arrange the charts, the run's settings, and how it ended.
 //!
 //! Steps never go back within a file: a resumed run first cuts everything after the step of its checkpoint. Each record
 //! is one write a file, so a killed run loses at most the line it was writing. Cost: microseconds a record; no thread.
 
+mod dashboard;
 mod events;
 pub mod human;
 pub mod image;
 mod jsonl;
+mod protobuf;
 pub mod results;
 
 use std::fs;
@@ -18,6 +20,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use dashboard::{Category, Chart, Dashboard, RunEnd};
 use events::EventFile;
 use jsonl::Jsonl;
 
@@ -96,6 +99,23 @@ impl Recorder {
         self.last_step = step;
         self.jsonl.as_mut().map_or(Ok(()), |jsonl| jsonl.append(step, values))?;
         self.events.as_mut().map_or(Ok(()), |events| events.append(step, values))
+    }
+
+    /// Tells TensorBoard how to arrange the charts and what the settings of the run are; once, before the first record. What a run said
+    /// before its resume is replaced.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn describe(&mut self, dashboard: &Dashboard) -> Result<()> {
+        self.events.as_ref().map_or(Ok(()), |events| events.describe(dashboard))
+    }
+
+    /// Tells TensorBoard that the run ended after `step`; nothing is recorded after that. A run that stops to go on later does not end.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn end(&mut self, step: u64, how: RunEnd) -> Result<()> {
+        self.events.as_mut().map_or(Ok(()), |events| events.end(step, how))
     }
 
     /// Records a square matrix of numbers in [-1, 1], given row by row, as a picture in TensorBoard.

@@ -6,10 +6,13 @@ use serde_json::Value;
 
 use crate::batch::{Batch, Loader};
 use crate::checkpoint::DataFingerprint;
+use crate::config::RunConfig;
 use crate::error::{Error, Result};
 use crate::files::write_aside;
 use crate::hub;
+use crate::keys::{class_of, flatten, Keys};
 use crate::loss::{pretraining, Share, Totals};
+use crate::metrics::{Category, Chart, Dashboard};
 use crate::model::{Bert, Mode};
 use crate::pretrain::active_phase::ActivePhase;
 use crate::pretrain::auto_micro_batch::make_room;
@@ -160,7 +163,11 @@ impl Task for Pretraining {
     fn evaluate(&mut self, step: u64, state: &TrainState) -> Result<Evaluated> {
         let found = self.held_out(state)?;
         self.evaluated = Some((step, found));
-        let mut metrics = vec![("eval/loss".into(), found.total_loss()), ("eval/mlm_accuracy".into(), found.accuracy)];
+        let mut metrics = vec![
+            ("eval/loss".into(), found.total_loss()),
+            ("eval/mlm_accuracy".into(), found.accuracy),
+            ("eval/perplexity".into(), found.loss.exp()),
+        ];
         if let Some(pair) = found.pair {
             metrics.push(("eval/mlm_loss".into(), found.loss));
             metrics.push(("eval/pair_loss".into(), pair.loss));
@@ -202,6 +209,36 @@ impl Task for Pretraining {
 
     fn flops(&self, layers: f64) -> f64 {
         self.active.stats.flops(layers)
+    }
+
+    fn dashboard(&self) -> Result<Dashboard> {
+        let mut charts = vec![
+            Chart::of(Category::Loss, "Perplexity of masked tokens, held-out text", &["eval/perplexity"]),
+            Chart::of(Category::Accuracy, "Masked tokens: training, held-out text", &["train/mlm_accuracy", "eval/mlm_accuracy"]),
+            Chart::of(Category::Untying, "Sets of layer weights", &["sharing/groups"]),
+            Chart::of(Category::Speed, "Model FLOPs utilisation (MFU)", &["train/mfu"]),
+        ];
+        if self.run.bert.pair_head {
+            charts.extend([
+                Chart::of(Category::Loss, "Masked tokens: training, held-out text", &["train/mlm_loss", "eval/mlm_loss"]),
+                Chart::of(Category::Loss, "Pairs: training, held-out text", &["train/pair_loss", "eval/pair_loss"]),
+                Chart::of(Category::Accuracy, "Pairs: training, held-out text", &["train/pair_accuracy", "eval/pair_accuracy"]),
+            ]);
+        }
+        if self.run.config.growth.rule.is_some() {
+            charts.push(Chart::of(Category::Untying, "Layers", &["growth/layers"]));
+        }
+        if self.run.config.sharing.has_checks() {
+            charts.extend([
+                Chart::of(Category::Untying, "Correlation of gradients, by the lower layer", &["sharing/correlation/[0-9]+"]),
+                Chart::of(Category::Untying, "Share of correlations below the threshold", &["sharing/below_threshold"]),
+            ]);
+        }
+        // Folders do not decide what is trained, but who compares runs wants to see them.
+        let is_folder = |key: &str| key == "data.dir" || key.starts_with("data.corpus.") && key.ends_with(".dir");
+        let is_shown = |key: &str| class_of(RunConfig::CLASSES, key).decides_result() || is_folder(key);
+        let settings = flatten(&self.run.tables()?).into_iter().filter(|(key, _)| is_shown(key)).collect();
+        Ok(Dashboard { charts, settings })
     }
 
     fn identity(&self) -> Result<(Value, DataFingerprint)> {

@@ -4,6 +4,7 @@
 //! checkpoints and metrics, and what the task makes of the finished model. [`Trainer::train`] is the loop.
 
 pub mod cuda_kernels;
+mod dashboard;
 pub mod environment;
 pub mod event;
 pub mod guard;

@@ -7,7 +7,7 @@ use crate::checkpoint::{self, CheckpointConfig, RunState, Saver};
 use crate::config::GuardConfig;
 use crate::error::{Error, Result};
 use crate::files::FolderLock;
-use crate::metrics::{MetricsConfig, Recorder};
+use crate::metrics::{Dashboard, MetricsConfig, Recorder, RunEnd};
 use crate::parallel::World;
 use crate::train::guard::Spike;
 use crate::train::metrics::StepMetrics;
@@ -47,6 +47,16 @@ impl RunFiles {
         let saver = Saver::new(&folder.path, checkpoints);
         let (metrics, RunFolder { path, lock, .. }) = (metrics.clone(), folder);
         Ok(Self { folder: path, metrics, recorder, saver, is_writer, _lock: lock })
+    }
+
+    /// As [`Recorder::describe`].
+    pub(super) fn describe(&mut self, dashboard: &Dashboard) -> Result<()> {
+        self.recorder.describe(dashboard)
+    }
+
+    /// As [`Recorder::end`].
+    pub(super) fn end(&mut self, step: u64, how: RunEnd) -> Result<()> {
+        self.recorder.end(step, how)
     }
 
     /// Records `metrics`, if there are some.

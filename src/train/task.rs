@@ -5,6 +5,7 @@ use tch::Tensor;
 
 use crate::checkpoint::DataFingerprint;
 use crate::error::{Error, Result};
+use crate::metrics::Dashboard;
 use crate::model::Bert;
 use crate::parallel::World;
 use crate::train::metrics::StepMetrics;
@@ -80,6 +81,13 @@ pub trait Task {
     fn flops(&self, _layers: f64) -> f64 {
         0.0
     }
+
+    /// The charts of the metrics that the task adds, and what tells one run of it from another, by the key of the configuration. The sizes of
+    /// the model are added by the loop.
+    ///
+    /// # Errors
+    /// Numbers that JSON does not have.
+    fn dashboard(&self) -> Result<Dashboard>;
 
     /// What identifies the run in its checkpoints: its configuration, and its data.
     ///

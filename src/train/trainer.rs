@@ -9,8 +9,10 @@ use crate::checkpoint::{self, Loaded};
 use crate::config::SpikeAction;
 use crate::error::Result;
 use crate::growth::Check;
+use crate::metrics::RunEnd;
 use crate::optim::Schedule;
 use crate::step::StepReport;
+use crate::train::dashboard::with_loop;
 use crate::train::event::{Event, Line};
 use crate::train::guard::Guard;
 use crate::train::metrics::{StepClock, StepMetrics};
@@ -95,6 +97,15 @@ impl<'a, T: Task> Trainer<'a, T> {
     /// # Errors
     /// Data that cannot be read, a full disk, a process that is gone, and libtorch's own.
     pub fn train(&mut self, stop: &StopFlag) -> Result<Outcome<T::Summary>> {
+        let outcome = self.run(stop);
+        if outcome.is_err() {
+            // The error is what counts, also where the disk is full.
+            let _ = self.files.end(self.progress.step, RunEnd::Failed);
+        }
+        outcome
+    }
+
+    fn run(&mut self, stop: &StopFlag) -> Result<Outcome<T::Summary>> {
         self.start()?;
         // What the processes told each other with the last step.
         let mut message = None;
@@ -151,6 +162,7 @@ impl<'a, T: Task> Trainer<'a, T> {
     fn start(&mut self) -> Result<()> {
         (self.events)(Event::Steps { done: self.progress.step, of: self.task.num_steps() });
         self.unsaved = Instant::now();
+        self.files.describe(&with_loop(self.task.dashboard()?, &self.state)?)?;
         let mut metrics = StepMetrics::default();
         if self.is_fresh {
             self.grow(None, None, &mut metrics)?;
@@ -467,6 +479,7 @@ impl<'a, T: Task> Trainer<'a, T> {
         let mut metrics = StepMetrics::default();
         let summary = self.task.finish(&self.state, &self.progress, &mut metrics)?;
         self.files.record(self.progress.step, &metrics)?;
+        self.files.end(self.progress.step, RunEnd::Finished)?;
         self.files.flush()?;
         Ok(Outcome::Finished(summary))
     }

@@ -7,6 +7,7 @@ mod branch;
 mod checkpoint;
 #[path = "../common/mod.rs"]
 mod common;
+mod dashboard;
 mod device_run;
 mod device_step;
 mod disk_full;

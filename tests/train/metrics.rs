@@ -18,14 +18,14 @@ fn steps(run_dir: &Path) -> Vec<u64> {
     lines(run_dir).iter().map(|line| line["step"].as_u64().unwrap()).collect()
 }
 
-fn event_files(run_dir: &Path) -> Vec<PathBuf> {
+pub fn event_files(run_dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(run_dir.join("tb")).unwrap().map(|item| item.unwrap().path()).collect();
     files.sort();
     files
 }
 
 /// The payloads of an event file; panics if a record is not whole.
-fn events(path: &Path) -> Vec<Vec<u8>> {
+pub fn events(path: &Path) -> Vec<Vec<u8>> {
     let bytes = fs::read(path).unwrap();
     let (mut at, mut payloads) = (0, Vec::new());
     while at < bytes.len() {
