@@ -183,8 +183,9 @@ book: ## Build the pages of docs/ as a book in target/book/html (compiles mdBook
 	@PATH="$$PATH:target/tools/bin" mdbook build
 	@echo "open               target/book/html/index.html"
 
-parity: build .venv-dev/ready ## Compare with transformers and torch.optim (sets up .venv-dev, about 3 GB)
+parity: build .venv-dev/ready ## Compare with transformers, torch.optim and TensorBoard (sets up .venv-dev, about 3 GB)
 	$(DEV)/python scripts/parity.py
+	$(DEV)/python scripts/check_dashboard.py --untie $(UNTIE)
 
 tensorboard: .venv-dev/ready ## Show the runs in TensorBoard on port 6006 (sets up .venv-dev)
 	$(DEV)/tensorboard --logdir runs

@@ -28,13 +28,14 @@ sequence_length = 32
 [train]
 steps = 40
 global_batch = 8
+micro_batch = 8
 precision = "fp32"
 threads = 1
 log_every = 5
 device = "cpu"
 [sharing]
 untie_at = 20
-check_every = 10
+check_every = 5
 monitor = true
 [checkpoint]
 every = 20
@@ -97,7 +98,7 @@ def train_all(untie, work):
     train(1, "adaptive", *long, *broken, flags=["--allow-changes"])
     train(0, "adaptive", *long, flags=["--allow-changes"])
     train(1, "failed", *broken)
-    run(0, "finetune", "--task", "text-classification", "--model", "runs/fixed", "--data", "task", "--run-dir", "runs/task",
+    run(0, "finetune", "--task", "text-classification", "--model", "runs/fixed", "--data", "task", "--run-dir", "runs/task", "--max-length", "32",
         "--set", "optim.lr=[1e-4, 1e-3]", "--set", "train.epochs=2", "--set", "train.threads=1", "--set", "train.device=cpu",
         "--set", "train.log_every=1")
 
@@ -135,7 +136,7 @@ def compare(server, folder):
     status = {name: sessions[f"{name}/tb"]["sessions"][0].get("status") for name in names}
     check("how they ended", status, {name: "STATUS_FAILURE" if name == "failed" else "STATUS_SUCCESS" for name in names})
     for name, settings in {
-        "fixed": {"sharing.rule": "fixed", "optim.lr": 1e-4, "train.seed": 1, "model.num_hidden_layers": 3, "train.tf32": False},
+        "fixed": {"sharing.rule": "fixed", "optim.lr": 1e-4, "train.seed": 42, "model.num_hidden_layers": 3, "train.tf32": False},
         "adaptive": {"sharing.rule": "adaptive", "optim.lr": 2e-4, "train.steps": 40, "data.sequence_length": 32},
         tasks[0]: {"optim.lr": 1e-4, "train.seed": 1, "task.name": "text-classification", "model.hidden_size": 32},
     }.items():
