@@ -60,7 +60,8 @@ impl EventFile {
     pub(super) fn describe(&self, dashboard: &Dashboard) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         // The first file has the time of the start in its name.
-        let begin = event_files(folder)?.iter().filter_map(|path| seconds_of(path)).filter(|&seconds| seconds > 0).min();
+        let begin =
+            event_files(folder)?.iter().filter_map(|path| seconds_of(path)).filter(|&seconds| seconds > 0).min();
         let begin = begin.map_or_else(now, |seconds| seconds as f64);
         let path = folder.join(format!("{PREFIX}{:010}.untie", 0));
         let records = || -> io::Result<Vec<u8>> {

@@ -214,15 +214,27 @@ impl Task for Pretraining {
     fn dashboard(&self) -> Result<Dashboard> {
         let mut charts = vec![
             Chart::of(Category::Loss, "Perplexity of masked tokens, held-out text", &["eval/perplexity"]),
-            Chart::of(Category::Accuracy, "Masked tokens: training, held-out text", &["train/mlm_accuracy", "eval/mlm_accuracy"]),
+            Chart::of(
+                Category::Accuracy,
+                "Masked tokens: training, held-out text",
+                &["train/mlm_accuracy", "eval/mlm_accuracy"],
+            ),
             Chart::of(Category::Untying, "Sets of layer weights", &["sharing/groups"]),
             Chart::of(Category::Speed, "Model FLOPs utilisation (MFU)", &["train/mfu"]),
         ];
         if self.run.bert.pair_head {
             charts.extend([
-                Chart::of(Category::Loss, "Masked tokens: training, held-out text", &["train/mlm_loss", "eval/mlm_loss"]),
+                Chart::of(
+                    Category::Loss,
+                    "Masked tokens: training, held-out text",
+                    &["train/mlm_loss", "eval/mlm_loss"],
+                ),
                 Chart::of(Category::Loss, "Pairs: training, held-out text", &["train/pair_loss", "eval/pair_loss"]),
-                Chart::of(Category::Accuracy, "Pairs: training, held-out text", &["train/pair_accuracy", "eval/pair_accuracy"]),
+                Chart::of(
+                    Category::Accuracy,
+                    "Pairs: training, held-out text",
+                    &["train/pair_accuracy", "eval/pair_accuracy"],
+                ),
             ]);
         }
         if self.run.config.growth.rule.is_some() {
@@ -230,7 +242,11 @@ impl Task for Pretraining {
         }
         if self.run.config.sharing.has_checks() {
             charts.extend([
-                Chart::of(Category::Untying, "Correlation of gradients, by the lower layer", &["sharing/correlation/[0-9]+"]),
+                Chart::of(
+                    Category::Untying,
+                    "Correlation of gradients, by the lower layer",
+                    &["sharing/correlation/[0-9]+"],
+                ),
                 Chart::of(Category::Untying, "Share of correlations below the threshold", &["sharing/below_threshold"]),
             ]);
         }

@@ -115,7 +115,9 @@ fn a_resume_replaces_settings_and_takes_back_the_end() {
     assert!(data.windows(8).any(|bytes| bytes == 0.25_f64.to_le_bytes()));
     assert!(!data.windows(8).any(|bytes| bytes == 1e-4_f64.to_le_bytes()));
     assert_eq!(told(folder.path(), "custom_scalars__config__").len(), 1);
-    let scalars = all_events(folder.path()).into_iter().filter(|event| event.get_summary().value.iter().any(|of| of.tag == "train/loss"));
+    let scalars = all_events(folder.path())
+        .into_iter()
+        .filter(|event| event.get_summary().value.iter().any(|of| of.tag == "train/loss"));
     assert_eq!(scalars.map(|event| event.step).collect::<Vec<_>>(), [20, 30]);
 
     // A fresh run in the same folder forgets all of it.

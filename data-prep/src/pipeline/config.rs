@@ -96,7 +96,7 @@ impl PrepareConfig {
 
     /// Memory for the hashes of each kind of duplicates.
     pub(super) fn dedup_bytes(&self) -> u64 {
-        self.memory_limit / 4
+        self.memory_limit / 2 / self.stages.dedup.len().max(2) as u64
     }
 
     pub(super) fn settings(&self) -> Result<Settings, PrepareError> {

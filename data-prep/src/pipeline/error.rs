@@ -34,10 +34,10 @@ pub enum PrepareError {
     MemoryLimit { expected: u64, got: u64 },
     /// More different texts than can be remembered.
     #[error(
-        "the memory limit of {} MB is reached: {num_texts} different texts are remembered to find duplicates",
+        "the memory limit of {} MB is reached: {num_hashes} hashes are remembered to find duplicates",
         limit / 1_000_000
     )]
-    DedupMemory { limit: u64, num_texts: u64 },
+    DedupMemory { limit: u64, num_hashes: u64 },
     /// What cannot be looked at before.
     #[error("standard input can only be read once: expected files for `--dry-run`")]
     PlanOfStdin,
@@ -124,7 +124,7 @@ impl PrepareError {
             E::Inputs(error) => return Some(error.hint()),
             E::NoInput | E::Input { .. } => "name existing files with `--input`",
             E::MemoryLimit { .. } => "raise `--memory-limit`",
-            E::DedupMemory { .. } => "raise `--memory-limit` and run it again, or leave out `--dedup paragraphs`",
+            E::DedupMemory { .. } => "raise `--memory-limit` and run it again, or leave out `--dedup paragraphs` or `near`",
             E::InUse { .. } => "wait for it, or name another folder with `--out`",
             E::OutputExists { .. } => "name another folder with `--out`, or replace this one with `--force`",
             E::OutputHasShards { .. } => "name another folder with `--out`, or delete these with `--force`",

@@ -12,6 +12,7 @@ use super::{PrepareConfig, PrepareError, Progress};
 use crate::corpus::wikitext::Names;
 use crate::corpus::{CorpusReader, Document, Record};
 use crate::stages::dedup::{paragraph_hashes, retain_paragraphs, Dedup, Full, Seen};
+use crate::stages::near::{near_hashes, BANDS};
 use crate::stages::StageOutcome;
 use crate::wordpiece::WordCounter;
 use rayon::prelude::*;
@@ -21,8 +22,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// A document after the stages that need no other.
 enum Outcome {
-    Kept { text: String, hash: u64, paragraphs: Vec<Option<u64>>, changed: Vec<(&'static str, u64)>, gaps: Names },
+    Kept { text: String, hashes: Hashes, changed: Vec<(&'static str, u64)>, gaps: Names },
     Dropped(&'static str),
+}
+
+/// What duplicates are found by: the hash of the text, and where they are looked for, those of its paragraphs and of its signature.
+struct Hashes {
+    text: u64,
+    paragraphs: Vec<Option<u64>>,
+    near: Option<[u64; BANDS]>,
 }
 
 /// The pass under way.
@@ -32,6 +40,7 @@ pub(super) struct Reading<'a> {
     readers: Vec<Arc<dyn CorpusReader>>,
     documents: Seen,
     paragraphs: Seen,
+    near: Seen,
     counter: Option<WordCounter>,
     spill: SpillWriter,
 }
@@ -45,6 +54,7 @@ impl<'a> Reading<'a> {
             readers: corpus.files.iter().map(|file| file.reader(corpus.options)).collect(),
             documents: seen(Dedup::Documents),
             paragraphs: seen(Dedup::Paragraphs),
+            near: seen(Dedup::Near),
             counter: config.tokenizer.is_none().then(|| WordCounter::new(config.casing)),
             spill: SpillWriter::new(dir, segments),
         }
@@ -68,6 +78,10 @@ impl<'a> Reading<'a> {
                             self.remember(|reading| reading.paragraphs.insert(hash))?;
                         }
                     }
+                }
+                if self.config.stages.drops(Dedup::Near) && !journal.is_read {
+                    let all: Vec<_> = texts.par_iter().map(|Text { text, .. }| near_hashes(text)).collect();
+                    all.iter().try_for_each(|hashes| self.remember_near(hashes))?;
                 }
                 if let Some(counter) = &mut self.counter {
                     counter.add(&texts);
@@ -126,10 +140,14 @@ impl<'a> Reading<'a> {
         for outcome in outcomes {
             match outcome? {
                 Outcome::Dropped(reason) => count(&mut report.dropped, reason, 1),
-                Outcome::Kept { text, hash, paragraphs, changed, gaps } => {
-                    let Some((text, repeated)) = self.without_duplicates(text, hash, &paragraphs)? else {
-                        count(&mut report.dropped, "duplicate", 1);
-                        continue;
+                Outcome::Kept { text, hashes, changed, gaps } => {
+                    let hash = hashes.text;
+                    let (text, repeated) = match self.without_duplicates(text, &hashes)? {
+                        Ok(left) => left,
+                        Err(reason) => {
+                            count(&mut report.dropped, reason, 1);
+                            continue;
+                        }
                     };
                     for (what, number) in changed.into_iter().chain([("duplicate paragraphs", repeated)]) {
                         count(&mut report.changed, what, number);
@@ -168,22 +186,28 @@ impl<'a> Reading<'a> {
             true => paragraph_hashes(&text),
             false => Vec::new(),
         };
-        Ok(Outcome::Kept { hash: xxh3_64(text.as_bytes()), text, paragraphs, changed, gaps: document.gaps })
+        let near = self.config.stages.drops(Dedup::Near).then(|| near_hashes(&text));
+        let hashes = Hashes { text: xxh3_64(text.as_bytes()), paragraphs, near };
+        Ok(Outcome::Kept { text, hashes, changed, gaps: document.gaps })
     }
 
-    /// The text without paragraphs that came before, and how many those are; nothing if the whole of it did.
+    /// The text without paragraphs that came before, and how many those are; or why it is dropped. What is dropped is not remembered, so
+    /// that [`Reading::recall`] knows the same from the texts that were kept.
     fn without_duplicates(
         &mut self,
         text: String,
-        hash: u64,
-        paragraphs: &[Option<u64>],
-    ) -> Result<Option<(String, u64)>, PrepareError> {
+        hashes: &Hashes,
+    ) -> Result<Result<(String, u64), &'static str>, PrepareError> {
+        const DUPLICATE: &str = "duplicate";
         let by_document = self.config.stages.drops(Dedup::Documents);
-        if by_document && self.documents.contains(hash) {
-            return Ok(None);
+        if by_document && self.documents.contains(hashes.text) {
+            return Ok(Err(DUPLICATE));
         }
-        let mut keep = Vec::with_capacity(paragraphs.len());
-        for hash in paragraphs {
+        if hashes.near.is_some_and(|bands| bands.iter().any(|band| self.near.contains(*band))) {
+            return Ok(Err("near-duplicate"));
+        }
+        let mut keep = Vec::with_capacity(hashes.paragraphs.len());
+        for hash in &hashes.paragraphs {
             keep.push(match hash {
                 Some(hash) => self.remember(|reading| reading.paragraphs.insert(*hash))?,
                 None => true,
@@ -191,18 +215,26 @@ impl<'a> Reading<'a> {
         }
         let (text, repeated) = retain_paragraphs(text, &keep);
         if text.trim().is_empty() {
-            return Ok(None);
+            return Ok(Err(DUPLICATE));
         }
         if by_document {
-            self.remember(|reading| reading.documents.insert(hash))?;
+            self.remember(|reading| reading.documents.insert(hashes.text))?;
         }
-        Ok(Some((text, repeated)))
+        if let Some(bands) = hashes.near {
+            let bands = if repeated > 0 { near_hashes(&text) } else { bands };
+            self.remember_near(&bands)?;
+        }
+        Ok(Ok((text, repeated)))
+    }
+
+    fn remember_near(&mut self, bands: &[u64; BANDS]) -> Result<(), PrepareError> {
+        bands.iter().try_for_each(|band| self.remember(|reading| reading.near.insert(*band)).map(|_| ()))
     }
 
     fn remember(&mut self, insert: impl FnOnce(&mut Self) -> Result<bool, Full>) -> Result<bool, PrepareError> {
         insert(self).map_err(|Full { num_hashes }| PrepareError::DedupMemory {
             limit: self.config.memory_limit,
-            num_texts: num_hashes as u64,
+            num_hashes: num_hashes as u64,
         })
     }
 }

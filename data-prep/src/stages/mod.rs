@@ -6,6 +6,7 @@
 
 pub mod dedup;
 mod filters;
+pub mod near;
 mod normalize;
 
 pub use filters::Filter;

@@ -13,7 +13,7 @@ use untie_data::stages::dedup::Dedup;
 /// Tells the child, which is this very test program, where to work.
 const CHILD: &str = "UNTIE_DATA_TEST_DIR";
 
-/// 12 MB of text with repeated documents and paragraphs, in two files.
+/// 12 MB of text with repeated documents and paragraphs, and with documents that are nearly the same, in two files.
 fn write_corpus(dir: &Path) {
     let words = ["the", "river", "runs", "north", "of", "a", "village", "that", "nobody", "left", "before", "winter"];
     let mut state = 1_u64;
@@ -37,8 +37,14 @@ fn write_corpus(dir: &Path) {
             if number % 7 == 0 {
                 text[2] = "A paragraph that stands in every seventh document, word for word.".to_owned();
             }
-            let text =
-                if number % 11 == 0 { "The same document,\nof short paragraphs.".to_owned() } else { text.join("\n") };
+            let text = match number {
+                _ if number % 11 == 0 => "The same document,\nof short paragraphs.".to_owned(),
+                _ if number % 13 == 5 => {
+                    let phrases: Vec<String> = (0..100).map(|at| format!("fixed{at}")).collect();
+                    format!("{} but for {number}", phrases.join(" "))
+                }
+                _ => text.join("\n"),
+            };
             lines += &(serde_json::json!({ "text": text }).to_string() + "\n");
         }
         fs::write(dir.join(name), lines).unwrap();
@@ -49,7 +55,7 @@ fn config(dir: &Path) -> PrepareConfig {
     let mut config = PrepareConfig::new(vec![dir.join("a.jsonl"), dir.join("b.jsonl")], dir.join("out"));
     (config.vocab_size, config.valid_fraction, config.shard_tokens) = (2000, 0.05, 300_000);
     (config.segment_bytes, config.workers) = (1 << 20, 2);
-    config.stages.dedup = vec![Dedup::Documents, Dedup::Paragraphs];
+    config.stages.dedup = vec![Dedup::Documents, Dedup::Paragraphs, Dedup::Near];
     config.sentences = Some("en".to_owned());
     config
 }
@@ -102,6 +108,9 @@ fn killed_anywhere_it_ends_with_the_same_bytes() {
     assert!(start(dir.path()).wait().unwrap().success());
     let expected = files(dir.path());
     let manifest = Manifest::verify(&dir.path().join("out")).unwrap();
+    // Of those that are the same and of those that are nearly the same, one each is left.
+    let others = (0..3000).filter(|number| number % 11 != 0 && number % 13 != 5).count() as u64;
+    assert_eq!(manifest.train.documents + manifest.valid.documents, 2 * others + 2);
     assert!(manifest.shards.len() > 4 && manifest.train.sequences > manifest.train.documents);
 
     type Wanted = fn(&serde_json::Value) -> bool;
