@@ -102,7 +102,7 @@ def of_tags(folder, tokenizer):
 def score_classes(outputs, expected, _):
     from sklearn.metrics import accuracy_score, f1_score
     guessed = outputs.argmax(-1)
-    return {"dev/accuracy": accuracy_score(expected, guessed), "dev/f1": f1_score(expected, guessed, average="macro")}
+    return {"dev/accuracy": accuracy_score(expected, guessed), "dev/macro_f1": f1_score(expected, guessed, average="macro")}
 
 
 def score_tags(outputs, expected, labels):

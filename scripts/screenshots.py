@@ -50,7 +50,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "run.html"
         page.write_text(f"<meta charset=utf-8><style>{STYLE}</style><pre>{html.escape(chr(10).join(lines))}</pre>")
-        picture(chromium, page.as_uri(), out / "terminal.png", (1000, 30 + 21 * (len(lines) + 1)))
+        picture(chromium, page.as_uri(), out / "terminal.png", (1100, 30 + 21 * (len(lines) + 1)))
 
 
 if __name__ == "__main__":
