@@ -57,7 +57,7 @@ UNTIE := target/release/untie
 DEV := .venv-dev/bin
 
 .PHONY: help setup build wheel check-wheel docker-check data train rules table1 table2 table3 table4 theory bench probe-cost \
-	loader-speed untying-updates study scale-out test sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
+	loader-speed untying-updates study scale-out test check-aarch64 sanitize kills flips fuzz check fmt docs book parity tensorboard ptx gpu-check clean
 
 help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-15s %s\n", $$1, $$2 }'
@@ -141,6 +141,9 @@ test: setup ## Run the tests; those of the CPU's kernels at the levels DEFAULT, 
 		ATEN_CPU_CAPABILITY=$$level cargo test --locked --release --no-fail-fast --test kernels -- --skip cuda || failed=1; \
 	done; \
 	exit $$failed
+
+check-aarch64: ## Run each kernel of csrc/kernels for 64-bit ARM under QEMU and compare with this machine (Debian: g++-aarch64-linux-gnu qemu-user-static)
+	@scripts/check_aarch64.sh
 
 sanitize: ## Run each kernel of csrc/kernels at each level over odd sizes under AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/sanitize.sh

@@ -25,10 +25,13 @@ fn main() {
     if !lib.join("libtorch_cpu.so").exists() {
         stop(&format!("`{}` has no libtorch_cpu.so", lib.display()));
     }
+    let is_x86 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|name| name == "x86_64");
     compile_kernels("default", &[]);
-    compile_kernels("avx2", &["-mavx2", "-mfma"]);
-    compile_kernels("avx512", &AVX512);
-    compile_kernels("avx512bf16", &[&AVX512[..], &["-mavx512bf16"]].concat());
+    if is_x86 {
+        compile_kernels("avx2", &["-mavx2", "-mfma"]);
+        compile_kernels("avx512", &AVX512);
+        compile_kernels("avx512bf16", &[&AVX512[..], &["-mavx512bf16"]].concat());
+    }
     let include = include_folder(&lib);
     let cuda = cuda_library::build(&include, &lib);
     compile_shim(&include, cuda.as_deref());
@@ -38,7 +41,7 @@ fn main() {
     }
     // DT_RPATH, not DT_RUNPATH: it also serves the libraries that libtorch itself loads.
     println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags,-rpath,{}", lib.display());
-    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|name| name == "x86_64") {
+    if is_x86 {
         // To csrc/hypot.cpp, which says why.
         println!("cargo:rustc-link-arg=-Wl,--wrap=hypot,--wrap=hypotf");
     }
@@ -161,7 +164,7 @@ fn cuda_home() -> PathBuf {
     env::var_os("CUDA_HOME").map_or("/usr/local/cuda".into(), PathBuf::from)
 }
 
-/// The vector kernels for one level of x86 instructions. Only these files get its flags: they include nothing of libtorch,
+/// The vector kernels for one level of instructions. Only these files get its flags: they include nothing of libtorch,
 /// whose inline functions would otherwise be compiled with them too and be linked in everywhere.
 fn compile_kernels(level: &str, flags: &[&str]) {
     let mut build = compiler();

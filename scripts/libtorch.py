@@ -18,12 +18,14 @@ import sys
 import zipfile
 from pathlib import Path
 
-from wheels import GLIBC, ROOT, VENV, WHEELS, fetch, find_wheel, make_venv, run, say, stop
+from wheels import GLIBC, MACHINE, MACHINES, ROOT, VENV, WHEELS, fetch, find_wheel, make_venv, run, say, stop
 
 TABLE = Path(__file__).with_name("libtorch-wheels.txt")
 # libtorch_cpu.so of the CUDA wheel is linked against these two; the rest of their packages is not needed for CPU.
 CPU_CUDA_LIBRARIES = {"libcudart.so.13", "libcupti.so.13"}
 CPU_TORCH_LIBRARIES = {"libtorch_cpu.so", "libc10.so", "libgomp.so.1"}
+# What libtorch_cpu.so multiplies with on aarch64.
+ARM_LIBRARIES = ("libarm_compute", "libnvpl_")
 # What the shim needs to make NCCL's process groups.
 HEADERS = {"nvidia-cuda-runtime", "nvidia-cuda-crt", "nvidia-nccl-cu13"}
 # Python bindings and test helpers inside the wheel's lib folder; nothing here links to them.
@@ -32,9 +34,9 @@ CUDA_LEFT_OUT = {"libtorch_python.so", "libshm.so", "libtorch_global_deps.so"}
 
 def check_host():
     """Exits with one sentence and a hint where the wheels cannot run."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    if sys.platform != "linux" or MACHINE not in MACHINES:
         stop(
-            f"`make setup` has libtorch for Linux x86_64 only, this is {platform.system()} {platform.machine()}",
+            f"`make setup` has libtorch for Linux on {' and '.join(MACHINES)} only, this is {platform.system()} {MACHINE}",
             "install libtorch 2.11.0 yourself and set LIBTORCH to its folder",
         )
     name, version = platform.libc_ver()
@@ -56,8 +58,8 @@ def read_table(flavour):
     rows = []
     for line in TABLE.read_text().splitlines():
         if line and not line.startswith("#"):
-            kind, package, version, megabytes, sha256 = line.split()
-            if kind == "cpu" or flavour == "cuda":
+            machine, kind, package, version, megabytes, sha256 = line.split()
+            if machine == MACHINE and (kind == "cpu" or flavour == "cuda"):
                 rows.append((package, version, int(megabytes), sha256))
     return rows
 
@@ -72,7 +74,8 @@ def wanted(member, package, flavour):
     if "/lib/" not in member or ".so" not in name or member.count("/") > 3:
         return None
     if flavour == "cpu":
-        kept = name in CPU_TORCH_LIBRARIES if member.startswith("torch/lib/") else name in CPU_CUDA_LIBRARIES
+        of_torch = name in CPU_TORCH_LIBRARIES or name.startswith(ARM_LIBRARIES)
+        kept = of_torch if member.startswith("torch/lib/") else name in CPU_CUDA_LIBRARIES
     else:
         kept = name not in CUDA_LEFT_OUT
     return Path("lib") / name if kept else None

@@ -2,7 +2,7 @@
 """Packs the built programs as a wheel for pip; what `make wheel` runs after `make build`.
 
 In:   `untie` and `untie-data` in cargo's target folder, release profile; python/untie_bert, which starts `untie`.
-Out:  wheel/untie_bert-VERSION-py3-none-manylinux_2_N_x86_64.whl in the target folder. glibc 2.N is the newest whose symbols the programs
+Out:  wheel/untie_bert-VERSION-py3-none-manylinux_2_N_MACHINE.whl in the target folder. glibc 2.N is the newest whose symbols the programs
       refer to. The same programs give the same bytes.
 
 The wheel names torch as a requirement and does not contain it: `untie` looks for libtorch beside itself in site-packages. Tools that
@@ -20,14 +20,14 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from wheels import ROOT, VENV, make_venv, run, stop
+from wheels import MACHINE, ROOT, VENV, make_venv, run, stop
 
 NAME = "untie_bert"
 PACKAGE = ROOT / "python" / NAME
 REQUIRES_PYTHON = ">=3.10"  # as torch 2.11
 # From site-packages/untie_bert/bin to what lies beside it.
 LIBRARIES = "$ORIGIN/../../torch/lib"
-TAG = "py3-none-manylinux_2_{}_x86_64"
+TAG = f"py3-none-manylinux_2_{{}}_{MACHINE}"
 
 
 def cargo_metadata():

@@ -4,6 +4,7 @@ A wheel whose hash is right is never fetched twice, one whose hash is wrong is n
 """
 
 import hashlib
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 WHEELS = VENV / "wheels"
+# Kinds of processors for which there are wheels of torch, and this machine's.
+MACHINES = ("x86_64", "aarch64")
+MACHINE = platform.machine()
 # The oldest C library that torch's wheels run on.
 GLIBC = (2, 28)
 
@@ -63,10 +67,10 @@ def find_wheel(package, version, sha256):
 
 
 def fetch(package, version, sha256):
-    """Downloads one wheel for CPython 3.11 on Linux x86_64, whatever Python runs this."""
+    """Downloads one wheel for CPython 3.11 on this kind of machine, whatever Python runs this."""
     WHEELS.mkdir(exist_ok=True)
-    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in range(5, GLIBC[1] + 1)]
-    platforms += ["--platform=manylinux2014_x86_64", "--platform=manylinux2010_x86_64", "--platform=manylinux1_x86_64"]
+    platforms = [f"--platform=manylinux_2_{minor}_{MACHINE}" for minor in range(5, GLIBC[1] + 1)]
+    platforms += [f"--platform={name}_{MACHINE}" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
     requirement = WHEELS / f"{package}.txt"
     requirement.write_text(f"{package}=={version} --hash=sha256:{sha256}\n")
     command = [str(VENV / "bin" / "python"), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]

@@ -9,6 +9,8 @@
 
 namespace untie {
 
+#ifdef __x86_64__
+
 bool has_avx512() {
   static const bool found = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
@@ -37,6 +39,23 @@ const Level *chosen() {
   return capability == "AVX2" && runs(kernels_avx2) ? &kernels_avx2 : &kernels_default;
 }
 
+} // namespace
+
+#else
+
+bool has_avx512() { return false; }
+
+namespace {
+
+bool runs(const Level &) { return true; }
+const Level *chosen() { return &kernels_default; }
+
+} // namespace
+
+#endif
+
+namespace {
+
 std::atomic<const Level *> in_use{nullptr};
 
 } // namespace
@@ -51,7 +70,7 @@ const Level &level() {
 }
 
 bool set_level(const char *name) {
-  for (const Level *candidate : {&kernels_default, &kernels_avx2, &kernels_avx512, &kernels_avx512bf16}) {
+  for (const Level *candidate : LEVELS) {
     if (std::strcmp(candidate->name, name) == 0 && runs(*candidate)) {
       in_use.store(candidate);
       return true;

@@ -19,8 +19,10 @@ INLINE void multiply(u32x16 x, uint32_t m, u32x16 &high, u32x16 &low) {
     return (Pairs)_mm512_mul_epu32((__m512i)lanes, _mm512_set1_epi64(m));
 #elif defined(__AVX2__)
     return (Pairs)_mm256_mul_epu32((__m256i)lanes, _mm256_set1_epi64x(m));
-#else
+#elif defined(__SSE2__)
     return (Pairs)_mm_mul_epu32((__m128i)lanes, _mm_set1_epi64x(m));
+#else
+    return (lanes & 0xffffffffu) * m;
 #endif
   };
   const Pairs lower = Pairs{} + 0xffffffffu;

@@ -1,4 +1,4 @@
-// The vector kernels: plain functions over raw pointers, compiled once for each level of x86 instructions (level.cpp) and
+// The vector kernels: plain functions over raw pointers, compiled once for each level of instructions (level.cpp) and
 // chosen at run time (../fused/levels.cpp). They know nothing of libtorch, threads or autograd: a kernel does one tile of rows.
 //
 // Element types: bfloat16 (as its bits), float, double. Sums, statistics and functions are computed in `Wide`: float for
@@ -155,10 +155,16 @@ struct Level {
   Multiply<double> multiply_double;
 };
 
+// On other processors than x86-64 there is the default level alone; on aarch64 it is NEON's.
 extern const Level kernels_default;
+#ifdef __x86_64__
 extern const Level kernels_avx2;
 extern const Level kernels_avx512;
 extern const Level kernels_avx512bf16;
+constexpr const Level *LEVELS[] = {&kernels_default, &kernels_avx2, &kernels_avx512, &kernels_avx512bf16};
+#else
+constexpr const Level *LEVELS[] = {&kernels_default};
+#endif
 
 // Whether the CPU has the instructions of kernels_avx512, which libtorch's brgemm needs too.
 bool has_avx512();

@@ -1,4 +1,4 @@
-// Vectors of 16 lanes as registers: one of 512 bits, two of 256 or four of 128, as the level has them. Each level computes
+// Vectors of 16 lanes as registers: one of 512 bits, two of 256 or four of 128 (SSE2, NEON), as the level has them. Each level computes
 // the same lanes in the same order.
 //
 // A register is GCC's and Clang's vector extension. The compiler takes a vector that is wider than its registers apart lane by
@@ -10,8 +10,10 @@
 
 #include <cmath>
 #include <cstring>
-#include <immintrin.h>
 #include <type_traits>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 #define FRIEND friend inline __attribute__((always_inline))

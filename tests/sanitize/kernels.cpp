@@ -1,6 +1,8 @@
-// Runs every kernel of csrc/kernels at every level that this CPU has, over odd sizes, for AddressSanitizer and
+// kernels: runs every kernel of csrc/kernels at every level that this CPU has, over odd sizes, for AddressSanitizer and
 // UndefinedBehaviorSanitizer (`make sanitize`): each buffer is as long as its kernel may touch and not longer. What lies between
 // the rows of a result must stay as it was, and the results of a level must be near those of DEFAULT. No libtorch.
+// kernels write FILE, kernels read FILE: the first writes the results of DEFAULT, the second compares its own with them. So a
+// program for another processor is compared with this one (`make check-aarch64`).
 #include "../../csrc/kernels/kernels.h"
 
 #include <algorithm>
@@ -283,13 +285,28 @@ private:
 // bfloat16 is rounded after sums whose last bits differ: one step of it, 2⁻⁷ of the value at most.
 template <typename T> double tolerance() { return sizeof(T) == 2 ? 1.0 / 128 : sizeof(T) == 4 ? 2e-4 : 1e-11; }
 
+// Results of another program, or a file for them.
+std::FILE *to = nullptr, *from = nullptr;
+
+// What `values` are compared with: those of the file that is read, else themselves; where a file is written, it gets them.
+std::vector<Results::Value> reference(std::vector<Results::Value> values) {
+  for (Results::Value &value : values) {
+    if ((to != nullptr && std::fwrite(&value.is, sizeof(double), 1, to) != 1) ||
+        (from != nullptr && std::fread(&value.is, sizeof(double), 1, from) != 1)) {
+      std::printf("the file of results is too short or cannot be written\n");
+      std::exit(1);
+    }
+  }
+  return values;
+}
+
 template <typename T> void compare(const char *level, const Kernels<T> &kernels, const Kernels<T> &expected_of) {
   constexpr int64_t SIZES[] = {1, 2, 15, 16, 17, 33, 65, 130};
   for (const int64_t rows : SIZES) {
     for (const int64_t width : SIZES) {
       for (const bool drops : {false, true}) {
         const auto found = Run<T>(kernels, rows, width, drops).all().values;
-        const auto expected = Run<T>(expected_of, rows, width, drops).all().values;
+        const auto expected = reference(Run<T>(expected_of, rows, width, drops).all().values);
         for (size_t i = 0; i < expected.size(); ++i) {
           const double off = std::abs(found[i].is - expected[i].is);
           if (!(off <= tolerance<T>() * std::max(1.0, std::abs(expected[i].is)))) {
@@ -337,6 +354,7 @@ template <typename W> void products(const char *level, Multiply<W> multiply) {
 }
 
 // As csrc/fused/levels.cpp, which needs libtorch.
+#ifdef __x86_64__
 bool runs(const Level &level) {
   const bool fma = __builtin_cpu_supports("fma") != 0;
   const bool avx512 = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -346,12 +364,25 @@ bool runs(const Level &level) {
   }
   return &level == &kernels_default || (&level == &kernels_avx512 ? avx512 : fma && __builtin_cpu_supports("avx2") != 0);
 }
+#else
+bool runs(const Level &) { return true; }
+#endif
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  for (const Level *level : {&kernels_default, &kernels_avx2, &kernels_avx512, &kernels_avx512bf16}) {
+  if (argc == 3) {
+    (std::strcmp(argv[1], "write") == 0 ? to : from) = std::fopen(argv[2], std::strcmp(argv[1], "write") == 0 ? "wb" : "rb");
+    if (to == nullptr && from == nullptr) {
+      std::printf("cannot open `%s`\n", argv[2]);
+      return 1;
+    }
+  }
+  for (const Level *level : LEVELS) {
+    if (argc == 3 && level != &kernels_default) {
+      continue;
+    }
     if (!runs(*level)) {
       std::printf("%s: not on this CPU\n", level->name);
       continue;
@@ -365,4 +396,5 @@ int main() {
     }
     std::printf("%s: every kernel at every size\n", level->name);
   }
+  return to != nullptr && std::fclose(to) != 0 ? 1 : 0;
 }
