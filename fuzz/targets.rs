@@ -32,13 +32,9 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("compressed", compressed),
 ];
 
-/// A folder in memory where there is one, that is gone afterwards.
+/// A folder in memory where one can be made, that is gone afterwards.
 fn with_folder(run: impl FnOnce(&Path)) {
-    let memory = Path::new("/dev/shm");
-    let folder = match memory.is_dir() {
-        true => tempfile::tempdir_in(memory),
-        false => tempfile::tempdir(),
-    };
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     run(folder.expect("a temporary folder").path());
 }
 

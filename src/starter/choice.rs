@@ -22,7 +22,7 @@ const MOST_UNKNOWN: f64 = 1e-3;
 /// Tokens of a sequence where a model is continued, unless it has fewer positions.
 const LENGTH: usize = 128;
 /// The part of a text that is held out, at least and at most.
-const HELD_OUT: [f64; 2] = [0.01, 0.05];
+const HELD_OUT: [f64; 2] = [0.01, 0.1];
 
 /// What is asked for.
 #[derive(Clone, Debug)]

@@ -33,7 +33,7 @@ fn two_printed_commands_make_a_model_of_a_text() {
     let commands = text(&made.stdout);
     let [prepare, train] = commands.lines().collect::<Vec<_>>()[..] else { panic!("{commands}") };
     assert!(
-        prepare.ends_with(" prepare --input 'my text' --vocab-size 2048 --valid-fraction 0.05 --out data/own"),
+        prepare.ends_with(" prepare --input 'my text' --vocab-size 2048 --valid-fraction 0.1 --out data/own"),
         "{prepare}"
     );
     assert!(train.ends_with(" train --config own.toml --run-dir runs/own --resume"), "{train}");

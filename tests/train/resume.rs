@@ -288,7 +288,7 @@ fn a_termination_signal_saves_and_says_so() {
         assert!(start.elapsed() < Duration::from_secs(120), "the run does not start");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let kill = std::process::Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
     assert!(kill.success());
     assert_eq!(child.wait().unwrap().code(), Some(143));
     let checkpoints = fs::read_dir(workspace.path("run/checkpoints")).unwrap().count();
