@@ -66,7 +66,7 @@ pub fn farthest(workspace: &TestWorkspace, one: &str, other: &str, step: u64) ->
     farthest
 }
 
-/// Every number of every step but times: relative differences of losses and norms, absolute ones of the others.
+/// Every number of every step but times: relative differences of losses, perplexities and norms, absolute ones of the others.
 pub fn are_near(workspace: &TestWorkspace, one: &str, other: &str, limit: f64) {
     let (expected, got) = (metrics(&workspace.path(one)), metrics(&workspace.path(other)));
     assert_eq!(expected.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>(), "{one}, {other}");
@@ -78,7 +78,8 @@ pub fn are_near(workspace: &TestWorkspace, one: &str, other: &str, limit: f64) {
         );
         for (tag, value) in values {
             let (value, found) = (value.as_f64().unwrap(), got[step][tag].as_f64().unwrap());
-            let scale = if tag.ends_with("loss") || tag.ends_with("norm") { value.abs() } else { 1.0 };
+            let is_relative = ["loss", "perplexity", "norm"].iter().any(|end| tag.ends_with(end));
+            let scale = if is_relative { value.abs() } else { 1.0 };
             assert!((value - found).abs() <= limit * scale, "{one}, {other}: step {step}: {tag}: {value} {found}");
         }
     }
