@@ -30,7 +30,7 @@ enum Outcome {
 struct Hashes {
     text: u64,
     paragraphs: Vec<Option<u64>>,
-    near: Option<[u64; BANDS]>,
+    near: Option<Box<[u64; BANDS]>>,
 }
 
 /// The pass under way.
@@ -186,7 +186,7 @@ impl<'a> Reading<'a> {
             true => paragraph_hashes(&text),
             false => Vec::new(),
         };
-        let near = self.config.stages.drops(Dedup::Near).then(|| near_hashes(&text));
+        let near = self.config.stages.drops(Dedup::Near).then(|| Box::new(near_hashes(&text)));
         let hashes = Hashes { text: xxh3_64(text.as_bytes()), paragraphs, near };
         Ok(Outcome::Kept { text, hashes, changed, gaps: document.gaps })
     }
@@ -203,7 +203,7 @@ impl<'a> Reading<'a> {
         if by_document && self.documents.contains(hashes.text) {
             return Ok(Err(DUPLICATE));
         }
-        if hashes.near.is_some_and(|bands| bands.iter().any(|band| self.near.contains(*band))) {
+        if hashes.near.as_ref().is_some_and(|bands| bands.iter().any(|band| self.near.contains(*band))) {
             return Ok(Err("near-duplicate"));
         }
         let mut keep = Vec::with_capacity(hashes.paragraphs.len());
@@ -220,9 +220,10 @@ impl<'a> Reading<'a> {
         if by_document {
             self.remember(|reading| reading.documents.insert(hashes.text))?;
         }
-        if let Some(bands) = hashes.near {
-            let bands = if repeated > 0 { near_hashes(&text) } else { bands };
-            self.remember_near(&bands)?;
+        match &hashes.near {
+            Some(bands) if repeated == 0 => self.remember_near(bands)?,
+            Some(_) => self.remember_near(&near_hashes(&text))?,
+            None => {}
         }
         Ok(Ok((text, repeated)))
     }
